@@ -1,0 +1,36 @@
+# make app    the workbench at http://127.0.0.1:7860 on the embedded models
+# make test   the whole suite, browser tests included (needs Chromium: see README)
+#
+# TORCH and TORCH_INDEX choose the torch build, on the first install only:
+#   make app                                                           torch from PyPI (CUDA on Linux, small on macOS)
+#   make app TORCH_INDEX=https://download.pytorch.org/whl/cpu          CPU build on Linux
+#   make app TORCH="torch torchvision"                                 with torchvision, for metrics that want it
+TORCH ?= torch==2.13.0
+TORCH_INDEX ?=
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: app test clean
+
+app: $(VENV)/.installed
+	$(BIN)/python app.py
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+$(VENV)/.torch:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[test]"
+	touch $(VENV)/.installed $@
+
+clean:
+	rm -rf $(VENV)

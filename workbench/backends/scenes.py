@@ -1,0 +1,25 @@
+"""The embedded scenes teacher: an SD3 pipeline whose weights ship with the package, and whose prompts are checked by its grammar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from workbench.backends.sd3 import SD3Backend
+from workbench.denoiser import Condition
+from workbench.scenes.grammar import parse
+
+WEIGHTS = Path(__file__).parents[1] / "scenes" / "weights"
+
+
+class ScenesBackend(SD3Backend):
+    """The `SD3Backend` of the embedded teacher; `encode` raises `GrammarError` for captions outside the grammar."""
+
+    @classmethod
+    def load(cls, folder: str | Path = WEIGHTS / "teacher", device: torch.device | str = "cpu",
+             dtype: torch.dtype = torch.float32) -> "ScenesBackend":
+        return super().load(folder, device, dtype)
+
+    def encode(self, prompts: list[str]) -> Condition:
+        return super().encode([parse(prompt).text if prompt else "" for prompt in prompts])

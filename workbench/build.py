@@ -1,0 +1,134 @@
+"""Wires everything: names to backends, recipes to distillers, folders to models that can be sampled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import SD3Transformer2DModel
+from torch import Tensor
+
+from workbench.backends.scenes import WEIGHTS, ScenesBackend
+from workbench.backends.sd3 import SD3Backend
+from workbench.denoiser import Backend, Denoiser, Guided
+from workbench.distiller import Distiller
+from workbench.objectives import Objective, dmd, dp_dmd, dp_dmd_no_stop
+from workbench.prompts import read_prompts
+from workbench.recipe import Recipe
+from workbench.runs import RunError, list_runs, write_whole
+from workbench.scenes.renderer import draw_requests
+
+STUDENT_FILE = "student.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Something to sample: a denoiser, the times it is sampled at, and what to call it."""
+
+    name: str
+    denoiser: Denoiser
+    times: Tensor
+    info: dict  # recipe, digest and the like, as text
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations for one image (NFEs)."""
+        guided = isinstance(self.denoiser, Guided) and self.denoiser.guidance != 1
+        return (len(self.times) - 1) * (2 if guided else 1)
+
+
+def best_device() -> str:
+    """cuda, else mps, else cpu: the first that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_backend(teacher: str = "scenes", device: str = "cpu") -> Backend:
+    """The backend of a recipe's `teacher`: the embedded one, or a pipeline folder."""
+    return ScenesBackend.load(device=device) if teacher == "scenes" else SD3Backend.load(teacher, device)
+
+
+def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
+    """The recipe's prompt file, each prompt checked against the encoder; or 4,096 captions of the embedded world."""
+    if not recipe.prompts:
+        if recipe.teacher != "scenes":
+            raise ValueError("a teacher other than scenes needs a prompt file: set prompts")
+        return [request.text for request in draw_requests(4096, seed=1)]
+    return read_prompts(recipe.prompts, lambda prompt: check_prompt(backend, prompt))
+
+
+def check_prompt(backend: Backend, prompt: str) -> None:
+    """Raises ValueError when the backend cannot take the prompt as it is."""
+    if isinstance(backend, ScenesBackend):
+        backend.encode([prompt])
+    count = len(backend.pipeline.tokenizer(prompt).input_ids)
+    if count > backend.max_tokens:
+        raise ValueError(f"{count} tokens, over the encoder's limit of {backend.max_tokens}: shorten the prompt")
+
+
+def new_objective(recipe: Recipe) -> Objective:
+    """The method column of Table 1."""
+    if recipe.method == "dmd":
+        return dmd(recipe.normaliser)
+    method = {"dp_dmd": dp_dmd, "dp_dmd_no_stop": dp_dmd_no_stop}[recipe.method]
+    return method(recipe.lam, recipe.k, recipe.anchor, recipe.normaliser)
+
+
+def new_distiller(recipe: Recipe, device: str = "cpu", accelerator: Accelerator | None = None) -> Distiller:
+    backend = load_backend(recipe.teacher, device)
+    return Distiller(recipe, backend, new_objective(recipe), load_prompts(recipe, backend), accelerator)
+
+
+def teacher_model(backend: Backend, steps: int = 30, guidance: float = 2.0) -> Model:
+    """The teacher under guidance, on the grid that its diffusers pipeline would take."""
+    denoiser = Guided(backend.denoiser(backend.network), guidance, backend.encode([""]))
+    return Model("teacher", denoiser, backend.schedule.sampling_times(steps, "diffusers"), {"steps": steps, "guidance": guidance})
+
+
+def save_student(distiller: Distiller, folder: Path) -> None:
+    """Writes the student's network in half precision (diffusers format) and student.json, which says how to sample it."""
+    import copy
+
+    network = copy.deepcopy(distiller.result()).half()
+    write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: _save_tensors(network, part))
+    write_whole(folder / "config.json", lambda part: part.write_text(network.to_json_string()))
+    recipe = distiller.recipe
+    info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
+            "digest": recipe.digest, "recipe": asdict(recipe)}
+    write_whole(folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1)))
+
+
+def _save_tensors(network: torch.nn.Module, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, path,
+              metadata={"format": "pt"})
+
+
+def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
+    """A saved student as a `Model` of `backend`. Raises `RunError` when it is unreadable or of another architecture."""
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / STUDENT_FILE).read_text())
+        network = SD3Transformer2DModel.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise RunError(f"cannot load the student in {folder}: {error}") from error
+    ours, theirs = ({key: tensor.shape for key, tensor in module.state_dict().items()} for module in (backend.network, network))
+    if ours != theirs:
+        raise RunError(f"the student in {folder} has another architecture than this teacher; choose the teacher it was distilled from")
+    network = network.to(backend.device).eval().requires_grad_(False)
+    return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info)
+
+
+def shipped_students() -> dict[str, Path]:
+    """Names and folders of the embedded students."""
+    return {path.parent.name: path.parent for path in sorted((WEIGHTS / "students").glob(f"*/{STUDENT_FILE}"))}
+
+
+def found_students(runs: str | Path = "runs") -> dict[str, Path]:
+    """Names and folders of every student on offer: the embedded ones, then those of the runs folder, newest first."""
+    return shipped_students() | {f"run {path.name}": path / "student" for path in list_runs(runs)}

@@ -1,0 +1,190 @@
+"""Algorithm 1: a teacher, a student and a fake network, trained in rounds and shown as a stream of events.
+
+One `round` is `fake_updates_per_round` fake updates, then one student update. Updates of the two networks are counted apart, and
+every random draw is a function of (seed, stream, update, sample): a resumed run goes on bit for bit, and a batch is the same
+for one process and for several.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from workbench import seeds
+from workbench.denoiser import Backend, Condition, Guided
+from workbench.objectives import Objective, StudentPass
+from workbench.objectives.score_matching import denoising_loss
+from workbench.prompts import draw_prompts
+from workbench.recipe import Recipe
+from workbench.sampler import rollout, sampled
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update that happened: which network, its losses by term, its gradient norm before clipping, and its counters."""
+
+    network: str  # "fake" or "student"
+    round: int  # counts from 1
+    update: int  # of this network, counts from 1
+    losses: dict[str, float]
+    grad_norm: float
+    seconds: float
+
+
+class DivergedError(RuntimeError):
+    """A loss or gradient is NaN or infinite; the message names round, network and term."""
+
+
+class Distiller:
+    """Distils `backend`'s teacher by `objective`. `rounds()` yields a `Step` for each update; stop iterating to stop training.
+
+    `rounds_done`, `fake_updates` and `student_updates` count what was done; `state_dict` holds all that a resume needs."""
+
+    def __init__(self, recipe: Recipe, backend: Backend, objective: Objective, prompts: list[str],
+                 accelerator: Accelerator | None = None):
+        self.recipe, self.backend, self.objective, self.prompts = recipe, backend, objective, prompts
+        # precision is the recipe's, by an autocast around every evaluation of all three networks: accelerate keeps one setting a
+        # process, and would leave the teacher out
+        self.accelerator = accelerator or Accelerator(mixed_precision="no", cpu=backend.device.type == "cpu")
+        self.autocast = functools.partial(torch.autocast, backend.device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+        if recipe.batch % (recipe.accumulate * self.accelerator.num_processes):
+            raise ValueError(f"batch = {recipe.batch} does not divide into accumulate = {recipe.accumulate} micro-batches on "
+                             f"{self.accelerator.num_processes} processes")
+        networks = backend.new_network(), backend.new_network()
+        optimizers = (torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
+                      for network, rate in zip(networks, (recipe.student_rate, recipe.fake_rate)))
+        self.student_network, self.fake_network, self.student_optimizer, self.fake_optimizer = (
+            self.accelerator.prepare(*networks, *optimizers))
+        self.average = (AveragedModel(self.bare(self.student_network), multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+                        if recipe.ema else None)
+        self.student = backend.denoiser(self.student_network, self.autocast)
+        self.fake = backend.denoiser(self.fake_network, self.autocast)
+        self.teacher = Guided(backend.denoiser(backend.network, self.autocast), recipe.guidance, backend.encode([""]))
+        self.student_times = backend.schedule.sampling_times(recipe.student_steps, recipe.student_grid)
+        self.teacher_times = backend.schedule.sampling_times(recipe.teacher_steps, "diffusers")
+        self.rounds_done = self.fake_updates = self.student_updates = 0
+
+    def rounds(self, count: int | None = None) -> Iterator[Step]:
+        """The updates of `count` more rounds (default: up to the recipe's)."""
+        for _ in range(self.recipe.rounds - self.rounds_done if count is None else count):
+            yield from self.round()
+
+    def round(self) -> Iterator[Step]:
+        """One round of Algorithm 1."""
+        for _ in range(self.recipe.fake_updates_per_round):
+            yield self._update("fake", self._fake_loss)
+        yield self._update("student", self._student_loss)
+        self.rounds_done += 1
+
+    def _fake_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
+        student = self.backend.denoiser(self.bare(self.student_network), self.autocast)
+        x = sampled(student, micro.x1, micro.condition, self.student_times)
+        return {"denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))}
+
+    def _student_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
+        path = rollout(self.student, micro.x1, micro.condition, self.student_times, self.objective.detach_after)
+        seen = StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise)
+        return {term.name: (term.weight, term.loss(seen)) for term in self.objective.terms}
+
+    def _update(self, name: str, losses: Callable[["_Micro"], dict[str, tuple[float, Tensor]]]) -> Step:
+        """One AdamW step of the network called `name`, over all micro-batches."""
+        begun = time.perf_counter()
+        network, optimizer = ((self.fake_network, self.fake_optimizer) if name == "fake"
+                              else (self.student_network, self.student_optimizer))
+        optimizer.zero_grad(set_to_none=True)
+        micros, totals = self._micros(name), {}
+        for n, micro in enumerate(micros):
+            with _sync(self.accelerator, network, last=n == len(micros) - 1):
+                terms = losses(micro)
+                self.accelerator.backward(sum(weight * loss for weight, loss in terms.values()) / len(micros))
+            for term, (_, loss) in terms.items():
+                totals[term] = totals.get(term, 0) + loss.detach() / len(micros)
+        totals = {term: self.accelerator.reduce(loss, "mean").item() for term, loss in totals.items()}
+        norm = float(self.accelerator.clip_grad_norm_(network.parameters(), self.recipe.clip or math.inf))
+        self._check(name, totals, norm)
+        optimizer.step()
+        if name == "fake":
+            self.fake_updates += 1
+        else:
+            self.student_updates += 1
+            if self.average is not None:
+                self.average.update_parameters(self.bare(network))
+        update = self.fake_updates if name == "fake" else self.student_updates
+        return Step(name, self.rounds_done + 1, update, totals, norm, time.perf_counter() - begun)
+
+    def _micros(self, name: str) -> list["_Micro"]:
+        """This process's share of the next batch of `name`, one entry a micro-batch."""
+        recipe, device = self.recipe, self.backend.device
+        update = self.fake_updates if name == "fake" else self.student_updates
+        size = recipe.batch // (self.accelerator.num_processes * recipe.accumulate)
+        start = self.accelerator.process_index * size * recipe.accumulate
+        result = []
+        for first in range(start, start + size * recipe.accumulate, size):
+            samples = range(first, first + size)
+            condition = self.backend.encode(draw_prompts(self.prompts, recipe.seed, name, update, samples))
+            x1, noise = (seeds.noise(self.backend.latent_shape, recipe.seed, f"{name} {part}", update, samples).to(device)
+                         for part in ("x1", "noise"))
+            result.append(_Micro(x1, condition, self._times(name, update, samples).to(device), noise))
+        return result
+
+    def _times(self, name: str, update: int, samples: range) -> Tensor:
+        draw = self.backend.schedule.draw_times
+        if self.recipe.times == "per_batch":
+            return draw(1, seeds.stream(self.recipe.seed, f"{name} t", update)).expand(len(samples))
+        return torch.cat([draw(1, seeds.stream(self.recipe.seed, f"{name} t", update, i)) for i in samples])
+
+    def _check(self, name: str, losses: dict[str, float], norm: float) -> None:
+        wrong = [term for term, loss in losses.items() if not math.isfinite(loss)]
+        if wrong or not math.isfinite(norm):
+            what = " and ".join(wrong) or "gradient norm"
+            raise DivergedError(f"round {self.rounds_done + 1}: the {name} network's {what} is not finite. Lower its learning "
+                                "rate, or use precision fp32; nothing of this update was applied.")
+
+    def bare(self, network: nn.Module) -> nn.Module:
+        """A network without what accelerate wrapped around it."""
+        return self.accelerator.unwrap_model(network)
+
+    def result(self) -> nn.Module:
+        """The network to save as the student: its weight average when the recipe keeps one."""
+        return self.average.module if self.average is not None else self.bare(self.student_network)
+
+    def state_dict(self) -> dict:
+        return {"student": self.bare(self.student_network).state_dict(), "fake": self.bare(self.fake_network).state_dict(),
+                "student_optimizer": self.student_optimizer.state_dict(), "fake_optimizer": self.fake_optimizer.state_dict(),
+                "average": self.average.state_dict() if self.average is not None else None,
+                "counters": {"rounds_done": self.rounds_done, "fake_updates": self.fake_updates,
+                             "student_updates": self.student_updates}}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.bare(self.student_network).load_state_dict(state["student"])
+        self.bare(self.fake_network).load_state_dict(state["fake"])
+        self.student_optimizer.load_state_dict(state["student_optimizer"])
+        self.fake_optimizer.load_state_dict(state["fake_optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        for name, value in state["counters"].items():
+            setattr(self, name, value)
+
+
+@dataclass(frozen=True)
+class _Micro:
+    """The draws of one micro-batch: initial noise, prompts' condition, training time, and the noise put on the sample."""
+
+    x1: Tensor
+    condition: Condition
+    t: Tensor
+    noise: Tensor
+
+
+def _sync(accelerator: Accelerator, network: nn.Module, last: bool) -> AbstractContextManager:
+    """Gradients are averaged over processes with the last micro-batch only."""
+    return nullcontext() if last else accelerator.no_sync(network)

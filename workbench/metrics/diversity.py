@@ -1,0 +1,105 @@
+"""Diversity over seeds: Eq. (9), the Vendi score, and intervals that say how far to trust them.
+
+    Div(c) = 1 - 2 / (S (S - 1)) sum_{i<j} cos(f_i, f_j)                                     Eq. (9)
+
+For normalised f the sum over pairs is (|sum_i f_i|^2 - S) / 2, so no pair is ever formed. Div is a U-statistic: its
+expected value does not depend on S, and it is 0 for identical images and near 1 for unrelated ones (with few seeds a little
+above 1 is possible). Any feature may be given; a value means something only beside others of the same feature.
+
+Two kinds of chance, two intervals: `bootstrap_interval` over prompts (a benchmark's mean), `seed_interval` over the seeds of
+one prompt. All sums are in fp64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """An estimate and the ends of its confidence interval; the ends are nan where one sample cannot tell."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def diversity(features: Tensor) -> Tensor:
+    """[P] fp64 diversity of each prompt by Eq. (9), from features [P, S, D] of S seeds (any leading dimensions).
+
+    Raises ValueError for S < 2 (the released script returns 1 there) and for features that are not finite or are zero."""
+    f = _normalised(features, at_least=2)
+    return 1 - _pair_sum(f) / math.comb(f.shape[-2], 2)
+
+
+def vendi(features: Tensor) -> Tensor:
+    """[] fp64 Vendi score in [1, S] of features [S, D] (any leading dimensions): the effective number of distinct images.
+
+    exp of the entropy of the eigenvalues of K / S, K the cosine kernel. Grows with S: compare at equal S only.
+    Source: Friedman & Dieng 2022, arXiv 2210.02410, order q = 1."""
+    f = _normalised(features, at_least=1)
+    eigenvalues = torch.linalg.eigvalsh(f @ f.mT / f.shape[-2]).clamp(min=0)
+    return torch.special.entr(eigenvalues).sum(-1).exp()
+
+
+def bootstrap_interval(values: Tensor, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
+    """The mean over prompts of `values` [P] and its bootstrap interval (BCa), prompts being what is drawn again.
+
+    One prompt, or equal values at all of them, has no spread to draw from: then the ends are nan, or the mean itself.
+    Raises ValueError for no values or values that are not finite."""
+    sample = np.asarray(values, dtype=np.float64)
+    if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
+        raise ValueError(f"expected finite values [P] of one or more prompts, not shape {list(sample.shape)}")
+    mean = float(sample.mean())
+    if len(sample) == 1:
+        return Interval(mean, math.nan, math.nan)
+    if np.ptp(sample) <= 1e-12 * np.abs(sample).max():
+        return Interval(mean, mean, mean)
+    ends = stats.bootstrap((sample,), np.mean, confidence_level=level, n_resamples=resamples, method="BCa", vectorized=True,
+                           batch=100, rng=np.random.default_rng(seed)).confidence_interval
+    return Interval(mean, float(ends.low), float(ends.high))
+
+
+def seed_interval(features: Tensor, level: float = 0.95) -> Interval:
+    """Eq. (9) of ONE prompt and its interval over seeds, from features [S, D]; ends are nan for S = 2.
+
+    Leaving out each seed in turn gives S values of Eq. (9); their jackknife variance (S - 1) / S sum (d_i - mean d)^2 and
+    Student's t with S - 1 degrees of freedom give the interval, cut at 0. The seeds are the sample, not the pairs: pairs
+    share images, and a bootstrap of images would count an image beside its own copy as a pair. Simulated, 95 % intervals of
+    9 seeds cover 94 to 99 % for spread-out features; fewer where a mode is rare (78 % for modes of 0.8 and 0.2): what no
+    seed shows, no interval can see.
+
+    Raises ValueError as `diversity` does. Source: Arvesen 1969 (the jackknife of U-statistics)."""
+    f = _normalised(features, at_least=2)
+    if f.ndim != 2:
+        raise ValueError(f"seed_interval reads the features [S, D] of one prompt, not {list(f.shape)}")
+    seeds, pairs = len(f), _pair_sum(f)
+    value = float(1 - pairs / math.comb(seeds, 2))
+    if seeds == 2:
+        return Interval(value, math.nan, math.nan)
+    others = f @ f.sum(0) - 1  # [S] sum of the cosines to every other seed
+    without = 1 - (pairs - others) / math.comb(seeds - 1, 2)
+    variance = float((without - without.mean()).square().sum()) * (seeds - 1) / seeds
+    half = float(stats.t.ppf((1 + level) / 2, seeds - 1)) * math.sqrt(variance)
+    return Interval(value, max(value - half, 0.0), value + half)
+
+
+def _pair_sum(f: Tensor) -> Tensor:
+    """[...] sum over i < j of f_i . f_j, for f [..., S, D] of unit length."""
+    return (f.sum(-2).square().sum(-1) - f.shape[-2]) / 2
+
+
+def _normalised(features: Tensor, at_least: int) -> Tensor:
+    """Features [..., S, D] in fp64 at unit length."""
+    if features.ndim < 2 or features.shape[-2] < at_least:
+        raise ValueError(f"diversity needs features [..., S, D] of {at_least} or more seeds, not shape {list(features.shape)}")
+    f = features.detach().double()
+    length = f.norm(dim=-1, keepdim=True)
+    if not (torch.isfinite(length) & (length > 0)).all():
+        raise ValueError("a feature is zero or not finite, so it has no direction; look for NaN or empty images")
+    return f / length

@@ -1,0 +1,209 @@
+"""Makes the embedded teacher from nothing: the autoencoder, then text encoders and flow transformer together.
+
+    python -m workbench scenes make-teacher --out FOLDER            one process
+    torchrun --nproc-per-node 2 -m workbench scenes make-teacher    one process a core, gradients averaged
+
+Both stages draw fresh scenes, save their whole state every minute and go on where they stopped. The transformer learns
+(3) with two aids that are dropped afterwards: a linear read-out of `cell_facts` from its middle layer, and an exponential
+average of its weights (kept as the result).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from workbench.scenes.autoencoder import FACTS, AutoencoderLoss, cell_facts, facts_loss, new_autoencoder
+from workbench.scenes.networks import new_text_encoder, new_tokenizer, new_transformer, save_pipeline
+from workbench.scenes.renderer import draw_requests, draw_scenes, render
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """How the embedded teacher is made; sizes are global, over all processes."""
+
+    autoencoder_steps: int = 4000
+    autoencoder_batch: int = 64
+    autoencoder_rate: float = 2e-3
+    scenes: int = 131_072  # encoded once, then drawn from
+    steps: int = 12_000
+    batch: int = 128
+    rate: float = 1.5e-3
+    warm_up: int = 300
+    caption_dropout: float = 0.1
+    facts: float = 0.1  # weight of the read-out
+    long_text_every: int = 20  # each n-th step sees the 256 empty T5 tokens that the SD3 pipeline adds by default
+    average: float = 0.9995
+    seed: int = 0
+
+
+class FlowLoss(nn.Module):
+    """(3) for the transformer and its text encoders, plus the read-out; everything that stage two trains."""
+
+    def __init__(self, facts: float):
+        super().__init__()
+        self.transformer, self.facts = new_transformer(), facts
+        self.text_encoder, self.text_encoder_2 = new_text_encoder(), new_text_encoder()
+        self.middle = len(self.transformer.transformer_blocks) // 2
+        self.head = nn.Linear(self.transformer.inner_dim, 4 * sum(FACTS))  # a token is 2 x 2 cells
+
+    def embed(self, ids: Tensor, empty_tokens: int) -> tuple[Tensor, Tensor]:
+        """What StableDiffusion3Pipeline.encode_prompt makes of the ids with `max_sequence_length=empty_tokens`."""
+        outputs = [encoder(ids, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)]
+        tokens = torch.cat([output.hidden_states[-2] for output in outputs], -1)
+        empty = tokens.new_zeros(len(ids), empty_tokens, tokens.shape[-1])
+        return torch.cat([tokens, empty], 1), torch.cat([output.text_embeds for output in outputs], -1)
+
+    def forward(self, x0: Tensor, facts: Tensor, ids: Tensor, noise: Tensor, t: Tensor, empty_tokens: int = 0):
+        tokens, pooled = self.embed(ids, empty_tokens)
+        kept = {}
+        hook = self.transformer.transformer_blocks[self.middle].register_forward_hook(
+            lambda module, args, output: kept.update(hidden=output[1]))
+        at = t[:, None, None, None]
+        velocity = self.transformer((1 - at) * x0 + at * noise, tokens, pooled, t * 1000).sample
+        hook.remove()
+        flow = (velocity.float() - (noise - x0)).square().mean()
+        read = self.head(kept["hidden"]).unflatten(1, (4, 4)).unflatten(3, (-1, 2, 2))  # [B, 4, 4, classes, 2, 2]
+        read = read.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+        told = facts_loss(read, facts)
+        return flow + self.facts * told, {"flow": flow, "facts": told}
+
+
+def make_teacher(folder: Path, recipe: TeacherRecipe = TeacherRecipe(), compiled: bool = False) -> Path:
+    """Trains (or goes on training) and saves a StableDiffusion3Pipeline in `folder`/teacher; returns that path."""
+    work = folder / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    accelerator = Accelerator(mixed_precision="bf16", cpu=True)
+    vae = _autoencoder(work, recipe, accelerator)
+    pool = _encoded_scenes(work, recipe, accelerator, vae)
+    model = _transformer(work, recipe, accelerator, pool, compiled)
+    if accelerator.is_main_process:
+        save_pipeline(folder / "teacher", vae, model.transformer, model.text_encoder, model.text_encoder_2)
+        (folder / "teacher" / "recipe.json").write_text(json.dumps(vars(recipe), indent=1))
+    return folder / "teacher"
+
+
+def _autoencoder(work: Path, recipe: TeacherRecipe, accelerator: Accelerator) -> AutoencoderKL:
+    torch.manual_seed(recipe.seed)
+    loss = AutoencoderLoss(new_autoencoder())
+    batch = recipe.autoencoder_batch // accelerator.num_processes
+
+    def data(step: int, generator: torch.Generator):
+        scenes = draw_scenes(draw_requests(batch, generator.initial_seed()), generator)
+        return render(scenes) * 2 - 1, cell_facts(scenes)
+
+    _train(loss, data, work / "autoencoder.pt", recipe.autoencoder_steps, recipe.autoencoder_rate, recipe, accelerator)
+    vae = loss.vae.eval()
+    if "scaled" not in vae.config:
+        scenes = draw_scenes(draw_requests(2048, 7), torch.Generator().manual_seed(7))
+        with torch.no_grad():
+            z = torch.cat([vae.encode(x * 2 - 1).latent_dist.mode() for x in render(scenes).split(128)])
+        vae.register_to_config(scaling_factor=1 / z.std().item(), shift_factor=z.mean().item())
+    return vae
+
+
+@torch.no_grad()
+def _encoded_scenes(work: Path, recipe: TeacherRecipe, accelerator: Accelerator, vae: AutoencoderKL) -> dict[str, Tensor]:
+    """This process's share of the scenes: scaled latents, facts and token ids."""
+    path = work / f"scenes-{accelerator.process_index}-of-{accelerator.num_processes}.pt"
+    if path.exists():
+        return torch.load(path)
+    tokenizer = new_tokenizer()
+    parts = {"x0": [], "facts": [], "ids": []}
+    share = recipe.scenes // accelerator.num_processes
+    for n in tqdm(range(0, share, 256), desc="encoding scenes", disable=not accelerator.is_main_process):
+        seed = 10_000_000 * (accelerator.process_index + 1) + n
+        requests = draw_requests(256, seed)
+        scenes = draw_scenes(requests, torch.Generator().manual_seed(seed))
+        with torch.autocast("cpu", torch.bfloat16):
+            z = vae.encode(render(scenes) * 2 - 1).latent_dist.mode().float()
+        parts["x0"].append(((z - vae.config.shift_factor) * vae.config.scaling_factor).half())
+        parts["facts"].append(cell_facts(scenes).to(torch.uint8))
+        parts["ids"].append(tokenizer([r.text for r in requests], padding="max_length", return_tensors="pt").input_ids)
+    pool = {name: torch.cat(values) for name, values in parts.items()}
+    _save(pool, path)
+    return pool
+
+
+def _transformer(work: Path, recipe: TeacherRecipe, accelerator: Accelerator, pool: dict[str, Tensor], compiled: bool) -> FlowLoss:
+    torch.manual_seed(recipe.seed + 1)
+    model = FlowLoss(recipe.facts)
+    if compiled:  # not the middle block: its hook is set anew at each step
+        for block in (b for n, b in enumerate(model.transformer.transformer_blocks) if n != model.middle):
+            block.compile(dynamic=False)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
+    empty = new_tokenizer()([""], padding="max_length", return_tensors="pt").input_ids
+    batch = recipe.batch // accelerator.num_processes
+
+    def data(step: int, generator: torch.Generator):
+        long = step % recipe.long_text_every == recipe.long_text_every - 1
+        size = batch // 8 if long else batch
+        rows = torch.randint(len(pool["x0"]), (size,), generator=generator)
+        ids = pool["ids"][rows]
+        dropped = torch.rand(size, generator=generator) < recipe.caption_dropout
+        x0 = pool["x0"][rows].float()
+        t = torch.randn(size, generator=generator).sigmoid()
+        t[: size // 4] = torch.rand(size // 4, generator=generator)  # logit-normal, but no time is rare
+        return (x0, pool["facts"][rows].long(), torch.where(dropped[:, None], empty, ids),
+                torch.randn(x0.shape, generator=generator), t, 256 if long else 0)
+
+    _train(model, data, work / "transformer.pt", recipe.steps, recipe.rate, recipe, accelerator, average)
+    return average.module.eval()
+
+
+def _train(model: nn.Module, data, path: Path, steps: int, rate: float, recipe: TeacherRecipe, accelerator: Accelerator,
+           average: AveragedModel | None = None) -> None:
+    """Trains `model` in place to `steps` (AdamW), from `path` if it is there, saving it each minute."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps, recipe.warm_up))
+    parts = {"model": model, "optimizer": optimizer, "schedule": schedule} | ({"average": average} if average else {})
+    first = 0
+    if path.exists():
+        saved = torch.load(path)
+        first = saved["step"]
+        for name, part in parts.items():
+            part.load_state_dict(saved[name])
+    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    main, log = accelerator.is_main_process, path.with_suffix(".jsonl")
+    progress = tqdm(range(first, steps), desc=path.stem, initial=first, total=steps, disable=not main, mininterval=5)
+    saved_at = time.monotonic()
+    for step in progress:
+        seed = ((recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index) + 1
+        loss, shown = wrapped(*data(step, torch.Generator().manual_seed(seed)))
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad(set_to_none=True)
+        if average is not None:
+            average.update_parameters(model)
+        if main and step % 50 == 49:
+            values = {name: round(value.item(), 5) for name, value in shown.items()}
+            progress.set_postfix(values)
+            with log.open("a") as file:
+                file.write(json.dumps({"step": step + 1, **values}) + "\n")
+        if main and (time.monotonic() - saved_at > 60 or step == steps - 1):
+            _save({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, path)
+            saved_at = time.monotonic()
+    accelerator.wait_for_everyone()
+
+
+def _rate(step: int, steps: int, warm_up: int) -> float:
+    """Share of the learning rate: a warm-up, a plateau, and a fall to zero over the last third, so that more steps can be added."""
+    return min(1.0, (step + 1) / warm_up, 3 * (steps - step) / steps)
+
+
+def _save(state: dict, path: Path) -> None:
+    """Writes under another name first, so that an interruption leaves the earlier file whole."""
+    torch.save(state, path.with_suffix(".part"))
+    os.replace(path.with_suffix(".part"), path)

@@ -1,0 +1,28 @@
+"""Randomness as named streams: every draw is a function of (seed, name, ...), never of what was drawn before.
+
+So a run resumes without saved generator states, a batch is the same however many processes share it, and one cell of a seed
+grid can be made again alone. Generators live on the CPU: CUDA's would draw other numbers; move the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+
+def stream(seed: int, *name: int | str) -> torch.Generator:
+    """A CPU generator for the stream called `name`, e.g. stream(0, "noise", update, sample)."""
+    digest = hashlib.blake2b(repr((seed, *name)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def noise(shape: tuple[int, ...], seed: int, name: str, update: int, samples: range) -> Tensor:
+    """[len(samples), *shape] standard normal; sample i of an update is the same in every split of the batch."""
+    return torch.stack([torch.randn(shape, generator=stream(seed, name, update, i)) for i in samples])
+
+
+def grid_noise(shape: tuple[int, ...], seeds: list[int]) -> Tensor:
+    """[len(seeds), *shape]: `torch.Generator().manual_seed(seed)` each, as diffusers' pipelines draw on the CPU."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])

@@ -1,0 +1,86 @@
+"""A distillation kept in a run folder: rounds, log, checkpoints, and a reading of diversity on a fixed panel now and then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench import seeds
+from workbench.build import new_distiller, save_student
+from workbench.distiller import DivergedError, Distiller, Step
+from workbench.metrics.diversity import diversity
+from workbench.metrics.lite0 import Lite0
+from workbench.runs import Run, write_whole
+from workbench.sampler import sampled
+
+PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = 6, 4, 96  # lite0 on 96 px inputs: quick, for following a run, not for reporting
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The student on the run's panel after `round` rounds: Eq. (9) on lite0 at 96 px, and the picture's file."""
+
+    round: int
+    diversity: float
+    picture: Path
+
+
+def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> Iterator[Step | Reading]:
+    """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating to stop; resume by calling again.
+
+    Raises `DivergedError` naming the last good checkpoint, and `RunError` for a checkpoint that cannot be read or written."""
+    distiller = distiller or new_distiller(run.recipe, device)
+    state = run.load_checkpoint()
+    if state is not None:
+        distiller.load_state_dict(state)
+    recipe, main = run.recipe, distiller.accelerator.is_main_process
+    while distiller.rounds_done < recipe.rounds:
+        try:
+            for step in distiller.round():
+                if main:
+                    run.log(kind=step.network, **asdict(step))
+                yield step
+        except DivergedError as error:
+            last = run.checkpoints()
+            where = f"The last good checkpoint is {last[-1]}." if last else "There is no checkpoint yet."
+            raise DivergedError(f"{error} {where}") from None
+        done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
+        if main and recipe.sample_every and (done % recipe.sample_every == 0 or end):
+            yield _read(run, distiller)
+        if main and (done % recipe.checkpoint_every == 0 or end):
+            run.save_checkpoint(distiller.state_dict(), done, recipe.keep)
+            (run.path / "student").mkdir(exist_ok=True)
+            save_student(distiller, run.path / "student")
+
+
+def _read(run: Run, distiller: Distiller) -> Reading:
+    backend, network = distiller.backend, distiller.result()
+    images = []
+    for prompt in _panel(distiller.prompts):
+        noise = seeds.grid_noise(backend.latent_shape, list(range(PANEL_SEEDS))).to(backend.device)
+        latents = sampled(backend.denoiser(network, distiller.autocast), noise,
+                          backend.encode([prompt]).expand(PANEL_SEEDS), distiller.student_times)
+        images.append(backend.decode(latents))
+    features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in images])
+    picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
+    write_whole(picture, lambda part: tile(images).save(part, format="PNG"))
+    reading = Reading(distiller.rounds_done, float(diversity(features).mean()), picture)
+    run.log(kind="reading", round=reading.round, diversity=reading.diversity, feature=f"lite0@{PANEL_SIZE}")
+    return reading
+
+
+def _panel(prompts: list[str]) -> list[str]:
+    """A few distinct prompts, spread over the list."""
+    distinct = list(dict.fromkeys(prompts))
+    return [distinct[n * len(distinct) // PANEL_PROMPTS] for n in range(PANEL_PROMPTS)]
+
+
+def tile(rows: list[Tensor]) -> Image.Image:
+    """One picture of rows of images [S, 3, H, W] in [0, 1]."""
+    picture = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
+    return Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
