@@ -114,7 +114,7 @@ def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
     folder = Path(folder)
     try:
         info = json.loads((folder / STUDENT_FILE).read_text())
-        network = SD3Transformer2DModel.from_pretrained(folder, torch_dtype=torch.float32, local_files_only=True)
+        network = SD3Transformer2DModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"cannot load the student in {folder}: {error}") from error
     ours, theirs = ({key: tensor.shape for key, tensor in module.state_dict().items()} for module in (backend.network, network))

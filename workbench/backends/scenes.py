@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -10,7 +11,8 @@ from workbench.backends.sd3 import SD3Backend
 from workbench.denoiser import Condition
 from workbench.scenes.grammar import parse
 
-WEIGHTS = Path(__file__).parents[1] / "scenes" / "weights"
+# the shipped ones, or those of another embedded world that was made with the same command
+WEIGHTS = Path(os.environ.get("WORKBENCH_SCENES") or Path(__file__).parents[1] / "scenes" / "weights")
 
 
 class ScenesBackend(SD3Backend):

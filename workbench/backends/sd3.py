@@ -55,7 +55,7 @@ class SD3Backend:
             raise FileNotFoundError(f"{folder} holds no diffusers pipeline (no model_index.json); give the folder that "
                                     "save_pretrained wrote, or 'scenes' for the embedded teacher")
         absent = {} if (Path(folder) / "text_encoder_3").is_dir() else {"text_encoder_3": None, "tokenizer_3": None}
-        pipeline = StableDiffusion3Pipeline.from_pretrained(folder, torch_dtype=dtype, local_files_only=True, **absent)
+        pipeline = StableDiffusion3Pipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, **absent)
         pipeline.set_progress_bar_config(disable=True)
         return cls(pipeline, device)
 

@@ -3,7 +3,7 @@
     python -m workbench scenes make-teacher --out FOLDER            one process
     torchrun --nproc-per-node 2 -m workbench scenes make-teacher    one process a core, gradients averaged
 
-Both stages draw fresh scenes, save their whole state every minute and go on where they stopped. The transformer learns
+Both stages save their whole state every minute and go on where they stopped, also with more steps than before. The transformer learns
 (3) with two aids that are dropped afterwards: a linear read-out of `cell_facts` from its middle layer, and an exponential
 average of its weights (kept as the result).
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,25 +25,7 @@ from tqdm import tqdm
 from workbench.scenes.autoencoder import FACTS, AutoencoderLoss, cell_facts, facts_loss, new_autoencoder
 from workbench.scenes.networks import new_text_encoder, new_tokenizer, new_transformer, save_pipeline
 from workbench.scenes.renderer import draw_requests, draw_scenes, render
-
-
-@dataclass(frozen=True)
-class TeacherRecipe:
-    """How the embedded teacher is made; sizes are global, over all processes."""
-
-    autoencoder_steps: int = 4000
-    autoencoder_batch: int = 64
-    autoencoder_rate: float = 2e-3
-    scenes: int = 131_072  # encoded once, then drawn from
-    steps: int = 12_000
-    batch: int = 128
-    rate: float = 1.5e-3
-    warm_up: int = 300
-    caption_dropout: float = 0.1
-    facts: float = 0.1  # weight of the read-out
-    long_text_every: int = 20  # each n-th step sees the 256 empty T5 tokens that the SD3 pipeline adds by default
-    average: float = 0.9995
-    seed: int = 0
+from workbench.scenes.teacher_recipe import TeacherRecipe
 
 
 class FlowLoss(nn.Module):

@@ -1,0 +1,49 @@
+"""Two CPU processes (gloo) make the same global batch as one, and the same student to rounding."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from tests.conftest import tiny_pipeline
+from tests.test_distiller import distiller
+from workbench.backends.sd3 import SD3Backend
+from workbench.objectives import dp_dmd
+
+d = distiller(SD3Backend(tiny_pipeline()), dp_dmd(0.05, 2), accumulate=int(sys.argv[2]))
+ours = [micro.x1 for micro in d._micros("student")]
+steps = [(s.losses, s.grad_norm) for s in d.rounds(2)]
+student = torch.cat([p.detach().flatten() for p in d.bare(d.student_network).parameters()])
+torch.save({"x1": torch.cat(ours), "student": student, "steps": steps, "processes": d.accelerator.num_processes},
+           f"{sys.argv[1]}.{d.accelerator.process_index}")
+"""
+
+
+def run(folder: Path, processes: int, accumulate: int = 1) -> list[dict]:
+    out = folder / f"out-{processes}-{accumulate}"
+    (folder / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
+               str(folder / "script.py"), str(out), str(accumulate)]
+    root = Path(__file__).parents[1]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120,
+                            env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr[-3000:]
+    return [torch.load(f"{out}.{rank}") for rank in range(processes)]
+
+
+def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
+    (one,), two = run(tmp_path, 1), run(tmp_path, 2)
+    assert [part["processes"] for part in two] == [2, 2]
+    assert torch.equal(one["x1"], torch.cat([part["x1"] for part in two]))  # other samples on each rank, together the same batch
+    assert torch.equal(two[0]["student"], two[1]["student"])
+    torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)  # 2 AdamW steps of 1e-3
+    for (a, norm_a), (b, norm_b) in zip(one["steps"], two[0]["steps"]):
+        torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
+        assert abs(norm_a / norm_b - 1) < 1e-2
+    accumulated = run(tmp_path, 2, accumulate=2)
+    torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)

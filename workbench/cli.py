@@ -1,0 +1,195 @@
+"""The command line: python -m workbench train | resume | sample | evaluate | scenes make-teacher.
+
+Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every default and help text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import typing
+from pathlib import Path
+
+from workbench.presets import PRESETS
+from workbench.recipe import Recipe
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status. Mistakes of the user end in one line, not in a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options) or 0
+    except (ValueError, RuntimeError, FileNotFoundError) as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nworkbench: stopped; nothing written so far is lost", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workbench", description="Distil few-step students and measure what it does to diversity.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = _command(commands, "train", "distil a student into a run folder", _train)
+    train.add_argument("--preset", choices=PRESETS, default="scenes-dp-dmd", help="recipe to start from (default: %(default)s)")
+    train.add_argument("--out", type=Path, help="run folder (default: runs/METHOD-DIGEST)")
+    train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    _device(train)
+    _settings(train, Recipe)
+    resume = _command(commands, "resume", "go on with an interrupted run, bit for bit", _resume)
+    resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    _device(resume)
+    sample = _command(commands, "sample", "make one picture: a row of seeds for each prompt", _sample)
+    sample.add_argument("prompt", nargs="+", help="prompts")
+    sample.add_argument("--out", type=Path, default=Path("sample.png"), help="picture to write (default: %(default)s)")
+    _models(sample, "dp-dmd")
+    evaluate = _command(commands, "evaluate", "score models on prompts and seeds", _evaluate)
+    evaluate.add_argument("--prompts", default="", help="prompt file (default: the 43 captions that no setting was chosen on)")
+    evaluate.add_argument("--out", type=Path, help="JSON file for all numbers")
+    _models(evaluate, "teacher,dmd,dp-dmd")
+    scenes = commands.add_parser("scenes", help="the embedded world").add_subparsers(required=True, metavar="COMMAND")
+    make = _command(scenes, "make-teacher", "train the embedded teacher from nothing (hours; resumable)", _make_teacher)
+    make.add_argument("--out", type=Path, default=Path("scenes-teacher"), help="work folder (default: %(default)s)")
+    make.add_argument("--compile", action="store_true", help="compile the transformer's blocks first (minutes, then a third faster)")
+    make.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    from workbench.scenes.teacher_recipe import TeacherRecipe
+
+    _settings(make, TeacherRecipe)
+    return parser
+
+
+def _command(commands, name: str, text: str, run) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the first that is there)")
+
+
+def _models(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument("--models", default=default, help="comma-separated: teacher, dmd, dp-dmd, or a run folder (default: %(default)s)")
+    parser.add_argument("--teacher", default="scenes", help="as in a recipe (default: %(default)s)")
+    parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the students' recipes, else 2)")
+    parser.add_argument("--teacher-steps", type=int, default=30, help="steps of the teacher (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)")
+    _device(parser)
+
+
+def _settings(parser: argparse.ArgumentParser, recipe: type) -> None:
+    """One option for each field; an option that is not given leaves the preset's value."""
+    kinds = typing.get_type_hints(recipe)
+    for item in dataclasses.fields(recipe):
+        parser.add_argument("--" + item.name.replace("_", "-"), dest=item.name, type=kinds[item.name], metavar=kinds[item.name].__name__.upper(),
+                            choices=item.metadata["choices"] or None, default=argparse.SUPPRESS,
+                            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"))
+
+
+def _given(options: argparse.Namespace, recipe: type) -> dict:
+    return {item.name: getattr(options, item.name) for item in dataclasses.fields(recipe) if hasattr(options, item.name)}
+
+
+def _train(options: argparse.Namespace) -> None:
+    recipe = dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
+    if options.dry_run:
+        print(recipe.to_json())
+        return
+    from workbench.build import best_device
+    from workbench.runs import Run
+
+    device = options.device or best_device()
+    folder = options.out or Path("runs") / f"{recipe.method.replace('_', '-')}-{recipe.digest}"
+    _follow(Run.create(folder, recipe, device), device)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    from workbench.build import best_device
+    from workbench.runs import Run
+
+    _follow(Run.open(options.folder), options.device or best_device())
+
+
+def _follow(run, device: str) -> None:
+    """Trains under a progress bar."""
+    from tqdm import tqdm
+
+    from workbench.build import new_distiller
+    from workbench.training import Reading, train
+
+    distiller, shown = new_distiller(run.recipe, device), {}
+    main = distiller.accelerator.is_main_process
+    with tqdm(total=run.recipe.rounds, unit="round", disable=not main) as bar:
+        for event in train(run, distiller):
+            if isinstance(event, Reading):
+                shown["div"] = f"{event.diversity:.3f}"
+            else:
+                shown |= {name: f"{loss:.4f}" for name, loss in event.losses.items()}
+            bar.set_postfix(shown)
+            bar.update((event.round if event_is_last(event) else event.round - 1) - bar.n)
+    if main:
+        print(f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student updates, "
+              f"{distiller.fake_updates} fake updates; student in {run.path / 'student'}")
+
+
+def event_is_last(event) -> bool:
+    """Whether an event closes its round: a reading, or the student's update."""
+    return getattr(event, "network", "student") == "student"
+
+
+def _loaded(options: argparse.Namespace):
+    """The backend and the models that `--models` names."""
+    from workbench.build import best_device, load_backend, load_student, shipped_students, teacher_model
+
+    backend = load_backend(options.teacher, options.device or best_device())
+    shipped, models = shipped_students(), []
+    names = [name.strip() for name in options.models.split(",") if name.strip()]
+    for name in names:
+        if name == "teacher":
+            models.append(None)
+            continue
+        folder = shipped.get(name) or (Path(name) / "student" if (Path(name) / "student").is_dir() else Path(name))
+        models.append(load_student(folder, backend, name))
+    trained = [model.info["recipe"]["guidance"] for model in models if model]
+    guidance = options.guidance if options.guidance is not None else (trained[0] if trained else 2.0)
+    return backend, [model or teacher_model(backend, options.teacher_steps, guidance) for model in models]
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from workbench.evaluation import images_of
+    from workbench.training import tile
+
+    backend, models = _loaded(options)
+    rows = [row for model in models for row in images_of(model, backend, options.prompt, list(range(options.seeds)))]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    tile(rows).save(options.out)
+    print(f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} seeds")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from workbench.build import check_prompt
+    from workbench.evaluation import evaluate, table
+    from workbench.prompts import read_prompts
+    from workbench.scenes.prompt_sets import reported_on
+
+    backend, models = _loaded(options)
+    prompts = (read_prompts(options.prompts, lambda prompt: check_prompt(backend, prompt)) if options.prompts
+               else [request.text for request in reported_on()])
+    scores = [evaluate(model, backend, prompts, list(range(options.seeds))) for model in models]
+    print(table(scores))
+    if options.out:
+        options.out.write_text(json.dumps([score.to_dict() for score in scores], indent=1))
+
+
+def _make_teacher(options: argparse.Namespace) -> None:
+    from workbench.scenes.teacher_recipe import TeacherRecipe
+
+    recipe = TeacherRecipe(**_given(options, TeacherRecipe))
+    if options.dry_run:
+        print(json.dumps(dataclasses.asdict(recipe), indent=1))
+        return
+    from workbench.scenes.make_teacher import make_teacher
+
+    print(f"saved {make_teacher(options.out, recipe, options.compile)}")
