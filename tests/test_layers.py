@@ -16,7 +16,7 @@ ROWS = {
     6: ("cli", "ui", "__main__"),
 }
 ROW = {name: row for row, names in ROWS.items() for name in names}
-HEAVY = {"diffusers": ("backends", "scenes", "build"), "transformers": ("backends", "scenes", "metrics"), "gradio": ("ui",),
+HEAVY = {"diffusers": ("backends", "scenes"), "transformers": ("backends", "scenes", "metrics"), "gradio": ("ui",),
          "plotly": ()}
 
 

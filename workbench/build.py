@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers import SD3Transformer2DModel
+from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.backends.scenes import WEIGHTS, ScenesBackend
@@ -19,7 +20,7 @@ from workbench.objectives import Objective, dmd, dp_dmd, dp_dmd_no_stop
 from workbench.prompts import read_prompts
 from workbench.recipe import Recipe
 from workbench.runs import RunError, list_runs, write_whole
-from workbench.scenes.renderer import draw_requests
+from workbench.scenes.grammar import draw_requests
 
 STUDENT_FILE = "student.json"
 
@@ -91,8 +92,6 @@ def teacher_model(backend: Backend, steps: int = 30, guidance: float = 2.0) -> M
 
 def save_student(distiller: Distiller, folder: Path) -> None:
     """Writes the student's network in half precision (diffusers format) and student.json, which says how to sample it."""
-    import copy
-
     network = copy.deepcopy(distiller.result()).half()
     write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: _save_tensors(network, part))
     write_whole(folder / "config.json", lambda part: part.write_text(network.to_json_string()))
@@ -103,8 +102,6 @@ def save_student(distiller: Distiller, folder: Path) -> None:
 
 
 def _save_tensors(network: torch.nn.Module, path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, path,
               metadata={"format": "pt"})
 
@@ -114,13 +111,9 @@ def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
     folder = Path(folder)
     try:
         info = json.loads((folder / STUDENT_FILE).read_text())
-        network = SD3Transformer2DModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        network = backend.load_network(folder)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"cannot load the student in {folder}: {error}") from error
-    ours, theirs = ({key: tensor.shape for key, tensor in module.state_dict().items()} for module in (backend.network, network))
-    if ours != theirs:
-        raise RunError(f"the student in {folder} has another architecture than this teacher; choose the teacher it was distilled from")
-    network = network.to(backend.device).eval().requires_grad_(False)
     return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info)
 
 

@@ -128,15 +128,11 @@ def _follow(run, device: str) -> None:
             else:
                 shown |= {name: f"{loss:.4f}" for name, loss in event.losses.items()}
             bar.set_postfix(shown)
-            bar.update((event.round if event_is_last(event) else event.round - 1) - bar.n)
+            bar.update(distiller.rounds_done - bar.n)
+        bar.update(distiller.rounds_done - bar.n)
     if main:
         print(f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student updates, "
               f"{distiller.fake_updates} fake updates; student in {run.path / 'student'}")
-
-
-def event_is_last(event) -> bool:
-    """Whether an event closes its round: a reading, or the student's update."""
-    return getattr(event, "network", "student") == "student"
 
 
 def _loaded(options: argparse.Namespace):

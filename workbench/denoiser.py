@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -94,6 +95,9 @@ class Backend(Protocol):
 
     def new_network(self) -> nn.Module:
         """A trainable fp32 copy of the teacher's network."""
+
+    def load_network(self, folder: str | Path) -> nn.Module:
+        """A frozen network of the teacher's class from a diffusers folder. Raises ValueError for another architecture."""
 
     def encode(self, prompts: list[str]) -> Condition:
         """The condition of a batch of prompts. Raises ValueError for a prompt that the family cannot take."""

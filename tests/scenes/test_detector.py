@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from workbench.scenes.detector import SYMMETRY, Found, Seen, detect, match, satisfies
-from workbench.scenes.grammar import COLOURS, RELATIONS, SHAPES, TASKS, Request, Thing, parse
-from workbench.scenes.renderer import RADIUS, draw_requests, draw_scenes, render
+from workbench.scenes.grammar import COLOURS, RELATIONS, SHAPES, TASKS, Request, Thing, draw_requests, parse
+from workbench.scenes.renderer import RADIUS, draw_scenes, render
 
 # largest errors over scenes of n objects: centre (the frame is 2 wide), log radius, rotation in degrees
 LARGEST = {1: (0.007, 0.05, 0.8), 2: (0.010, 0.08, 2.5), 3: (0.011, 0.09, 3.5), 4: (0.012, 0.11, 3.5)}

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from workbench.scenes.grammar import COLOURS, SHAPES, TASKS, parse, requests
-from workbench.scenes.renderer import (BACKGROUND_CHROMA, RADIUS, REACH, SIDE, Scenes, coverage, draw_requests, draw_scenes,
+from workbench.scenes.grammar import COLOURS, SHAPES, TASKS, draw_requests, parse, requests
+from workbench.scenes.renderer import (BACKGROUND_CHROMA, RADIUS, REACH, SIDE, Scenes, coverage, draw_scenes,
                                        hsv_to_rgb, render)
 
 AREAS = {"circle": math.pi, "square": 1.6**2, "triangle": 3 * math.sqrt(3) * (REACH / 2) ** 2,

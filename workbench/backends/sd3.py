@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor, nn
 
+from workbench.backends import load_like
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import VELOCITY, Prediction
 from workbench.schedules import FlowSchedule
@@ -64,6 +65,9 @@ class SD3Backend:
 
     def new_network(self) -> nn.Module:
         return copy.deepcopy(self.network).float().requires_grad_(True).train()
+
+    def load_network(self, folder: str | Path) -> nn.Module:
+        return load_like(self.network, SD3Transformer2DModel, folder).to(self.device)
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Condition:

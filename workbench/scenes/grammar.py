@@ -28,7 +28,7 @@ MAX_OBJECTS = max(NUMBERS.values())
 EXAMPLES = ("a red circle", "a circle", "a blue shape", "two green stars", "three triangles", "a yellow star above a blue square",
             "a circle left of a triangle", "a red square and a cyan circle", "a star and a circle", "a shape")
 
-_WORDS = sorted({"a", "and", "of", "left", "right", "above", "below", "shape", "shapes", *COLOURS, *NUMBERS, *SHAPES,
+WORDS = sorted({"a", "and", "of", "left", "right", "above", "below", "shape", "shapes", *COLOURS, *NUMBERS, *SHAPES,
                  *(shape + "s" for shape in SHAPES)})
 
 
@@ -87,8 +87,8 @@ def parse(text: str) -> Request:
     if not words:
         raise GrammarError('The prompt is empty. Write for example "a red circle".')
     for word in words:
-        if word not in _WORDS and word != "an":
-            near = difflib.get_close_matches(word, _WORDS, n=1)
+        if word not in WORDS and word != "an":
+            near = difflib.get_close_matches(word, WORDS, n=1)
             hint = f' Did you mean "{near[0]}"?' if near else ""
             raise GrammarError(f'The scenes world does not know the word "{word}".{hint} {_help()}')
     request = _parse_words(words)
@@ -169,3 +169,9 @@ def draw(rng: random.Random, task: str | None = None) -> Request:
             request = Request((thing(1.0, 0.95), thing(1.0, 0.95)))
         if request.task == task and (len(request.things) == 1 or request.things[0] != request.things[1]):
             return request
+
+
+def draw_requests(count: int, seed: int, task: str | None = None) -> list[Request]:
+    """`count` random requests, the same for the same seed."""
+    rng = random.Random(seed)
+    return [draw(rng, task) for _ in range(count)]

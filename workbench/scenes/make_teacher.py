@@ -19,12 +19,14 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from workbench.scenes.autoencoder import FACTS, AutoencoderLoss, cell_facts, facts_loss, new_autoencoder
+from workbench.scenes.grammar import draw_requests
 from workbench.scenes.networks import new_text_encoder, new_tokenizer, new_transformer, save_pipeline
-from workbench.scenes.renderer import draw_requests, draw_scenes, render
+from workbench.scenes.renderer import draw_scenes, render
 from workbench.scenes.teacher_recipe import TeacherRecipe
 
 
@@ -160,7 +162,8 @@ def _train(model: nn.Module, data, path: Path, steps: int, rate: float, recipe: 
     saved_at = time.monotonic()
     for step in progress:
         seed = ((recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index) + 1
-        loss, shown = wrapped(*data(step, torch.Generator().manual_seed(seed)))
+        with sdpa_kernel(SDPBackend.MATH):  # the CPU's bf16 flash attention has a backward that is seven times slower
+            loss, shown = wrapped(*data(step, torch.Generator().manual_seed(seed)))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
         optimizer.step()

@@ -7,6 +7,7 @@ samples with 0, which is about eight times faster.
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from workbench.scenes.autoencoder import LATENT_CHANNELS, LATENT_SIDE
-from workbench.scenes.grammar import _WORDS
+from workbench.scenes.grammar import WORDS
 
 WIDTH, LAYERS, HEADS, TEXT_WIDTH, MAX_TOKENS = 128, 6, 4, 64, 12
 SHIFT = 1.0  # of the sampling times: SD3's 3.0 belongs to 1024 px, where layout is decided at higher noise
@@ -30,9 +31,7 @@ def new_tokenizer() -> CLIPTokenizer:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(vocab_size=2000, min_frequency=1, end_of_word_suffix="</w>", initial_alphabet=letters,
                                   show_progress=False)
-    learner.train_from_iterator([" ".join(_WORDS)], trainer)
-    import json
-
+    learner.train_from_iterator([" ".join(WORDS)], trainer)
     learned = json.loads(learner.to_str())["model"]
     words = [*letters, *(letter + "</w>" for letter in letters)]
     words += [a + b for a, b in learned["merges"]]

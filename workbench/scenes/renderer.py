@@ -10,7 +10,6 @@ Objects are saturated (chroma >= 0.52) and backgrounds are not (chroma <= 0.24):
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import dataclass, fields
 
 import torch
@@ -177,11 +176,3 @@ def _star(x: Tensor, y: Tensor, inner: float = 0.46) -> Tensor:
     ex, ey = notch[0] - tip[0], notch[1] - tip[1]
     length = math.hypot(ex, ey)
     return ((r * phi.cos() - tip[0]) * ey - (r * phi.sin() - tip[1]) * ex) / length
-
-
-def draw_requests(count: int, seed: int, task: str | None = None) -> list[Request]:
-    """`count` random requests, the same for the same seed."""
-    from workbench.scenes.grammar import draw
-
-    rng = random.Random(seed)
-    return [draw(rng, task) for _ in range(count)]

@@ -1,0 +1,36 @@
+"""Starts the workbench in a browser: python app.py [--host 127.0.0.1] [--port 7860] [--runs runs] [--teacher scenes]"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+from pathlib import Path
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported: nothing leaves this machine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The interactive research workbench for DP-DMD.")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
+    parser.add_argument("--port", type=int, default=7860, help="port to listen on")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of distillation runs, whose students are offered")
+    parser.add_argument("--teacher", default="scenes", help="'scenes' (embedded) or the folder of a diffusers SD3 pipeline")
+    options = parser.parse_args()
+
+    from workbench.ui.page import launch_settings, new_page
+    from workbench.ui.workplace import Workplace
+
+    place = Workplace(options.teacher, options.runs)
+    page, where = new_page(place), {"server_name": options.host, "server_port": options.port}
+    try:
+        _, address, _ = page.launch(**where, **launch_settings(), prevent_thread_lock=True)
+    except OSError as error:
+        parser.error(f"cannot listen on {options.host}, port {options.port}: {error} Choose another with --port.")
+    print(f"The workbench is at {address} (device: {place.device_title}). Ctrl-C ends it.", flush=True)
+    threading.Thread(target=place.warm, daemon=True).start()
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    main()

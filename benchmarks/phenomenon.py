@@ -1,0 +1,94 @@
+"""DMD against DP-DMD on scenes over several training seeds: the README's table.
+
+    python benchmarks/phenomenon.py --presets scenes-dmd,scenes-dp-dmd --seeds 3 --processes 2 --out FOLDER [--on reported]
+
+Trains each (preset, seed) into FOLDER/PRESET-SEED by the command line (one thread each, `--processes` side by side; an interrupted
+run is resumed), then scores teacher and students on captions of `prompt_sets` and 9 seeds. Writes scores.json and prints, for each
+preset, mean and standard deviation over training seeds, and the share of DMD's loss of diversity that DP-DMD wins back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+
+def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
+    run = folder / f"{preset}-{seed}"
+    command = (["resume", str(run)] if (run / "manifest.json").exists()
+               else ["train", "--preset", preset, "--seed", str(seed), "--out", str(run), *extra])
+    with (folder / f"{run.name}.log").open("a") as log:
+        subprocess.run([sys.executable, "-m", "workbench", *command], check=True, stdout=log, stderr=log,
+                       env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return run
+
+
+def score(folder: Path, names: list[str], on: str, guidance: float, seeds: int) -> list[dict]:
+    """Scores of the teacher and of each run, each kept in a file of its own."""
+    from workbench.build import load_backend, load_student, teacher_model
+    from workbench.evaluation import evaluate
+    from workbench.scenes.prompt_sets import chosen_on, reported_on
+
+    prompts = [request.text for request in (reported_on() if on == "reported" else chosen_on())]
+    backend, scores = load_backend(), []
+    for name in ["teacher", *names]:
+        model = (teacher_model(backend, guidance=guidance) if name == "teacher"
+                 else load_student(folder / name / "student", backend, name))
+        scores.append(evaluate(model, backend, prompts, list(range(seeds))).to_dict())
+        print(f"scored {name}", file=sys.stderr, flush=True)
+    return scores
+
+
+def training_seconds(run: Path) -> float:
+    return sum(json.loads(line).get("seconds", 0) for line in (run / "metrics.jsonl").read_text().splitlines())
+
+
+def summary(scores: list[dict], presets: list[str], folder: Path) -> str:
+    def row(name: str, found: list[dict], minutes: float | None) -> str:
+        cells = []
+        for read in (lambda s: s["diversity"], lambda s: s["spread"], lambda s: s["correct"]["overall"]):
+            values = [read(s) for s in found]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{spread}")
+        took = f"{minutes:.1f}" if minutes is not None else ""
+        speed = statistics.mean(s["milliseconds"] for s in found)
+        return f"| {name} | {found[0]['evaluations']} | {speed:.1f} | {' | '.join(cells)} | {took} |"
+
+    lines = ["| model | NFE | ms / image | diversity (9), lite0 | factor spread | correct | training min |", "|---|---|---|---|---|---|---|",
+             row("teacher", scores[:1], None)]
+    for preset in presets:
+        found = [s for s in scores if s["model"].rsplit("-", 1)[0] == preset]
+        minutes = statistics.mean(training_seconds(folder / s["model"]) for s in found) / 60
+        lines.append(row(preset, found, minutes))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", default="scenes-dmd,scenes-dp-dmd")
+    parser.add_argument("--seeds", type=int, default=3, help="training seeds 0 to SEEDS - 1")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--eval-seeds", type=int, default=9)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--guidance", type=float, default=2.0, help="of the teacher that is scored")
+    parser.add_argument("--on", choices=("chosen", "reported"), default="reported")
+    parser.add_argument("--out", type=Path, required=True)
+    options, extra = parser.parse_known_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    presets = options.presets.split(",")
+    jobs = [(preset, seed) for seed in range(options.first_seed, options.first_seed + options.seeds) for preset in presets]
+    with concurrent.futures.ThreadPoolExecutor(options.processes) as pool:
+        runs = list(pool.map(lambda job: train(options.out, *job, extra), jobs))
+    scores = score(options.out, [run.name for run in runs], options.on, options.guidance, options.eval_seeds)
+    (options.out / f"scores-{options.on}.json").write_text(json.dumps(scores, indent=1))
+    print(summary(scores, presets, options.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The weights that ship: read by plain diffusers, as right and as diverse as the README says, and the phenomenon is in them.
+
+Bounds are looser than the README's numbers by what so few samples can be off.
+"""
+
+import pytest
+import torch
+from diffusers import StableDiffusion3Pipeline
+
+from workbench import seeds
+from workbench.backends.scenes import WEIGHTS, ScenesBackend
+from workbench.build import load_student, shipped_students, teacher_model
+from workbench.evaluation import evaluate, images_of
+from workbench.metrics.factors import correctness, relative_spread
+from workbench.sampler import sampled
+from workbench.scenes.detector import detect, satisfies
+from workbench.scenes.grammar import GrammarError, parse
+from workbench.scenes.prompt_sets import reported_on
+
+PROMPTS = [request.text for request in reported_on()]
+
+
+@pytest.fixture(scope="module")
+def teacher() -> ScenesBackend:
+    return ScenesBackend.load()
+
+
+def test_plain_diffusers_loads_and_samples_the_teacher():
+    """Also with its default 256 empty text tokens, which the workbench leaves out."""
+    pipeline = StableDiffusion3Pipeline.from_pretrained(WEIGHTS / "teacher", text_encoder_3=None, tokenizer_3=None,
+                                                        dtype=torch.float32, local_files_only=True)
+    pipeline.set_progress_bar_config(disable=True)
+    prompts = ["a red circle", "a green star", "a blue square", "a yellow triangle"] * 2
+    images = pipeline(prompts, num_inference_steps=20, guidance_scale=2.0, output_type="pt",
+                      generator=torch.Generator().manual_seed(0)).images
+    right = [satisfies(seen, parse(prompt)) for seen, prompt in zip(detect(images), prompts)]
+    assert sum(right) >= 6, right
+
+
+def test_our_sampling_equals_the_pipelines(teacher):
+    pipeline, noise = teacher.pipeline, seeds.grid_noise(teacher.latent_shape, [0, 1])
+    theirs = pipeline(["a red circle"] * 2, latents=noise.clone(), num_inference_steps=30, guidance_scale=2.0, output_type="latent",
+                      max_sequence_length=0, height=64, width=64).images
+    model = teacher_model(teacher, 30, 2.0)
+    ours = sampled(model.denoiser, noise, teacher.encode(["a red circle"] * 2), model.times)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-3)
+
+
+def test_prompts_outside_the_grammar_say_what_can_be_written(teacher):
+    with pytest.raises(GrammarError, match='does not know the word "dog"'):
+        teacher.encode(["a red dog"])
+
+
+def test_the_guided_teacher_shows_what_its_captions_ask(teacher):
+    rows = list(images_of(teacher_model(teacher), teacher, PROMPTS, [100, 101, 102]))
+    seen = [one for row in rows for one in detect(row)]
+    correct = correctness(seen, [parse(prompt) for prompt in PROMPTS for _ in range(3)])
+    print(correct)
+    assert correct["single_object"] >= 0.85 and correct["colors"] >= 0.85 and correct["overall"] >= 0.75
+
+
+def test_the_unguided_teacher_is_about_as_diverse_as_the_data(teacher):
+    prompts = PROMPTS[::4]
+    rows = list(images_of(teacher_model(teacher, guidance=1.0), teacher, prompts, list(range(8))))
+    spread = relative_spread([detect(row) for row in rows], [parse(prompt) for prompt in prompts])
+    print(spread)
+    assert 0.8 <= spread.mean <= 1.2
+
+
+def test_shipped_students_show_the_phenomenon(teacher):
+    """DMD is less diverse than its teacher, and DP-DMD wins some of that back."""
+    students = shipped_students()
+    assert set(students) == {"dmd", "dp-dmd"}
+    prompts = PROMPTS[::4]
+    models = [teacher_model(teacher), *(load_student(path, teacher, name) for name, path in students.items())]
+    scores = {model.name: evaluate(model, teacher, prompts, list(range(6)), feature_size=128) for model in models}
+    print({name: (score.diversity, score.spread, score.correct["overall"]) for name, score in scores.items()})
+    assert scores["dmd"].diversity < scores["dp-dmd"].diversity and scores["dmd"].diversity < scores["teacher"].diversity
+    assert scores["dmd"].spread < scores["dp-dmd"].spread
+    assert scores["dp-dmd"].evaluations == scores["dmd"].evaluations == 4
