@@ -22,7 +22,7 @@ def teacher(tmp_path_factory):
 
 def arguments(teacher, out):
     return ["train", "--preset", "scenes-dp-dmd", "--teacher", str(teacher), "--prompts", str(teacher / "prompts.txt"), "--rounds", "2",
-            "--batch", "2", "--teacher-steps", "4", "--k", "2", "--student-steps", "2", "--sample-every", "1", "--out", str(out),
+            "--batch", "2", "--fake-updates-per-round", "2", "--teacher-steps", "4", "--k", "2", "--student-steps", "2", "--sample-every", "1", "--out", str(out),
             "--device", "cpu"]
 
 

@@ -28,8 +28,9 @@ def app(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"WORKBENCH_SCENES": str(folder / "weights"), "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder),
-                                "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    # one thread: on a busy machine two would wait for each other at every layer, ten times longer
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "WORKBENCH_SCENES": str(folder / "weights"),
+                                "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
     environment.pop("GRADIO_ANALYTICS_ENABLED", None)  # app.py has to see to that
     log = folder / "app.log"
     with log.open("w") as output:
