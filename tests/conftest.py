@@ -27,6 +27,15 @@ def tiny_pipeline(shift: float = 3.0) -> StableDiffusion3Pipeline:
         tokenizer_3=None)
 
 
+@pytest.fixture(scope="session")
+def teacher_folder(tmp_path_factory):
+    """A saved tiny pipeline, and beside it a file of prompts."""
+    folder = tmp_path_factory.mktemp("teacher")
+    tiny_pipeline().save_pretrained(folder)
+    (folder / "prompts.txt").write_text("a red circle\ntwo stars\na blue shape\n")
+    return folder
+
+
 @pytest.fixture
 def backend() -> SD3Backend:
     """A fresh backend on a tiny random pipeline (shift 3)."""

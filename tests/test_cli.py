@@ -6,23 +6,15 @@ import json
 import pytest
 from PIL import Image
 
-from tests.conftest import tiny_pipeline
 from workbench.cli import main
 from workbench.presets import PRESETS
 from workbench.recipe import Recipe
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    tiny_pipeline().save_pretrained(folder)
-    (folder / "prompts.txt").write_text("a red circle\ntwo stars\n")
-    return folder
-
-
-def arguments(teacher, out):
-    return ["train", "--preset", "scenes-dp-dmd", "--teacher", str(teacher), "--prompts", str(teacher / "prompts.txt"), "--rounds", "2",
-            "--batch", "2", "--fake-updates-per-round", "2", "--teacher-steps", "4", "--k", "2", "--student-steps", "2", "--sample-every", "1", "--out", str(out),
+def arguments(teacher_folder, out):
+    return ["train", "--preset", "scenes-dp-dmd", "--teacher", str(teacher_folder), "--prompts", str(teacher_folder / "prompts.txt"),
+            "--rounds", "2", "--batch", "2", "--fake-updates-per-round", "2", "--teacher-steps", "4", "--k", "2",
+            "--student-steps", "2", "--sample-every", "1", "--out", str(out),
             "--device", "cpu"]
 
 
@@ -32,18 +24,19 @@ def test_dry_run_prints_the_resolved_recipe_and_trains_nothing(capsys, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_train_resume_sample_and_evaluate(teacher, tmp_path, capsys):
+def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     run = tmp_path / "run"
-    assert main(arguments(teacher, run)) == 0
+    assert main(arguments(teacher_folder, run)) == 0
     assert "2 rounds, 2 student updates, 4 fake updates" in capsys.readouterr().out
-    assert main(arguments(teacher, run)) == 1
+    assert main(arguments(teacher_folder, run)) == 1
     assert "already holds a run; resume it" in capsys.readouterr().err
     assert main(["resume", str(run), "--device", "cpu"]) == 0
-    common = ["--teacher", str(teacher), "--seeds", "3", "--device", "cpu", "--teacher-steps", "4"]
-    assert main(["sample", "a red circle", "two stars", "--models", f"teacher,{run}", "--out", str(tmp_path / "s.png"), *common]) == 0
-    assert Image.open(tmp_path / "s.png").size == (3 * 16, 2 * 2 * 16)
-    assert main(["evaluate", "--models", f"teacher,{run}", "--prompts", str(teacher / "prompts.txt"), "--out", str(tmp_path / "e.json"),
+    common = ["--teacher", str(teacher_folder), "--seeds", "3", "--device", "cpu", "--teacher-steps", "4"]
+    assert main(["sample", "a red circle", "two stars", "--models", f"teacher,{run}", "--out", str(tmp_path / "s.png"),
                  *common]) == 0
+    assert Image.open(tmp_path / "s.png").size == (3 * 16, 2 * 2 * 16)
+    assert main(["evaluate", "--models", f"teacher,{run}", "--prompts", str(teacher_folder / "prompts.txt"),
+                 "--out", str(tmp_path / "e.json"), *common]) == 0
     scores = json.loads((tmp_path / "e.json").read_text())
     assert [s["evaluations"] for s in scores] == [8, 2] and all(s["spread"] is None for s in scores)  # 16 px: no scenes
 

@@ -7,10 +7,9 @@ import math
 import pytest
 import torch
 
-from workbench.distiller import DivergedError, Distiller
+from workbench.distiller import Distiller, DivergedError
 from workbench.objectives import Objective, Term, dmd, dp_dmd, dp_dmd_no_stop
 from workbench.recipe import Recipe
-from workbench.seeds import grid_noise
 
 PROMPTS = ["a red circle", "two stars", "a blue shape", "a circle left of a triangle"]
 RECIPE = Recipe(batch=4, rounds=4, fake_updates_per_round=2, teacher_steps=6, k=2, guidance=2.0, student_rate=1e-3, fake_rate=1e-3,

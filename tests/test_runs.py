@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import tiny_pipeline
 from workbench.build import load_student, new_distiller
 from workbench.recipe import Recipe
 from workbench.runs import Run, RunError, write_whole
@@ -20,17 +19,9 @@ from workbench.training import Reading, train
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    tiny_pipeline().save_pretrained(folder)
-    (folder / "prompts.txt").write_text("a red circle\ntwo stars\na blue shape\n")
-    return folder
-
-
-def recipe(teacher, **changes):
-    settings = dict(teacher=str(teacher), prompts=str(teacher / "prompts.txt"), rounds=4, batch=2, fake_updates_per_round=1,
-                    teacher_steps=4, k=2, student_steps=2, student_rate=1e-3, fake_rate=1e-3, checkpoint_every=1, keep=2,
+def recipe(teacher_folder, **changes):
+    settings = dict(teacher=str(teacher_folder), prompts=str(teacher_folder / "prompts.txt"), rounds=4, batch=2,
+                    fake_updates_per_round=1, teacher_steps=4, k=2, student_steps=2, student_rate=1e-3, fake_rate=1e-3, checkpoint_every=1, keep=2,
                     sample_every=0, precision="fp32")
     return Recipe(**(settings | changes))
 
@@ -53,11 +44,11 @@ def assert_equal(a, b):
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher, tmp_path):
-    run = Run.create(tmp_path / "run", recipe(teacher, sample_every=2), "cpu")
+def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder, sample_every=2), "cpu")
     events = list(train(run))
     again = Run.open(tmp_path / "run")
-    assert again.recipe == recipe(teacher, sample_every=2) and again.manifest["digest"] == run.recipe.digest
+    assert again.recipe == recipe(teacher_folder, sample_every=2) and again.manifest["digest"] == run.recipe.digest
     assert again.manifest["versions"]["torch"] == torch.__version__
     assert [path.name for path in run.checkpoints()] == ["round-000003.pt", "round-000004.pt"]
     readings = [event for event in events if isinstance(event, Reading)]
@@ -69,10 +60,10 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher, tmp
     assert student.evaluations == 2 and student.info["rounds"] == 4 and student.times.tolist() == pytest.approx([1, 0.75, 0])
 
 
-def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher, tmp_path):
-    whole = Run.create(tmp_path / "whole", recipe(teacher), "cpu")
+def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher_folder, tmp_path):
+    whole = Run.create(tmp_path / "whole", recipe(teacher_folder), "cpu")
     list(train(whole))
-    run = Run.create(tmp_path / "killed", recipe(teacher), "cpu")
+    run = Run.create(tmp_path / "killed", recipe(teacher_folder), "cpu")
     child = textwrap.dedent("""
         import os, signal, sys, torch
         from workbench.runs import Run
@@ -99,8 +90,8 @@ def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher, tm
     assert without_time(run.metrics()) == without_time(whole.metrics())
 
 
-def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher, tmp_path):
-    run = Run.create(tmp_path / "run", recipe(teacher), "cpu")
+def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
     steps = train(run)
     for step in steps:
         if step.round == 3:
@@ -118,8 +109,8 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher, t
     assert list(train(run))[-1].round == 4
 
 
-def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher, tmp_path):
-    run = Run.create(tmp_path / "run", recipe(teacher, rounds=2), "cpu")
+def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder, rounds=2), "cpu")
     list(train(run))
     last = run.checkpoints()[-1]
     last.write_bytes(last.read_bytes()[:1000])
@@ -129,10 +120,10 @@ def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher, tmp_pa
     assert list(train(run))[-1].round == 2
 
 
-def test_a_folder_with_a_run_is_never_overwritten(teacher, tmp_path):
-    Run.create(tmp_path / "run", recipe(teacher), "cpu")
+def test_a_folder_with_a_run_is_never_overwritten(teacher_folder, tmp_path):
+    Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
     with pytest.raises(RunError, match="already holds a run; resume it"):
-        Run.create(tmp_path / "run", recipe(teacher), "cpu")
+        Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
     with pytest.raises(RunError, match="holds no run"):
         Run.open(tmp_path / "nothing")
 
@@ -150,8 +141,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
-def test_a_student_of_another_architecture_is_refused(teacher, tmp_path, backend):
-    run = Run.create(tmp_path / "run", recipe(teacher, rounds=1), "cpu")
+def test_a_student_of_another_architecture_is_refused(teacher_folder, tmp_path, backend):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder, rounds=1), "cpu")
     list(train(run))
     folder = run.path / "student"
     config = json.loads((folder / "config.json").read_text())

@@ -165,6 +165,10 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from functools import partial
+
+    from tqdm import tqdm
+
     from workbench.build import check_prompt
     from workbench.evaluation import evaluate, table
     from workbench.prompts import read_prompts
@@ -173,7 +177,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     backend, models = _loaded(options)
     prompts = (read_prompts(options.prompts, lambda prompt: check_prompt(backend, prompt)) if options.prompts
                else [request.text for request in reported_on()])
-    scores = [evaluate(model, backend, prompts, list(range(options.seeds))) for model in models]
+    scores = [evaluate(model, backend, prompts, list(range(options.seeds)),
+                       progress=partial(tqdm, desc=model.name, total=len(prompts), unit="prompt")) for model in models]
     print(table(scores))
     if options.out:
         options.out.write_text(json.dumps([score.to_dict() for score in scores], indent=1))

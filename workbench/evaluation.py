@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -62,13 +62,14 @@ def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[in
         yield from backend.decode(latents).split(len(seeds))
 
 
-def evaluate(model: Model, backend: Backend, prompts: list[str], seeds: list[int], feature_size: int = 224) -> Score:
-    """The `Score` of a model. Raises ValueError for fewer than two seeds."""
+def evaluate(model: Model, backend: Backend, prompts: list[str], seeds: list[int], feature_size: int = 224,
+             progress: Callable[[Iterator[Tensor]], Iterable[Tensor]] = iter) -> Score:
+    """The `Score` of a model. Raises ValueError for fewer than two seeds. `progress` may watch the prompts go by (tqdm)."""
     if len(seeds) < 2:
         raise ValueError("diversity needs at least two seeds a prompt")
     lite0 = Lite0.load(size=feature_size)
     begun = time.perf_counter()
-    rows = list(images_of(model, backend, prompts, seeds))
+    rows = list(progress(images_of(model, backend, prompts, seeds)))
     taken = time.perf_counter() - begun
     values = diversity(torch.stack([lite0.features(row) for row in rows]))
     middle = bootstrap_interval(values)

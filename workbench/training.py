@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench import seeds
 from workbench.build import new_distiller, save_student
-from workbench.distiller import DivergedError, Distiller, Step
+from workbench.distiller import Distiller, DivergedError, Step
 from workbench.metrics.diversity import diversity
 from workbench.metrics.lite0 import Lite0
 from workbench.runs import Run, write_whole

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from transformers.utils import logging
+
+logging.set_verbosity_error()  # torchvision is optional in this project: that it is missing is no news
 
 
 def load_like(network: nn.Module, kind: type, folder: str | Path) -> nn.Module:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import diffusers.utils.logging
 import torch
+import transformers.utils.logging
 
 from workbench.backends.sd3 import SD3Backend
 from workbench.denoiser import Condition
@@ -21,7 +23,13 @@ class ScenesBackend(SD3Backend):
     @classmethod
     def load(cls, folder: str | Path = WEIGHTS / "teacher", device: torch.device | str = "cpu",
              dtype: torch.dtype = torch.float32) -> "ScenesBackend":
-        return super().load(folder, device, dtype)
+        for logging in (diffusers.utils.logging, transformers.utils.logging):
+            logging.disable_progress_bar()  # it loads in a blink
+        try:
+            return super().load(folder, device, dtype)
+        finally:
+            for logging in (diffusers.utils.logging, transformers.utils.logging):
+                logging.enable_progress_bar()
 
     def encode(self, prompts: list[str]) -> Condition:
         return super().encode([parse(prompt).text if prompt else "" for prompt in prompts])
