@@ -60,8 +60,8 @@ def summary(scores: list[dict], presets: list[str], folder: Path) -> str:
         speed = statistics.mean(s["milliseconds"] for s in found)
         return f"| {name} | {found[0]['evaluations']} | {speed:.1f} | {' | '.join(cells)} | {took} |"
 
-    lines = ["| model | NFE | ms / image | diversity (9), lite0 | factor spread | correct | training min |", "|---|---|---|---|---|---|---|",
-             row("teacher", scores[:1], None)]
+    lines = ["| model | NFE | ms / image | diversity (9), lite0 | factor spread | correct | training min |",
+             "|---|---|---|---|---|---|---|", row("teacher", scores[:1], None)]
     for preset in presets:
         found = [s for s in scores if s["model"].rsplit("-", 1)[0] == preset]
         minutes = statistics.mean(training_seconds(folder / s["model"]) for s in found) / 60

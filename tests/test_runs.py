@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 
 def recipe(teacher_folder, **changes):
     settings = dict(teacher=str(teacher_folder), prompts=str(teacher_folder / "prompts.txt"), rounds=4, batch=2,
-                    fake_updates_per_round=1, teacher_steps=4, k=2, student_steps=2, student_rate=1e-3, fake_rate=1e-3, checkpoint_every=1, keep=2,
-                    sample_every=0, precision="fp32")
+                    fake_updates_per_round=1, teacher_steps=4, k=2, student_steps=2, student_rate=1e-3, fake_rate=1e-3,
+                    checkpoint_every=1, keep=2, sample_every=0, precision="fp32")
     return Recipe(**(settings | changes))
 
 

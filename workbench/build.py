@@ -17,6 +17,7 @@ from workbench.backends.sd3 import SD3Backend
 from workbench.denoiser import Backend, Denoiser, Guided
 from workbench.distiller import Distiller
 from workbench.objectives import Objective, dmd, dp_dmd, dp_dmd_no_stop
+from workbench.presets import SCENES
 from workbench.prompts import read_prompts
 from workbench.recipe import Recipe
 from workbench.runs import RunError, list_runs, write_whole
@@ -84,7 +85,7 @@ def new_distiller(recipe: Recipe, device: str = "cpu", accelerator: Accelerator 
     return Distiller(recipe, backend, new_objective(recipe), load_prompts(recipe, backend), accelerator)
 
 
-def teacher_model(backend: Backend, steps: int = 30, guidance: float = 2.0) -> Model:
+def teacher_model(backend: Backend, steps: int = SCENES.teacher_steps, guidance: float = SCENES.guidance) -> Model:
     """The teacher under guidance, on the grid that its diffusers pipeline would take."""
     denoiser = Guided(backend.denoiser(backend.network), guidance, backend.encode([""]))
     return Model("teacher", denoiser, backend.schedule.sampling_times(steps, "diffusers"), {"steps": steps, "guidance": guidance})

@@ -12,7 +12,7 @@ import sys
 import typing
 from pathlib import Path
 
-from workbench.presets import PRESETS
+from workbench.presets import PRESETS, SCENES
 from workbench.recipe import Recipe
 
 
@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m workbench", description="Distil few-step students and measure what it does to diversity.")
+    parser = argparse.ArgumentParser(prog="python -m workbench",
+                                     description="Distil few-step students and measure what it does to diversity.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     train = _command(commands, "train", "distil a student into a run folder", _train)
     train.add_argument("--preset", choices=PRESETS, default="scenes-dp-dmd", help="recipe to start from (default: %(default)s)")
@@ -71,10 +72,11 @@ def _device(parser: argparse.ArgumentParser) -> None:
 
 
 def _models(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("--models", default=default, help="comma-separated: teacher, dmd, dp-dmd, or a run folder (default: %(default)s)")
+    parser.add_argument("--models", default=default,
+                        help="comma-separated: teacher, dmd, dp-dmd, or a run folder (default: %(default)s)")
     parser.add_argument("--teacher", default="scenes", help="as in a recipe (default: %(default)s)")
-    parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the students' recipes, else 2)")
-    parser.add_argument("--teacher-steps", type=int, default=30, help="steps of the teacher (default: %(default)s)")
+    parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the first student's recipe)")
+    parser.add_argument("--teacher-steps", type=int, default=SCENES.teacher_steps, help="steps of the teacher (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)")
     _device(parser)
 
@@ -83,7 +85,8 @@ def _settings(parser: argparse.ArgumentParser, recipe: type) -> None:
     """One option for each field; an option that is not given leaves the preset's value."""
     kinds = typing.get_type_hints(recipe)
     for item in dataclasses.fields(recipe):
-        parser.add_argument("--" + item.name.replace("_", "-"), dest=item.name, type=kinds[item.name], metavar=kinds[item.name].__name__.upper(),
+        kind = kinds[item.name]
+        parser.add_argument("--" + item.name.replace("_", "-"), dest=item.name, type=kind, metavar=kind.__name__.upper(),
                             choices=item.metadata["choices"] or None, default=argparse.SUPPRESS,
                             help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"))
 
@@ -149,7 +152,7 @@ def _loaded(options: argparse.Namespace):
         folder = shipped.get(name) or (Path(name) / "student" if (Path(name) / "student").is_dir() else Path(name))
         models.append(load_student(folder, backend, name))
     trained = [model.info["recipe"]["guidance"] for model in models if model]
-    guidance = options.guidance if options.guidance is not None else (trained[0] if trained else 2.0)
+    guidance = options.guidance if options.guidance is not None else (trained[0] if trained else SCENES.guidance)
     return backend, [model or teacher_model(backend, options.teacher_steps, guidance) for model in models]
 
 

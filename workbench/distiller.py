@@ -191,7 +191,8 @@ def _arithmetic(device: str, precision: str) -> Iterator[None]:
     """The arithmetic of every network evaluation. On a CPU, bf16 goes with plain attention: the backward of its flash attention
     is seven times slower (measured with torch 2.13)."""
     half = precision == "bf16"
-    with torch.autocast(device, torch.bfloat16, enabled=half), (sdpa_kernel(SDPBackend.MATH) if half and device == "cpu" else nullcontext()):
+    attention = sdpa_kernel(SDPBackend.MATH) if half and device == "cpu" else nullcontext()
+    with torch.autocast(device, torch.bfloat16, enabled=half), attention:
         yield
 
 

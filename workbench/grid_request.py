@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
+from workbench.presets import SCENES
+
 TEACHER = "teacher"
 TAB = "compare"
 MAX_PROMPTS, MAX_LENGTH, MAX_SEEDS, MAX_CELLS, MAX_SEED, MAX_STEPS, MAX_GUIDANCE = 8, 400, 32, 512, 2**32 - 1, 100, 20.0
@@ -27,8 +29,8 @@ class GridRequest:
     prompts: tuple[str, ...] = ("a circle",)
     seeds: tuple[int, ...] = tuple(range(9))
     models: tuple[str, ...] = (TEACHER,)
-    teacher_steps: int = 30
-    guidance: float = 2.0
+    teacher_steps: int = SCENES.teacher_steps
+    guidance: float = SCENES.guidance
     student_steps: int | None = None
 
     def __post_init__(self):

@@ -12,7 +12,7 @@ logging.set_verbosity_error()  # torchvision is optional in this project: that i
 
 
 def load_like(network: nn.Module, kind: type, folder: str | Path) -> nn.Module:
-    """A frozen fp32 network of the diffusers class `kind` from `folder`. Raises ValueError when its tensors are not those of `network`."""
+    """A frozen fp32 network of the diffusers class `kind` from `folder`. Raises ValueError when its tensors are not `network`'s."""
     found = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     ours, theirs = ({name: tensor.shape for name, tensor in module.state_dict().items()} for module in (network, found))
     if ours != theirs:

@@ -2,9 +2,9 @@
 
     loss = | x - D(z) |_w  +  | grad x - grad D(z) |_w  +  kl * KL( q(z | x) || N(0, I) )  +  facts * CE( W z, facts(x) )
 
-with w = 5 on cells that show an object and 1 elsewhere. The last term asks that a linear map of one latent cell tells which shape and which colour the cell shows. It costs nothing
-at sampling time and moves what a caption talks about into large latent directions, so that the flow teacher, whose loss
-weighs directions by their variance, learns them early.
+with w = 5 on cells that show an object and 1 elsewhere. The last term asks that a linear map of one latent cell tells which
+shape and which colour the cell shows. It costs nothing at sampling time and moves what a caption talks about into large
+latent directions, so that the flow teacher, whose loss weighs directions by their variance, learns them early.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class GridView:
     def json(self) -> dict:
         request = self.grid.request
         self.version += 1
-        return {"id": self.folder.name, "version": self.version, "status": self.status, "message": self.message, "done": round(self.grid.done, 3),
-                "legend": self._legend(), "link": request.query, "seeds": list(request.seeds),
+        return {"id": self.folder.name, "version": self.version, "status": self.status, "message": self.message,
+                "done": round(self.grid.done, 3), "legend": self._legend(), "link": request.query, "seeds": list(request.seeds),
                 "models": [{"name": name, "title": model_title(name), "how": self._how(name)} for name in request.models],
                 "sections": [{"prompt": prompt, "rows": [self._row(index, name) for name in request.models]}
                              for index, prompt in enumerate(request.prompts)]}
