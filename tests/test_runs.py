@@ -57,6 +57,7 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_fold
     assert [row["round"] for row in rows if row["kind"] == "student"] == [1, 2, 3, 4]
     assert "dmd" in rows[1]["losses"] and "dmd" not in rows[0]["losses"]  # absent terms are absent, never 0
     student = load_student(run.path / "student", new_distiller(run.recipe).backend)
+    assert str(teacher_folder) not in (run.path / "student" / "config.json").read_text()  # a student can be given away
     assert student.evaluations == 2 and student.info["rounds"] == 4 and student.times.tolist() == pytest.approx([1, 0.75, 0])
 
 

@@ -95,7 +95,8 @@ def save_student(distiller: Distiller, folder: Path) -> None:
     """Writes the student's network in half precision (diffusers format) and student.json, which says how to sample it."""
     network = copy.deepcopy(distiller.result()).half()
     write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: _save_tensors(network, part))
-    write_whole(folder / "config.json", lambda part: part.write_text(network.to_json_string()))
+    config = {name: value for name, value in json.loads(network.to_json_string()).items() if name != "_name_or_path"}
+    write_whole(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
     recipe = distiller.recipe
     info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
             "digest": recipe.digest, "recipe": asdict(recipe)}
