@@ -10,7 +10,6 @@ so that a change of the machine's speed meets both. Overhead = round / floor - 1
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import resource
 import statistics
 import time
@@ -18,7 +17,7 @@ import time
 import torch
 
 from workbench import seeds
-from workbench.build import load_backend, load_prompts, new_objective
+from workbench.build import new_distiller
 from workbench.distiller import Distiller
 from workbench.presets import PRESETS
 from workbench.sampler import rollout
@@ -68,8 +67,7 @@ def counts(distiller: Distiller) -> dict[str, int]:
 
 
 def measure(recipe, rounds: int) -> dict[str, float]:
-    backend = load_backend(recipe.teacher)
-    distiller = Distiller(recipe, backend, new_objective(recipe), load_prompts(recipe, backend))
+    distiller = new_distiller(recipe)
     floor, parts = Floor(distiller), counts(distiller)
     list(distiller.round())
     times = {name: [] for name in (*parts, "round")}
@@ -93,7 +91,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print("| preset | round s | floor s | overhead | peak memory GB |\n|---|---|---|---|---|")
     for preset in ("scenes-dmd", "scenes-dp-dmd", "scenes-dmd-5", "scenes-dp-dmd-5"):
-        got = measure(dataclasses.replace(PRESETS[preset]), options.rounds)
+        got = measure(PRESETS[preset], options.rounds)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"| {preset} | {got['round']:.3f} | {got['floor']:.3f} | {got['overhead']:+.1%} | {peak:.2f} |", flush=True)
 

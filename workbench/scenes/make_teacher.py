@@ -11,7 +11,6 @@ average of its weights (kept as the result).
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from workbench.runs import write_whole
 from workbench.scenes.autoencoder import FACTS, AutoencoderLoss, cell_facts, facts_loss, new_autoencoder
 from workbench.scenes.grammar import draw_requests
 from workbench.scenes.networks import new_text_encoder, new_tokenizer, new_transformer, save_pipeline
@@ -87,11 +87,10 @@ def _autoencoder(work: Path, recipe: TeacherRecipe, accelerator: Accelerator) ->
 
     _train(loss, data, work / "autoencoder.pt", recipe.autoencoder_steps, recipe.autoencoder_rate, recipe, accelerator)
     vae = loss.vae.eval()
-    if "scaled" not in vae.config:
-        scenes = draw_scenes(draw_requests(2048, 7), torch.Generator().manual_seed(7))
-        with torch.no_grad():
-            z = torch.cat([vae.encode(x * 2 - 1).latent_dist.mode() for x in render(scenes).split(128)])
-        vae.register_to_config(scaling_factor=1 / z.std().item(), shift_factor=z.mean().item())
+    scenes = draw_scenes(draw_requests(2048, 7), torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        z = torch.cat([vae.encode(x * 2 - 1).latent_dist.mode() for x in render(scenes).split(128)])
+    vae.register_to_config(scaling_factor=1 / z.std().item(), shift_factor=z.mean().item())
     return vae
 
 
@@ -114,7 +113,7 @@ def _encoded_scenes(work: Path, recipe: TeacherRecipe, accelerator: Accelerator,
         parts["facts"].append(cell_facts(scenes).to(torch.uint8))
         parts["ids"].append(tokenizer([r.text for r in requests], padding="max_length", return_tensors="pt").input_ids)
     pool = {name: torch.cat(values) for name, values in parts.items()}
-    _save(pool, path)
+    write_whole(path, lambda part: torch.save(pool, part))
     return pool
 
 
@@ -177,7 +176,8 @@ def _train(model: nn.Module, data, path: Path, steps: int, rate: float, recipe: 
             with log.open("a") as file:
                 file.write(json.dumps({"step": step + 1, **values}) + "\n")
         if main and (time.monotonic() - saved_at > 60 or step == steps - 1):
-            _save({"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}, path)
+            state = {"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}
+            write_whole(path, lambda part: torch.save(state, part))
             saved_at = time.monotonic()
     accelerator.wait_for_everyone()
 
@@ -185,9 +185,3 @@ def _train(model: nn.Module, data, path: Path, steps: int, rate: float, recipe: 
 def _rate(step: int, steps: int, warm_up: int) -> float:
     """Share of the learning rate: a warm-up, a plateau, and a fall to zero over the last third, so that more steps can be added."""
     return min(1.0, (step + 1) / warm_up, 3 * (steps - step) / steps)
-
-
-def _save(state: dict, path: Path) -> None:
-    """Writes under another name first, so that an interruption leaves the earlier file whole."""
-    torch.save(state, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
