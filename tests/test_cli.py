@@ -55,7 +55,7 @@ def test_every_help_text_is_complete(command, capsys):
 @pytest.mark.parametrize("given, message", [
     (["train", "--k", "99"], "k = 99 is more than the teacher's teacher_steps"),
     (["resume", "nowhere"], "nowhere holds no run"),
-    (["train", "--teacher", "nowhere", "--prompts", "x", "--out", "{tmp}/run"], "holds no diffusers pipeline"),
+    (["train", "--teacher", "nowhere", "--prompts", "x", "--out", "{tmp}/run"], "neither a folder here nor in the hub cache"),
 ])
 def test_mistakes_end_in_one_line_with_the_way_out(given, message, capsys, tmp_path):
     assert main([part.replace("{tmp}", str(tmp_path)) for part in given]) == 1

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.scenes_world import write_world
-from workbench.backends.scenes import ScenesBackend
+from workbench.backends.scenes import load_scenes
 from workbench.build import teacher_model
 from workbench.export_grid import export_png, export_zip, format_interval
 from workbench.grid import Cell, Grid, Progress, Row, opener, paint
@@ -29,7 +29,7 @@ def world(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backend(world):
-    return ScenesBackend.load(world / "teacher")
+    return load_scenes(world / "teacher")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ def test_the_page_stands_without_a_teacher_and_says_so(tmp_path):
     place = Workplace(str(tmp_path / "nothing"), tmp_path / "runs")
     page = new_page(place)
     assert {"CheckboxGroup", "HTML"} <= {type(block).__name__ for block in page.blocks.values()}
-    with pytest.raises(FileNotFoundError, match="no diffusers pipeline"):
+    with pytest.raises(ValueError, match="there is no folder"):
         place.backend
     place.warm()  # quietly
 

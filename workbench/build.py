@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.backends.scenes import WEIGHTS, ScenesBackend
-from workbench.backends.sd3 import SD3Backend
+from workbench.backends.scenes import WEIGHTS, load_scenes
+from workbench.backends.source import open_teacher
 from workbench.denoiser import Backend, Denoiser, Guided
 from workbench.distiller import Distiller
 from workbench.objectives import Objective, dmd, dp_dmd, dp_dmd_no_stop
@@ -50,8 +50,10 @@ def best_device() -> str:
 
 
 def load_backend(teacher: str = "scenes", device: str = "cpu") -> Backend:
-    """The backend of a recipe's `teacher`: the embedded one, or a pipeline folder."""
-    return ScenesBackend.load(device=device) if teacher == "scenes" else SD3Backend.load(teacher, device)
+    """The backend of a recipe's `teacher`: the embedded one, or a pipeline by folder or hub id, in bf16 on a GPU."""
+    if teacher == "scenes":
+        return load_scenes(device=device)
+    return open_teacher(teacher, device, torch.bfloat16 if device == "cuda" else torch.float32)
 
 
 def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
@@ -65,8 +67,7 @@ def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
 
 def check_prompt(backend: Backend, prompt: str) -> None:
     """Raises ValueError when the backend cannot take the prompt as it is."""
-    if isinstance(backend, ScenesBackend):
-        backend.encode([prompt])
+    backend.rewrite(prompt)
     count = len(backend.pipeline.tokenizer(prompt).input_ids)
     if count > backend.max_tokens:
         raise ValueError(f"{count} tokens, over the encoder's limit of {backend.max_tokens}: shorten the prompt")

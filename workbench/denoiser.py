@@ -89,6 +89,7 @@ class Backend(Protocol):
     latent_shape: tuple[int, int, int]
     network: nn.Module
     max_tokens: int
+    rewrite: Callable[[str], str]  # a prompt as the encoder reads it; raises ValueError for one that the teacher does not know
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> Denoiser:
         """`network` (the teacher's, or one of the same class) as a `Denoiser`; `autocast` wraps each evaluation."""

@@ -10,13 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench import seeds
-from workbench.build import new_distiller, save_student
+from workbench.build import Model, new_distiller, save_student
 from workbench.distiller import Distiller, DivergedError, Step
+from workbench.evaluation import images_of
 from workbench.metrics.diversity import diversity
 from workbench.metrics.lite0 import Lite0
 from workbench.runs import Run, write_whole
-from workbench.sampler import sampled
 
 PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = 6, 4, 96  # lite0 on 96 px inputs: quick, for following a run, not for reporting
 
@@ -59,13 +58,9 @@ def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> 
 
 
 def _read(run: Run, distiller: Distiller) -> Reading:
-    backend, network = distiller.backend, distiller.result()
-    images = []
-    for prompt in _panel(distiller.prompts):
-        noise = seeds.grid_noise(backend.latent_shape, list(range(PANEL_SEEDS))).to(backend.device)
-        latents = sampled(backend.denoiser(network, distiller.autocast), noise,
-                          backend.encode([prompt]).expand(PANEL_SEEDS), distiller.student_times)
-        images.append(backend.decode(latents))
+    backend = distiller.backend
+    model = Model("student", backend.denoiser(distiller.result(), distiller.autocast), distiller.student_times, {})
+    images = list(images_of(model, backend, _panel(distiller.prompts), list(range(PANEL_SEEDS))))
     features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in images])
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
     write_whole(picture, lambda part: tile(images).save(part, format="PNG"))

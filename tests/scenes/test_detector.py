@@ -36,8 +36,10 @@ def errors(scenes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
-def test_factors_are_recovered_at_every_crowding(count):
-    scenes = draw_scenes([Request((Thing(),), count=count)] * 250, torch.Generator().manual_seed(count))
+def test_factors_are_recovered_at_every_crowding_and_rotation(count):
+    generator = torch.Generator().manual_seed(count)
+    scenes = draw_scenes([Request((Thing(),), count=count)] * 250, generator)
+    scenes.angle[125:] = 2 * math.pi * torch.rand(scenes.angle[125:].shape, generator=generator)  # beyond the world's tilt
     found_errors = errors(scenes)
     assert (found_errors.max(0) < (*LARGEST[count], 1e-3)).all() and (found_errors.mean(0) < (*MEAN, 1e-3)).all()
 

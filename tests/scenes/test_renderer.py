@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from workbench.scenes.grammar import COLOURS, SHAPES, TASKS, draw_requests, parse, requests
-from workbench.scenes.renderer import BACKGROUND_CHROMA, RADIUS, REACH, SIDE, Scenes, coverage, draw_scenes, hsv_to_rgb, render
+from workbench.scenes.renderer import (BACKGROUND_CHROMA, RADIUS, REACH, SIDE, TILT, UPRIGHT, Scenes, coverage, draw_scenes,
+                                       hsv_to_rgb, render)
 
 AREAS = {"circle": math.pi, "square": 1.6**2, "triangle": 3 * math.sqrt(3) * (REACH / 2) ** 2,
          "star": 5 * REACH * 0.46 * math.sin(math.pi / 5)}  # of radius 1, from the outlines' vertices
@@ -74,6 +75,15 @@ def test_what_is_left_open_is_drawn_evenly():
     low, high = RADIUS[1]
     assert scenes.radius[:, 0].min() > low and scenes.radius[:, 0].max() < high
     assert scenes.radius[:, 0].mean() == pytest.approx((low + high) / 2, abs=0.01)
+    tilt = (scenes.angle[:, 0] - UPRIGHT).rad2deg()
+    assert tilt.abs().max() <= TILT + 1e-4 and tilt.std() == pytest.approx(TILT / math.sqrt(3), rel=0.03)
+
+
+def test_upright_triangles_and_stars_point_up():
+    for shape in ("triangle", "star"):
+        rows = coverage(one(shape, 0.5, UPRIGHT))[0, 0].sum(1)
+        tip = rows.nonzero()[0].item() + 0.5
+        assert abs(tip - (0.5 - 0.25 * REACH) * SIDE) < 2 and rows[rows > 0][0] < 3  # a tip is narrow, a side is not
 
 
 def test_objects_are_inside_the_frame_and_apart():

@@ -8,8 +8,9 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 
 from workbench import seeds
-from workbench.backends.scenes import WEIGHTS, ScenesBackend
+from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.build import load_student, shipped_students, teacher_model
+from workbench.denoiser import Backend
 from workbench.evaluation import evaluate, images_of
 from workbench.metrics.factors import correctness, relative_spread
 from workbench.sampler import sampled
@@ -21,8 +22,8 @@ PROMPTS = [request.text for request in reported_on()]
 
 
 @pytest.fixture(scope="module")
-def teacher() -> ScenesBackend:
-    return ScenesBackend.load()
+def teacher() -> Backend:
+    return load_scenes()
 
 
 def test_plain_diffusers_loads_and_samples_the_teacher():

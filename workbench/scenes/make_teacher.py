@@ -87,7 +87,7 @@ def _autoencoder(work: Path, recipe: TeacherRecipe, accelerator: Accelerator) ->
 
     _train(loss, data, work / "autoencoder.pt", recipe.autoencoder_steps, recipe.autoencoder_rate, recipe, accelerator)
     vae = loss.vae.eval()
-    scenes = draw_scenes(draw_requests(2048, 7), torch.Generator().manual_seed(7))
+    scenes = draw_scenes(draw_requests(min(2048, recipe.scenes), 7), torch.Generator().manual_seed(7))
     with torch.no_grad():
         z = torch.cat([vae.encode(x * 2 - 1).latent_dist.mode() for x in render(scenes).split(128)])
     vae.register_to_config(scaling_factor=1 / z.std().item(), shift_factor=z.mean().item())

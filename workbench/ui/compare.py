@@ -173,7 +173,7 @@ class CompareTab:
         """What the workplace lacks, and the way out; empty when nothing is."""
         try:
             self.place.backend
-        except OSError as error:
+        except ValueError as error:
             return str(error)
         if not self.place.students():
             return (f"There are no students yet, so only the teacher can be painted. Distil one into the folder "

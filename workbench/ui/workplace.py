@@ -27,7 +27,7 @@ class Workplace:
 
     @property
     def backend(self) -> Backend:
-        """The teacher's backend. Raises FileNotFoundError, with the way out, when there is none."""
+        """The teacher's backend. Raises ValueError, with the way out, when there is none."""
         with self._lock:
             if self._backend is None:
                 self._backend = load_backend(self.teacher, self.device)
@@ -47,7 +47,7 @@ class Workplace:
             request = GridRequest(seeds=(0, 1), teacher_steps=1)
             for _ in paint(request, self.backend, opener(request, self.backend, {})):
                 pass
-        except OSError:  # no teacher: the page says so
+        except ValueError:  # no teacher: the page says so
             pass
 
     @property

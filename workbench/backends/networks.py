@@ -1,0 +1,44 @@
+"""What the families share: copies of a network to train, students to load, and the way from latents to pixels."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+def trainable_copy(network: nn.Module) -> nn.Module:
+    """A trainable fp32 copy; the original stays as it is."""
+    return copy.deepcopy(network).float().requires_grad_(True).train()
+
+
+def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
+    """A frozen network of `network`'s diffusers class, precision and device from `folder`. Raises ValueError when its tensors
+    are not `network`'s."""
+    found = type(network).from_pretrained(folder, dtype=network.dtype, local_files_only=True)
+    ours, theirs = ({name: tensor.shape for name, tensor in module.state_dict().items()} for module in (network, found))
+    if ours != theirs:
+        raise ValueError("it has another architecture than this teacher; choose the teacher that it was distilled from")
+    return found.to(network.device).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def decode(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Images [B, 3, H, W] in [0, 1], fp32 on the CPU. A VAE that says it overflows in fp16 (SDXL's first one) decodes in fp32."""
+    if vae.dtype == torch.float16 and vae.config.force_upcast:
+        vae.to(torch.float32)
+    z = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+    images = vae.decode(z.to(vae.device, vae.dtype), return_dict=False)[0]
+    return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
+
+
+def latent_shape(channels: int, pipeline, resolution: int | None, native: int) -> tuple[int, int, int]:
+    """[C, h, w] of a square image of `resolution` pixels; None takes the network's `native` latent side. Raises ValueError."""
+    if resolution is None:
+        return channels, native, native
+    if resolution <= 0 or resolution % (2 * pipeline.vae_scale_factor):
+        raise ValueError(f"resolution {resolution} is not a multiple of {2 * pipeline.vae_scale_factor} pixels")
+    side = resolution // pipeline.vae_scale_factor
+    return channels, side, side

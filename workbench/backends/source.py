@@ -1,0 +1,84 @@
+"""Opens a teacher by folder or hub id: reads which pipeline it is, then loads it as the backend of its family.
+
+Whatever can go wrong on the way has its own `TeacherError`, which says what to do about it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import (EntryNotFoundError, GatedRepoError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError,
+                                    OfflineModeIsEnabled, RepositoryNotFoundError)
+
+from workbench.backends.sd3 import SD3Backend
+from workbench.backends.sdxl import SDXLBackend
+from workbench.denoiser import Backend
+
+FAMILIES = {"StableDiffusion3Pipeline": (StableDiffusion3Pipeline, SD3Backend),
+            "StableDiffusionXLPipeline": (StableDiffusionXLPipeline, SDXLBackend)}
+
+
+class TeacherError(ValueError):
+    """A teacher that cannot be opened; the message names the cause and the way out."""
+
+
+def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
+                 resolution: int | None = None, rewrite: Callable[[str], str] = str) -> Backend:
+    """The backend of a diffusers pipeline of the SD3 or SDXL family, from a folder or a hub id. Raises `TeacherError`."""
+    index = _index(str(source))
+    name = index.get("_class_name")
+    if name not in FAMILIES:
+        raise TeacherError(f"{source} is a {name}; a teacher is one of {', '.join(FAMILIES)}")
+    pipeline_class, backend_class = FAMILIES[name]
+    # a part that model_index.json does not list (an SD3 teacher may do without T5) is not looked for
+    absent = {part: None for part in ("text_encoder_3", "tokenizer_3") if name == "StableDiffusion3Pipeline"
+              and (index.get(part) or [None])[0] is None}
+    try:
+        pipeline = pipeline_class.from_pretrained(str(source), dtype=dtype, use_safetensors=True, **absent)
+    except (OSError, ValueError) as error:
+        raise TeacherError(f"{source} has a part that cannot be loaded: {error}. If its weights are .bin or .ckpt files from before "
+                           "safetensors, load it once with diffusers and save it again with save_pretrained.") from error
+    pipeline.set_progress_bar_config(disable=True)
+    return backend_class(pipeline, device, resolution, rewrite)
+
+
+def _index(source: str) -> dict:
+    """The model_index.json of a folder or of a hub repository."""
+    path = Path(source)
+    if path.is_file():
+        raise TeacherError(f"{source} is a single file; a teacher is a diffusers folder. Convert it once with the pipeline's "
+                           "from_single_file and save_pretrained, and give that folder")
+    if path.is_dir() and not (path / "model_index.json").is_file():
+        raise TeacherError(f"{source} holds no diffusers pipeline (no model_index.json); give the folder that save_pretrained "
+                           "wrote, or 'scenes' for the embedded teacher")
+    found = path / "model_index.json" if path.is_dir() else _from_hub(source)
+    try:
+        return json.loads(Path(found).read_text())
+    except ValueError as error:
+        raise TeacherError(f"{found} is not readable JSON: {error}; download or save the teacher again") from error
+
+
+def _from_hub(source: str) -> str:
+    try:
+        return hf_hub_download(source, "model_index.json")
+    except HFValidationError as error:
+        raise TeacherError(f"there is no folder {source}, and it is no hub id (OWNER/NAME) either") from error
+    except GatedRepoError as error:
+        raise TeacherError(f"{source} is gated: accept its licence at https://huggingface.co/{source}, then log in with "
+                           "`hf auth login` or set HF_TOKEN to a token that may read it") from error
+    except RepositoryNotFoundError as error:
+        raise TeacherError(f"the hub has no model {source}, or it is private: check the spelling, or log in with `hf auth login`"
+                           ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise TeacherError(f"{source} is neither a folder here nor in the hub cache, and the hub cannot be reached: connect to the "
+                           "network and unset HF_HUB_OFFLINE, or copy the pipeline here and give its folder") from error
+    except EntryNotFoundError as error:
+        raise TeacherError(f"{source} is on the hub but holds no diffusers pipeline (no model_index.json); look for its diffusers "
+                           "version") from error
+    except HfHubHTTPError as error:
+        raise TeacherError(f"the hub did not give {source}: {error}") from error
