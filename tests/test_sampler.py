@@ -69,3 +69,38 @@ def test_detaching_cuts_the_graph_behind_the_first_step_only(backend):
 
     assert first_step_gradient(detach_after=1) is None
     assert first_step_gradient(detach_after=0).abs().max() > 0
+
+
+def test_re_noising_equals_the_lcm_scheduler(sdxl):
+    """DMD2's 4-step sampler: LCMScheduler at 999, 749, 499, 249, given the same fresh noises."""
+    from diffusers import LCMScheduler
+
+    scheduler = LCMScheduler.from_config(sdxl.pipeline.scheduler.config)
+    scheduler.set_timesteps(timesteps=[999, 749, 499, 249])
+    noise, condition = seeds.grid_noise(sdxl.latent_shape, [0, 1]), sdxl.encode(["a red circle", "two stars"])
+    denoiser, times = sdxl.denoiser(sdxl.network), sdxl.schedule.sampling_times(4, "even")
+    x, generator = noise, torch.Generator().manual_seed(5)
+    for t, index in zip(times, scheduler.timesteps):
+        raw = denoiser(x, t.expand(2), condition).raw
+        x = scheduler.step(raw, index, x, generator=generator).prev_sample
+    ours = torch.Generator().manual_seed(5)
+    end = sampled(denoiser, noise, condition, times, lambda index: torch.randn(noise.shape, generator=ours))
+    assert (end - x).abs().max() < 1e-5 * x.abs().max()
+
+
+def test_a_re_noised_student_trains_and_samples_by_seed_alone(sdxl):
+    from workbench.build import Model
+    from workbench.distiller import Distiller
+    from workbench.objectives import dmd
+    from workbench.recipe import Recipe
+
+    recipe = Recipe(teacher="sdxl", student_sampler="renoise", rounds=1, batch=2, fake_updates_per_round=1, teacher_steps=10,
+                    student_rate=1e-3, precision="fp32")
+    distiller = Distiller(recipe, sdxl, dmd(), ["a star", "a circle"])
+    assert [step.network for step in distiller.rounds()] == ["fake", "student"]
+    model = Model("mine", sdxl.denoiser(distiller.result()), distiller.student_times, {}, "renoise")
+    noise, condition = seeds.grid_noise(sdxl.latent_shape, [4, 9]), sdxl.encode(["a star"] * 2)
+    both = model.sampled(noise, condition, [4, 9])
+    alone = model.sampled(noise[1:], condition[1:], [9])
+    torch.testing.assert_close(alone, both[1:], rtol=0, atol=1e-4)
+    assert not torch.allclose(model.sampled(noise[1:], condition[1:], [8]), alone, atol=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,26 +15,39 @@ from torch import Tensor
 
 from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.backends.source import open_teacher
-from workbench.denoiser import Backend, Denoiser, Guided
+from workbench.denoiser import Backend, Condition, Denoiser, Guided
 from workbench.distiller import Distiller
 from workbench.objectives import Objective, dmd, dp_dmd, dp_dmd_no_stop
 from workbench.presets import SCENES
 from workbench.prompts import read_prompts
 from workbench.recipe import Recipe
 from workbench.runs import RunError, list_runs, write_whole
+from workbench.sampler import Stage, sample
 from workbench.scenes.grammar import draw_requests
+from workbench.seeds import grid_renoise
 
 STUDENT_FILE = "student.json"
 
 
 @dataclass(frozen=True)
 class Model:
-    """Something to sample: a denoiser, the times it is sampled at, and what to call it."""
+    """Something to sample: a denoiser, the times and the sampler it is sampled with, and what to call it."""
 
     name: str
     denoiser: Denoiser
     times: Tensor
     info: dict  # recipe, digest and the like, as text
+    sampler: str = "ode"  # of `workbench.sampler.SAMPLERS`
+
+    def stages(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Iterator[Stage]:
+        """The stages from initial `noise`, one seed a row; the seeds also name the noise between steps."""
+        renoise = grid_renoise(tuple(noise.shape[1:]), seeds) if self.sampler == "renoise" else None
+        return sample(self.denoiser, noise, condition, self.times, renoise)
+
+    def sampled(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Tensor:
+        """The latents at the end of `stages`."""
+        *_, last = self.stages(noise, condition, seeds)
+        return last.x_s
 
     @property
     def evaluations(self) -> int:
@@ -117,7 +131,8 @@ def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
         network = backend.load_network(folder)
     except (OSError, ValueError, RuntimeError) as error:
         raise RunError(f"cannot load the student in {folder}: {error}") from error
-    return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info)
+    sampler = info["recipe"].get("student_sampler", "ode")
+    return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info, sampler)
 
 
 def shipped_students() -> dict[str, Path]:

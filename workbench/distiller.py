@@ -26,7 +26,7 @@ from workbench.objectives import Objective, StudentPass
 from workbench.objectives.score_matching import denoising_loss
 from workbench.prompts import draw_prompts
 from workbench.recipe import Recipe
-from workbench.sampler import rollout, sampled
+from workbench.sampler import Renoise, rollout, sampled
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,12 @@ class Distiller:
 
     def _fake_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
         student = self.backend.denoiser(self.bare(self.student_network), self.autocast)
-        x = sampled(student, micro.x1, micro.condition, self.student_times)
+        x = sampled(student, micro.x1, micro.condition, self.student_times, micro.renoise)
         return {"denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))}
 
     def _student_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
-        path = rollout(self.student, micro.x1, micro.condition, self.student_times, self.objective.detach_after)
+        path = rollout(self.student, micro.x1, micro.condition, self.student_times, self.objective.detach_after,
+                       micro.renoise)
         seen = StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise)
         return {term.name: (term.weight, term.loss(seen)) for term in self.objective.terms}
 
@@ -134,8 +135,14 @@ class Distiller:
             condition = self.backend.encode(draw_prompts(self.prompts, recipe.seed, name, update, samples))
             x1, noise = (seeds.noise(self.backend.latent_shape, recipe.seed, f"{name} {part}", update, samples).to(device)
                          for part in ("x1", "noise"))
-            result.append(_Micro(x1, condition, self._times(name, update, samples).to(device), noise))
+            result.append(_Micro(x1, condition, self._times(name, update, samples).to(device), noise,
+                                 self._renoise(name, update, samples)))
         return result
+
+    def _renoise(self, name: str, update: int, samples: range) -> Renoise | None:
+        if self.recipe.student_sampler == "ode":
+            return None
+        return lambda index: seeds.noise(self.backend.latent_shape, self.recipe.seed, f"{name} renoise {index}", update, samples)
 
     def _times(self, name: str, update: int, samples: range) -> Tensor:
         draw = self.backend.schedule.draw_times
@@ -178,12 +185,14 @@ class Distiller:
 
 @dataclass(frozen=True)
 class _Micro:
-    """The draws of one micro-batch: initial noise, prompts' condition, training time, and the noise put on the sample."""
+    """The draws of one micro-batch: initial noise, prompts' condition, training time, the noise put on the sample, and those
+    between the student's steps."""
 
     x1: Tensor
     condition: Condition
     t: Tensor
     noise: Tensor
+    renoise: Renoise | None
 
 
 @contextmanager

@@ -19,7 +19,6 @@ from workbench.denoiser import Backend
 from workbench.metrics.diversity import bootstrap_interval, diversity
 from workbench.metrics.factors import correctness, relative_spread
 from workbench.metrics.lite0 import Lite0
-from workbench.sampler import sampled
 from workbench.scenes.detector import detect
 from workbench.scenes.grammar import GrammarError, parse
 
@@ -56,10 +55,10 @@ def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[in
     together = max(1, batch // len(seeds))
     for start in range(0, len(prompts), together):
         part = prompts[start : start + together]
-        noise = streams.grid_noise(backend.latent_shape, [noise_seed(prompt, seed) for prompt in part for seed in seeds])
+        each = [noise_seed(prompt, seed) for prompt in part for seed in seeds]
+        noise = streams.grid_noise(backend.latent_shape, each).to(backend.device)
         condition = backend.encode([prompt for prompt in part for _ in seeds])
-        latents = sampled(model.denoiser, noise.to(backend.device), condition, model.times)
-        yield from backend.decode(latents).split(len(seeds))
+        yield from backend.decode(model.sampled(noise, condition, each)).split(len(seeds))
 
 
 def evaluate(model: Model, backend: Backend, prompts: list[str], seeds: list[int], feature_size: int = 224,

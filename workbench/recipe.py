@@ -25,7 +25,7 @@ METHODS = ("dmd", "dp_dmd", "dp_dmd_no_stop")
 class Recipe:
     """One distillation. Paper defaults where the paper has them; `workbench.presets` lists named variations."""
 
-    teacher: str = setting("scenes", "teacher: 'scenes' (embedded) or the folder of a diffusers SD3 pipeline")
+    teacher: str = setting("scenes", "teacher: 'scenes' (embedded), or the folder or hub id of a diffusers pipeline of SD3 or SDXL")
     method: str = setting("dp_dmd", "the objective", METHODS)
     prompts: str = setting("", "prompt file, one prompt a line; empty: the embedded world's own captions")
     seed: int = setting(0, "names every random stream of the run", low=0)
@@ -47,6 +47,9 @@ class Recipe:
     guidance: float = setting(3.5, "classifier-free guidance of the teacher; 1 is off", low=0)
     student_steps: int = setting(4, "steps N of the student", low=1)
     student_grid: str = setting("even", "how the student's steps are placed (see workbench.schedules)", ("even", "diffusers"))
+
+    student_sampler: str = setting("ode", "how the student steps: along its own path, or re-noised each time (DMD2, LCM)",
+                                   ("ode", "renoise"))
 
     student_rate: float = setting(1e-5, "AdamW learning rate of the student", low=0)
     fake_rate: float = setting(1e-5, "AdamW learning rate of the fake network", low=0)

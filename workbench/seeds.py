@@ -7,6 +7,7 @@ grid can be made again alone. Generators live on the CPU: CUDA's would draw othe
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -26,3 +27,8 @@ def noise(shape: tuple[int, ...], seed: int, name: str, update: int, samples: ra
 def grid_noise(shape: tuple[int, ...], seeds: list[int]) -> Tensor:
     """[len(seeds), *shape]: `torch.Generator().manual_seed(seed)` each, as diffusers' pipelines draw on the CPU."""
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def grid_renoise(shape: tuple[int, ...], seeds: list[int]) -> Callable[[int], Tensor]:
+    """The noise [len(seeds), *shape] that re-noises the end of step `index`; of its own stream for each seed and step."""
+    return lambda index: torch.stack([torch.randn(shape, generator=stream(seed, "renoise", index)) for seed in seeds])

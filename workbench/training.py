@@ -59,7 +59,8 @@ def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> 
 
 def _read(run: Run, distiller: Distiller) -> Reading:
     backend = distiller.backend
-    model = Model("student", backend.denoiser(distiller.result(), distiller.autocast), distiller.student_times, {})
+    model = Model("student", backend.denoiser(distiller.result(), distiller.autocast), distiller.student_times, {},
+                  distiller.recipe.student_sampler)
     images = list(images_of(model, backend, _panel(distiller.prompts), list(range(PANEL_SEEDS))))
     features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in images])
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
