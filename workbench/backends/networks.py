@@ -14,6 +14,11 @@ def trainable_copy(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).float().requires_grad_(True).train()
 
 
+def precision(network: nn.Module) -> torch.dtype:
+    """Of its weights, whatever accelerate has wrapped around it."""
+    return next(network.parameters()).dtype
+
+
 def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
     """A frozen network of `network`'s diffusers class, precision and device from `folder`. Raises ValueError when its tensors
     are not `network`'s."""

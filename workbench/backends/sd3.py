@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from workbench.backends.networks import decode, latent_shape, load_like, trainable_copy
+from workbench.backends.networks import decode, latent_shape, load_like, precision, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import VELOCITY, Prediction
 from workbench.schedules import FlowSchedule
@@ -28,7 +28,7 @@ class SD3Denoiser:
     autocast: Autocast = nullcontext
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        dtype = self.network.dtype
+        dtype = precision(self.network)
         with self.autocast():
             raw = self.network(hidden_states=x_t.to(dtype), timestep=t.float() * TRAIN_LEVELS, return_dict=False,
                                encoder_hidden_states=condition.tensors["tokens"].to(dtype),

@@ -15,7 +15,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
 
-from workbench.backends.networks import decode, latent_shape, load_like, trainable_copy
+from workbench.backends.networks import decode, latent_shape, load_like, precision, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import EPS, Prediction
 from workbench.schedules import VPSchedule
@@ -30,7 +30,7 @@ class SDXLDenoiser:
     autocast: Autocast = nullcontext
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        dtype, given = self.network.dtype, condition.tensors
+        dtype, given = precision(self.network), condition.tensors
         with self.autocast():
             raw = self.network(x_t.to(dtype), (t.float() * self.schedule.levels - 1).clamp(min=0), return_dict=False,
                                encoder_hidden_states=given["tokens"].to(dtype),
