@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from workbench.distiller import Distiller, DivergedError
-from workbench.objectives import Objective, Term, dmd, dp_dmd, dp_dmd_no_stop
+from workbench.objectives import Objective, Term, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
 from workbench.recipe import Recipe
+from workbench.sampler import sampled
 
 PROMPTS = ["a red circle", "two stars", "a blue shape", "a circle left of a triangle"]
 RECIPE = Recipe(batch=4, rounds=4, fake_updates_per_round=2, teacher_steps=6, k=2, guidance=2.0, student_rate=1e-3, fake_rate=1e-3,
@@ -67,14 +68,14 @@ def test_dmd_gradient_is_exactly_zero_when_fake_equals_the_unguided_teacher(back
     assert step.losses["dmd"] == 0 and step.grad_norm == 0
 
 
-@pytest.mark.parametrize("done", [1, 3])
-def test_resumed_rounds_equal_uninterrupted_ones_bit_for_bit(backend, done, tmp_path):
-    whole = distiller(backend, ema=0.9)
+@pytest.mark.parametrize("done, objective", [(1, dp_dmd(0.05, 2)), (3, dmd_gan())])
+def test_resumed_rounds_equal_uninterrupted_ones_bit_for_bit(backend, done, objective, tmp_path):
+    whole = distiller(backend, objective, ema=0.9)
     expected = history(whole, 4)
-    first = distiller(backend, ema=0.9)
+    first = distiller(backend, objective, ema=0.9)
     got = history(first, done)
     torch.save(first.state_dict(), tmp_path / "state.pt")
-    second = distiller(backend, ema=0.9)
+    second = distiller(backend, objective, ema=0.9)
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert got + history(second, 4 - done) == expected
     for name in ("student_network", "fake_network"):
@@ -115,6 +116,64 @@ def test_anchor_of_one_teacher_step_is_the_teachers_own_velocity(backend):
 def test_one_time_per_batch_or_one_per_sample(backend):
     assert len(distiller(backend, times="per_batch")._micros("fake")[0].t.unique()) == 1
     assert len(distiller(backend)._micros("fake")[0].t.unique()) == 4
+
+
+def test_the_critic_trains_head_and_fake_network_and_the_student_pays_the_generator_loss(backend):
+    plain, d = distiller(backend, dmd()), distiller(backend, dmd_gan())
+    head = weights(d.head).clone()
+    mine, theirs = list(d.round()), list(plain.round())
+    assert set(mine[0].losses) == {"denoising", "critic"} and set(mine[-1].losses) == {"dmd", "adversarial"}
+    assert mine[0].losses["denoising"] == theirs[0].losses["denoising"]  # the same draws
+    assert mine[0].losses["critic"] == pytest.approx(2 * math.log(2), abs=0.3)
+    assert not torch.equal(head, weights(d.head)) and all(p.requires_grad for p in d.head.parameters())
+    assert not torch.equal(weights(d.fake_network), weights(plain.fake_network))
+    assert not torch.equal(weights(d.student_network), weights(plain.student_network))
+
+
+def test_without_weights_the_adversarial_terms_change_nothing(backend):
+    plain, d = distiller(backend, dmd()), distiller(backend, dmd_gan(0.0, 0.0))
+    for a, b in zip(plain.rounds(2), d.rounds(2)):
+        assert all(b.losses[name] == value for name, value in a.losses.items())
+    assert torch.equal(weights(plain.student_network), weights(d.student_network))
+
+
+def test_the_student_update_leaves_no_gradient_in_the_critic(backend):
+    d = distiller(backend, dmd_gan())
+    micro = d._micros("student")[0]
+    sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
+    assert all(p.grad is None for network in (d.fake_network, d.head) for p in network.parameters())
+
+
+def test_the_critic_learns_to_tell_teacher_from_student(backend):
+    d = distiller(backend, dmd_gan(0.0, 1.0), student_rate=0.0, fake_rate=3e-3, fake_updates_per_round=30)
+    d.student_network.proj_out.bias.data += 0.5  # samples that differ
+    losses = [s.losses["critic"] for s in d.rounds(1) if s.network == "fake"]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+
+
+def test_the_perceptual_term_draws_the_student_to_the_teachers_own_image(backend):
+    images = []
+
+    def distance(student, teacher):
+        images.append((student, teacher))
+        return (student - teacher).square().mean((1, 2, 3))
+
+    d = distiller(backend, Objective(dmd_lpips(distance).terms[1:]), fake_updates_per_round=0, batch=2, student_rate=3e-4)
+    losses = [s.losses["perceptual"] for s in d.rounds(12)]
+    assert sum(losses[-3:]) < sum(losses[:3])
+    student, teacher = images[0]
+    assert student.requires_grad and not teacher.requires_grad and student.shape == teacher.shape == (2, 3, 16, 16)
+    micro = distiller(backend, dmd(), batch=2)._micros("student")[0]
+    expected = backend.pixels(sampled(d.teacher, micro.x1, micro.condition, d.teacher_times))
+    torch.testing.assert_close(teacher, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", [dmd_gan(), dp_dmd(0.05, 2)])
+def test_eps_teachers_distil_by_the_same_loop(sdxl, objective):
+    d = distiller(sdxl, objective, anchor="denoised")
+    steps = list(d.rounds(2))
+    assert d.student_updates == 2 and all(math.isfinite(v) for s in steps for v in s.losses.values())
+    assert steps[2].losses["dmd"] > 0
 
 
 def test_not_finite_losses_stop_the_run_with_round_and_term(backend):

@@ -13,9 +13,10 @@ torch.set_num_threads(1)
 from tests.conftest import tiny_pipeline
 from tests.test_distiller import distiller
 from workbench.backends.sd3 import SD3Backend
-from workbench.objectives import dp_dmd
+from workbench.objectives import dmd_gan, dp_dmd
 
-d = distiller(SD3Backend(tiny_pipeline()), dp_dmd(0.05, 2), accumulate=int(sys.argv[2]))
+objective = {"dp_dmd": dp_dmd(0.05, 2), "dmd_gan": dmd_gan()}[sys.argv[3]]
+d = distiller(SD3Backend(tiny_pipeline()), objective, accumulate=int(sys.argv[2]))
 ours = [micro.x1 for micro in d._micros("student")]
 steps = [(s.losses, s.grad_norm) for s in d.rounds(2)]
 student = torch.cat([p.detach().flatten() for p in d.bare(d.student_network).parameters()])
@@ -24,11 +25,11 @@ torch.save({"x1": torch.cat(ours), "student": student, "steps": steps, "processe
 """
 
 
-def run(folder: Path, processes: int, accumulate: int = 1) -> list[dict]:
+def run(folder: Path, processes: int, accumulate: int = 1, method: str = "dp_dmd") -> list[dict]:
     out = folder / f"out-{processes}-{accumulate}"
     (folder / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes),
-               str(folder / "script.py"), str(out), str(accumulate)]
+               str(folder / "script.py"), str(out), str(accumulate), method]
     root = Path(__file__).parents[1]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120,
                             env=os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"})
@@ -47,3 +48,11 @@ def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
         assert abs(norm_a / norm_b - 1) < 1e-2
     accumulated = run(tmp_path, 2, accumulate=2)
     torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
+
+
+def test_the_adversarial_head_is_shared_by_two_processes(tmp_path):
+    (one,), two = run(tmp_path, 1, method="dmd_gan"), run(tmp_path, 2, method="dmd_gan")
+    assert torch.equal(two[0]["student"], two[1]["student"])
+    torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)
+    for (a, _), (b, _) in zip(one["steps"], two[0]["steps"]):
+        torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)

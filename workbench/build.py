@@ -17,7 +17,8 @@ from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.backends.source import open_teacher
 from workbench.denoiser import Backend, Condition, Denoiser, Guided
 from workbench.distiller import Distiller
-from workbench.objectives import Objective, dmd, dp_dmd, dp_dmd_no_stop
+from workbench.metrics.perceptual import new_distance
+from workbench.objectives import Objective, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
 from workbench.presets import SCENES
 from workbench.prompts import read_prompts
 from workbench.recipe import Recipe
@@ -87,17 +88,21 @@ def check_prompt(backend: Backend, prompt: str) -> None:
         raise ValueError(f"{count} tokens, over the encoder's limit of {backend.max_tokens}: shorten the prompt")
 
 
-def new_objective(recipe: Recipe) -> Objective:
+def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
     """The method column of Table 1."""
     if recipe.method == "dmd":
         return dmd(recipe.normaliser)
+    if recipe.method == "dmd_lpips":
+        return dmd_lpips(new_distance(recipe.distance, device), recipe.lpips, recipe.normaliser)
+    if recipe.method == "dmd_gan":
+        return dmd_gan(recipe.gan, recipe.critic, recipe.normaliser)
     method = {"dp_dmd": dp_dmd, "dp_dmd_no_stop": dp_dmd_no_stop}[recipe.method]
     return method(recipe.lam, recipe.k, recipe.anchor, recipe.normaliser)
 
 
 def new_distiller(recipe: Recipe, device: str = "cpu", accelerator: Accelerator | None = None) -> Distiller:
     backend = load_backend(recipe.teacher, device)
-    return Distiller(recipe, backend, new_objective(recipe), load_prompts(recipe, backend), accelerator)
+    return Distiller(recipe, backend, new_objective(recipe, device), load_prompts(recipe, backend), accelerator)
 
 
 def teacher_model(backend: Backend, steps: int = SCENES.teacher_steps, guidance: float = SCENES.guidance) -> Model:

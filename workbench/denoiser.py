@@ -105,3 +105,11 @@ class Backend(Protocol):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1], fp32 on the CPU, from latents [B, C, h, w]."""
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Images [B, 3, H, W] about in [-1, 1], fp32 on the device, with gradients."""
+
+    feature_width: int
+
+    def features(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """[B, places, feature_width]: what the middle of `denoiser`'s network makes of x_t, with gradients."""

@@ -22,7 +22,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from workbench import seeds
 from workbench.denoiser import Backend, Condition, Guided
-from workbench.objectives import Objective, StudentPass
+from workbench.objectives import FakePass, Objective, StudentPass
+from workbench.objectives.adversarial import Head
 from workbench.objectives.score_matching import denoising_loss
 from workbench.prompts import draw_prompts
 from workbench.recipe import Recipe
@@ -60,11 +61,12 @@ class Distiller:
         if recipe.batch % (recipe.accumulate * self.accelerator.num_processes):
             raise ValueError(f"batch = {recipe.batch} does not divide into accumulate = {recipe.accumulate} micro-batches on "
                              f"{self.accelerator.num_processes} processes")
-        networks = backend.new_network(), backend.new_network()
+        student, fake, head = backend.new_network(), backend.new_network(), self._new_head()
         optimizers = (torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
-                      for network, rate in zip(networks, (recipe.student_rate, recipe.fake_rate)))
+                      for network, rate in ((student, recipe.student_rate), (nn.ModuleList([fake, head]), recipe.fake_rate)))
         self.student_network, self.fake_network, self.student_optimizer, self.fake_optimizer = (
-            self.accelerator.prepare(*networks, *optimizers))
+            self.accelerator.prepare(student, fake, *optimizers))
+        self.head = self.accelerator.prepare(head) if objective.critic_terms else head
         self.average = (AveragedModel(self.bare(self.student_network), multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
                         if recipe.ema else None)
         self.student = backend.denoiser(self.student_network, self.autocast)
@@ -89,13 +91,35 @@ class Distiller:
     def _fake_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
         student = self.backend.denoiser(self.bare(self.student_network), self.autocast)
         x = sampled(student, micro.x1, micro.condition, self.student_times, micro.renoise)
-        return {"denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))}
+        losses = {"denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))}
+        seen = FakePass(micro.x1, x, micro.condition, self.teacher, self.teacher_times, micro.t, micro.noise, self._logit)
+        return losses | {term.name: (term.weight, term.loss(seen)) for term in self.objective.critic_terms}
 
     def _student_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
         path = rollout(self.student, micro.x1, micro.condition, self.student_times, self.objective.detach_after,
                        micro.renoise)
-        seen = StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise)
+        seen = StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise,
+                           self.backend.pixels, self._frozen_logit)
         return {term.name: (term.weight, term.loss(seen)) for term in self.objective.terms}
+
+    def _logit(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The head's logit [B]. The fake network is evaluated bare: only the denoising loss needs the outputs that its wrapper
+        waits for."""
+        fake = self.backend.denoiser(self.bare(self.fake_network), self.autocast)
+        return self.head(self.backend.features(fake, x_t, t, condition))
+
+    def _frozen_logit(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """The same with gradients for x_t alone."""
+        with _frozen(self.fake_network), _frozen(self.head):
+            return self._logit(x_t, t, condition)
+
+    def _new_head(self) -> nn.Module:
+        """The adversarial head when the objective has one, else a module without parameters."""
+        if not self.objective.critic_terms:
+            return nn.Identity()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.recipe.seed)
+            return Head(self.backend.feature_width).to(self.backend.device)
 
     def _update(self, name: str, losses: Callable[["_Micro"], dict[str, tuple[float, Tensor]]]) -> Step:
         """One AdamW step of the network called `name`, over all micro-batches."""
@@ -111,7 +135,8 @@ class Distiller:
             for term, (_, loss) in terms.items():
                 totals[term] = totals.get(term, 0) + loss.detach() / len(micros)
         totals = {term: self.accelerator.reduce(loss, "mean").item() for term, loss in totals.items()}
-        norm = float(self.accelerator.clip_grad_norm_(network.parameters(), self.recipe.clip or math.inf))
+        trained = [p for group in optimizer.param_groups for p in group["params"]]
+        norm = float(self.accelerator.clip_grad_norm_(trained, self.recipe.clip or math.inf))
         self._check(name, totals, norm)
         optimizer.step()
         if name == "fake":
@@ -167,7 +192,7 @@ class Distiller:
 
     def state_dict(self) -> dict:
         return {"student": self.bare(self.student_network).state_dict(), "fake": self.bare(self.fake_network).state_dict(),
-                "student_optimizer": self.student_optimizer.state_dict(), "fake_optimizer": self.fake_optimizer.state_dict(),
+                "head": self.bare(self.head).state_dict(), "student_optimizer": self.student_optimizer.state_dict(), "fake_optimizer": self.fake_optimizer.state_dict(),
                 "average": self.average.state_dict() if self.average is not None else None,
                 "counters": {"rounds_done": self.rounds_done, "fake_updates": self.fake_updates,
                              "student_updates": self.student_updates}}
@@ -175,6 +200,7 @@ class Distiller:
     def load_state_dict(self, state: dict) -> None:
         self.bare(self.student_network).load_state_dict(state["student"])
         self.bare(self.fake_network).load_state_dict(state["fake"])
+        self.bare(self.head).load_state_dict(state["head"])
         self.student_optimizer.load_state_dict(state["student_optimizer"])
         self.fake_optimizer.load_state_dict(state["fake_optimizer"])
         if self.average is not None:
@@ -203,6 +229,19 @@ def _arithmetic(device: str, precision: str) -> Iterator[None]:
     attention = sdpa_kernel(SDPBackend.MATH) if half and device == "cpu" else nullcontext()
     with torch.autocast(device, torch.bfloat16, enabled=half), attention:
         yield
+
+
+@contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Evaluations inside leave no gradients in the network's own parameters."""
+    learning = [p for p in network.parameters() if p.requires_grad]
+    for p in learning:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in learning:
+            p.requires_grad_(True)
 
 
 def _sync(accelerator: Accelerator, network: nn.Module, last: bool) -> AbstractContextManager:

@@ -21,6 +21,8 @@ PRESETS: dict[str, Recipe] = {
     # the embedded world; the shipped students are scenes-dmd and scenes-dp-dmd
     "scenes-dp-dmd": SCENES,
     "scenes-dmd": replace(SCENES, method="dmd"),
+    "scenes-dmd-lpips": replace(SCENES, method="dmd_lpips"),
+    "scenes-dmd-gan": replace(SCENES, method="dmd_gan"),
     "scenes-dp-dmd-lagging": _LAGGING,
     "scenes-dmd-lagging": replace(_LAGGING, method="dmd"),
     "scenes-dp-dmd-5": _PAPER_ROUND,

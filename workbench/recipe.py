@@ -18,7 +18,7 @@ def setting(default, help: str, choices: tuple = (), low: float | None = None, h
     return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
 
 
-METHODS = ("dmd", "dp_dmd", "dp_dmd_no_stop")
+METHODS = ("dmd", "dmd_lpips", "dmd_gan", "dp_dmd", "dp_dmd_no_stop")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ class Recipe:
     lam: float = setting(0.05, "weight lambda of the diversity term (8)", low=0)
     k: int = setting(5, "anchor step K: teacher steps before the anchor (6)", low=1)
     anchor: str = setting("secant", "the anchor's target: the chord (6), or the teacher's x0 there (39)", ("secant", "denoised"))
+    lpips: float = setting(0.25, "weight of DMD-LPIPS' perceptual term", low=0)
+    distance: str = setting("lite0", "the perceptual distance: the lite0 pyramid, or LPIPS (the package lpips)", ("lite0", "lpips"))
+    gan: float = setting(5e-3, "weight of DMD-GAN's adversarial term", low=0)
+    critic: float = setting(1e-2, "weight of DMD-GAN's head in the fake network's loss", low=0)
     normaliser: str = setting("released", "divides the DMD gradient: nothing, |x_t - x0_real|, or |x - x0_real|",
                               ("none", "released", "dmd2"))
     times: str = setting("per_sample", "training times drawn per sample, or one per batch (the released script)",

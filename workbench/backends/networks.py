@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,14 +30,30 @@ def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
     return found.to(network.device).eval().requires_grad_(False)
 
 
-@torch.no_grad()
-def decode(vae: nn.Module, latents: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [0, 1], fp32 on the CPU. A VAE that says it overflows in fp16 (SDXL's first one) decodes in fp32."""
+def pixels(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Images [B, 3, H, W], about in [-1, 1] and with gradients. A VAE that says it overflows in fp16 (SDXL's first one) decodes in
+    fp32."""
     if vae.dtype == torch.float16 and vae.config.force_upcast:
         vae.to(torch.float32)
     z = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    images = vae.decode(z.to(vae.device, vae.dtype), return_dict=False)[0]
-    return (images.float() / 2 + 0.5).clamp(0, 1).cpu()
+    return vae.decode(z.to(vae.device, vae.dtype), return_dict=False)[0].float()
+
+
+@torch.no_grad()
+def decode(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Images [B, 3, H, W] in [0, 1], fp32 on the CPU."""
+    return (pixels(vae, latents) / 2 + 0.5).clamp(0, 1).cpu()
+
+
+def kept_output(module: nn.Module, run: Callable[[], object]) -> object:
+    """What `module` puts out while `run()` runs."""
+    kept = []
+    hook = module.register_forward_hook(lambda module, args, output: kept.append(output))
+    try:
+        run()
+    finally:
+        hook.remove()
+    return kept[-1]
 
 
 def latent_shape(channels: int, pipeline, resolution: int | None, native: int) -> tuple[int, int, int]:

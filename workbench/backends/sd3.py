@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from workbench.backends.networks import decode, latent_shape, load_like, precision, trainable_copy
+from workbench.backends.networks import decode, kept_output, latent_shape, load_like, pixels, precision, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import VELOCITY, Prediction
 from workbench.schedules import FlowSchedule
@@ -50,6 +50,7 @@ class SD3Backend:
         # without a third text encoder the pipeline would append empty tokens; the embedded teacher is sampled without them
         self.empty_tokens = 0 if pipeline.text_encoder_3 is None else 256
         self.max_tokens = pipeline.tokenizer.model_max_length
+        self.feature_width = self.network.inner_dim
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SD3Denoiser:
         return SD3Denoiser(network, self.schedule, autocast or nullcontext)
@@ -69,3 +70,10 @@ class SD3Backend:
 
     def decode(self, latents: Tensor) -> Tensor:
         return decode(self.pipeline.vae, latents)
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        return pixels(self.pipeline.vae, latents)
+
+    def features(self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        blocks = denoiser.network.transformer_blocks
+        return kept_output(blocks[len(blocks) // 2], lambda: denoiser(x_t, t, condition))[1]  # the image's tokens

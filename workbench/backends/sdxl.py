@@ -15,7 +15,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
 
-from workbench.backends.networks import decode, latent_shape, load_like, precision, trainable_copy
+from workbench.backends.networks import decode, kept_output, latent_shape, load_like, pixels, precision, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import EPS, Prediction
 from workbench.schedules import VPSchedule
@@ -55,6 +55,7 @@ class SDXLBackend:
         self.network = pipeline.unet.eval().requires_grad_(False)
         self.latent_shape = latent_shape(self.network.config.in_channels, pipeline, resolution, self.network.config.sample_size)
         self.max_tokens = pipeline.tokenizer.model_max_length
+        self.feature_width = self.network.config.block_out_channels[-1]
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SDXLDenoiser:
         return SDXLDenoiser(network, self.schedule, autocast or nullcontext)
@@ -78,3 +79,10 @@ class SDXLBackend:
 
     def decode(self, latents: Tensor) -> Tensor:
         return decode(self.pipeline.vae, latents)
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        return pixels(self.pipeline.vae, latents)
+
+    def features(self, denoiser: SDXLDenoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        middle = kept_output(denoiser.network.mid_block, lambda: denoiser(x_t, t, condition))  # [B, C, h, w]
+        return middle.flatten(2).mT

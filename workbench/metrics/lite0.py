@@ -11,6 +11,7 @@ Source: Tan & Le 2019 (arXiv 1905.11946), https://github.com/tensorflow/tpu, eff
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,10 +82,17 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 1280] pooled features of normalised images [B, 3, H, W]."""
+        *_, last = self.pyramid(x)
+        return F.relu6(self._bn1(self._conv_head(last))).mean((2, 3))
+
+    def pyramid(self, x: Tensor) -> Iterator[Tensor]:
+        """The maps [B, C, h, w] behind each of the seven stages, of normalised images [B, 3, H, W]."""
         x = F.relu6(self._bn0(self._conv_stem(x)))
-        for block in self._blocks:
-            x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x))).mean((2, 3))
+        blocks = iter(self._blocks)
+        for repeats, *_ in STAGES:
+            for _ in range(repeats):
+                x = next(blocks)(x)
+            yield x
 
 
 @dataclass(frozen=True)

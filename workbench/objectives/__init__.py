@@ -1,7 +1,8 @@
 """The methods, as five values under one another: what a student update minimises and where its graph is cut.
 
-A `Term` is a weight and a function of the `StudentPass`; an `Objective` is terms and `detach_after`. The pure tensor functions
-carry the equations (`dmd`, `diversity`, `score_matching`); terms only gather tensors. A new method is a new value, never a subclass.
+A `Term` is a weight and a function of the `StudentPass` (or, for the fake network's additional loss, of the `FakePass`); an
+`Objective` is terms and `detach_after`. The pure tensor functions carry the equations (`dmd`, `diversity`, `score_matching`,
+`perceptual`, `adversarial`); terms only gather tensors. A new method is a new value, never a subclass.
 """
 
 from __future__ import annotations
@@ -13,18 +14,25 @@ import torch
 from torch import Tensor
 
 from workbench.denoiser import Condition, Denoiser
+from workbench.objectives.adversarial import critic_loss, generator_loss
 from workbench.objectives.diversity import denoised_target, diversity_loss, secant_target
 from workbench.objectives.dmd import dmd_gradient, surrogate
-from workbench.sampler import Rollout
+from workbench.objectives.perceptual import Distance, perceptual_loss
+from workbench.sampler import Rollout, sampled
 from workbench.schedules import perturb
 
 AnchorRule = Callable[[Denoiser, Tensor, Condition | None, Tensor, int], Tensor]
 ANCHORS: dict[str, AnchorRule] = {"secant": secant_target, "denoised": denoised_target}
 
 
+Logit = Callable[[Tensor, Tensor, Condition | None], Tensor]  # (x_t, t, condition) -> [B], of the adversarial head
+
+
 @dataclass(frozen=True)
 class StudentPass:
-    """What the terms of one student update may look at: B samples, their roll-out, the two critics and the draws for (5)."""
+    """What the terms of one student update may look at: B samples, their roll-out, the two critics and the draws for (5).
+
+    `pixels` decodes latents to images about in [-1, 1], with gradients; `logit` is there when the objective has a head."""
 
     x1: Tensor
     condition: Condition | None
@@ -34,6 +42,22 @@ class StudentPass:
     teacher_times: Tensor
     t: Tensor
     noise: Tensor
+    pixels: Callable[[Tensor], Tensor]
+    logit: Logit | None = None
+
+
+@dataclass(frozen=True)
+class FakePass:
+    """What the additional terms of one fake update may look at: student samples x from x1, and the draws that noise them."""
+
+    x1: Tensor
+    x: Tensor
+    condition: Condition | None
+    teacher: Denoiser
+    teacher_times: Tensor
+    t: Tensor
+    noise: Tensor
+    logit: Logit
 
 
 @dataclass(frozen=True)
@@ -42,20 +66,33 @@ class Term:
 
     name: str
     weight: float
-    loss: Callable[[StudentPass], Tensor]
+    loss: Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """The student's loss, and the step behind which no later term's gradient passes (0: none)."""
+    """The student's loss, the step behind which no later term's gradient passes (0: none), and what the fake network learns
+    besides its denoising. An objective with `critic_terms` has an adversarial head on the fake network's features."""
 
     terms: tuple[Term, ...]
     detach_after: int = 0
+    critic_terms: tuple[Term, ...] = ()
 
 
 def dmd(normaliser: str = "released") -> Objective:
     """(8) with lambda = 0 and no stop: plain DMD, the gradient through all N steps."""
     return Objective((_distribution_matching(normaliser),))
+
+
+def dmd_lpips(distance: Distance, weight: float = 0.25, normaliser: str = "released") -> Objective:
+    """DMD and `weight` x the perceptual distance to the teacher's multi-step image from the same noise."""
+    return Objective((_distribution_matching(normaliser), _perceptual(distance, weight)))
+
+
+def dmd_gan(weight: float = 5e-3, critic_weight: float = 1e-2, normaliser: str = "released") -> Objective:
+    """DMD and `weight` x the non-saturating loss against a head that the fake network's updates train (`critic_weight`)."""
+    return Objective((_distribution_matching(normaliser), Term("adversarial", weight, _generator)),
+                     critic_terms=(Term("critic", critic_weight, _critic),))
 
 
 def dp_dmd(lam: float = 0.05, k: int = 5, anchor: str = "secant", normaliser: str = "released") -> Objective:
@@ -85,3 +122,23 @@ def _diversity(lam: float, k: int, anchor: str) -> Term:
         return diversity_loss(seen.rollout.first, target)
 
     return Term("diversity", lam, loss)
+
+
+def _perceptual(distance: Distance, weight: float) -> Term:
+    def loss(seen: StudentPass) -> Tensor:
+        teacher = sampled(seen.teacher, seen.x1, seen.condition, seen.teacher_times)
+        return perceptual_loss(distance, seen.pixels(seen.rollout.x), seen.pixels(teacher))
+
+    return Term("perceptual", weight, loss)
+
+
+def _generator(seen: StudentPass) -> Tensor:
+    x_t = perturb(seen.teacher.schedule, seen.rollout.x, seen.noise, seen.t)
+    return generator_loss(seen.logit(x_t, seen.t, seen.condition))
+
+
+def _critic(seen: FakePass) -> Tensor:
+    real = sampled(seen.teacher, seen.x1, seen.condition, seen.teacher_times)
+    student, teacher = (seen.logit(perturb(seen.teacher.schedule, x, seen.noise, seen.t), seen.t, seen.condition)
+                        for x in (seen.x.detach(), real))
+    return critic_loss(student, teacher)

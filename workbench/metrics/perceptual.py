@@ -1,0 +1,51 @@
+"""Perceptual distances for DMD-LPIPS: LPIPS itself on full models, and the same formula on lite0's maps, which need no download.
+
+    D(a, b) = sum over stages of  mean over places of  | a_l / |a_l| - b_l / |b_l| |^2      a_l: the C values at a place of stage l
+
+LPIPS (Zhang et al. 2018, arXiv 1801.03924) weighs the channels by what people answered; the lite0 pyramid weighs them alike, so its
+numbers are no LPIPS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from workbench.metrics.lite0 import Lite0
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+
+def new_distance(name: str, device: str = "cpu") -> Distance:
+    """The distance [B] of images [B, 3, H, W] about in [-1, 1], with gradients: "lite0" or "lpips" (VGG).
+
+    Raises ModuleNotFoundError, with the way out, where the package lpips is missing."""
+    return lite0_distance(Lite0.load(device=device)) if name == "lite0" else _lpips(device)
+
+
+def lite0_distance(reader: Lite0) -> Distance:
+    """The formula above on the seven stages of lite0, at the images' own size."""
+
+    def distance(a: Tensor, b: Tensor) -> Tensor:
+        pairs = zip(*(reader.network.pyramid(_normalised(images)) for images in (a, b)))
+        return sum((F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1).mean((1, 2)) for x, y in pairs)
+
+    return distance
+
+
+def _normalised(images: Tensor) -> Tensor:
+    """lite0's input, from [-1, 1]."""
+    return (((images + 1) * 127.5 - 127) / 128).contiguous(memory_format=torch.channels_last)
+
+
+def _lpips(device: str) -> Distance:
+    try:
+        import lpips
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError('DMD-LPIPS with distance lpips needs the package: pip install "dp-dmd-workbench[lpips]", or take '
+                                  "distance lite0", name=error.name) from error
+    network = lpips.LPIPS(net="vgg", verbose=False).eval().requires_grad_(False).to(device)
+    return lambda a, b: network(a, b).flatten()
