@@ -18,7 +18,8 @@ def write_world(folder: Path) -> Path:
         torch.manual_seed(0)
         vae = new_autoencoder()
         vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)
-        save_pipeline(folder / "teacher", vae, new_transformer(), new_text_encoder(), new_text_encoder())
+        save_pipeline(folder / "teacher", vae=vae, transformer=new_transformer(), text_encoder=new_text_encoder(),
+                      text_encoder_2=new_text_encoder())
         for name, method in (("dmd", "dmd"), ("dp-dmd", "dp_dmd")):
             write_student(folder / "students" / name, method)
     return folder

@@ -1,9 +1,10 @@
-"""The command that makes the embedded teacher, at a size where it learns nothing: it resumes, and what it saves can be loaded."""
+"""The command that makes the embedded teachers, at a size where they learn nothing: it resumes, and what it saves is a pipeline."""
 
 import json
 
+import pytest
 import torch
-from diffusers import StableDiffusion3Pipeline
+from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 
 from workbench.scenes.make_teacher import make_teacher
 from workbench.scenes.teacher_recipe import TeacherRecipe
@@ -11,24 +12,41 @@ from workbench.scenes.teacher_recipe import TeacherRecipe
 TINY = dict(autoencoder_steps=2, autoencoder_batch=4, scenes=256, batch=8, long_text_every=2)
 
 
-def rows(folder):
-    return {row["step"]: row for row in map(json.loads, (folder / "work" / "transformer.jsonl").read_text().splitlines())}
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where a flow teacher of two updates was made."""
+    path = tmp_path_factory.mktemp("make")
+    make_teacher(path, TeacherRecipe(steps=2, **TINY))
+    return path
 
 
-def test_it_resumes_with_more_steps_and_saves_a_plain_pipeline(tmp_path):
-    teacher = make_teacher(tmp_path, TeacherRecipe(steps=2, **TINY))
-    before = {name: torch.load(tmp_path / "work" / name) for name in ("autoencoder.pt", "transformer.pt")}
-    assert make_teacher(tmp_path, TeacherRecipe(steps=3, **TINY)) == teacher
-    after = {name: torch.load(tmp_path / "work" / name) for name in before}
+def opened(kind, folder):
+    """The saved pipeline, having made a picture."""
+    absent = {"text_encoder_3": None, "tokenizer_3": None} if kind is StableDiffusion3Pipeline else {}
+    pipeline = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, **absent)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline("a red circle", num_inference_steps=2, output_type="np").images.shape == (1, 64, 64, 3)
+    return pipeline
+
+
+def test_it_resumes_with_more_steps_and_saves_a_plain_pipeline(folder):
+    before = {name: torch.load(folder / "work" / name) for name in ("autoencoder.pt", "transformer.pt")}
+    teacher = make_teacher(folder, TeacherRecipe(steps=3, **TINY))
+    after = {name: torch.load(folder / "work" / name) for name in before}
     assert (before["transformer.pt"]["step"], after["transformer.pt"]["step"]) == (2, 3)
-    same = [torch.equal(before["autoencoder.pt"]["model"][name], tensor) for name, tensor in after["autoencoder.pt"]["model"].items()]
-    assert all(same)
+    assert all(torch.equal(before["autoencoder.pt"]["model"][name], tensor) for name, tensor in after["autoencoder.pt"]["model"].items())
     moved = [not torch.equal(before["transformer.pt"]["average"][name], tensor)
              for name, tensor in after["transformer.pt"]["average"].items() if tensor.is_floating_point()]
     assert sum(moved) > 0.8 * len(moved)  # position tables do not, nor what starts at zero behind zeros
-
     assert json.loads((teacher / "recipe.json").read_text())["steps"] == 3
-    pipeline = StableDiffusion3Pipeline.from_pretrained(teacher, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32,
-                                                        local_files_only=True)
-    assert all(tensor.isfinite().all() for tensor in pipeline.transformer.state_dict().values())
-    assert not any(str(tmp_path) in path.read_text() for path in teacher.rglob("*.json"))
+    assert not any(str(folder) in path.read_text() for path in teacher.rglob("*.json"))
+    opened(StableDiffusion3Pipeline, teacher)
+
+
+def test_the_eps_teacher_shares_the_autoencoder_and_starts_from_the_flow_teachers_words(folder):
+    flow = opened(StableDiffusion3Pipeline, folder / "teacher")
+    eps = opened(StableDiffusionXLPipeline, make_teacher(folder, TeacherRecipe(family="sdxl", steps=1, **TINY)))
+    assert eps.config.force_zeros_for_empty_prompt and (folder / "work" / "unet.pt").exists()
+    for part, difference in (("vae", 0.0), ("text_encoder", 2e-3), ("text_encoder_2", 2e-3)):  # one update of 5e-6, in fp16
+        ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (eps, flow))
+        assert all(torch.allclose(ours[name].float(), tensor.float(), rtol=0, atol=difference) for name, tensor in theirs.items()), part

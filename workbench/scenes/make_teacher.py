@@ -1,11 +1,13 @@
-"""Makes the embedded teacher from nothing: the autoencoder, then text encoders and flow transformer together.
+"""Makes an embedded teacher from nothing: the autoencoder, then text encoders and denoising network together.
 
-    python -m workbench scenes make-teacher --out FOLDER            one process
-    torchrun --nproc-per-node 2 -m workbench scenes make-teacher    one process a core, gradients averaged
+    python -m workbench scenes make-teacher --out FOLDER                    the flow teacher, one process
+    python -m workbench scenes make-teacher --out FOLDER --family sdxl      the eps teacher; shares FOLDER's autoencoder
+    torchrun --nproc-per-node 2 -m workbench scenes make-teacher ...        one process a core, gradients averaged
 
-Both stages save their whole state every minute and go on where they stopped, also with more steps than before. The transformer learns
-(3) with two aids that are dropped afterwards: a linear read-out of `cell_facts` from its middle layer, and an exponential
-average of its weights (kept as the result).
+Both stages save their whole state every minute and go on where they stopped, also with more steps than before. The network learns
+to denoise with two aids that are dropped afterwards: a linear read-out of `cell_facts` from its middle layer, and an
+exponential average of its weights (kept as the result). The eps teacher starts from the flow teacher's text encoders when
+FOLDER has them.
 """
 
 from __future__ import annotations
@@ -25,27 +27,39 @@ from tqdm import tqdm
 from workbench.runs import write_whole
 from workbench.scenes.autoencoder import FACTS, AutoencoderLoss, cell_facts, facts_loss, new_autoencoder
 from workbench.scenes.grammar import draw_requests
-from workbench.scenes.networks import new_text_encoder, new_tokenizer, new_transformer, save_pipeline
+from workbench.scenes.networks import SIZES, new_text_encoder, new_tokenizer, new_transformer, new_unet, save_pipeline
 from workbench.scenes.renderer import draw_scenes, render
 from workbench.scenes.teacher_recipe import TeacherRecipe
+from workbench.schedules import VPSchedule, perturb
+
+
+def text_embeddings(encoders: list[nn.Module], ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Both pipelines' tokens [B, 12, 128]: the encoders' last but one hidden states side by side; and each one's projection."""
+    outputs = [encoder(ids, output_hidden_states=True) for encoder in encoders]
+    return torch.cat([output.hidden_states[-2] for output in outputs], -1), [output.text_embeds for output in outputs]
+
+
+def read_out(head: nn.Linear, hidden: Tensor, facts: Tensor) -> Tensor:
+    """`facts_loss` of what `head` reads from hidden states [B, 16, C] at 4 x 4 places, each of 2 x 2 cells."""
+    read = head(hidden).unflatten(1, (4, 4)).unflatten(3, (-1, 2, 2))  # [B, 4, 4, classes, 2, 2]
+    return facts_loss(read.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3), facts)
 
 
 class FlowLoss(nn.Module):
-    """(3) for the transformer and its text encoders, plus the read-out; everything that stage two trains."""
+    """(3) for the SD3 transformer and its text encoders, plus the read-out; everything that stage two trains."""
 
     def __init__(self, facts: float):
         super().__init__()
         self.transformer, self.facts = new_transformer(), facts
         self.text_encoder, self.text_encoder_2 = new_text_encoder(), new_text_encoder()
         self.middle = len(self.transformer.transformer_blocks) // 2
-        self.head = nn.Linear(self.transformer.inner_dim, 4 * sum(FACTS))  # a token is 2 x 2 cells
+        self.head = nn.Linear(self.transformer.inner_dim, 4 * sum(FACTS))
 
     def embed(self, ids: Tensor, empty_tokens: int) -> tuple[Tensor, Tensor]:
         """What StableDiffusion3Pipeline.encode_prompt makes of the ids with `max_sequence_length=empty_tokens`."""
-        outputs = [encoder(ids, output_hidden_states=True) for encoder in (self.text_encoder, self.text_encoder_2)]
-        tokens = torch.cat([output.hidden_states[-2] for output in outputs], -1)
+        tokens, pooled = text_embeddings([self.text_encoder, self.text_encoder_2], ids)
         empty = tokens.new_zeros(len(ids), empty_tokens, tokens.shape[-1])
-        return torch.cat([tokens, empty], 1), torch.cat([output.text_embeds for output in outputs], -1)
+        return torch.cat([tokens, empty], 1), torch.cat(pooled, -1)
 
     def forward(self, x0: Tensor, facts: Tensor, ids: Tensor, noise: Tensor, t: Tensor, empty_tokens: int = 0):
         tokens, pooled = self.embed(ids, empty_tokens)
@@ -56,24 +70,55 @@ class FlowLoss(nn.Module):
         velocity = self.transformer((1 - at) * x0 + at * noise, tokens, pooled, t * 1000).sample
         hook.remove()
         flow = (velocity.float() - (noise - x0)).square().mean()
-        read = self.head(kept["hidden"]).unflatten(1, (4, 4)).unflatten(3, (-1, 2, 2))  # [B, 4, 4, classes, 2, 2]
-        read = read.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
-        told = facts_loss(read, facts)
+        told = read_out(self.head, kept["hidden"], facts)
         return flow + self.facts * told, {"flow": flow, "facts": told}
 
 
+class EpsLoss(nn.Module):
+    """The eps loss for the SDXL UNet and its text encoders, plus the read-out. A dropped caption is all zeros, as SDXL's is.
+
+    The squared error of eps at signal-to-noise ratio s is weighted by min(s, 5) / s (Hang et al. 2023, arXiv 2303.09556)."""
+
+    def __init__(self, facts: float):
+        super().__init__()
+        self.unet, self.facts, self.schedule = new_unet(), facts, VPSchedule.scaled_linear()
+        self.text_encoder, self.text_encoder_2 = new_text_encoder(), new_text_encoder()
+        self.head = nn.Linear(self.unet.config.block_out_channels[-1], 4 * sum(FACTS))
+
+    def forward(self, x0: Tensor, facts: Tensor, ids: Tensor, noise: Tensor, t: Tensor, empty_tokens: int = 0):
+        tokens, (_, pooled) = text_embeddings([self.text_encoder, self.text_encoder_2], ids)
+        said = (ids[:, 1] != ids[:, -1])[:, None]  # the empty caption has its end where others have a word
+        t = (t * self.schedule.levels).ceil().clamp(min=1) / self.schedule.levels
+        kept = {}
+        hook = self.unet.mid_block.register_forward_hook(lambda module, args, output: kept.update(hidden=output))
+        given = {"text_embeds": pooled * said, "time_ids": x0.new_tensor(SIZES).expand(len(x0), 6)}
+        eps = self.unet(perturb(self.schedule, x0, noise, t), t * self.schedule.levels - 1, tokens * said[..., None],
+                        added_cond_kwargs=given).sample
+        hook.remove()
+        alpha, sigma = self.schedule.alpha_sigma(t)
+        weight = (5 * sigma**2 / alpha**2).clamp(max=1)
+        wrong = (weight * (eps.float() - noise).square().mean((1, 2, 3))).mean()
+        told = read_out(self.head, kept["hidden"].flatten(2).mT, facts)
+        return wrong + self.facts * told, {"eps": wrong, "facts": told}
+
+
 def make_teacher(folder: Path, recipe: TeacherRecipe = TeacherRecipe(), compiled: bool = False) -> Path:
-    """Trains (or goes on training) and saves a StableDiffusion3Pipeline in `folder`/teacher; returns that path."""
+    """Trains (or goes on training) and saves a StableDiffusion3Pipeline in `folder`/teacher, or a StableDiffusionXLPipeline in
+    `folder`/teacher-eps; returns that path."""
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
     accelerator = Accelerator(mixed_precision="bf16", cpu=True)
     vae = _autoencoder(work, recipe, accelerator)
     pool = _encoded_scenes(work, recipe, accelerator, vae)
-    model = _transformer(work, recipe, accelerator, pool, compiled)
+    flow = recipe.family == "sd3"
+    out = folder / ("teacher" if flow else "teacher-eps")
+    model = _new_flow(recipe, compiled) if flow else _new_eps(recipe, compiled, folder / "teacher")
+    model = _denoiser(model, work / ("transformer.pt" if flow else "unet.pt"), recipe, accelerator, pool)
     if accelerator.is_main_process:
-        save_pipeline(folder / "teacher", vae, model.transformer, model.text_encoder, model.text_encoder_2)
-        (folder / "teacher" / "recipe.json").write_text(json.dumps(vars(recipe), indent=1))
-    return folder / "teacher"
+        network = {"transformer": model.transformer} if flow else {"unet": model.unet}
+        save_pipeline(out, vae=vae, text_encoder=model.text_encoder, text_encoder_2=model.text_encoder_2, **network)
+        (out / "recipe.json").write_text(json.dumps(vars(recipe), indent=1))
+    return out
 
 
 def _autoencoder(work: Path, recipe: TeacherRecipe, accelerator: Accelerator) -> AutoencoderKL:
@@ -117,18 +162,36 @@ def _encoded_scenes(work: Path, recipe: TeacherRecipe, accelerator: Accelerator,
     return pool
 
 
-def _transformer(work: Path, recipe: TeacherRecipe, accelerator: Accelerator, pool: dict[str, Tensor], compiled: bool) -> FlowLoss:
+def _new_flow(recipe: TeacherRecipe, compiled: bool) -> FlowLoss:
     torch.manual_seed(recipe.seed + 1)
     model = FlowLoss(recipe.facts)
     if compiled:  # not the middle block: its hook is set anew at each step
         for block in (b for n, b in enumerate(model.transformer.transformer_blocks) if n != model.middle):
             block.compile(dynamic=False)
+    return model
+
+
+def _new_eps(recipe: TeacherRecipe, compiled: bool, flow_teacher: Path) -> EpsLoss:
+    torch.manual_seed(recipe.seed + 1)
+    model = EpsLoss(recipe.facts)
+    for name in ("text_encoder", "text_encoder_2"):
+        if (flow_teacher / name).is_dir():
+            found = type(model.text_encoder).from_pretrained(flow_teacher / name, dtype=torch.float32)
+            getattr(model, name).load_state_dict(found.state_dict())
+    if compiled:  # not the middle block, as above
+        for block in (*model.unet.down_blocks, *model.unet.up_blocks):
+            block.compile(dynamic=False)
+    return model
+
+
+def _denoiser(model: nn.Module, path: Path, recipe: TeacherRecipe, accelerator: Accelerator, pool: dict[str, Tensor]) -> nn.Module:
+    """Stage two: the weight average of the trained `model`."""
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.average))
     empty = new_tokenizer()([""], padding="max_length", return_tensors="pt").input_ids
     batch = recipe.batch // accelerator.num_processes
 
     def data(step: int, generator: torch.Generator):
-        long = step % recipe.long_text_every == recipe.long_text_every - 1
+        long = recipe.family == "sd3" and step % recipe.long_text_every == recipe.long_text_every - 1
         size = batch // 8 if long else batch
         rows = torch.randint(len(pool["x0"]), (size,), generator=generator)
         ids = pool["ids"][rows]
@@ -139,7 +202,7 @@ def _transformer(work: Path, recipe: TeacherRecipe, accelerator: Accelerator, po
         return (x0, pool["facts"][rows].long(), torch.where(dropped[:, None], empty, ids),
                 torch.randn(x0.shape, generator=generator), t, 256 if long else 0)
 
-    _train(model, data, work / "transformer.pt", recipe.steps, recipe.rate, recipe, accelerator, average)
+    _train(model, data, path, recipe.steps, recipe.rate, recipe, accelerator, average)
     return average.module.eval()
 
 

@@ -1,6 +1,6 @@
-"""The networks of the embedded flow teacher: diffusers and transformers classes at toy size, saved as an SD3 pipeline.
+"""The networks of the embedded teachers: diffusers and transformers classes at toy size, saved as SD3 and SDXL pipelines.
 
-A prompt is 12 CLIP tokens wide. The pipeline's third text encoder (T5) is absent, as diffusers allows; the pipeline then
+A prompt is 12 CLIP tokens wide. The SD3 pipeline's third text encoder (T5) is absent, as diffusers allows; the pipeline then
 appends `max_sequence_length` empty tokens (256 by default). The teacher is trained with 0 and with 256 of them; the workbench
 samples with 0, which is about eight times faster.
 """
@@ -12,14 +12,17 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+from diffusers import (EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline,
+                       StableDiffusionXLPipeline, UNet2DConditionModel)
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from workbench.scenes.autoencoder import LATENT_CHANNELS, LATENT_SIDE
 from workbench.scenes.grammar import WORDS
+from workbench.scenes.renderer import SIDE
 
 WIDTH, LAYERS, HEADS, TEXT_WIDTH, MAX_TOKENS = 128, 6, 4, 64, 12
+SIZES = (SIDE, SIDE, 0, 0, SIDE, SIDE)  # what an SDXL pipeline tells its UNet by default: original size, crop, target size
 SHIFT = 1.0  # of the sampling times: SD3's 3.0 belongs to 1024 px, where layout is decided at higher noise
 
 
@@ -57,11 +60,25 @@ def new_transformer() -> SD3Transformer2DModel:
         caption_projection_dim=WIDTH, pooled_projection_dim=2 * TEXT_WIDTH, pos_embed_max_size=LATENT_SIDE, qk_norm="rms_norm")
 
 
-def save_pipeline(folder: Path, vae: AutoencoderKL, transformer: SD3Transformer2DModel,
-                  text_encoder: CLIPTextModelWithProjection, text_encoder_2: CLIPTextModelWithProjection) -> None:
-    """Saves an ordinary StableDiffusion3Pipeline in half precision."""
-    pipeline = StableDiffusion3Pipeline(
-        transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT), vae=vae, text_encoder=text_encoder,
-        tokenizer=new_tokenizer(), text_encoder_2=text_encoder_2, tokenizer_2=new_tokenizer(), text_encoder_3=None,
-        tokenizer_3=None)
+def new_unet() -> UNet2DConditionModel:
+    """An untrained eps UNet of SDXL's kind (4.4 M parameters): 8 x 8 and 4 x 4 places, each with attention to 12 text tokens."""
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE, in_channels=LATENT_CHANNELS, out_channels=LATENT_CHANNELS, block_out_channels=(64, 128),
+        down_block_types=("CrossAttnDownBlock2D",) * 2, up_block_types=("CrossAttnUpBlock2D",) * 2, layers_per_block=1,
+        transformer_layers_per_block=1, attention_head_dim=(2, 4), use_linear_projection=True, norm_num_groups=16,
+        cross_attention_dim=2 * TEXT_WIDTH, addition_embed_type="text_time", addition_time_embed_dim=16,
+        projection_class_embeddings_input_dim=TEXT_WIDTH + 6 * 16)
+
+
+def save_pipeline(folder: Path, **parts: torch.nn.Module) -> None:
+    """Saves an ordinary StableDiffusion3Pipeline (given a `transformer`) or StableDiffusionXLPipeline (given a `unet`) of these
+    parts in half precision."""
+    tokenizers = {"tokenizer": new_tokenizer(), "tokenizer_2": new_tokenizer()}
+    if "transformer" in parts:
+        pipeline = StableDiffusion3Pipeline(scheduler=FlowMatchEulerDiscreteScheduler(shift=SHIFT), text_encoder_3=None,
+                                            tokenizer_3=None, **tokenizers, **parts)
+    else:
+        scheduler = EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1,
+                                           timestep_spacing="leading")
+        pipeline = StableDiffusionXLPipeline(scheduler=scheduler, force_zeros_for_empty_prompt=True, **tokenizers, **parts)
     pipeline.to(torch.float16).save_pretrained(folder)
