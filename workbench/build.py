@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor
 
+from workbench.backends.lora import LORA_FILE
 from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.backends.source import open_teacher
 from workbench.denoiser import Backend, Condition, Denoiser, Guided
@@ -112,11 +113,16 @@ def teacher_model(backend: Backend, steps: int = SCENES.teacher_steps, guidance:
 
 
 def save_student(distiller: Distiller, folder: Path) -> None:
-    """Writes the student's network in half precision (diffusers format) and student.json, which says how to sample it."""
-    network = copy.deepcopy(distiller.result()).half()
-    write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: _save_tensors(network, part))
-    config = {name: value for name, value in json.loads(network.to_json_string()).items() if name != "_name_or_path"}
-    write_whole(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
+    """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file) and student.json, which says how
+    to sample it."""
+    network = distiller.result()
+    if distiller.recipe.lora:
+        write_whole(folder / LORA_FILE, network.save)
+    else:
+        network = copy.deepcopy(network).half()
+        write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: _save_tensors(network, part))
+        config = {name: value for name, value in json.loads(network.to_json_string()).items() if name != "_name_or_path"}
+        write_whole(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
     recipe = distiller.recipe
     info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
             "digest": recipe.digest, "recipe": asdict(recipe)}

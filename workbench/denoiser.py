@@ -94,11 +94,12 @@ class Backend(Protocol):
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> Denoiser:
         """`network` (the teacher's, or one of the same class) as a `Denoiser`; `autocast` wraps each evaluation."""
 
-    def new_network(self) -> nn.Module:
-        """A trainable fp32 copy of the teacher's network."""
+    def new_network(self, lora: int = 0) -> nn.Module:
+        """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both start as the teacher."""
 
     def load_network(self, folder: str | Path) -> nn.Module:
-        """A frozen network of the teacher's class from a diffusers folder. Raises ValueError for another architecture."""
+        """A frozen network of the teacher's class from a diffusers folder, or the adapter in it. Raises ValueError for another
+        architecture."""
 
     def encode(self, prompts: list[str]) -> Condition:
         """The condition of a batch of prompts. Raises ValueError for a prompt that the family cannot take."""

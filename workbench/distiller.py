@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from workbench import seeds
 from workbench.denoiser import Backend, Condition, Guided
@@ -61,14 +61,13 @@ class Distiller:
         if recipe.batch % (recipe.accumulate * self.accelerator.num_processes):
             raise ValueError(f"batch = {recipe.batch} does not divide into accumulate = {recipe.accumulate} micro-batches on "
                              f"{self.accelerator.num_processes} processes")
-        student, fake, head = backend.new_network(), backend.new_network(), self._new_head()
+        student, fake, head = backend.new_network(recipe.lora), backend.new_network(recipe.lora), self._new_head()
         optimizers = (torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
                       for network, rate in ((student, recipe.student_rate), (nn.ModuleList([fake, head]), recipe.fake_rate)))
         self.student_network, self.fake_network, self.student_optimizer, self.fake_optimizer = (
             self.accelerator.prepare(student, fake, *optimizers))
         self.head = self.accelerator.prepare(head) if objective.critic_terms else head
-        self.average = (AveragedModel(self.bare(self.student_network), multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
-                        if recipe.ema else None)
+        self.average = backend.new_network(recipe.lora).requires_grad_(False) if recipe.ema else None
         self.student = backend.denoiser(self.student_network, self.autocast)
         self.fake = backend.denoiser(self.fake_network, self.autocast)
         self.teacher = Guided(backend.denoiser(backend.network, self.autocast), recipe.guidance, backend.encode([""]))
@@ -144,7 +143,7 @@ class Distiller:
         else:
             self.student_updates += 1
             if self.average is not None:
-                self.average.update_parameters(self.bare(network))
+                self._average_in()
         update = self.fake_updates if name == "fake" else self.student_updates
         return Step(name, self.rounds_done + 1, update, totals, norm, time.perf_counter() - begun)
 
@@ -182,13 +181,19 @@ class Distiller:
             raise DivergedError(f"round {self.rounds_done + 1}: the {name} network's {what} is not finite. Lower its learning "
                                 "rate, or use precision fp32; nothing of this update was applied.")
 
+    @torch.no_grad()
+    def _average_in(self) -> None:
+        """The average starts as the first update's student."""
+        average, student = (list(n.parameters()) for n in (self.average, self.bare(self.student_network)))
+        get_ema_multi_avg_fn(self.recipe.ema if self.student_updates > 1 else 0.0)(average, student, None)
+
     def bare(self, network: nn.Module) -> nn.Module:
         """A network without what accelerate wrapped around it."""
         return self.accelerator.unwrap_model(network)
 
     def result(self) -> nn.Module:
         """The network to save as the student: its weight average when the recipe keeps one."""
-        return self.average.module if self.average is not None else self.bare(self.student_network)
+        return self.average if self.average is not None else self.bare(self.student_network)
 
     def state_dict(self) -> dict:
         return {"student": self.bare(self.student_network).state_dict(), "fake": self.bare(self.fake_network).state_dict(),

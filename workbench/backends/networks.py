@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 def trainable_copy(network: nn.Module) -> nn.Module:
     """A trainable fp32 copy; the original stays as it is."""
-    return copy.deepcopy(network).float().requires_grad_(True).train()
+    result = copy.deepcopy(network)
+    result._forward_pre_hooks.clear()  # those of the original's adapters
+    return result.float().requires_grad_(True).train()
 
 
-def precision(network: nn.Module) -> torch.dtype:
-    """Of its weights, whatever accelerate has wrapped around it."""
-    return next(network.parameters()).dtype
+def bare(network: nn.Module) -> nn.Module:
+    """The diffusers network inside what accelerate or an adapter wrapped around it."""
+    network = getattr(network, "module", network)
+    return getattr(network, "base", network)
 
 
 def load_like(network: nn.Module, folder: str | Path) -> nn.Module:

@@ -11,7 +11,8 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from workbench.backends.networks import decode, kept_output, latent_shape, load_like, pixels, precision, trainable_copy
+from workbench.backends.lora import LORA_FILE, SharedBase
+from workbench.backends.networks import bare, decode, kept_output, latent_shape, load_like, pixels, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import VELOCITY, Prediction
 from workbench.schedules import FlowSchedule
@@ -28,7 +29,7 @@ class SD3Denoiser:
     autocast: Autocast = nullcontext
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        dtype = precision(self.network)
+        dtype = bare(self.network).dtype
         with self.autocast():
             raw = self.network(hidden_states=x_t.to(dtype), timestep=t.float() * TRAIN_LEVELS, return_dict=False,
                                encoder_hidden_states=condition.tensors["tokens"].to(dtype),
@@ -45,6 +46,7 @@ class SD3Backend:
         self.device = torch.device(device)
         self.schedule = FlowSchedule(float(pipeline.scheduler.config.shift))
         self.network = pipeline.transformer.eval().requires_grad_(False)
+        self.adapters = SharedBase(self.network)
         config = self.network.config
         self.latent_shape = latent_shape(config.in_channels, pipeline, resolution, config.sample_size)
         # without a third text encoder the pipeline would append empty tokens; the embedded teacher is sampled without them
@@ -55,11 +57,11 @@ class SD3Backend:
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SD3Denoiser:
         return SD3Denoiser(network, self.schedule, autocast or nullcontext)
 
-    def new_network(self) -> nn.Module:
-        return trainable_copy(self.network)
+    def new_network(self, lora: int = 0) -> nn.Module:
+        return self.adapters.new(lora) if lora else trainable_copy(self.network)
 
     def load_network(self, folder: str | Path) -> nn.Module:
-        return load_like(self.network, folder)
+        return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Condition:
@@ -75,5 +77,5 @@ class SD3Backend:
         return pixels(self.pipeline.vae, latents)
 
     def features(self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        blocks = denoiser.network.transformer_blocks
+        blocks = bare(denoiser.network).transformer_blocks
         return kept_output(blocks[len(blocks) // 2], lambda: denoiser(x_t, t, condition))[1]  # the image's tokens

@@ -15,7 +15,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
 
-from workbench.backends.networks import decode, kept_output, latent_shape, load_like, pixels, precision, trainable_copy
+from workbench.backends.lora import LORA_FILE, SharedBase
+from workbench.backends.networks import bare, decode, kept_output, latent_shape, load_like, pixels, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import EPS, Prediction
 from workbench.schedules import VPSchedule
@@ -30,7 +31,7 @@ class SDXLDenoiser:
     autocast: Autocast = nullcontext
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        dtype, given = precision(self.network), condition.tensors
+        dtype, given = bare(self.network).dtype, condition.tensors
         with self.autocast():
             raw = self.network(x_t.to(dtype), (t.float() * self.schedule.levels - 1).clamp(min=0), return_dict=False,
                                encoder_hidden_states=given["tokens"].to(dtype),
@@ -53,6 +54,7 @@ class SDXLBackend:
         self.device = torch.device(device)
         self.schedule = VPSchedule(tuple(pipeline.scheduler.alphas_cumprod.double().tolist()))
         self.network = pipeline.unet.eval().requires_grad_(False)
+        self.adapters = SharedBase(self.network)
         self.latent_shape = latent_shape(self.network.config.in_channels, pipeline, resolution, self.network.config.sample_size)
         self.max_tokens = pipeline.tokenizer.model_max_length
         self.feature_width = self.network.config.block_out_channels[-1]
@@ -60,11 +62,11 @@ class SDXLBackend:
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SDXLDenoiser:
         return SDXLDenoiser(network, self.schedule, autocast or nullcontext)
 
-    def new_network(self) -> nn.Module:
-        return trainable_copy(self.network)
+    def new_network(self, lora: int = 0) -> nn.Module:
+        return self.adapters.new(lora) if lora else trainable_copy(self.network)
 
     def load_network(self, folder: str | Path) -> nn.Module:
-        return load_like(self.network, folder)
+        return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Condition:
@@ -84,5 +86,5 @@ class SDXLBackend:
         return pixels(self.pipeline.vae, latents)
 
     def features(self, denoiser: SDXLDenoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        middle = kept_output(denoiser.network.mid_block, lambda: denoiser(x_t, t, condition))  # [B, C, h, w]
+        middle = kept_output(bare(denoiser.network).mid_block, lambda: denoiser(x_t, t, condition))  # [B, C, h, w]
         return middle.flatten(2).mT

@@ -1,0 +1,114 @@
+"""Teacher, student and fake network as LoRA adapters of ONE base in memory; the teacher is the base with every adapter off.
+
+    shared = SharedBase(network)             network itself stays the teacher, whatever adapters it carries
+    student, fake = shared.new(rank), shared.new(rank)      modules whose parameters are their adapter's alone
+
+An adapter starts at exactly zero, so a new student is the (unguided) teacher. Its weights are fp32 also on a bf16 base. Switching
+sets two attributes of each peft layer and copies nothing. It happens at each evaluation and, for gradient checkpointing, which
+evaluates blocks once more during the backward pass, when the first gradient arrives.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+LORA_FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers' load_lora_weights looks for
+# every linear layer of attention and feed-forward, by the names of diffusers' transformers and UNets
+TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "net.0.proj", "net.2")
+
+
+class SharedBase:
+    """The adapters of one frozen diffusers network."""
+
+    def __init__(self, network: nn.Module):
+        self.network, self.count = network, 0
+        self._wanted: str | None = None
+        self._layers: list[BaseTunerLayer] = []
+        network.register_forward_pre_hook(lambda *_: self.activate(self._wanted))
+
+    def new(self, rank: int) -> "Adapter":
+        """A trainable adapter W + B A of `rank` (peft's alpha is the rank, so its scale is 1), with B = 0."""
+        name, self.count = f"adapter{self.count}", self.count + 1
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
+            inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS)), self.network, name)
+        self._layers = [module for module in self.network.modules() if isinstance(module, BaseTunerLayer)]
+        self.activate(None)
+        return Adapter(self, name)
+
+    def load(self, folder: Path) -> "Adapter":
+        """The adapter that `Adapter.save` wrote, frozen. Raises ValueError when it belongs to another architecture."""
+        found = {name.split(".", 1)[1]: tensor for name, tensor in load_file(folder / LORA_FILE).items()}
+        adapter = self.new(next(tensor.shape[0] for name, tensor in found.items() if name.endswith("lora_A.weight")))
+        ours = {name.replace("/", ".") + ".weight": tensor for name, tensor in adapter.weights.items()}
+        if {name: tensor.shape for name, tensor in found.items()} != {name: tensor.shape for name, tensor in ours.items()}:
+            raise ValueError("its adapter is not of this teacher's architecture; choose the teacher that it was distilled from")
+        for name, tensor in ours.items():
+            tensor.data.copy_(found[name])
+        return adapter.requires_grad_(False).eval()
+
+    def activate(self, name: str | None) -> None:
+        """Makes `name` the one adapter that is on (None: all off), and touches nothing else: peft's own switch also freezes."""
+        for layer in self._layers:
+            layer._active_adapter = [name] if name else []
+            layer._disable_adapters = name is None
+
+    def run(self, name: str, *args, **kwargs):
+        self._wanted = name
+        try:
+            return self.network(*args, **kwargs)
+        finally:
+            self._wanted = None
+
+
+class Adapter(nn.Module):
+    """The base with one adapter on. Its parameters, and so its state and what an optimiser sees, are the adapter's alone."""
+
+    def __init__(self, shared: SharedBase, name: str):
+        super().__init__()
+        self._shared, self.name = (shared,), name  # in a tuple, so that the base is no submodule
+        self.weights = nn.ParameterDict()
+        for path, module in shared.network.named_modules():
+            if isinstance(module, BaseTunerLayer):
+                for part in ("lora_A", "lora_B"):
+                    linear = getattr(module, part)[name].float()
+                    self.weights[f"{path}.{part}".replace(".", "/")] = linear.weight
+        self.requires_grad_(True)
+
+    @property
+    def shared(self) -> SharedBase:
+        return self._shared[0]
+
+    @property
+    def base(self) -> nn.Module:
+        return self.shared.network
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the base, which is what its inputs have to be in."""
+        return self.base.dtype
+
+    def forward(self, *args, **kwargs):
+        output = self.shared.run(self.name, *args, **kwargs)
+        raw = output[0]
+        if raw.requires_grad:
+            raw.register_hook(self._again)
+        return output
+
+    def _again(self, gradient: Tensor) -> None:
+        self.shared.activate(self.name)
+
+    def save(self, path: Path) -> None:
+        """Writes the file that diffusers' `load_lora_weights` reads."""
+        prefix = "unet" if isinstance(self.base, UNet2DConditionModel) else "transformer"
+        tensors = {f"{prefix}.{name.replace('/', '.')}.weight": tensor.detach().cpu().contiguous()
+                   for name, tensor in self.weights.items()}
+        save_file(tensors, path, metadata={"format": "pt"})
