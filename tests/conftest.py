@@ -12,7 +12,7 @@ from diffusers import (AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDisc
 
 from workbench.backends.sd3 import SD3Backend
 from workbench.backends.sdxl import SDXLBackend
-from workbench.scenes.networks import new_text_encoder, new_tokenizer
+from workbench.scenes.networks import new_text_encoder, new_tokenizer, without_projection
 
 
 def tiny_vae(**settings) -> AutoencoderKL:
@@ -43,7 +43,8 @@ def tiny_sdxl_pipeline() -> StableDiffusionXLPipeline:
     scheduler = EulerDiscreteScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1,
                                        timestep_spacing="leading", interpolation_type="linear")
     return StableDiffusionXLPipeline(
-        unet=unet, scheduler=scheduler, vae=tiny_vae(scaling_factor=0.13, shift_factor=None), text_encoder=new_text_encoder(),
+        unet=unet, scheduler=scheduler, vae=tiny_vae(scaling_factor=0.13, shift_factor=None),
+        text_encoder=without_projection(new_text_encoder()),
         tokenizer=new_tokenizer(), text_encoder_2=new_text_encoder(), tokenizer_2=new_tokenizer())
 
 

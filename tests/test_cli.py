@@ -41,7 +41,7 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     assert [s["evaluations"] for s in scores] == [8, 2] and all(s["spread"] is None for s in scores)  # 16 px: no scenes
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "sample", "evaluate", "scenes make-teacher"])
+@pytest.mark.parametrize("command", ["train", "resume", "sample", "evaluate", "export", "scenes make-teacher"])
 def test_every_help_text_is_complete(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])

@@ -1,4 +1,4 @@
-"""The command line: python -m workbench train | resume | sample | evaluate | scenes make-teacher.
+"""The command line: python -m workbench train | resume | sample | evaluate | export | scenes make-teacher.
 
 Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every default and help text.
 """
@@ -50,6 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--prompts", default="", help="prompt file (default: the 43 captions that no setting was chosen on)")
     evaluate.add_argument("--out", type=Path, help="JSON file for all numbers")
     _models(evaluate, "teacher,dmd,dp-dmd")
+    export = _command(commands, "export", "write a run's student as a diffusers pipeline or LoRA with a model card", _export)
+    export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    export.add_argument("--to", type=Path, required=True, help="folder to write")
     scenes = commands.add_parser("scenes", help="the embedded world").add_subparsers(required=True, metavar="COMMAND")
     make = _command(scenes, "make-teacher", "train the embedded teacher from nothing (hours; resumable)", _make_teacher)
     make.add_argument("--out", type=Path, default=Path("scenes-teacher"), help="work folder (default: %(default)s)")
@@ -185,6 +188,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(table(scores))
     if options.out:
         options.out.write_text(json.dumps([score.to_dict() for score in scores], indent=1))
+
+
+def _export(options: argparse.Namespace) -> None:
+    from workbench.export_student import export_student
+
+    print(f"saved {export_student(options.folder, options.to)}; its README.md says how to sample it")
 
 
 def _make_teacher(options: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ import diffusers.utils.logging
 import torch
 import transformers.utils.logging
 
-from workbench.backends.source import open_teacher
+from workbench.backends.source import T5_PARTS, open_teacher
 from workbench.denoiser import Backend
 from workbench.scenes.grammar import parse
 
@@ -22,7 +22,7 @@ def load_scenes(folder: str | Path = WEIGHTS / "teacher", device: torch.device |
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.disable_progress_bar()  # it loads in a blink
     try:
-        return open_teacher(folder, device, rewrite=lambda prompt: parse(prompt).text if prompt else "")
+        return open_teacher(folder, device, rewrite=lambda prompt: parse(prompt).text if prompt else "", leave_out=T5_PARTS)
     finally:
         for logging in (diffusers.utils.logging, transformers.utils.logging):
             logging.enable_progress_bar()

@@ -22,22 +22,26 @@ from workbench.denoiser import Backend
 FAMILIES = {"StableDiffusion3Pipeline": (StableDiffusion3Pipeline, SD3Backend),
             "StableDiffusionXLPipeline": (StableDiffusionXLPipeline, SDXLBackend)}
 
+T5_PARTS = ("text_encoder_3", "tokenizer_3")
+
 
 class TeacherError(ValueError):
     """A teacher that cannot be opened; the message names the cause and the way out."""
 
 
 def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
-                 resolution: int | None = None, rewrite: Callable[[str], str] = str) -> Backend:
-    """The backend of a diffusers pipeline of the SD3 or SDXL family, from a folder or a hub id. Raises `TeacherError`."""
+                 resolution: int | None = None, rewrite: Callable[[str], str] = str, leave_out: tuple[str, ...] = ()) -> Backend:
+    """The backend of a diffusers pipeline of the SD3 or SDXL family, from a folder or a hub id, without the parts to `leave_out`.
+
+    Raises `TeacherError`."""
     index = _index(str(source))
     name = index.get("_class_name")
     if name not in FAMILIES:
         raise TeacherError(f"{source} is a {name}; a teacher is one of {', '.join(FAMILIES)}")
     pipeline_class, backend_class = FAMILIES[name]
-    # a part that model_index.json does not list (an SD3 teacher may do without T5) is not looked for
-    absent = {part: None for part in ("text_encoder_3", "tokenizer_3") if name == "StableDiffusion3Pipeline"
-              and (index.get(part) or [None])[0] is None}
+    # a part that model_index.json lists as null (an SD3 teacher may do without T5) has to be named to be left out
+    absent = {part: None for part in T5_PARTS if name == "StableDiffusion3Pipeline"
+              and (part in leave_out or (index.get(part) or [None])[0] is None)}
     try:
         pipeline = pipeline_class.from_pretrained(str(source), dtype=dtype, use_safetensors=True, **absent)
     except (OSError, ValueError) as error:

@@ -107,7 +107,7 @@ def make_teacher(folder: Path, recipe: TeacherRecipe = TeacherRecipe(), compiled
     `folder`/teacher-eps; returns that path."""
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(mixed_precision="bf16", cpu=True)
+    accelerator = Accelerator(mixed_precision="no", cpu=True)  # see the distiller: precision is an autocast of our own
     vae = _autoencoder(work, recipe, accelerator)
     pool = _encoded_scenes(work, recipe, accelerator, vae)
     flow = recipe.family == "sd3"
@@ -224,7 +224,8 @@ def _train(model: nn.Module, data, path: Path, steps: int, rate: float, recipe: 
     saved_at = time.monotonic()
     for step in progress:
         seed = ((recipe.seed * 1_000_003 + step) * 64 + accelerator.process_index) + 1
-        with sdpa_kernel(SDPBackend.MATH):  # the CPU's bf16 flash attention has a backward that is seven times slower
+        # plain attention: the CPU's bf16 flash attention has a backward that is seven times slower
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             loss, shown = wrapped(*data(step, torch.Generator().manual_seed(seed)))
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)

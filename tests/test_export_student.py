@@ -1,0 +1,76 @@
+"""An exported student, loaded by diffusers alone with the call of its own model card, makes the same images."""
+
+import re
+
+import pytest
+import torch
+from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
+from PIL import Image
+
+from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
+from workbench import seeds
+from workbench.build import load_backend, load_student
+from workbench.cli import main
+from workbench.export_student import export_student
+from workbench.recipe import Recipe
+from workbench.runs import Run, RunError
+from workbench.training import train
+
+PROMPTS = ["a red circle", "two stars"]
+SETTINGS = dict(rounds=1, batch=2, fake_updates_per_round=1, teacher_steps=6, k=2, anchor="denoised", student_rate=3e-3, precision="fp32",
+                sample_every=0)
+
+
+def a_run(tmp_path, pipeline, **changes) -> Run:
+    teacher = tmp_path / "teacher"
+    pipeline.save_pretrained(teacher)
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    run = Run.create(tmp_path / "run", Recipe(teacher=str(teacher), prompts=str(tmp_path / "prompts.txt"), **SETTINGS | changes), "cpu")
+    list(train(run))
+    return run
+
+
+def by_the_card(folder, kind, latents, teacher=None):
+    """Runs the code of the model card: FOLDER, TEACHER and PROMPT filled in, our noise, tiny images."""
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
+    for name, value in (('"FOLDER', f'"{folder}'), ("TEACHER", repr(str(teacher))), ("(PROMPT,", "(PROMPTS, latents=LATENTS, height=16, width=16,"),
+                        (".images[0]", ".images")):
+        code = code.replace(name, value)
+    scope = {"PROMPTS": PROMPTS, "LATENTS": latents}
+    exec(code, scope)
+    return scope["image"]
+
+
+@pytest.mark.parametrize("new, kind, changes", [
+    (tiny_pipeline, StableDiffusion3Pipeline, {}), (tiny_pipeline, StableDiffusion3Pipeline, {"student_grid": "diffusers"}),
+    (tiny_pipeline, StableDiffusion3Pipeline, {"lora": 2}), (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {}),
+    (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"lora": 2})])
+def test_diffusers_alone_makes_the_same_images(new, kind, changes, tmp_path):
+    run = a_run(tmp_path, new(), **changes)
+    out = export_student(run.path, tmp_path / "out")
+    backend = load_backend(run.recipe.teacher)
+    model = load_student(run.path / "student", backend)
+    noise = seeds.grid_noise(backend.latent_shape, [0, 1])
+    ours = backend.decode(model.sampled(noise, backend.encode(PROMPTS), [0, 1]))
+    theirs = by_the_card(out, kind, noise, run.recipe.teacher)
+    assert all(isinstance(image, Image.Image) for image in theirs)
+    for image, expected in zip(theirs, (ours.permute(0, 2, 3, 1) * 255).round()):
+        got = torch.tensor(list(image.getdata()), dtype=torch.float).view_as(expected)
+        assert (got - expected).abs().mean() < 2, (got - expected).abs().mean()  # of 255: weights were halved
+
+
+def test_the_card_says_what_it_is(tmp_path):
+    run = a_run(tmp_path, tiny_pipeline(), sample_every=1)
+    assert main(["export", str(run.path), "--to", str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert card.startswith("---\n") and "DP-DMD student" in card and f"digest {run.recipe.digest}" in card
+    assert "Diversity (Eq. 9) on lite0@96" in card and "| lam | 0.05 |" in card
+
+
+def test_what_cannot_be_exported_says_why(tmp_path):
+    with pytest.raises(RunError, match="holds no student"):
+        export_student(tmp_path / "nothing", tmp_path / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("precious")
+    with pytest.raises(RunError, match="not empty"):
+        export_student(tmp_path / "nothing", tmp_path / "full")

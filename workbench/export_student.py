@@ -1,0 +1,120 @@
+"""A run's student as what others load: a diffusers pipeline, or a LoRA file, with its few-step times and a model card.
+
+    folder/                          full student: an ordinary pipeline (its teacher's, with the student as the network)
+    folder/pytorch_lora_weights.safetensors        an adapter: for `load_lora_weights` on the teacher
+    folder/README.md                 model card: how to sample, recipe, metrics, licence of the base
+    folder/student.json              as in the run
+
+A flow student is sampled at explicit `sigmas`, because diffusers' own grid for few steps is another (see `workbench.schedules`). An eps
+student's times are those of its scheduler with `timestep_spacing="trailing"`, or of the LCM scheduler where it re-noises.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import EulerDiscreteScheduler, LCMScheduler
+
+from workbench.backends.lora import LORA_FILE
+from workbench.backends.sdxl import SDXLBackend
+from workbench.build import STUDENT_FILE, Model, load_backend, load_student
+from workbench.denoiser import Backend
+from workbench.runs import RunError
+
+
+def export_student(run: Path, folder: Path, device: str = "cpu") -> Path:
+    """Writes the student of a run (or a student's folder) to `folder` and returns it. Raises `RunError` when `folder` exists and is
+    not empty, or when there is no student."""
+    source = run / "student" if (run / "student").is_dir() else run
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty; choose another folder")
+    try:
+        teacher = json.loads((source / STUDENT_FILE).read_text())["recipe"]["teacher"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{run} holds no student ({error}); train it first, or give a run folder") from error
+    backend = load_backend(teacher, device)
+    model = load_student(source, backend)
+    folder.mkdir(parents=True, exist_ok=True)
+    scheduler = few_step_scheduler(model, backend)
+    if (source / LORA_FILE).is_file():
+        shutil.copy(source / LORA_FILE, folder / LORA_FILE)
+        scheduler.save_pretrained(folder / "scheduler")
+    else:
+        part = "unet" if isinstance(backend, SDXLBackend) else "transformer"
+        pipeline = backend.pipeline
+        pipeline.register_modules(**{part: model.denoiser.network, "scheduler": scheduler})
+        pipeline.to(torch.float16).save_pretrained(folder)
+    shutil.copy(source / STUDENT_FILE, folder / STUDENT_FILE)
+    (folder / "README.md").write_text(model_card(model, backend, (source / LORA_FILE).is_file(), _last_reading(run)))
+    return folder
+
+
+def few_step_scheduler(model: Model, backend: Backend):
+    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at the call)."""
+    scheduler = backend.pipeline.scheduler
+    if not isinstance(backend, SDXLBackend):
+        return scheduler
+    if model.sampler == "renoise":
+        return LCMScheduler.from_config(scheduler.config, original_inference_steps=len(model.times) - 1)
+    return EulerDiscreteScheduler.from_config(scheduler.config, timestep_spacing="trailing")
+
+
+def sampling_call(model: Model, backend: Backend) -> str:
+    """The arguments of a diffusers pipeline that sample the student as it was trained."""
+    steps = f"num_inference_steps={len(model.times) - 1}, guidance_scale=1.0"
+    if isinstance(backend, SDXLBackend):
+        return steps
+    shift = backend.schedule.shift  # diffusers shifts the sigmas it is given
+    sigmas = [round(t / (shift - (shift - 1) * t), 6) for t in model.times[:-1].double().tolist()]
+    empty = "" if backend.empty_tokens else ", max_sequence_length=0"
+    return f"{steps}, sigmas={sigmas}{empty}"
+
+
+def model_card(model: Model, backend: Backend, adapter: bool, reading: dict | None) -> str:
+    """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was measured."""
+    recipe = model.info["recipe"]
+    kind = type(backend.pipeline).__name__
+    precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
+    given = ", text_encoder_3=None, tokenizer_3=None" if getattr(backend.pipeline, "text_encoder_3", True) is None else ""
+    given += f", dtype={precision}"
+    base = "the embedded scenes teacher" if recipe["teacher"] == "scenes" else recipe["teacher"]
+    scheduler = type(few_step_scheduler(model, backend)).__name__
+    load = (f'pipeline = {kind}.from_pretrained(TEACHER{given})\npipeline.load_lora_weights("FOLDER")\n'
+            f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")' if adapter else
+            f'pipeline = {kind}.from_pretrained("FOLDER"{given})')
+    measured = (f"\n## Measured\n\nDiversity (Eq. 9) on {reading['feature']} over the run's own panel: {reading['diversity']:.3f} at round "
+                f"{reading['round']}.\n" if reading else "")
+    licence = "that of the base model" if recipe["teacher"] != "scenes" else "that of this project"
+    settings = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
+    return f"""---
+library_name: diffusers
+tags: [text-to-image, distillation, few-step]
+---
+
+# {model.info['method'].replace('_', '-').upper()} student of {base}
+
+{len(model.times) - 1} network evaluations an image, {model.info['rounds']} rounds. Licence: {licence}.
+
+```python
+import torch
+from diffusers import {kind}{f", {scheduler}" if adapter else ""}
+
+{load}
+image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
+```
+{measured}
+## Recipe (digest {model.info['digest']})
+
+| setting | value |
+| --- | --- |
+{settings}
+"""
+
+
+def _last_reading(run: Path) -> dict | None:
+    path = run / "metrics.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines() if '"reading"' in line] if path.is_file() else []
+    return rows[-1] if rows else None
