@@ -15,7 +15,7 @@ def arguments(teacher_folder, out):
     return ["train", "--preset", "scenes-dp-dmd", "--teacher", str(teacher_folder), "--prompts", str(teacher_folder / "prompts.txt"),
             "--rounds", "2", "--batch", "2", "--fake-updates-per-round", "2", "--teacher-steps", "4", "--k", "2",
             "--student-steps", "2", "--sample-every", "1", "--out", str(out),
-            "--device", "cpu"]
+            "--embeddings", str(out.parent / "embeddings"), "--device", "cpu"]
 
 
 def test_dry_run_prints_the_resolved_recipe_and_trains_nothing(capsys, tmp_path):

@@ -6,13 +6,16 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 from torch import Tensor
+from tqdm import tqdm
 
+from workbench.backends.embedding_cache import CachedBackend
 from workbench.backends.lora import LORA_FILE
 from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.backends.source import open_teacher
@@ -103,7 +106,10 @@ def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
 
 def new_distiller(recipe: Recipe, device: str = "cpu", accelerator: Accelerator | None = None) -> Distiller:
     backend = load_backend(recipe.teacher, device)
-    return Distiller(recipe, backend, new_objective(recipe, device), load_prompts(recipe, backend), accelerator)
+    prompts = load_prompts(recipe, backend)
+    if recipe.embeddings:
+        backend = CachedBackend(backend, prompts, recipe.embeddings, partial(tqdm, desc="prompt embeddings", unit="shard"))
+    return Distiller(recipe, backend, new_objective(recipe, device), prompts, accelerator)
 
 
 def teacher_model(backend: Backend, steps: int = SCENES.teacher_steps, guidance: float = SCENES.guidance) -> Model:

@@ -28,6 +28,7 @@ class Recipe:
     teacher: str = setting("scenes", "teacher: 'scenes' (embedded), or the folder or hub id of a diffusers pipeline of SD3 or SDXL")
     method: str = setting("dp_dmd", "the objective", METHODS)
     prompts: str = setting("", "prompt file, one prompt a line; empty: the embedded world's own captions")
+    embeddings: str = setting("", "folder of prompt embeddings: computed once, then the text encoders are freed; empty: encode as needed")
     seed: int = setting(0, "names every random stream of the run", low=0)
 
     rounds: int = setting(240, "rounds of Algorithm 1: fake updates, then one student update", low=0)

@@ -11,8 +11,8 @@ from workbench import seeds
 from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.build import load_student, shipped_students, teacher_model
 from workbench.denoiser import Backend
-from workbench.evaluation import evaluate, images_of
-from workbench.metrics.factors import correctness, relative_spread
+from workbench.evaluation import Score, evaluate, images_of
+from workbench.metrics.factors import relative_spread
 from workbench.sampler import sampled
 from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import GrammarError, parse
@@ -34,7 +34,7 @@ def test_plain_diffusers_loads_and_samples_the_teacher():
     images = pipeline(prompts, num_inference_steps=20, guidance_scale=2.0, output_type="pt",
                       generator=torch.Generator().manual_seed(0)).images
     right = [satisfies(seen, parse(prompt)) for seen, prompt in zip(detect(images), prompts)]
-    assert sum(right) >= 3, right
+    assert sum(right) >= 7, right
 
 
 def test_our_sampling_equals_the_pipelines(teacher):
@@ -51,12 +51,17 @@ def test_prompts_outside_the_grammar_say_what_can_be_written(teacher):
         teacher.encode(["a red dog"])
 
 
-def test_the_guided_teacher_shows_what_its_captions_ask(teacher):
-    rows = list(images_of(teacher_model(teacher), teacher, PROMPTS, [100, 101, 102]))
-    seen = [one for row in rows for one in detect(row)]
-    correct = correctness(seen, [parse(prompt) for prompt in PROMPTS for _ in range(3)])
+@pytest.fixture(scope="module")
+def scores(teacher) -> dict[str, Score]:
+    """Teacher and shipped students on the captions that no setting was chosen on."""
+    models = [teacher_model(teacher), *(load_student(path, teacher, name) for name, path in shipped_students().items())]
+    return {model.name: evaluate(model, teacher, PROMPTS, [100, 101, 102, 103], feature_size=96) for model in models}
+
+
+def test_the_guided_teacher_shows_what_its_captions_ask(scores):
+    correct = scores["teacher"].correct
     print(correct)
-    assert correct["single_object"] >= 0.5 and correct["colors"] >= 0.6 and correct["overall"] >= 0.45
+    assert correct["single_object"] >= 0.9 and correct["colors"] >= 0.9 and correct["overall"] >= 0.8
 
 
 def test_the_unguided_teacher_is_about_as_diverse_as_the_data(teacher):
@@ -67,11 +72,16 @@ def test_the_unguided_teacher_is_about_as_diverse_as_the_data(teacher):
     assert 0.8 <= spread.mean <= 1.2
 
 
-def test_shipped_students_draw_their_captions_in_four_evaluations(teacher):
-    students = shipped_students()
-    assert set(students) == {"dmd", "dp-dmd"}
-    for name, path in students.items():
-        model = load_student(path, teacher, name)
-        score = evaluate(model, teacher, PROMPTS[::3], list(range(4)), feature_size=96)
-        print(name, score.diversity, score.spread, score.correct)
-        assert model.evaluations == 4 and score.correct["overall"] >= 0.2 and score.spread >= 0.7
+def test_shipped_students_draw_their_captions_in_four_evaluations(scores):
+    assert set(scores) == {"teacher", "dmd", "dp-dmd"}
+    for name in ("dmd", "dp-dmd"):
+        print(name, scores[name].correct)
+        assert scores[name].evaluations == 4 and scores[name].correct["overall"] >= 0.7
+
+
+@pytest.mark.parametrize("measure", ["diversity", "spread"])
+def test_dmd_loses_diversity_and_dp_dmd_wins_most_of_it_back(scores, measure):
+    """The phenomenon, on the shipped students: at least 15 % lost and 40 % of the loss won back (the README has three seeds)."""
+    teacher, dmd, dp_dmd = (getattr(scores[name], measure) for name in ("teacher", "dmd", "dp-dmd"))
+    print(measure, teacher, dmd, dp_dmd)
+    assert dmd <= 0.85 * teacher and dp_dmd - dmd >= 0.4 * (teacher - dmd)
