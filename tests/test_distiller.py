@@ -191,6 +191,25 @@ def test_bf16_rounds_stay_close_to_fp32_ones(backend):
         assert a.losses == pytest.approx(b.losses, rel=0.1)
 
 
+def test_checkpointing_changes_memory_and_not_the_losses(backend, sdxl):
+    for teacher in (backend, sdxl):
+        plain, lean = (distiller(teacher, anchor="denoised", checkpointing=checkpointing) for checkpointing in ("off", "on"))
+        evaluations = []
+        block = next(m for m in lean.student_network.modules() if type(m).__name__ in ("JointTransformerBlock", "BasicTransformerBlock"))
+        block.register_forward_pre_hook(lambda *_: evaluations.append(1))
+        for a, b in zip(plain.rounds(1), lean.rounds(1)):
+            assert a.losses == pytest.approx(b.losses, rel=1e-4) and math.isclose(a.grad_norm, b.grad_norm, rel_tol=1e-3)
+        assert len(evaluations) > 3 * 3  # two fake roll-outs and the student's are 9; its backward pass evaluates again
+
+
+def test_eight_bit_states_name_their_package_where_it_is_missing(backend):
+    try:
+        import bitsandbytes  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(ValueError, match="pip install"):
+            distiller(backend, optimizer="adamw8bit")
+
+
 def test_a_batch_that_does_not_divide_is_refused(backend):
     with pytest.raises(ValueError, match="does not divide"):
         distiller(backend, batch=3, accumulate=2)

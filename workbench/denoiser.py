@@ -94,8 +94,9 @@ class Backend(Protocol):
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> Denoiser:
         """`network` (the teacher's, or one of the same class) as a `Denoiser`; `autocast` wraps each evaluation."""
 
-    def new_network(self, lora: int = 0) -> nn.Module:
-        """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both start as the teacher."""
+    def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
+        """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both start as the teacher. With
+        `checkpointing` its blocks are evaluated again in the backward pass instead of kept."""
 
     def load_network(self, folder: str | Path) -> nn.Module:
         """A frozen network of the teacher's class from a diffusers folder, or the adapter in it. Raises ValueError for another

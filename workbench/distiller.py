@@ -30,6 +30,18 @@ from workbench.recipe import Recipe
 from workbench.sampler import Renoise, rollout, sampled
 
 
+def _adamw_8bit(*args, **kwargs) -> torch.optim.Optimizer:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ModuleNotFoundError as error:
+        raise ValueError('optimizer adamw8bit needs the package bitsandbytes: pip install "dp-dmd-workbench[eight-bit]", or take adamw'
+                         ) from error
+    return AdamW8bit(*args, **kwargs)
+
+
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adamw8bit": _adamw_8bit}
+
+
 @dataclass(frozen=True)
 class Step:
     """One update that happened: which network, its losses by term, its gradient norm before clipping, and its counters."""
@@ -61,8 +73,9 @@ class Distiller:
         if recipe.batch % (recipe.accumulate * self.accelerator.num_processes):
             raise ValueError(f"batch = {recipe.batch} does not divide into accumulate = {recipe.accumulate} micro-batches on "
                              f"{self.accelerator.num_processes} processes")
-        student, fake, head = backend.new_network(recipe.lora), backend.new_network(recipe.lora), self._new_head()
-        optimizers = (torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
+        student, fake = (backend.new_network(recipe.lora, recipe.checkpointing == "on") for _ in range(2))
+        head, new_optimizer = self._new_head(), OPTIMIZERS[recipe.optimizer]
+        optimizers = (new_optimizer(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
                       for network, rate in ((student, recipe.student_rate), (nn.ModuleList([fake, head]), recipe.fake_rate)))
         self.student_network, self.fake_network, self.student_optimizer, self.fake_optimizer = (
             self.accelerator.prepare(student, fake, *optimizers))

@@ -61,6 +61,8 @@ class Recipe:
     weight_decay: float = setting(0.0, "AdamW weight decay of both", low=0)
     clip: float = setting(1.0, "gradient norm limit of both; 0 is off", low=0)
     lora: int = setting(0, "rank of the adapters that student and fake network are on one shared base; 0 trains whole copies", low=0)
+    checkpointing: str = setting("off", "evaluate blocks again in the backward pass: far less memory, a third slower", ("off", "on"))
+    optimizer: str = setting("adamw", "AdamW, or with 8-bit states (CUDA; the package bitsandbytes)", ("adamw", "adamw8bit"))
     ema: float = setting(0.0, "decay of the student's weight average, which is then what is saved; 0 is off", low=0, high=0.999999)
     precision: str = setting("bf16", "of the networks' arithmetic; losses and weights stay fp32", ("bf16", "fp32"))
 

@@ -57,8 +57,11 @@ class SD3Backend:
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SD3Denoiser:
         return SD3Denoiser(network, self.schedule, autocast or nullcontext)
 
-    def new_network(self, lora: int = 0) -> nn.Module:
-        return self.adapters.new(lora) if lora else trainable_copy(self.network)
+    def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
+        network = self.adapters.new(lora) if lora else trainable_copy(self.network)
+        if checkpointing:
+            bare(network).enable_gradient_checkpointing()
+        return network
 
     def load_network(self, folder: str | Path) -> nn.Module:
         return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)

@@ -62,8 +62,11 @@ class SDXLBackend:
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SDXLDenoiser:
         return SDXLDenoiser(network, self.schedule, autocast or nullcontext)
 
-    def new_network(self, lora: int = 0) -> nn.Module:
-        return self.adapters.new(lora) if lora else trainable_copy(self.network)
+    def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
+        network = self.adapters.new(lora) if lora else trainable_copy(self.network)
+        if checkpointing:
+            bare(network).enable_gradient_checkpointing()
+        return network
 
     def load_network(self, folder: str | Path) -> nn.Module:
         return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)
