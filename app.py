@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of distillation runs, whose students are offered")
-    parser.add_argument("--teacher", default="scenes", help="'scenes' (embedded) or the folder of a diffusers SD3 pipeline")
+    parser.add_argument("--teacher", default="scenes", help="'scenes' (embedded), or the folder or hub id of a diffusers pipeline")
     options = parser.parse_args()
 
     from workbench.ui.page import launch_settings, new_page

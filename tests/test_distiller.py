@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from workbench.distiller import Distiller, DivergedError
+from workbench.distiller import Distiller, DivergedError, _frozen
 from workbench.objectives import Objective, Term, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
 from workbench.recipe import Recipe
 from workbench.sampler import sampled
@@ -140,7 +140,8 @@ def test_without_weights_the_adversarial_terms_change_nothing(backend):
 def test_the_student_update_leaves_no_gradient_in_the_critic(backend):
     d = distiller(backend, dmd_gan())
     micro = d._micros("student")[0]
-    sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
+    with _frozen(d.fake_and_head):
+        sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
     assert all(p.grad is None for network in (d.fake_network, d.head) for p in network.parameters())
 
 
@@ -163,17 +164,23 @@ def test_the_perceptual_term_draws_the_student_to_the_teachers_own_image(backend
     assert sum(losses[-3:]) < sum(losses[:3])
     student, teacher = images[0]
     assert student.requires_grad and not teacher.requires_grad and student.shape == teacher.shape == (2, 3, 16, 16)
+    assert all(p.grad is None for p in backend.pipeline.vae.parameters())
     micro = distiller(backend, dmd(), batch=2)._micros("student")[0]
     expected = backend.pixels(sampled(d.teacher, micro.x1, micro.condition, d.teacher_times))
     torch.testing.assert_close(teacher, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("objective", [dmd_gan(), dp_dmd(0.05, 2)])
+@pytest.mark.parametrize("objective", [dmd_gan(), dp_dmd(0.05, 2, "denoised")])
 def test_eps_teachers_distil_by_the_same_loop(sdxl, objective):
-    d = distiller(sdxl, objective, anchor="denoised")
+    d = distiller(sdxl, objective)
     steps = list(d.rounds(2))
     assert d.student_updates == 2 and all(math.isfinite(v) for s in steps for v in s.losses.values())
     assert steps[2].losses["dmd"] > 0
+
+
+def test_the_chord_is_refused_for_eps_teachers(sdxl):
+    with pytest.raises(ValueError, match="set anchor to 'denoised'"):
+        list(distiller(sdxl, dp_dmd(0.05, 2)).round())
 
 
 def test_not_finite_losses_stop_the_run_with_round_and_term(backend):
@@ -193,7 +200,8 @@ def test_bf16_rounds_stay_close_to_fp32_ones(backend):
 
 def test_checkpointing_changes_memory_and_not_the_losses(backend, sdxl):
     for teacher in (backend, sdxl):
-        plain, lean = (distiller(teacher, anchor="denoised", checkpointing=checkpointing) for checkpointing in ("off", "on"))
+        objective = Objective((*dp_dmd(0.05, 2, "denoised").terms, *dmd_gan().terms[1:]), 1, dmd_gan().critic_terms)
+        plain, lean = (distiller(teacher, objective, checkpointing=checkpointing) for checkpointing in ("off", "on"))
         evaluations = []
         block = next(m for m in lean.student_network.modules() if type(m).__name__ in ("JointTransformerBlock", "BasicTransformerBlock"))
         block.register_forward_pre_hook(lambda *_: evaluations.append(1))

@@ -1,5 +1,6 @@
 """An exported student, loaded by diffusers alone with the call of its own model card, makes the same images."""
 
+import json
 import re
 
 import pytest
@@ -44,7 +45,8 @@ def by_the_card(folder, kind, latents, teacher=None):
 @pytest.mark.parametrize("new, kind, changes", [
     (tiny_pipeline, StableDiffusion3Pipeline, {}), (tiny_pipeline, StableDiffusion3Pipeline, {"student_grid": "diffusers"}),
     (tiny_pipeline, StableDiffusion3Pipeline, {"lora": 2}), (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {}),
-    (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"lora": 2})])
+    (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"lora": 2}),
+    (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"student_grid": "diffusers"})])
 def test_diffusers_alone_makes_the_same_images(new, kind, changes, tmp_path):
     run = a_run(tmp_path, new(), **changes)
     out = export_student(run.path, tmp_path / "out")
@@ -57,6 +59,20 @@ def test_diffusers_alone_makes_the_same_images(new, kind, changes, tmp_path):
     for image, expected in zip(theirs, (ours.permute(0, 2, 3, 1) * 255).round()):
         got = torch.tensor(list(image.getdata()), dtype=torch.float).view_as(expected)
         assert (got - expected).abs().mean() < 2, (got - expected).abs().mean()  # of 255: weights were halved
+
+
+@pytest.mark.parametrize("new, name", [(tiny_pipeline, "FlowMatchEulerDiscreteScheduler"), (tiny_sdxl_pipeline, "LCMScheduler")])
+def test_a_re_noised_student_is_exported_with_a_scheduler_that_re_noises(new, name, tmp_path):
+    run = a_run(tmp_path, new(), student_sampler="renoise")
+    config = json.loads((export_student(run.path, tmp_path / "out") / "scheduler" / "scheduler_config.json").read_text())
+    assert config["_class_name"] == name and config.get("stochastic_sampling", True)
+
+
+def test_times_that_no_scheduler_walks_are_refused_before_anything_is_written(tmp_path):
+    run = a_run(tmp_path, tiny_sdxl_pipeline(), student_sampler="renoise", student_steps=3)
+    with pytest.raises(RunError, match="no diffusers scheduler walks"):
+        export_student(run.path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_card_says_what_it_is(tmp_path):

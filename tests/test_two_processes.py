@@ -1,5 +1,6 @@
 """Two CPU processes (gloo) make the same global batch as one, and the same student to rounding."""
 
+import json
 import os
 import subprocess
 import sys
@@ -56,3 +57,16 @@ def test_the_adversarial_head_is_shared_by_two_processes(tmp_path):
     torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)
     for (a, _), (b, _) in zip(one["steps"], two[0]["steps"]):
         torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
+
+
+def test_two_processes_train_by_the_command_line_into_one_folder(teacher_folder, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "workbench", "train",
+               "--teacher", str(teacher_folder), "--prompts", str(teacher_folder / "prompts.txt"), "--rounds", "2", "--batch", "2",
+               "--fake-updates-per-round", "1", "--teacher-steps", "4", "--k", "2", "--student-steps", "2", "--sample-every", "0",
+               "--embeddings", str(tmp_path / "embeddings"), "--device", "cpu", "--out", str(tmp_path / "run")]
+    root = Path(__file__).parents[1]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=180, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "2 rounds, 2 student updates, 2 fake updates" in result.stdout
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["kind"] for row in rows] == ["fake", "student"] * 2 and (tmp_path / "run" / "student" / "student.json").exists()

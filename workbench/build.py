@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -42,7 +43,7 @@ class Model:
     denoiser: Denoiser
     times: Tensor
     info: dict  # recipe, digest and the like, as text
-    sampler: str = "ode"  # of `workbench.sampler.SAMPLERS`
+    sampler: str = "ode"  # or "renoise", see `workbench.sampler`
 
     def stages(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Iterator[Stage]:
         """The stages from initial `noise`, one seed a row; the seeds also name the noise between steps."""
@@ -72,7 +73,7 @@ def load_backend(teacher: str = "scenes", device: str = "cpu") -> Backend:
     """The backend of a recipe's `teacher`: the embedded one, or a pipeline by folder or hub id, in bf16 on a GPU."""
     if teacher == "scenes":
         return load_scenes(device=device)
-    return open_teacher(teacher, device, torch.bfloat16 if device == "cuda" else torch.float32)
+    return open_teacher(teacher, device, torch.bfloat16 if str(device).startswith("cuda") else torch.float32)
 
 
 def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
@@ -108,7 +109,8 @@ def new_distiller(recipe: Recipe, device: str = "cpu", accelerator: Accelerator 
     backend = load_backend(recipe.teacher, device)
     prompts = load_prompts(recipe, backend)
     if recipe.embeddings:
-        backend = CachedBackend(backend, prompts, recipe.embeddings, partial(tqdm, desc="prompt embeddings", unit="shard"))
+        with PartialState(cpu=device == "cpu").main_process_first():
+            backend = CachedBackend(backend, prompts, recipe.embeddings, partial(tqdm, desc="prompt embeddings", unit="shard"))
     return Distiller(recipe, backend, new_objective(recipe, device), prompts, accelerator)
 
 
@@ -146,7 +148,7 @@ def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
     try:
         info = json.loads((folder / STUDENT_FILE).read_text())
         network = backend.load_network(folder)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise RunError(f"cannot load the student in {folder}: {error}") from error
     sampler = info["recipe"].get("student_sampler", "ode")
     return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info, sampler)

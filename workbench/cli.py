@@ -103,19 +103,33 @@ def _train(options: argparse.Namespace) -> None:
     if options.dry_run:
         print(recipe.to_json())
         return
-    from workbench.build import best_device
+    from accelerate import PartialState
+
     from workbench.runs import Run
 
-    device = options.device or best_device()
+    device = _own_device(options)
     folder = options.out or Path("runs") / f"{recipe.method.replace('_', '-')}-{recipe.digest}"
-    _follow(Run.create(folder, recipe, device), device)
+    if PartialState().is_main_process:  # of several processes the first makes the folder
+        Run.create(folder, recipe, device)
+    PartialState().wait_for_everyone()
+    _follow(Run.open(folder), device)
 
 
 def _resume(options: argparse.Namespace) -> None:
-    from workbench.build import best_device
     from workbench.runs import Run
 
-    _follow(Run.open(options.folder), options.device or best_device())
+    _follow(Run.open(options.folder), _own_device(options))
+
+
+def _own_device(options: argparse.Namespace) -> str:
+    """The device of this process: each of several has a GPU of its own."""
+    from accelerate import PartialState
+
+    from workbench.build import best_device
+
+    device = options.device or best_device()
+    state = PartialState(cpu=device == "cpu")
+    return str(state.device) if device == "cuda" and state.num_processes > 1 else device
 
 
 def _follow(run, device: str) -> None:

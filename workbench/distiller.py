@@ -80,6 +80,7 @@ class Distiller:
         self.student_network, self.fake_network, self.student_optimizer, self.fake_optimizer = (
             self.accelerator.prepare(student, fake, *optimizers))
         self.head = self.accelerator.prepare(head) if objective.critic_terms else head
+        self.fake_and_head = nn.ModuleList([fake, head])
         self.average = backend.new_network(recipe.lora).requires_grad_(False) if recipe.ema else None
         self.student = backend.denoiser(self.student_network, self.autocast)
         self.fake = backend.denoiser(self.fake_network, self.autocast)
@@ -111,7 +112,7 @@ class Distiller:
         path = rollout(self.student, micro.x1, micro.condition, self.student_times, self.objective.detach_after,
                        micro.renoise)
         seen = StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise,
-                           self.backend.pixels, self._frozen_logit)
+                           self.backend.pixels, self._logit)
         return {term.name: (term.weight, term.loss(seen)) for term in self.objective.terms}
 
     def _logit(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -119,11 +120,6 @@ class Distiller:
         waits for."""
         fake = self.backend.denoiser(self.bare(self.fake_network), self.autocast)
         return self.head(self.backend.features(fake, x_t, t, condition))
-
-    def _frozen_logit(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The same with gradients for x_t alone."""
-        with _frozen(self.fake_network), _frozen(self.head):
-            return self._logit(x_t, t, condition)
 
     def _new_head(self) -> nn.Module:
         """The adversarial head when the objective has one, else a module without parameters."""
@@ -141,7 +137,8 @@ class Distiller:
         optimizer.zero_grad(set_to_none=True)
         micros, totals = self._micros(name), {}
         for n, micro in enumerate(micros):
-            with _sync(self.accelerator, network, last=n == len(micros) - 1):
+            still = self.fake_and_head if name == "student" else nn.Identity()  # a student update leaves them no gradients
+            with _sync(self.accelerator, network, last=n == len(micros) - 1), _frozen(still):
                 terms = losses(micro)
                 self.accelerator.backward(sum(weight * loss for weight, loss in terms.values()) / len(micros))
             for term, (_, loss) in terms.items():
@@ -251,7 +248,7 @@ def _arithmetic(device: str, precision: str) -> Iterator[None]:
 
 @contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Evaluations inside leave no gradients in the network's own parameters."""
+    """Evaluations and backward passes inside leave no gradients in the network's own parameters."""
     learning = [p for p in network.parameters() if p.requires_grad]
     for p in learning:
         p.requires_grad_(False)

@@ -16,13 +16,13 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import EulerDiscreteScheduler, LCMScheduler
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
 
 from workbench.backends.lora import LORA_FILE
 from workbench.backends.sdxl import SDXLBackend
 from workbench.build import STUDENT_FILE, Model, load_backend, load_student
 from workbench.denoiser import Backend
-from workbench.runs import RunError
+from workbench.runs import Run, RunError
 
 
 def export_student(run: Path, folder: Path, device: str = "cpu") -> Path:
@@ -37,8 +37,9 @@ def export_student(run: Path, folder: Path, device: str = "cpu") -> Path:
         raise RunError(f"{run} holds no student ({error}); train it first, or give a run folder") from error
     backend = load_backend(teacher, device)
     model = load_student(source, backend)
-    folder.mkdir(parents=True, exist_ok=True)
     scheduler = few_step_scheduler(model, backend)
+    card = model_card(model, backend, (source / LORA_FILE).is_file(), _last_reading(run))
+    folder.mkdir(parents=True, exist_ok=True)
     if (source / LORA_FILE).is_file():
         shutil.copy(source / LORA_FILE, folder / LORA_FILE)
         scheduler.save_pretrained(folder / "scheduler")
@@ -48,18 +49,24 @@ def export_student(run: Path, folder: Path, device: str = "cpu") -> Path:
         pipeline.register_modules(**{part: model.denoiser.network, "scheduler": scheduler})
         pipeline.to(torch.float16).save_pretrained(folder)
     shutil.copy(source / STUDENT_FILE, folder / STUDENT_FILE)
-    (folder / "README.md").write_text(model_card(model, backend, (source / LORA_FILE).is_file(), _last_reading(run)))
+    (folder / "README.md").write_text(card)
     return folder
 
 
 def few_step_scheduler(model: Model, backend: Backend):
-    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at the call)."""
-    scheduler = backend.pipeline.scheduler
+    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at the call). Raises `RunError` when
+    diffusers has none."""
+    config, steps, again = backend.pipeline.scheduler.config, len(model.times) - 1, model.sampler == "renoise"
     if not isinstance(backend, SDXLBackend):
-        return scheduler
-    if model.sampler == "renoise":
-        return LCMScheduler.from_config(scheduler.config, original_inference_steps=len(model.times) - 1)
-    return EulerDiscreteScheduler.from_config(scheduler.config, timestep_spacing="trailing")
+        return FlowMatchEulerDiscreteScheduler.from_config(config, stochastic_sampling=again)
+    offered = ([LCMScheduler.from_config(config, original_inference_steps=steps)] if again else
+               [EulerDiscreteScheduler.from_config(config, timestep_spacing=spacing) for spacing in ("trailing", "leading")])
+    wanted = model.times[:-1] * backend.schedule.levels - 1
+    for scheduler in offered:
+        scheduler.set_timesteps(steps)
+        if torch.allclose(scheduler.timesteps.float(), wanted, rtol=0, atol=0.5):
+            return scheduler
+    raise RunError(f"no diffusers scheduler walks this student's times {wanted.tolist()}; sample it with `python -m workbench sample`")
 
 
 def sampling_call(model: Model, backend: Backend) -> str:
@@ -115,6 +122,5 @@ image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
 
 
 def _last_reading(run: Path) -> dict | None:
-    path = run / "metrics.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines() if '"reading"' in line] if path.is_file() else []
-    return rows[-1] if rows else None
+    rows = Run.open(run).metrics() if (run / "manifest.json").is_file() else []
+    return next((row for row in reversed(rows) if row["kind"] == "reading"), None)

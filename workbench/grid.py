@@ -24,6 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from workbench.backends.networks import base_state
 from workbench.build import Model, load_student, teacher_model
 from workbench.denoiser import Backend, Condition, Guided
 from workbench.grid_request import TEACHER, GridRequest
@@ -247,6 +248,6 @@ def model_settings(model: Model) -> dict:
 def weights_digest(network: nn.Module) -> str:
     """12 hexadecimal digits of the first 64 values of every tensor: other training, other digits; cheap for large networks."""
     digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
+    for name, tensor in base_state(network).items():
         digest.update(name.encode() + tensor.flatten()[:64].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:12]

@@ -19,7 +19,6 @@ from workbench.denoiser import Condition, Denoiser
 from workbench.prediction import Prediction
 from workbench.schedules import perturb
 
-SAMPLERS = ("ode", "renoise")
 Renoise = Callable[[int], Tensor]  # a step's index, from 1 -> the fresh noise [B, ...] of the state it leads to
 
 

@@ -26,8 +26,8 @@ def at(backend, network, t=0.5):
     return backend.denoiser(network)(noise, torch.full((2,), t), backend.encode(PROMPTS)).raw
 
 
-def trained(backend, objective=dp_dmd(0.05, 2), **changes) -> Distiller:
-    recipe = dataclasses.replace(RECIPE, lora=4, anchor="denoised", **changes)
+def trained(backend, objective=dp_dmd(0.05, 2, "denoised"), **changes) -> Distiller:
+    recipe = dataclasses.replace(RECIPE, lora=4, **changes)
     distiller = Distiller(recipe, backend, objective, PROMPTS)
     list(distiller.rounds(2))
     return distiller
@@ -128,3 +128,39 @@ def test_a_base_in_half_precision_takes_adapters_in_fp32():
     assert {p.dtype for p in adapter.parameters()} == {torch.float32} and adapter.dtype == torch.bfloat16
     assert torch.equal(at(backend, adapter), at(backend, backend.network))
     assert Recipe(lora=2).lora == 2
+
+
+def test_adapters_need_no_global_seed_and_full_students_and_copies_do_not_see_them(either, tmp_path):
+    full = Distiller(dataclasses.replace(RECIPE), either, dp_dmd(0.05, 2, "denoised"), PROMPTS)
+    save_student(full, tmp_path)
+    names = list(either.network.state_dict())
+    torch.manual_seed(1)
+    first = trained(either)
+    torch.manual_seed(2)
+    fresh = type(either)(tiny_sdxl_pipeline() if isinstance(either, SDXLBackend) else tiny_pipeline())
+    torch.manual_seed(3)
+    again = trained(fresh)
+    assert all(map(torch.equal, first.student_network.parameters(), again.student_network.parameters()))
+    load_student(tmp_path, either)  # not refused as another architecture
+    assert list(either.new_network().state_dict()) == names
+
+
+def test_a_student_that_is_opened_again_is_the_same_adapter(either, tmp_path):
+    save_student(trained(either), tmp_path)
+    one, two = (load_student(tmp_path, either).denoiser.network for _ in range(2))
+    assert one is two
+
+
+def test_checkpointing_with_a_head_and_adapters_gives_the_same_losses(either):
+    kind, new = type(either), tiny_sdxl_pipeline if isinstance(either, SDXLBackend) else tiny_pipeline
+    losses = [[s.losses for s in Distiller(dataclasses.replace(RECIPE, lora=4, checkpointing=checkpointing), kind(new()), dmd_gan(),
+                                           PROMPTS).rounds(2)] for checkpointing in ("off", "on")]
+    for plain, lean in zip(*losses):
+        assert plain == pytest.approx(lean, rel=1e-3)
+
+
+def test_a_damaged_adapter_file_is_named(either, tmp_path):
+    save_student(trained(either), tmp_path)
+    (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(b"half")
+    with pytest.raises(RunError, match="cannot load the student"):
+        load_student(tmp_path, either)

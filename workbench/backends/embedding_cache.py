@@ -38,7 +38,8 @@ class CachedBackend:
             part = distinct[start : start + SHARD]
             file = path / f"{_digest(part)}.safetensors"
             if not _whole(file):
-                write_whole(file, lambda target, part=part: _write(backend, part, target))
+                tensors = {name: tensor.cpu().contiguous() for name, tensor in backend.encode(part).tensors.items()}
+                write_whole(file, lambda target: save_file(tensors, target, metadata={"checksum": _checksum(tensors)}))
             self._place |= {prompt: (file, row) for row, prompt in enumerate(part)}
         free_text_encoders(backend)
 
@@ -67,20 +68,16 @@ def free_text_encoders(backend: Backend) -> None:
 
 
 def encoder_digest(backend: Backend) -> str:
-    """16 hexadecimal digits that change with any text encoder's weights, the token limits, or the pipeline's class."""
+    """16 hexadecimal digits that change with the text encoders (16 values of each tensor), the token limits, the image size, the
+    pipeline's class, or what it makes of an empty prompt."""
     pipeline, digest = backend.pipeline, hashlib.sha256()
     digest.update(json.dumps([type(pipeline).__name__, backend.max_tokens, getattr(backend, "empty_tokens", 0),
-                              backend.latent_shape]).encode())
+                              backend.latent_shape, pipeline.config.get("force_zeros_for_empty_prompt")]).encode())
     for name in ("text_encoder", "text_encoder_2", "text_encoder_3"):
         encoder = getattr(pipeline, name, None)
         for key, tensor in (encoder.state_dict() if encoder is not None else {}).items():
             digest.update(f"{name} {key} {tuple(tensor.shape)} {tensor.dtype}".encode() + _bytes(tensor.flatten()[:16]))
     return digest.hexdigest()[:16]
-
-
-def _write(backend: Backend, prompts: list[str], target: Path) -> None:
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in backend.encode(prompts).tensors.items()}
-    save_file(tensors, target, metadata={"checksum": _checksum(tensors)})
 
 
 def _whole(file: Path) -> bool:

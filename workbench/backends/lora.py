@@ -30,6 +30,7 @@ class SharedBase:
 
     def __init__(self, network: nn.Module):
         self.network, self.count = network, 0
+        self._loaded: dict[tuple[Path, float], Adapter] = {}
         self._wanted: str | None = None
         self._layers: list[BaseTunerLayer] = []
         network.register_forward_pre_hook(lambda *_: self.activate(self._wanted))
@@ -37,7 +38,8 @@ class SharedBase:
     def new(self, rank: int) -> "Adapter":
         """A trainable adapter W + B A of `rank` (peft's alpha is the rank, so its scale is 1), with B = 0."""
         name, self.count = f"adapter{self.count}", self.count + 1
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.random.fork_rng():
+            torch.manual_seed(self.count)  # of A; the order of adapters names the draw, not what was drawn before
             warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
             inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS)), self.network, name)
         self._layers = [module for module in self.network.modules() if isinstance(module, BaseTunerLayer)]
@@ -45,15 +47,26 @@ class SharedBase:
         return Adapter(self, name)
 
     def load(self, folder: Path) -> "Adapter":
-        """The adapter that `Adapter.save` wrote, frozen. Raises ValueError when it belongs to another architecture."""
-        found = {name.split(".", 1)[1]: tensor for name, tensor in load_file(folder / LORA_FILE).items()}
-        adapter = self.new(next(tensor.shape[0] for name, tensor in found.items() if name.endswith("lora_A.weight")))
-        ours = {name.replace("/", ".") + ".weight": tensor for name, tensor in adapter.weights.items()}
-        if {name: tensor.shape for name, tensor in found.items()} != {name: tensor.shape for name, tensor in ours.items()}:
-            raise ValueError("its adapter is not of this teacher's architecture; choose the teacher that it was distilled from")
-        for name, tensor in ours.items():
-            tensor.data.copy_(found[name])
-        return adapter.requires_grad_(False).eval()
+        """The adapter that `Adapter.save` wrote, frozen; the same one when the file is asked for again.
+
+        Raises ValueError when it belongs to another architecture."""
+        file = folder / LORA_FILE
+        key = file.resolve(), file.stat().st_mtime
+        if key not in self._loaded:
+            found = {name.split(".", 1)[-1]: tensor for name, tensor in load_file(file).items()}
+            rank = next((tensor.shape[0] for name, tensor in found.items() if name.endswith("lora_A.weight")), 0)
+            linears = {name.removesuffix(".base_layer"): module for name, module in self.network.named_modules()
+                       if isinstance(module, nn.Linear) and ".lora_" not in name}
+            expected = {f"{name}.{part}.weight": shape for name, linear in linears.items()
+                        if any(name.endswith(f".{target}") for target in TARGETS)
+                        for part, shape in (("lora_A", (rank, linear.in_features)), ("lora_B", (linear.out_features, rank)))}
+            if not rank or {name: tuple(tensor.shape) for name, tensor in found.items()} != expected:
+                raise ValueError("its adapter is not of this teacher's architecture; choose the teacher that it was distilled from")
+            adapter = self.new(rank)
+            for name, tensor in adapter.weights.items():
+                tensor.data.copy_(found[name.replace("/", ".") + ".weight"])
+            self._loaded[key] = adapter.requires_grad_(False).eval()
+        return self._loaded[key]
 
     def activate(self, name: str | None) -> None:
         """Makes `name` the one adapter that is on (None: all off), and touches nothing else: peft's own switch also freezes."""
@@ -98,13 +111,13 @@ class Adapter(nn.Module):
 
     def forward(self, *args, **kwargs):
         output = self.shared.run(self.name, *args, **kwargs)
-        raw = output[0]
-        if raw.requires_grad:
-            raw.register_hook(self._again)
+        self.reactivate_behind(output[0])
         return output
 
-    def _again(self, gradient: Tensor) -> None:
-        self.shared.activate(self.name)
+    def reactivate_behind(self, tensor: Tensor) -> None:
+        """Turns this adapter on when a gradient arrives at `tensor`, for the blocks that checkpointing evaluates again."""
+        if tensor.requires_grad:
+            tensor.register_hook(lambda gradient: self.shared.activate(self.name))
 
     def save(self, path: Path) -> None:
         """Writes the file that diffusers' `load_lora_weights` reads."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +10,15 @@ from torch import Tensor, nn
 
 
 def trainable_copy(network: nn.Module) -> nn.Module:
-    """A trainable fp32 copy; the original stays as it is."""
-    result = copy.deepcopy(network)
-    result._forward_pre_hooks.clear()  # those of the original's adapters
+    """A trainable fp32 copy without the adapters it may carry; the original stays as it is."""
+    result = type(network).from_config(network.config)
+    result.load_state_dict(base_state(network))
     return result.float().requires_grad_(True).train()
+
+
+def base_state(network: nn.Module) -> dict[str, Tensor]:
+    """The network's own tensors under the names they have without adapters."""
+    return {name.replace(".base_layer.", "."): tensor for name, tensor in network.state_dict().items() if ".lora_" not in name}
 
 
 def bare(network: nn.Module) -> nn.Module:
@@ -27,7 +31,7 @@ def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
     """A frozen network of `network`'s diffusers class, precision and device from `folder`. Raises ValueError when its tensors
     are not `network`'s."""
     found = type(network).from_pretrained(folder, dtype=network.dtype, local_files_only=True)
-    ours, theirs = ({name: tensor.shape for name, tensor in module.state_dict().items()} for module in (network, found))
+    ours, theirs = ({name: tensor.shape for name, tensor in base_state(module).items()} for module in (network, found))
     if ours != theirs:
         raise ValueError("it has another architecture than this teacher; choose the teacher that it was distilled from")
     return found.to(network.device).eval().requires_grad_(False)

@@ -11,7 +11,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from workbench.backends.lora import LORA_FILE, SharedBase
+from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
 from workbench.backends.networks import bare, decode, kept_output, latent_shape, load_like, pixels, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import VELOCITY, Prediction
@@ -47,6 +47,7 @@ class SD3Backend:
         self.schedule = FlowSchedule(float(pipeline.scheduler.config.shift))
         self.network = pipeline.transformer.eval().requires_grad_(False)
         self.adapters = SharedBase(self.network)
+        pipeline.vae.requires_grad_(False)
         config = self.network.config
         self.latent_shape = latent_shape(config.in_channels, pipeline, resolution, config.sample_size)
         # without a third text encoder the pipeline would append empty tokens; the embedded teacher is sampled without them
@@ -81,4 +82,7 @@ class SD3Backend:
 
     def features(self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         blocks = bare(denoiser.network).transformer_blocks
-        return kept_output(blocks[len(blocks) // 2], lambda: denoiser(x_t, t, condition))[1]  # the image's tokens
+        hidden = kept_output(blocks[len(blocks) // 2], lambda: denoiser(x_t, t, condition))[1]  # the image's tokens
+        if isinstance(denoiser.network, Adapter):
+            denoiser.network.reactivate_behind(hidden)
+        return hidden

@@ -15,7 +15,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
 
-from workbench.backends.lora import LORA_FILE, SharedBase
+from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
 from workbench.backends.networks import bare, decode, kept_output, latent_shape, load_like, pixels, trainable_copy
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import EPS, Prediction
@@ -55,6 +55,7 @@ class SDXLBackend:
         self.schedule = VPSchedule(tuple(pipeline.scheduler.alphas_cumprod.double().tolist()))
         self.network = pipeline.unet.eval().requires_grad_(False)
         self.adapters = SharedBase(self.network)
+        pipeline.vae.requires_grad_(False)
         self.latent_shape = latent_shape(self.network.config.in_channels, pipeline, resolution, self.network.config.sample_size)
         self.max_tokens = pipeline.tokenizer.model_max_length
         self.feature_width = self.network.config.block_out_channels[-1]
@@ -90,4 +91,6 @@ class SDXLBackend:
 
     def features(self, denoiser: SDXLDenoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         middle = kept_output(bare(denoiser.network).mid_block, lambda: denoiser(x_t, t, condition))  # [B, C, h, w]
+        if isinstance(denoiser.network, Adapter):
+            denoiser.network.reactivate_behind(middle)
         return middle.flatten(2).mT

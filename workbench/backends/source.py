@@ -14,6 +14,7 @@ from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (EntryNotFoundError, GatedRepoError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError,
                                     OfflineModeIsEnabled, RepositoryNotFoundError)
+from safetensors import SafetensorError
 
 from workbench.backends.sd3 import SD3Backend
 from workbench.backends.sdxl import SDXLBackend
@@ -44,11 +45,14 @@ def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: 
               and (part in leave_out or (index.get(part) or [None])[0] is None)}
     try:
         pipeline = pipeline_class.from_pretrained(str(source), dtype=dtype, use_safetensors=True, **absent)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise TeacherError(f"{source} has a part that cannot be loaded: {error}. If its weights are .bin or .ckpt files from before "
                            "safetensors, load it once with diffusers and save it again with save_pretrained.") from error
     pipeline.set_progress_bar_config(disable=True)
-    return backend_class(pipeline, device, resolution, rewrite)
+    try:
+        return backend_class(pipeline, device, resolution, rewrite)
+    except ValueError as error:
+        raise TeacherError(f"{source}: {error}") from error
 
 
 def _index(source: str) -> dict:

@@ -127,7 +127,9 @@ def _diversity(lam: float, k: int, anchor: str) -> Term:
 def _perceptual(distance: Distance, weight: float) -> Term:
     def loss(seen: StudentPass) -> Tensor:
         teacher = sampled(seen.teacher, seen.x1, seen.condition, seen.teacher_times)
-        return perceptual_loss(distance, seen.pixels(seen.rollout.x), seen.pixels(teacher))
+        with torch.no_grad():
+            target = seen.pixels(teacher)
+        return perceptual_loss(distance, seen.pixels(seen.rollout.x), target)
 
     return Term("perceptual", weight, loss)
 

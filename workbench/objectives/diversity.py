@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.denoiser import Condition, Denoiser
 from workbench.prediction import Prediction
 from workbench.sampler import sampled
-from workbench.schedules import broadcast
+from workbench.schedules import FlowSchedule, broadcast
 
 
 def secant_anchor(x1: Tensor, z: Tensor, t: Tensor) -> Tensor:
@@ -34,7 +34,11 @@ def diversity_loss(first: Prediction, x0_target: Tensor) -> Tensor:
 
 
 def secant_target(teacher: Denoiser, x1: Tensor, condition: Condition | None, times: Tensor, k: int) -> Tensor:
-    """x0_target of (6): x1 - v_target, after the first k of the teacher's `times`, no gradient."""
+    """x0_target of (6): x1 - v_target, after the first k of the teacher's `times`, no gradient.
+
+    Raises ValueError for a teacher that is no flow: its path to the anchor is no x1 - t v."""
+    if not isinstance(teacher.schedule, FlowSchedule):
+        raise ValueError("the anchor 'secant' (6) is for flow teachers; set anchor to 'denoised' (39) for this one")
     z, t = _anchor(teacher, x1, condition, times, k)
     return x1.float() - secant_anchor(x1, z, t)
 

@@ -84,6 +84,9 @@ class EpsLoss(nn.Module):
         self.unet, self.facts, self.schedule = new_unet(), facts, VPSchedule.scaled_linear()
         self.text_encoder, self.text_encoder_2 = new_text_encoder(), new_text_encoder()
         self.head = nn.Linear(self.unet.config.block_out_channels[-1], 4 * sum(FACTS))
+        for unused in (self.text_encoder.text_projection, self.text_encoder.text_model.encoder.layers[-1],
+                       self.text_encoder.text_model.final_layer_norm):  # SDXL reads no more than this encoder's hidden state
+            unused.requires_grad_(False)
 
     def forward(self, x0: Tensor, facts: Tensor, ids: Tensor, noise: Tensor, t: Tensor, empty_tokens: int = 0):
         tokens, (_, pooled) = text_embeddings([self.text_encoder, self.text_encoder_2], ids)
