@@ -16,7 +16,7 @@ class TeacherRecipe:
     autoencoder_batch: int = setting(64, "scenes an update of the autoencoder")
     autoencoder_rate: float = setting(2e-3, "AdamW learning rate of the autoencoder")
     scenes: int = setting(131_072, "scenes that are drawn and encoded once, for the denoising network")
-    steps: int = setting(10_500, "updates of the denoising network and its text encoders")
+    steps: int = setting(30_000, "updates of the denoising network and its text encoders")
     batch: int = setting(128, "scenes an update of the denoising network")
     rate: float = setting(1.5e-3, "AdamW learning rate of the denoising network")
     warm_up: int = setting(300, "updates over which a learning rate rises")
