@@ -1,4 +1,4 @@
-"""What the families share: copies of a network to train, students to load, and the way from latents to pixels."""
+"""Copies of a diffusers network to train, students of its class to load, and what happens inside."""
 
 from __future__ import annotations
 
@@ -37,22 +37,7 @@ def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
     return found.to(network.device).eval().requires_grad_(False)
 
 
-def pixels(vae: nn.Module, latents: Tensor) -> Tensor:
-    """Images [B, 3, H, W], about in [-1, 1] and with gradients. A VAE that says it overflows in fp16 (SDXL's first one) decodes in
-    fp32."""
-    if vae.dtype == torch.float16 and vae.config.force_upcast:
-        vae.to(torch.float32)
-    z = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
-    return vae.decode(z.to(vae.device, vae.dtype), return_dict=False)[0].float()
-
-
-@torch.no_grad()
-def decode(vae: nn.Module, latents: Tensor) -> Tensor:
-    """Images [B, 3, H, W] in [0, 1], fp32 on the CPU."""
-    return (pixels(vae, latents) / 2 + 0.5).clamp(0, 1).cpu()
-
-
-def kept_output(module: nn.Module, run: Callable[[], object]) -> object:
+def output_of(module: nn.Module, run: Callable[[], object]) -> object:
     """What `module` puts out while `run()` runs."""
     kept = []
     hook = module.register_forward_hook(lambda module, args, output: kept.append(output))
@@ -61,13 +46,3 @@ def kept_output(module: nn.Module, run: Callable[[], object]) -> object:
     finally:
         hook.remove()
     return kept[-1]
-
-
-def latent_shape(channels: int, pipeline, resolution: int | None, native: int) -> tuple[int, int, int]:
-    """[C, h, w] of a square image of `resolution` pixels; None takes the network's `native` latent side. Raises ValueError."""
-    if resolution is None:
-        return channels, native, native
-    if resolution <= 0 or resolution % (2 * pipeline.vae_scale_factor):
-        raise ValueError(f"resolution {resolution} is not a multiple of {2 * pipeline.vae_scale_factor} pixels")
-    side = resolution // pipeline.vae_scale_factor
-    return channels, side, side

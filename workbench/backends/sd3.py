@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
-from workbench.backends.networks import bare, decode, kept_output, latent_shape, load_like, pixels, trainable_copy
+from workbench.backends.networks import bare
+from workbench.backends.pipeline import PipelineBackend
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import VELOCITY, Prediction
 from workbench.schedules import FlowSchedule
@@ -37,35 +36,23 @@ class SD3Denoiser:
         return Prediction(raw.float(), x_t, t, VELOCITY, self.schedule)
 
 
-class SD3Backend:
+class SD3Backend(PipelineBackend):
     """A loaded StableDiffusion3Pipeline as a `workbench.denoiser.Backend`; `rewrite` may check or normalise each prompt."""
 
     def __init__(self, pipeline: StableDiffusion3Pipeline, device: torch.device | str = "cpu", resolution: int | None = None,
                  rewrite: Callable[[str], str] = str):
-        self.pipeline, self.rewrite = pipeline.to(device), rewrite
-        self.device = torch.device(device)
-        self.schedule = FlowSchedule(float(pipeline.scheduler.config.shift))
-        self.network = pipeline.transformer.eval().requires_grad_(False)
-        self.adapters = SharedBase(self.network)
-        pipeline.vae.requires_grad_(False)
+        super().__init__(pipeline, pipeline.transformer, device, resolution, rewrite)
         config = self.network.config
-        self.latent_shape = latent_shape(config.in_channels, pipeline, resolution, config.sample_size)
+        if self.latent_shape[-1] > config.patch_size * config.pos_embed_max_size:
+            limit = config.patch_size * config.pos_embed_max_size * pipeline.vae_scale_factor
+            raise ValueError(f"resolution {resolution} is more than the {limit} pixels of this teacher's position embedding")
+        self.schedule = FlowSchedule(float(pipeline.scheduler.config.shift))
         # without a third text encoder the pipeline would append empty tokens; the embedded teacher is sampled without them
         self.empty_tokens = 0 if pipeline.text_encoder_3 is None else 256
-        self.max_tokens = pipeline.tokenizer.model_max_length
         self.feature_width = self.network.inner_dim
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SD3Denoiser:
         return SD3Denoiser(network, self.schedule, autocast or nullcontext)
-
-    def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
-        network = self.adapters.new(lora) if lora else trainable_copy(self.network)
-        if checkpointing:
-            bare(network).enable_gradient_checkpointing()
-        return network
-
-    def load_network(self, folder: str | Path) -> nn.Module:
-        return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Condition:
@@ -74,15 +61,6 @@ class SD3Backend:
                                                            device=self.device, max_sequence_length=self.empty_tokens)
         return Condition({"tokens": tokens.float(), "pooled": pooled.float()})
 
-    def decode(self, latents: Tensor) -> Tensor:
-        return decode(self.pipeline.vae, latents)
-
-    def pixels(self, latents: Tensor) -> Tensor:
-        return pixels(self.pipeline.vae, latents)
-
     def features(self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         blocks = bare(denoiser.network).transformer_blocks
-        hidden = kept_output(blocks[len(blocks) // 2], lambda: denoiser(x_t, t, condition))[1]  # the image's tokens
-        if isinstance(denoiser.network, Adapter):
-            denoiser.network.reactivate_behind(hidden)
-        return hidden
+        return self.hidden(blocks[len(blocks) // 2], denoiser, x_t, t, condition)  # of the image's tokens

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
 
-from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
-from workbench.backends.networks import bare, decode, kept_output, latent_shape, load_like, pixels, trainable_copy
+from workbench.backends.networks import bare
+from workbench.backends.pipeline import PipelineBackend
 from workbench.denoiser import Autocast, Condition
 from workbench.prediction import EPS, Prediction
 from workbench.schedules import VPSchedule
@@ -39,7 +38,7 @@ class SDXLDenoiser:
         return Prediction(raw.float(), x_t, t, EPS, self.schedule)
 
 
-class SDXLBackend:
+class SDXLBackend(PipelineBackend):
     """A loaded StableDiffusionXLPipeline as a `workbench.denoiser.Backend`; `rewrite` may check or normalise each prompt.
 
     Raises ValueError for a teacher that predicts something other than eps."""
@@ -50,27 +49,12 @@ class SDXLBackend:
         kind = config.get("prediction_type", "epsilon")
         if kind != "epsilon":
             raise ValueError(f"this teacher predicts {kind!r}; the sdxl family takes teachers that predict epsilon")
-        self.pipeline, self.rewrite = pipeline.to(device), rewrite
-        self.device = torch.device(device)
+        super().__init__(pipeline, pipeline.unet, device, resolution, rewrite)
         self.schedule = VPSchedule(tuple(pipeline.scheduler.alphas_cumprod.double().tolist()))
-        self.network = pipeline.unet.eval().requires_grad_(False)
-        self.adapters = SharedBase(self.network)
-        pipeline.vae.requires_grad_(False)
-        self.latent_shape = latent_shape(self.network.config.in_channels, pipeline, resolution, self.network.config.sample_size)
-        self.max_tokens = pipeline.tokenizer.model_max_length
         self.feature_width = self.network.config.block_out_channels[-1]
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SDXLDenoiser:
         return SDXLDenoiser(network, self.schedule, autocast or nullcontext)
-
-    def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
-        network = self.adapters.new(lora) if lora else trainable_copy(self.network)
-        if checkpointing:
-            bare(network).enable_gradient_checkpointing()
-        return network
-
-    def load_network(self, folder: str | Path) -> nn.Module:
-        return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Condition:
@@ -83,14 +67,5 @@ class SDXLBackend:
         sizes = torch.tensor([[side, side, 0.0, 0.0, side, side]], device=tokens.device)  # original size, crop corner, target size
         return Condition({"tokens": tokens.float(), "pooled": pooled.float(), "time_ids": sizes.expand(len(texts), 6)})
 
-    def decode(self, latents: Tensor) -> Tensor:
-        return decode(self.pipeline.vae, latents)
-
-    def pixels(self, latents: Tensor) -> Tensor:
-        return pixels(self.pipeline.vae, latents)
-
     def features(self, denoiser: SDXLDenoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        middle = kept_output(bare(denoiser.network).mid_block, lambda: denoiser(x_t, t, condition))  # [B, C, h, w]
-        if isinstance(denoiser.network, Adapter):
-            denoiser.network.reactivate_behind(middle)
-        return middle.flatten(2).mT
+        return self.hidden(bare(denoiser.network).mid_block, denoiser, x_t, t, condition).flatten(2).mT

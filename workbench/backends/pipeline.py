@@ -1,0 +1,64 @@
+"""What both families do alike with a loaded diffusers pipeline: networks to train and to load, and the way from latents to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
+from workbench.backends.networks import bare, load_like, output_of, trainable_copy
+from workbench.denoiser import Condition, Denoiser
+
+
+class PipelineBackend:
+    """The shared part of a `workbench.denoiser.Backend`: `network` is the pipeline's own, frozen; `rewrite` may check or normalise
+    each prompt. A `resolution` in pixels (None: the network's own) sets the latents' shape; raises ValueError for one that does not
+    divide."""
+
+    def __init__(self, pipeline, network: nn.Module, device: torch.device | str, resolution: int | None, rewrite: Callable[[str], str]):
+        self.pipeline, self.rewrite = pipeline.to(device), rewrite
+        self.device = torch.device(device)
+        self.network = network.eval().requires_grad_(False)
+        self.adapters = SharedBase(self.network)
+        pipeline.vae.requires_grad_(False)
+        self.max_tokens = pipeline.tokenizer.model_max_length
+        self.latent_shape = (network.config.in_channels, *[self._latent_side(resolution)] * 2)
+
+    def _latent_side(self, resolution: int | None) -> int:
+        if resolution is None:
+            return self.network.config.sample_size
+        step = 2 * self.pipeline.vae_scale_factor
+        if resolution <= 0 or resolution % step:
+            raise ValueError(f"resolution {resolution} is not a multiple of {step} pixels")
+        return resolution // self.pipeline.vae_scale_factor
+
+    def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
+        network = self.adapters.new(lora) if lora else trainable_copy(self.network)
+        if checkpointing:
+            bare(network).enable_gradient_checkpointing()
+        return network
+
+    def load_network(self, folder: str | Path) -> nn.Module:
+        return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        vae = self.pipeline.vae
+        if vae.dtype == torch.float16 and vae.config.force_upcast:  # SDXL's first VAE says that it overflows in fp16
+            vae.to(torch.float32)
+        z = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+        return vae.decode(z.to(vae.device, vae.dtype), return_dict=False)[0].float()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        return (self.pixels(latents) / 2 + 0.5).clamp(0, 1).cpu()
+
+    def hidden(self, module: nn.Module, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> object:
+        """What `module`, a part of the denoiser's network, puts out; a tuple's last tensor."""
+        output = output_of(module, lambda: denoiser(x_t, t, condition))
+        output = output[-1] if isinstance(output, tuple) else output
+        if isinstance(denoiser.network, Adapter):
+            denoiser.network.reactivate_behind(output)
+        return output
