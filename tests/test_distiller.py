@@ -3,11 +3,13 @@
 import copy
 import dataclasses
 import math
+import shutil
 
 import pytest
 import torch
 
 from workbench.distiller import Distiller, DivergedError, _frozen
+from workbench.learner import move_states
 from workbench.objectives import Objective, Term, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
 from workbench.recipe import Recipe
 from workbench.sampler import sampled
@@ -120,12 +122,12 @@ def test_one_time_per_batch_or_one_per_sample(backend):
 
 def test_the_critic_trains_head_and_fake_network_and_the_student_pays_the_generator_loss(backend):
     plain, d = distiller(backend, dmd()), distiller(backend, dmd_gan())
-    head = weights(d.head).clone()
+    head = weights(d.learners["fake"].head).clone()
     mine, theirs = list(d.round()), list(plain.round())
     assert set(mine[0].losses) == {"denoising", "critic"} and set(mine[-1].losses) == {"dmd", "adversarial"}
     assert mine[0].losses["denoising"] == theirs[0].losses["denoising"]  # the same draws
     assert mine[0].losses["critic"] == pytest.approx(2 * math.log(2), abs=0.3)
-    assert not torch.equal(head, weights(d.head)) and all(p.requires_grad for p in d.head.parameters())
+    assert not torch.equal(head, weights(d.learners["fake"].head)) and all(p.requires_grad for p in d.learners["fake"].head.parameters())
     assert not torch.equal(weights(d.fake_network), weights(plain.fake_network))
     assert not torch.equal(weights(d.student_network), weights(plain.student_network))
 
@@ -140,9 +142,9 @@ def test_without_weights_the_adversarial_terms_change_nothing(backend):
 def test_the_student_update_leaves_no_gradient_in_the_critic(backend):
     d = distiller(backend, dmd_gan())
     micro = d._micros("student")[0]
-    with _frozen(d.fake_and_head):
+    with _frozen(d.learners["fake"].parameters):
         sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
-    assert all(p.grad is None for network in (d.fake_network, d.head) for p in network.parameters())
+    assert all(p.grad is None for network in (d.fake_network, d.learners["fake"].head) for p in network.parameters())
 
 
 def test_the_critic_learns_to_tell_teacher_from_student(backend):
@@ -196,6 +198,53 @@ def test_bf16_rounds_stay_close_to_fp32_ones(backend):
     full, half = distiller(backend), distiller(backend, precision="bf16")
     for a, b in zip(full.rounds(1), half.rounds(1)):
         assert a.losses == pytest.approx(b.losses, rel=0.1)
+
+
+def test_fp16_rounds_stay_close_to_fp32_ones_and_an_overflow_costs_one_update(backend):
+    full, half = distiller(backend), distiller(backend, precision="fp16")
+    for a, b in zip(full.rounds(1), half.rounds(1)):
+        assert a.losses == pytest.approx(b.losses, rel=0.02) and a.grad_norm == pytest.approx(b.grad_norm, rel=0.1)
+    learner, before = half.learners["fake"], weights(half.fake_network).clone()
+    learner.scaler.update(1e38)  # a scale that overflows
+    step = next(half.round())
+    assert not math.isfinite(step.grad_norm) and torch.equal(before, weights(half.fake_network))
+    assert learner.scaler.get_scale() == pytest.approx(0.5e38)
+    again = distiller(backend, precision="fp16")
+    again.load_state_dict(half.state_dict())
+    assert again.learners["fake"].scaler.get_scale() == learner.scaler.get_scale()
+
+
+def test_fp16_that_overflows_at_any_scale_stops_the_run(backend):
+    d = distiller(backend, precision="fp16")
+    next(d.round())
+    d.learners["fake"].scaler.update(1.0)
+    d.fake_network.norm_out.linear.weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(DivergedError, match="fake network's gradient norm"):
+        next(d.round())
+
+
+def test_offload_changes_where_things_wait_and_nothing_else(backend):
+    plain, lean = distiller(backend), distiller(backend, offload="on")
+    assert history(plain, 2) == history(lean, 2)
+    optimizer = plain.learners["student"].optimizer
+    move_states(optimizer, torch.device("meta"))
+    kinds = {(name, value.device.type) for state in optimizer.state.values() for name, value in state.items()}
+    assert kinds == {("exp_avg", "meta"), ("exp_avg_sq", "meta"), ("step", "cpu")}
+    moves = []
+    backend.network.to = lambda device: moves.append(str(device))
+    list(lean.rounds(1))
+    assert moves == ["cpu", "cpu"]  # away, and back to the backend's device before the student's update
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_blocks_make_the_same_losses(backend):
+    plain, fast = distiller(backend), distiller(backend, compile="on")
+    assert all(block._compiled_call_impl for network in (fast.student_network, fast.fake_network, backend.network)
+               for block in network.transformer_blocks)
+    micro = plain._micros("fake")[0]
+    with torch.no_grad():
+        expected, got = (d.fake(micro.x1, micro.t, micro.condition).raw for d in (plain, fast))
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
 
 
 def test_checkpointing_changes_memory_and_not_the_losses(backend, sdxl):

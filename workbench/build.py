@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,6 +21,7 @@ from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.backends.source import open_teacher
 from workbench.denoiser import Backend, Condition, Denoiser, Guided
 from workbench.distiller import Distiller
+from workbench.learner import whole_state
 from workbench.metrics.perceptual import new_distance
 from workbench.objectives import Objective, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
 from workbench.presets import SCENES
@@ -33,6 +33,7 @@ from workbench.scenes.grammar import draw_requests
 from workbench.seeds import grid_renoise
 
 STUDENT_FILE = "student.json"
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,13 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_backend(teacher: str = "scenes", device: str = "cpu") -> Backend:
-    """The backend of a recipe's `teacher`: the embedded one, or a pipeline by folder or hub id, in bf16 on a GPU."""
+def load_backend(teacher: str = "scenes", device: str = "cpu", precision: str = "bf16", resolution: int = 0,
+                 tiling: bool = False) -> Backend:
+    """The backend of a recipe's `teacher`: the embedded one, or a pipeline by folder or hub id, on a GPU in the recipe's precision."""
     if teacher == "scenes":
         return load_scenes(device=device)
-    return open_teacher(teacher, device, torch.bfloat16 if str(device).startswith("cuda") else torch.float32)
+    dtype = DTYPES[precision] if str(device).startswith("cuda") else torch.float32
+    return open_teacher(teacher, device, dtype, resolution or None, tiling=tiling)
 
 
 def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
@@ -105,13 +108,13 @@ def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
     return method(recipe.lam, recipe.k, recipe.anchor, recipe.normaliser)
 
 
-def new_distiller(recipe: Recipe, device: str = "cpu", accelerator: Accelerator | None = None) -> Distiller:
-    backend = load_backend(recipe.teacher, device)
+def new_distiller(recipe: Recipe, device: str = "cpu") -> Distiller:
+    backend = load_backend(recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on")
     prompts = load_prompts(recipe, backend)
     if recipe.embeddings:
         with PartialState(cpu=device == "cpu").main_process_first():
             backend = CachedBackend(backend, prompts, recipe.embeddings, partial(tqdm, desc="prompt embeddings", unit="shard"))
-    return Distiller(recipe, backend, new_objective(recipe, device), prompts, accelerator)
+    return Distiller(recipe, backend, new_objective(recipe, device), prompts)
 
 
 def teacher_model(backend: Backend, steps: int = SCENES.teacher_steps, guidance: float = SCENES.guidance) -> Model:
@@ -122,24 +125,23 @@ def teacher_model(backend: Backend, steps: int = SCENES.teacher_steps, guidance:
 
 def save_student(distiller: Distiller, folder: Path) -> None:
     """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file) and student.json, which says how
-    to sample it."""
-    network = distiller.result()
-    if distiller.recipe.lora:
+    to sample it. Every process has to call it; the first one writes."""
+    network, recipe = distiller.result(), distiller.recipe
+    tensors = {} if recipe.lora else whole_state(network)
+    if not distiller.accelerator.is_main_process:
+        return
+    folder.mkdir(exist_ok=True)
+    if recipe.lora:
         write_whole(folder / LORA_FILE, network.save)
     else:
-        network = copy.deepcopy(network).half()
-        write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: _save_tensors(network, part))
-        config = {name: value for name, value in json.loads(network.to_json_string()).items() if name != "_name_or_path"}
+        half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
+        write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: save_file(half, part, metadata={"format": "pt"}))
+        # the teacher's, because sharding changes the name of a network's class
+        config = {name: value for name, value in json.loads(distiller.backend.network.to_json_string()).items() if name != "_name_or_path"}
         write_whole(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
-    recipe = distiller.recipe
     info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
             "digest": recipe.digest, "recipe": asdict(recipe)}
     write_whole(folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1)))
-
-
-def _save_tensors(network: torch.nn.Module, path: Path) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}, path,
-              metadata={"format": "pt"})
 
 
 def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:

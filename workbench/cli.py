@@ -78,6 +78,7 @@ def _models(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--models", default=default,
                         help="comma-separated: teacher, dmd, dp-dmd, or a run folder (default: %(default)s)")
     parser.add_argument("--teacher", default="scenes", help="as in a recipe (default: %(default)s)")
+    parser.add_argument("--resolution", type=int, default=0, help="side of the images in pixels; 0: what the teacher was made for")
     parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the first student's recipe)")
     parser.add_argument("--teacher-steps", type=int, default=SCENES.teacher_steps, help="steps of the teacher (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)")
@@ -159,7 +160,7 @@ def _loaded(options: argparse.Namespace):
     """The backend and the models that `--models` names."""
     from workbench.build import best_device, load_backend, load_student, shipped_students, teacher_model
 
-    backend = load_backend(options.teacher, options.device or best_device())
+    backend = load_backend(options.teacher, options.device or best_device(), resolution=options.resolution)
     shipped, models = shipped_students(), []
     names = [name.strip() for name in options.models.split(",") if name.strip()]
     for name in names:

@@ -98,6 +98,9 @@ class Backend(Protocol):
         """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both start as the teacher. With
         `checkpointing` its blocks are evaluated again in the backward pass instead of kept."""
 
+    def compile(self, network: nn.Module) -> None:
+        """Compiles the blocks that the network repeats, in place, at their next use."""
+
     def load_network(self, folder: str | Path) -> nn.Module:
         """A frozen network of the teacher's class from a diffusers folder, or the adapter in it. Raises ValueError for another
         architecture."""

@@ -11,17 +11,18 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from workbench import seeds
 from workbench.denoiser import Backend, Condition, Guided
+from workbench.learner import Learner
 from workbench.objectives import FakePass, Objective, StudentPass
 from workbench.objectives.adversarial import Head
 from workbench.objectives.score_matching import denoising_loss
@@ -29,17 +30,8 @@ from workbench.prompts import draw_prompts
 from workbench.recipe import Recipe
 from workbench.sampler import Renoise, rollout, sampled
 
-
-def _adamw_8bit(*args, **kwargs) -> torch.optim.Optimizer:
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ModuleNotFoundError as error:
-        raise ValueError('optimizer adamw8bit needs the package bitsandbytes: pip install "dp-dmd-workbench[eight-bit]", or take adamw'
-                         ) from error
-    return AdamW8bit(*args, **kwargs)
-
-
-OPTIMIZERS = {"adamw": torch.optim.AdamW, "adamw8bit": _adamw_8bit}
+COUNTERS = ("rounds_done", "fake_updates", "student_updates")
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -63,25 +55,23 @@ class Distiller:
 
     `rounds_done`, `fake_updates` and `student_updates` count what was done; `state_dict` holds all that a resume needs."""
 
-    def __init__(self, recipe: Recipe, backend: Backend, objective: Objective, prompts: list[str],
-                 accelerator: Accelerator | None = None):
+    def __init__(self, recipe: Recipe, backend: Backend, objective: Objective, prompts: list[str]):
         self.recipe, self.backend, self.objective, self.prompts = recipe, backend, objective, prompts
         # precision is the recipe's, by an autocast around every evaluation of all three networks: accelerate keeps one setting a
         # process, and would leave the teacher out
-        self.accelerator = accelerator or Accelerator(mixed_precision="no", cpu=backend.device.type == "cpu")
+        self.accelerator = Accelerator(mixed_precision="no", cpu=backend.device.type == "cpu")
         self.autocast = functools.partial(_arithmetic, backend.device.type, recipe.precision)
         if recipe.batch % (recipe.accumulate * self.accelerator.num_processes):
             raise ValueError(f"batch = {recipe.batch} does not divide into accumulate = {recipe.accumulate} micro-batches on "
                              f"{self.accelerator.num_processes} processes")
         student, fake = (backend.new_network(recipe.lora, recipe.checkpointing == "on") for _ in range(2))
-        head, new_optimizer = self._new_head(), OPTIMIZERS[recipe.optimizer]
-        optimizers = (new_optimizer(network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
-                      for network, rate in ((student, recipe.student_rate), (nn.ModuleList([fake, head]), recipe.fake_rate)))
-        self.student_network, self.fake_network, self.student_optimizer, self.fake_optimizer = (
-            self.accelerator.prepare(student, fake, *optimizers))
-        self.head = self.accelerator.prepare(head) if objective.critic_terms else head
-        self.fake_and_head = nn.ModuleList([fake, head])
         self.average = backend.new_network(recipe.lora).requires_grad_(False) if recipe.ema else None
+        if recipe.compile == "on":
+            for network in (student, fake, backend.network):
+                backend.compile(network)
+        self.learners = {"student": Learner(student, recipe.student_rate, recipe, self.accelerator),
+                         "fake": Learner(fake, recipe.fake_rate, recipe, self.accelerator, self._new_head())}
+        self.student_network, self.fake_network = (learner.network for learner in self.learners.values())
         self.student = backend.denoiser(self.student_network, self.autocast)
         self.fake = backend.denoiser(self.fake_network, self.autocast)
         self.teacher = Guided(backend.denoiser(backend.network, self.autocast), recipe.guidance, backend.encode([""]))
@@ -96,13 +86,26 @@ class Distiller:
 
     def round(self) -> Iterator[Step]:
         """One round of Algorithm 1."""
-        for _ in range(self.recipe.fake_updates_per_round):
-            yield self._update("fake", self._fake_loss)
+        with self._teacher_away():
+            for _ in range(self.recipe.fake_updates_per_round):
+                yield self._update("fake", self._fake_loss)
         yield self._update("student", self._student_loss)
         self.rounds_done += 1
 
+    @contextmanager
+    def _teacher_away(self) -> Iterator[None]:
+        """With `offload`, the teacher is in the computer's memory while nobody asks it (adapters are asked on top of it)."""
+        away = self.recipe.offload == "on" and not self.recipe.lora and not self.objective.critic_terms
+        if away:
+            self.backend.network.to("cpu")
+        try:
+            yield
+        finally:
+            if away:
+                self.backend.network.to(self.backend.device)
+
     def _fake_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
-        student = self.backend.denoiser(self.bare(self.student_network), self.autocast)
+        student = self.backend.denoiser(self.learners["student"].bare, self.autocast)
         x = sampled(student, micro.x1, micro.condition, self.student_times, micro.renoise)
         losses = {"denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))}
         seen = FakePass(micro.x1, x, micro.condition, self.teacher, self.teacher_times, micro.t, micro.noise, self._logit)
@@ -118,13 +121,13 @@ class Distiller:
     def _logit(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The head's logit [B]. The fake network is evaluated bare: only the denoising loss needs the outputs that its wrapper
         waits for."""
-        fake = self.backend.denoiser(self.bare(self.fake_network), self.autocast)
-        return self.head(self.backend.features(fake, x_t, t, condition))
+        fake = self.backend.denoiser(self.learners["fake"].bare, self.autocast)
+        return self.learners["fake"].head(self.backend.features(fake, x_t, t, condition))
 
-    def _new_head(self) -> nn.Module:
-        """The adversarial head when the objective has one, else a module without parameters."""
+    def _new_head(self) -> nn.Module | None:
+        """The adversarial head when the objective has one."""
         if not self.objective.critic_terms:
-            return nn.Identity()
+            return None
         with torch.random.fork_rng():
             torch.manual_seed(self.recipe.seed)
             return Head(self.backend.feature_width).to(self.backend.device)
@@ -132,22 +135,19 @@ class Distiller:
     def _update(self, name: str, losses: Callable[["_Micro"], dict[str, tuple[float, Tensor]]]) -> Step:
         """One AdamW step of the network called `name`, over all micro-batches."""
         begun = time.perf_counter()
-        network, optimizer = ((self.fake_network, self.fake_optimizer) if name == "fake"
-                              else (self.student_network, self.student_optimizer))
-        optimizer.zero_grad(set_to_none=True)
-        micros, totals = self._micros(name), {}
+        learner, micros, totals = self.learners[name], self._micros(name), {}
+        # the generator's loss passes through fake network and head; a student update leaves them no gradients
+        still = self.learners["fake"].parameters if name == "student" and self.objective.critic_terms else []
         for n, micro in enumerate(micros):
-            still = self.fake_and_head if name == "student" else nn.Identity()  # a student update leaves them no gradients
-            with _sync(self.accelerator, network, last=n == len(micros) - 1), _frozen(still):
+            with learner.micro_batch(last=n == len(micros) - 1), _frozen(still):
                 terms = losses(micro)
-                self.accelerator.backward(sum(weight * loss for weight, loss in terms.values()) / len(micros))
+                learner.backward(sum(weight * loss for weight, loss in terms.values()) / len(micros))
             for term, (_, loss) in terms.items():
                 totals[term] = totals.get(term, 0) + loss.detach() / len(micros)
         totals = {term: self.accelerator.reduce(loss, "mean").item() for term, loss in totals.items()}
-        trained = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = float(self.accelerator.clip_grad_norm_(trained, self.recipe.clip or math.inf))
+        norm = learner.clipped()
         self._check(name, totals, norm)
-        optimizer.step()
+        learner.step()
         if name == "fake":
             self.fake_updates += 1
         else:
@@ -185,43 +185,38 @@ class Distiller:
         return torch.cat([draw(1, seeds.stream(self.recipe.seed, f"{name} t", update, i)) for i in samples])
 
     def _check(self, name: str, losses: dict[str, float], norm: float) -> None:
+        learner = self.learners[name]
         wrong = [term for term, loss in losses.items() if not math.isfinite(loss)]
-        if wrong or not math.isfinite(norm):
+        if wrong or not (math.isfinite(norm) or learner.skips(norm)):
+            learner.optimizer.zero_grad(set_to_none=True)
             what = " and ".join(wrong) or "gradient norm"
             raise DivergedError(f"round {self.rounds_done + 1}: the {name} network's {what} is not finite. Lower its learning "
                                 "rate, or use precision fp32; nothing of this update was applied.")
 
     @torch.no_grad()
     def _average_in(self) -> None:
-        """The average starts as the first update's student."""
-        average, student = (list(n.parameters()) for n in (self.average, self.bare(self.student_network)))
-        get_ema_multi_avg_fn(self.recipe.ema if self.student_updates > 1 else 0.0)(average, student, None)
-
-    def bare(self, network: nn.Module) -> nn.Module:
-        """A network without what accelerate wrapped around it."""
-        return self.accelerator.unwrap_model(network)
+        """The average, whole on every process, starts as the first update's student."""
+        decay = self.recipe.ema if self.student_updates > 1 else 0.0
+        for average, parameter in zip(self.average.parameters(), self.learners["student"].bare.parameters()):
+            average.lerp_(parameter.full_tensor() if isinstance(parameter, DTensor) else parameter, 1 - decay)
 
     def result(self) -> nn.Module:
         """The network to save as the student: its weight average when the recipe keeps one."""
-        return self.average if self.average is not None else self.bare(self.student_network)
+        return self.average if self.average is not None else self.learners["student"].bare
 
     def state_dict(self) -> dict:
-        return {"student": self.bare(self.student_network).state_dict(), "fake": self.bare(self.fake_network).state_dict(),
-                "head": self.bare(self.head).state_dict(), "student_optimizer": self.student_optimizer.state_dict(), "fake_optimizer": self.fake_optimizer.state_dict(),
-                "average": self.average.state_dict() if self.average is not None else None,
-                "counters": {"rounds_done": self.rounds_done, "fake_updates": self.fake_updates,
-                             "student_updates": self.student_updates}}
+        """All that a resume needs; every process has to ask, and the first one's is whole."""
+        return {name: learner.state() for name, learner in self.learners.items()} | {
+            "average": self.average.state_dict() if self.average is not None else None,
+            "counters": {name: getattr(self, name) for name in COUNTERS}}
 
     def load_state_dict(self, state: dict) -> None:
-        self.bare(self.student_network).load_state_dict(state["student"])
-        self.bare(self.fake_network).load_state_dict(state["fake"])
-        self.bare(self.head).load_state_dict(state["head"])
-        self.student_optimizer.load_state_dict(state["student_optimizer"])
-        self.fake_optimizer.load_state_dict(state["fake_optimizer"])
+        for name, learner in self.learners.items():
+            learner.load(state[name])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        for name, value in state["counters"].items():
-            setattr(self, name, value)
+        for name in COUNTERS:
+            setattr(self, name, state["counters"][name])
 
 
 @dataclass(frozen=True)
@@ -240,16 +235,15 @@ class _Micro:
 def _arithmetic(device: str, precision: str) -> Iterator[None]:
     """The arithmetic of every network evaluation. On a CPU, bf16 goes with plain attention: the backward of its flash attention
     is seven times slower (measured with torch 2.13)."""
-    half = precision == "bf16"
-    attention = sdpa_kernel(SDPBackend.MATH) if half and device == "cpu" else nullcontext()
-    with torch.autocast(device, torch.bfloat16, enabled=half), attention:
+    attention = sdpa_kernel(SDPBackend.MATH) if precision == "bf16" and device == "cpu" else nullcontext()
+    with torch.autocast(device, HALF.get(precision), enabled=precision in HALF), attention:
         yield
 
 
 @contextmanager
-def _frozen(network: nn.Module) -> Iterator[None]:
-    """Evaluations and backward passes inside leave no gradients in the network's own parameters."""
-    learning = [p for p in network.parameters() if p.requires_grad]
+def _frozen(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Evaluations and backward passes inside leave the parameters no gradients."""
+    learning = [p for p in parameters if p.requires_grad]
     for p in learning:
         p.requires_grad_(False)
     try:
@@ -257,8 +251,3 @@ def _frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for p in learning:
             p.requires_grad_(True)
-
-
-def _sync(accelerator: Accelerator, network: nn.Module, last: bool) -> AbstractContextManager:
-    """Gradients are averaged over processes with the last micro-batch only."""
-    return nullcontext() if last else accelerator.no_sync(network)

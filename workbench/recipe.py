@@ -31,6 +31,9 @@ class Recipe:
     embeddings: str = setting("", "folder of prompt embeddings: computed once, then the text encoders are freed; empty: encode as needed")
     seed: int = setting(0, "names every random stream of the run", low=0)
 
+    resolution: int = setting(0, "side of the images in pixels; 0: what the teacher was made for", low=0)
+    tiling: str = setting("off", "decode images in overlapping tiles, in far less memory", ("off", "on"))
+
     rounds: int = setting(240, "rounds of Algorithm 1: fake updates, then one student update", low=0)
     fake_updates_per_round: int = setting(5, "fake updates before each student update", low=0)
     batch: int = setting(32, "samples an update, over all processes and micro-batches", low=1)
@@ -64,7 +67,9 @@ class Recipe:
     checkpointing: str = setting("off", "evaluate blocks again in the backward pass: far less memory, a third slower", ("off", "on"))
     optimizer: str = setting("adamw", "AdamW, or with 8-bit states (CUDA; the package bitsandbytes)", ("adamw", "adamw8bit"))
     ema: float = setting(0.0, "decay of the student's weight average, which is then what is saved; 0 is off", low=0, high=0.999999)
-    precision: str = setting("bf16", "of the networks' arithmetic; losses and weights stay fp32", ("bf16", "fp32"))
+    precision: str = setting("bf16", "of the networks' arithmetic; losses and trained weights stay fp32", ("bf16", "fp16", "fp32"))
+    offload: str = setting("off", "keep optimiser states, and the teacher during fake updates, in the computer's memory", ("off", "on"))
+    compile: str = setting("off", "torch.compile the networks' repeated blocks: minutes at the start, then faster", ("off", "on"))
 
     checkpoint_every: int = setting(50, "rounds between checkpoints", low=1)
     keep: int = setting(2, "checkpoints kept", low=1)

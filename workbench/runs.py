@@ -108,7 +108,7 @@ class Run:
         if not found:
             return None
         try:
-            return torch.load(found[-1], map_location="cpu", weights_only=True)
+            return torch.load(found[-1], map_location="cpu", weights_only=True, mmap=True)  # processes share its memory
         except Exception as error:  # torch raises many types for a damaged file
             earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to start again from round 0"
             raise RunError(f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); delete it {earlier}") from error

@@ -48,12 +48,16 @@ def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> 
             last = run.checkpoints()
             where = f"The last good checkpoint is {last[-1]}." if last else "There is no checkpoint yet."
             raise DivergedError(f"{error} {where}") from None
+        # a sharded student is sampled and put together by all processes; the first one keeps what comes out
         done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
-        if main and recipe.sample_every and (done % recipe.sample_every == 0 or end):
-            yield _read(run, distiller)
-        if main and (done % recipe.checkpoint_every == 0 or end):
-            run.save_checkpoint(distiller.state_dict(), done, recipe.keep)
-            (run.path / "student").mkdir(exist_ok=True)
+        if recipe.sample_every and (done % recipe.sample_every == 0 or end):
+            reading = _read(run, distiller)
+            if main:
+                yield reading
+        if done % recipe.checkpoint_every == 0 or end:
+            state = distiller.state_dict()
+            if main:
+                run.save_checkpoint(state, done, recipe.keep)
             save_student(distiller, run.path / "student")
 
 
@@ -64,9 +68,10 @@ def _read(run: Run, distiller: Distiller) -> Reading:
     images = list(images_of(model, backend, _panel(distiller.prompts), list(range(PANEL_SEEDS))))
     features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in images])
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
-    write_whole(picture, lambda part: tile(images).save(part, format="PNG"))
     reading = Reading(distiller.rounds_done, float(diversity(features).mean()), picture)
-    run.log(kind="reading", round=reading.round, diversity=reading.diversity, feature=f"lite0@{PANEL_SIZE}")
+    if distiller.accelerator.is_main_process:
+        write_whole(picture, lambda part: tile(images).save(part, format="PNG"))
+        run.log(kind="reading", round=reading.round, diversity=reading.diversity, feature=f"lite0@{PANEL_SIZE}")
     return reading
 
 

@@ -93,7 +93,7 @@ def test_gradient_checkpointing_recomputes_with_the_students_own_adapter(either)
 def test_an_adapter_learns_as_the_method_says_also_with_a_head_and_an_average(either):
     distiller = trained(either, dmd_gan(), ema=0.5)
     assert distiller.result() is distiller.average and distiller.average.base is either.network
-    assert set(distiller.state_dict()["student"]) == {f"weights.{name}" for name in distiller.student_network.weights}
+    assert set(distiller.state_dict()["student"]["network"]) == {f"weights.{name}" for name in distiller.student_network.weights}
     again = Distiller(distiller.recipe, either, dmd_gan(), PROMPTS)
     again.load_state_dict(copy.deepcopy(distiller.state_dict()))
     first, second = ([s.losses for s in d.rounds(1)] for d in (distiller, again))

@@ -12,6 +12,8 @@ from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
 from workbench.backends.networks import bare, load_like, output_of, trainable_copy
 from workbench.denoiser import Condition, Denoiser
 
+REPEATED = ("JointTransformerBlock", "BasicTransformerBlock")  # most of a network, compiled once for all of its blocks
+
 
 class PipelineBackend:
     """The shared part of a `workbench.denoiser.Backend`: `network` is the pipeline's own, frozen; `rewrite` may check or normalise
@@ -40,6 +42,11 @@ class PipelineBackend:
         if checkpointing:
             bare(network).enable_gradient_checkpointing()
         return network
+
+    def compile(self, network: nn.Module) -> None:
+        for module in bare(network).modules():
+            if type(module).__name__ in REPEATED and module._compiled_call_impl is None:  # adapters share one base
+                module.compile()
 
     def load_network(self, folder: str | Path) -> nn.Module:
         return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)

@@ -31,10 +31,11 @@ class TeacherError(ValueError):
 
 
 def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32,
-                 resolution: int | None = None, rewrite: Callable[[str], str] = str, leave_out: tuple[str, ...] = ()) -> Backend:
+                 resolution: int | None = None, rewrite: Callable[[str], str] = str, leave_out: tuple[str, ...] = (),
+                 tiling: bool = False) -> Backend:
     """The backend of a diffusers pipeline of the SD3 or SDXL family, from a folder or a hub id, without the parts to `leave_out`.
 
-    Raises `TeacherError`."""
+    With `tiling` images are decoded in overlapping tiles. Raises `TeacherError`."""
     index = _index(str(source))
     name = index.get("_class_name")
     if name not in FAMILIES:
@@ -49,6 +50,8 @@ def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: 
         raise TeacherError(f"{source} has a part that cannot be loaded: {error}. If its weights are .bin or .ckpt files from before "
                            "safetensors, load it once with diffusers and save it again with save_pretrained.") from error
     pipeline.set_progress_bar_config(disable=True)
+    if tiling:
+        pipeline.vae.enable_tiling()
     try:
         return backend_class(pipeline, device, resolution, rewrite)
     except ValueError as error:
