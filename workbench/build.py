@@ -179,7 +179,8 @@ def open_model(source: str | Path, backend: Backend, name: str = "") -> Model:
     if str(source) not in shipped and not path.is_dir():
         known = [*shipped, *PUBLISHED]
         near = ", ".join(difflib.get_close_matches(str(source), known, 3, 0.4) or known)
-        raise ValueError(f"there is no model and no folder called {source}; did you mean {near}? `python -m workbench models` lists all")
+        raise ValueError(f"there is no model and no folder called {source}; did you mean {near}? `python -m workbench models` lists "
+                         "them")
     folder = shipped.get(str(source)) or (path / "student" if (path / "student").is_dir() else path)
     return load_student(folder, backend, name or str(source))
 

@@ -1,6 +1,7 @@
 """Published students: look-alike files with the published names, against diffusers loading and sampling them the published way."""
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -53,7 +54,8 @@ def halves(network, targets, rank, seed=0):
 
 
 def save_peft(path, layers, prefix):
-    save_file({f"{prefix}.{name}.lora_{part}.weight": tensor for name, pair in layers.items() for part, tensor in zip("AB", pair)}, path)
+    tensors = {f"{prefix}.{name}.lora_{part}.weight": tensor for name, pair in layers.items() for part, tensor in zip("AB", pair)}
+    save_file(tensors, path)
 
 
 def save_kohya(path, layers, alpha):
@@ -201,8 +203,9 @@ class CPSScheduler(FlowMatchEulerDiscreteScheduler):
 FRESH = seeds.grid_renoise((4, 8, 8), SEEDS)  # the fresh noise of every scheduler, by the number of the step
 
 CASES = {"dp-dmd-official": (write_official, call_official), "rtdmd-sd35": (write_rtdmd, call_rtdmd),
-         "hyper-sd3": (write_hyper_sd3, call_hyper_sd3), "flash-sd3": (write_flash_sd3, call_flash_sd3), "tdm-sd3": (write_tdm, call_tdm),
-         "dmd2-sdxl": (write_dmd2, call_dmd2), "dmd2-sdxl-lora": (write_dmd2_lora, call_dmd2_lora),
+         "hyper-sd3": (write_hyper_sd3, call_hyper_sd3), "flash-sd3": (write_flash_sd3, call_flash_sd3),
+         "tdm-sd3": (write_tdm, call_tdm), "dmd2-sdxl": (write_dmd2, call_dmd2),
+         "dmd2-sdxl-lora": (write_dmd2_lora, call_dmd2_lora),
          "hyper-sdxl": (write_hyper_sdxl, call_hyper_sdxl), "flash-sdxl": (write_flash_sdxl, call_flash_sdxl)}
 
 
@@ -243,7 +246,7 @@ def test_a_student_makes_the_latents_that_diffusers_makes_the_published_way(name
     print(f"{name}: largest difference {error:.1e} of the largest latent")
     assert error < 3e-5
     assert model.evaluations == (8 if entry.guidance != 1 else 4) and model.info["licence"] == entry.licence
-    without = model.__class__(**{**model.__dict__, "denoiser": backend.denoiser(backend.network)}).sampled(noise, condition, SEEDS)
+    without = dataclasses.replace(model, denoiser=backend.denoiser(backend.network)).sampled(noise, condition, SEEDS)
     assert (ours - without).abs().max() > 0.01 * theirs.abs().max()  # the weights matter
     assert torch.equal(teacher_model(backend, 4, 2.0).sampled(noise, condition, SEEDS), plain)  # and the teacher is as it was
 
@@ -277,6 +280,17 @@ def test_several_students_share_one_base_with_our_own_adapters(hub):
     adapters = [before, after, ours.denoiser.network, other.denoiser.network]
     assert sum(p.numel() for p in backend.network.parameters()) == size + sum(p.numel() for a in adapters for p in a.parameters())
     assert list(backend.new_network().state_dict()) == list(tiny(SDXL).unet.state_dict())
+
+
+@pytest.mark.parametrize("name", ["dmd2-sdxl", "dmd2-sdxl-lora"])
+def test_a_teacher_in_half_precision_takes_them_too(name, hub):
+    hub(name)
+    backend = SDXLBackend(tiny(SDXL).to(torch.bfloat16))
+    model, noise, condition = open_model(name, backend), seeds.grid_noise((4, 8, 8), SEEDS), backend.encode(PROMPTS)
+    assert model.denoiser.network.dtype == torch.bfloat16
+    exact = backend_of(SDXL)
+    full = open_model(name, exact).sampled(noise, exact.encode(PROMPTS), SEEDS)
+    assert (model.sampled(noise, condition, SEEDS) - full).abs().mean() < 0.05 * full.abs().mean()
 
 
 def refused(name, backend, words):

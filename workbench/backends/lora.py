@@ -50,7 +50,7 @@ class SharedBase:
     def adopt(self, weights: dict[str, Tensor], alphas: dict[str, float] | None = None, scale: float = 1.0) -> "Adapter":
         """A frozen adapter W + scale alpha / rank B A of any linear and convolution layers; an alpha that is not given is the rank.
 
-        Both are under the names of diffusers' LoRA files. Raises ValueError, and leaves the network as it was, when a tensor
+        `weights` and `alphas` have the names of diffusers' LoRA files. Raises ValueError, and leaves the network as it was, when a tensor
         has no layer of its shape here."""
         prefix = _prefix(self.network)
         self._check(weights, prefix)

@@ -35,9 +35,10 @@ SD35 = "stabilityai/stable-diffusion-3.5-medium"
 SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
 
 # What tells the teachers apart. SD3-M's LoRAs would fit SD3.5-M's layers, and make noise there.
-_IS = {SD3: lambda network: not isinstance(network, UNet2DConditionModel) and not network.config.qk_norm,
-       SD35: lambda network: not isinstance(network, UNet2DConditionModel) and bool(network.config.dual_attention_layers),
-       SDXL: lambda network: isinstance(network, UNet2DConditionModel)}
+_LOOKS_LIKE = {
+    SD3: lambda network: not isinstance(network, UNet2DConditionModel) and not network.config.qk_norm,
+    SD35: lambda network: not isinstance(network, UNet2DConditionModel) and bool(network.config.dual_attention_layers),
+    SDXL: lambda network: isinstance(network, UNet2DConditionModel)}
 
 
 class PublishedError(ValueError):
@@ -122,10 +123,10 @@ PUBLISHED = {
     # the authors' fork of diffusers, which was not read; it is taken to re-noise at FlowMatchEuler's own sigmas.
     "flash-sd3": Published("Flash Diffusion", SD3, "jasperai/flash-sd3", ("adapter_model.safetensors",), FLASH, "CC-BY-NC-4.0",
                            scale=0.125),
-    # Repository, scale, scheduler and its flow shift (1 to 6 may be tried): README of Luo-Yihong/TDM, which names no file. It takes the
-    # other settings from Sana's scheduler file, which was not read: DPM-Solver++(2M) on flow sigmas is assumed.
+    # Repository, scale, scheduler and its flow shift (1 to 6 may be tried): README of Luo-Yihong/TDM, which names no file. It
+    # takes the other settings from Sana's scheduler file, which was not read: DPM-Solver++(2M) on flow sigmas is assumed.
     "tdm-sd3": Published("TDM", SD3, "Luo-Yihong/TDM_sd3_lora", (), DPM, "Apache-2.0 (of Luo-Yihong/TDM)", scale=0.125),
-    # README of tianweiy/DMD2 and file list of the hub. The .bin is what the README loads; the names in the .safetensors are not known.
+    # README of tianweiy/DMD2 and file list of the hub. The README loads the .bin; the names in the .safetensors were not read.
     "dmd2-sdxl": Published("DMD2", SDXL, "tianweiy/DMD2", ("dmd2_sdxl_4step_unet_fp16.bin",), LCM_EVEN, "CC-BY-NC-4.0", whole=True),
     "dmd2-sdxl-lora": Published("DMD2 LoRA", SDXL, "tianweiy/DMD2", ("dmd2_sdxl_4step_lora_fp16.safetensors",), LCM_EVEN,
                                 "CC-BY-NC-4.0"),
@@ -164,7 +165,7 @@ class WholeTimesteps:
 
 def load_published(entry: Published, backend: Backend) -> nn.Module:
     """The student's network, frozen, on the teacher that is open. Raises `PublishedError`."""
-    if not _IS[entry.teacher](backend.network):
+    if not _LOOKS_LIKE[entry.teacher](backend.network):
         raise PublishedError(f"{entry.title} ({entry.repo}) is a student of {entry.teacher}, and another teacher is open: open that "
                              "one, by its hub id or as a folder")
     if entry in backend.adapters.adopted:
@@ -172,10 +173,9 @@ def load_published(entry: Published, backend: Backend) -> nn.Module:
     states = [_read(path) for path in _paths(entry)]
     try:
         if entry.whole:
-            return _whole(states[0], backend.network)
+            return _whole(*states, backend.network)
         weights, alphas = _lora(states, backend)
-        adapter = backend.adapters.adopted[entry] = backend.adapters.adopt(weights, alphas, entry.scale)
-        return adapter
+        return backend.adapters.adopted.setdefault(entry, backend.adapters.adopt(weights, alphas, entry.scale))
     except (ValueError, RuntimeError) as error:
         raise PublishedError(f"{entry.title} ({entry.repo}) does not fit the teacher that is open: {error}. It was made for "
                              f"{entry.teacher}: open that one") from error
@@ -186,8 +186,9 @@ def _paths(entry: Published) -> list[str]:
     def fetched(fetch: Callable[[], str], what: str) -> str:
         return from_hub(entry.repo, fetch, error=PublishedError,
                         absent=f"{entry.repo} no longer holds {what}: look what it holds at {entry.source}",
-                        offline=f"{what} of {entry.repo} is not in the hub cache, and the hub cannot be reached: connect to the network "
-                                f"and unset HF_HUB_OFFLINE, or run `hf download {entry.repo}` elsewhere and copy its cache here")
+                        offline=f"{what} of {entry.repo} is not in the hub cache, and the hub cannot be reached: connect to the "
+                                f"network and unset HF_HUB_OFFLINE, or run `hf download {entry.repo}` elsewhere and copy its cache "
+                                "here")
 
     if entry.files:
         return [fetched(partial(hf_hub_download, entry.repo, file), file) for file in entry.files]
@@ -226,14 +227,14 @@ def _whole(state: dict[str, Tensor], teacher: nn.Module) -> nn.Module:
 
 def _lora(states: list[dict[str, Tensor]], backend: Backend) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The LoRAs' sum under diffusers' present names, and their alphas."""
-    alphas: dict[str, float] = {}
     if isinstance(backend.pipeline, StableDiffusionXLPipeline):
-        weights, found = StableDiffusionXLPipeline.lora_state_dict(dict(states[0]), unet_config=backend.network.config)[:2]
-        return convert_unet_state_dict_to_peft(weights), found or alphas
+        [state] = states
+        weights, alphas = StableDiffusionXLPipeline.lora_state_dict(state, unet_config=backend.network.config)
+        return convert_unet_state_dict_to_peft(weights), alphas or {}
     states = [{_transformer_name(name): tensor for name, tensor in state.items()} for state in states]
     # ranks side by side: [B1 B2] [A1; A2] = B1 A1 + B2 A2
     return {name: torch.cat([state[name] for state in states if name in state], 0 if ".lora_A." in name else 1)
-            for name in dict.fromkeys(name for state in states for name in state)}, alphas
+            for name in dict.fromkeys(name for state in states for name in state)}, {}
 
 
 def _transformer_name(name: str) -> str:
