@@ -317,15 +317,16 @@ def test_weights_of_another_architecture_are_refused(name, hub):
     refused(name, backend, f"does not fit the teacher that is open.*made for {PUBLISHED[name].teacher}")
 
 
-def test_half_a_lora_is_refused(hub):
+def test_half_a_lora_or_none_is_refused(hub):
     def half(folder, pipeline):
-        write_hyper_sd3(folder, pipeline)
         path = folder / "Hyper-SD3-4steps-CFG-lora.safetensors"
         layers = halves(pipeline.transformer, MMDIT, 4)
         save_file({f"transformer.{name}.lora_A.weight": a for name, (a, _) in layers.items()}, path)
 
     hub("hyper-sd3", half)
     refused("hyper-sd3", backend_of(SD3), "or not its other half")
+    hub("tdm-sd3", lambda folder, _: save_file({}, folder / "empty.safetensors"))
+    refused("tdm-sd3", backend_of(SD3), "holds no LoRA weights")
 
 
 def test_files_that_are_damaged_or_hold_more_than_tensors(hub):

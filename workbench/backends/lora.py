@@ -2,7 +2,7 @@
 
     shared = SharedBase(network)             network itself stays the teacher, whatever adapters it carries
     student, fake = shared.new(rank), shared.new(rank)      modules whose parameters are their adapter's alone
-    other = shared.adopt(weights, scale)                    someone else's, on whichever layers it was trained
+    other = shared.adopt(weights, alphas, scale)            someone else's, on whichever layers it was trained
 
 A new adapter starts at exactly zero, so a new student is the (unguided) teacher. Its weights are fp32 also on a bf16 base. Switching
 sets two attributes of each peft layer and copies nothing. It happens at each evaluation and, for gradient checkpointing, which
@@ -50,8 +50,8 @@ class SharedBase:
     def adopt(self, weights: dict[str, Tensor], alphas: dict[str, float] | None = None, scale: float = 1.0) -> "Adapter":
         """A frozen adapter W + scale alpha / rank B A of any linear and convolution layers; an alpha that is not given is the rank.
 
-        `weights` and `alphas` have the names of diffusers' LoRA files. Raises ValueError, and leaves the network as it was, when a tensor
-        has no layer of its shape here."""
+        `weights` and `alphas` have the names of diffusers' LoRA files. Raises ValueError, and leaves the network as it was, when a
+        tensor has no layer of its shape here."""
         prefix = _prefix(self.network)
         self._check(weights, prefix)
         name, self.count = f"adapter{self.count}", self.count + 1
@@ -66,6 +66,8 @@ class SharedBase:
 
     def _check(self, weights: dict[str, Tensor], prefix: str) -> None:
         """Raises ValueError for a tensor that diffusers would pass over with a warning, or fail on half way."""
+        if not weights:  # an adapter of nothing would pass for the teacher
+            raise ValueError("it holds no LoRA weights")
         shapes = {name.removesuffix(".base_layer"): module.weight.shape for name, module in self.network.named_modules()
                   if isinstance(module, (nn.Linear, nn.Conv2d)) and ".lora_" not in name}
         for name, tensor in weights.items():
