@@ -21,11 +21,13 @@ def tiny_vae(**settings) -> AutoencoderKL:
                          use_quant_conv=False, use_post_quant_conv=False, **{"scaling_factor": 1.5, "shift_factor": 0.06} | settings)
 
 
-def tiny_pipeline(shift: float = 3.0) -> StableDiffusion3Pipeline:
+def tiny_pipeline(shift: float = 3.0, **settings) -> StableDiffusion3Pipeline:
+    """`settings` are the transformer's."""
     torch.manual_seed(0)
-    transformer = SD3Transformer2DModel(
+    transformer = SD3Transformer2DModel(**dict(
         sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=128, caption_projection_dim=32, pooled_projection_dim=128, pos_embed_max_size=8, qk_norm="rms_norm")
+        | settings)
     return StableDiffusion3Pipeline(
         transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(shift=shift), vae=tiny_vae(), text_encoder=new_text_encoder(),
         tokenizer=new_tokenizer(), text_encoder_2=new_text_encoder(), tokenizer_2=new_tokenizer(), text_encoder_3=None,

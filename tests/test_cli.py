@@ -6,6 +6,8 @@ import json
 import pytest
 from PIL import Image
 
+from workbench.backends.published import PUBLISHED
+from workbench.build import shipped_students
 from workbench.cli import main
 from workbench.presets import PRESETS
 from workbench.recipe import Recipe
@@ -41,7 +43,7 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     assert [s["evaluations"] for s in scores] == [8, 2] and all(s["spread"] is None for s in scores)  # 16 px: no scenes
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "sample", "evaluate", "export", "scenes make-teacher"])
+@pytest.mark.parametrize("command", ["train", "resume", "sample", "evaluate", "models", "export", "scenes make-teacher"])
 def test_every_help_text_is_complete(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])
@@ -52,7 +54,18 @@ def test_every_help_text_is_complete(command, capsys):
             assert "--" + item.name.replace("_", "-") in shown and item.metadata["help"][:30] in shown
 
 
+def test_models_lists_every_name_with_its_terms(capsys):
+    assert main(["models"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert lines.keys() == {*shipped_students(), *PUBLISHED}
+    for name, entry in PUBLISHED.items():
+        assert all(part in lines[name] for part in (entry.teacher, f"{entry.steps} steps", entry.licence, entry.source))
+    assert "CFG 3" in lines["hyper-sd3"] and "4 steps" in lines["dp-dmd"]
+
+
 @pytest.mark.parametrize("given, message", [
+    (["sample", "x", "--models", "dmd2-sdlx", "--device", "cpu"], "did you mean dmd2-sdxl"),
+    (["sample", "x", "--models", "dmd2-sdxl", "--device", "cpu"], "student of stabilityai/stable-diffusion-xl-base-1.0"),
     (["train", "--k", "99"], "k = 99 is more than the teacher's teacher_steps"),
     (["resume", "nowhere"], "nowhere holds no run"),
     (["train", "--teacher", "nowhere", "--prompts", "x", "--out", "{tmp}/run"], "neither a folder here nor in the hub cache"),

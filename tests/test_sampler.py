@@ -88,6 +88,16 @@ def test_re_noising_equals_the_lcm_scheduler(sdxl):
     assert (end - x).abs().max() < 1e-5 * x.abs().max()
 
 
+def test_no_fresh_noise_is_the_ode_and_some_changes_it(backend):
+    noise, condition = seeds.grid_noise(backend.latent_shape, [0, 1]), backend.encode(["a star", "a circle"])
+    denoiser, times = backend.denoiser(backend.network), backend.schedule.sampling_times(4)
+    ends = [list(sample(denoiser, noise, condition, times, seeds.grid_renoise(backend.latent_shape, [0, 1]), fresh))[-1].x_s
+            for fresh in (0.0, 0.5)]
+    plain = sampled(denoiser, noise, condition, times)
+    torch.testing.assert_close(ends[0], plain, rtol=0, atol=1e-5)
+    assert (ends[1] - plain).abs().max() > 0.01
+
+
 def test_a_re_noised_student_trains_and_samples_by_seed_alone(sdxl):
     from workbench.build import Model
     from workbench.distiller import Distiller

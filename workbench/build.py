@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from workbench.backends.embedding_cache import CachedBackend
 from workbench.backends.lora import LORA_FILE
+from workbench.backends.published import PUBLISHED, Published, WholeTimesteps, load_published
 from workbench.backends.scenes import WEIGHTS, load_scenes
 from workbench.backends.source import open_teacher
 from workbench.denoiser import Backend, Condition, Denoiser, Guided
@@ -44,12 +46,13 @@ class Model:
     denoiser: Denoiser
     times: Tensor
     info: dict  # recipe, digest and the like, as text
-    sampler: str = "ode"  # or "renoise", see `workbench.sampler`
+    sampler: str = "ode"  # or "renoise", or "multistep", see `workbench.sampler`
+    fresh: float = 1.0
 
     def stages(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Iterator[Stage]:
         """The stages from initial `noise`, one seed a row; the seeds also name the noise between steps."""
         renoise = grid_renoise(tuple(noise.shape[1:]), seeds) if self.sampler == "renoise" else None
-        return sample(self.denoiser, noise, condition, self.times, renoise)
+        return sample(self.denoiser, noise, condition, self.times, renoise, self.fresh, self.sampler == "multistep")
 
     def sampled(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Tensor:
         """The latents at the end of `stages`."""
@@ -156,11 +159,41 @@ def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
     return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info, sampler)
 
 
+def published_model(entry: Published, backend: Backend, name: str = "") -> Model:
+    """A published student as a `Model`, sampled as it was published. Raises `PublishedError`."""
+    denoiser, sampling = backend.denoiser(load_published(entry, backend)), entry.sampling
+    if sampling.whole_timesteps:
+        denoiser = WholeTimesteps(denoiser)
+    if entry.guidance != 1:
+        denoiser = Guided(denoiser, entry.guidance, backend.encode([""]))
+    info = {"method": entry.title, "teacher": entry.teacher, "source": entry.source, "licence": entry.licence,
+            "scheduler": sampling.scheduler, "steps": entry.steps, "guidance": entry.guidance}
+    return Model(name or entry.title, denoiser, sampling.times(backend.schedule, entry.steps), info, sampling.sampler, sampling.fresh)
+
+
+def open_model(source: str | Path, backend: Backend, name: str = "") -> Model:
+    """A student by the name of a published or a shipped one, by a run folder, or by a student's folder.
+
+    Raises `PublishedError` or `RunError`, and ValueError with the nearest names for what is none of these."""
+    shipped, path = shipped_students(), Path(source)
+    if str(source) in PUBLISHED:
+        return published_model(PUBLISHED[str(source)], backend, name or str(source))
+    if str(source) not in shipped and not path.is_dir():
+        known = [*shipped, *PUBLISHED]
+        near = ", ".join(difflib.get_close_matches(str(source), known, 3, 0.4) or known)
+        raise ValueError(f"there is no model and no folder called {source}; did you mean {near}? `python -m workbench models` lists "
+                         "them")
+    folder = shipped.get(str(source)) or (path / "student" if (path / "student").is_dir() else path)
+    return load_student(folder, backend, name or str(source))
+
+
 def shipped_students() -> dict[str, Path]:
     """Names and folders of the embedded students."""
     return {path.parent.name: path.parent for path in sorted((WEIGHTS / "students").glob(f"*/{STUDENT_FILE}"))}
 
 
 def found_students(runs: str | Path = "runs") -> dict[str, Path]:
-    """Names and folders of every student on offer: the embedded ones, then those of the runs folder, newest first."""
+    """Names and folders of every student on offer: the embedded ones, then those of the runs folder, newest first.
+
+    Those that others published for a teacher are `workbench.backends.published.published_of(teacher)`."""
     return shipped_students() | {f"run {path.name}": path / "student" for path in list_runs(runs)}

@@ -1,4 +1,4 @@
-"""The command line: python -m workbench train | resume | sample | evaluate | export | scenes make-teacher.
+"""The command line: python -m workbench train | resume | sample | evaluate | models | export | scenes make-teacher.
 
 Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every default and help text.
 """
@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--prompts", default="", help="prompt file (default: the 43 captions that no setting was chosen on)")
     evaluate.add_argument("--out", type=Path, help="JSON file for all numbers")
     _models(evaluate, "teacher,dmd,dp-dmd")
+    _command(commands, "models", "list the students that --models takes by name, one line each", _list_models)
     export = _command(commands, "export", "write a run's student as a diffusers pipeline or LoRA with a model card", _export)
     export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--to", type=Path, required=True, help="folder to write")
@@ -76,7 +77,7 @@ def _device(parser: argparse.ArgumentParser) -> None:
 
 def _models(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--models", default=default,
-                        help="comma-separated: teacher, dmd, dp-dmd, or a run folder (default: %(default)s)")
+                        help="comma-separated: teacher, a run folder, or a name that `models` lists (default: %(default)s)")
     parser.add_argument("--teacher", default="scenes", help="as in a recipe (default: %(default)s)")
     parser.add_argument("--resolution", type=int, default=0, help="side of the images in pixels; 0: what the teacher was made for")
     parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the first student's recipe)")
@@ -158,20 +159,27 @@ def _follow(run, device: str) -> None:
 
 def _loaded(options: argparse.Namespace):
     """The backend and the models that `--models` names."""
-    from workbench.build import best_device, load_backend, load_student, shipped_students, teacher_model
+    from workbench.build import best_device, load_backend, open_model, teacher_model
 
     backend = load_backend(options.teacher, options.device or best_device(), resolution=options.resolution)
-    shipped, models = shipped_students(), []
     names = [name.strip() for name in options.models.split(",") if name.strip()]
-    for name in names:
-        if name == "teacher":
-            models.append(None)
-            continue
-        folder = shipped.get(name) or (Path(name) / "student" if (Path(name) / "student").is_dir() else Path(name))
-        models.append(load_student(folder, backend, name))
-    trained = [model.info["recipe"]["guidance"] for model in models if model]
+    models = [None if name == "teacher" else open_model(name, backend) for name in names]
+    trained = [model.info["recipe"]["guidance"] for model in models if model and "recipe" in model.info]
     guidance = options.guidance if options.guidance is not None else (trained[0] if trained else SCENES.guidance)
     return backend, [model or teacher_model(backend, options.teacher_steps, guidance) for model in models]
+
+
+def _list_models(options: argparse.Namespace) -> None:
+    from workbench.backends.published import PUBLISHED
+    from workbench.build import STUDENT_FILE, shipped_students
+
+    rows = [(name, "scenes", f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps", "no CFG",
+             "shipped with this project", "") for name, folder in shipped_students().items()]
+    rows += [(name, entry.teacher, f"{entry.steps} steps", f"CFG {entry.guidance:g}" if entry.guidance != 1 else "no CFG",
+              entry.licence, entry.source) for name, entry in PUBLISHED.items()]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
 
 
 def _sample(options: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from workbench.backends.networks import base_state
-from workbench.build import Model, load_student, teacher_model
+from workbench.build import Model, open_model, teacher_model
 from workbench.denoiser import Backend, Condition, Guided
 from workbench.grid_request import TEACHER, GridRequest
 from workbench.metrics.diversity import Interval, seed_interval
@@ -99,19 +99,20 @@ class Grid:
             self.done = event.done
 
 
-def opener(request: GridRequest, backend: Backend, students: dict[str, Path]) -> Opener:
-    """Opens a model by its name, with the request's steps and guidance. It raises `RunError` for a student it cannot read."""
+def opener(request: GridRequest, backend: Backend, students: dict[str, str | Path]) -> Opener:
+    """Opens a model by its name, with the request's steps and guidance; `students` says where each is, as `build.open_model` takes
+    it, and with its errors."""
 
-    def open_model(name: str) -> Model:
+    def opened(name: str) -> Model:
         if name == TEACHER:
             return teacher_model(backend, request.teacher_steps, request.guidance)
-        model = load_student(students[name], backend, name)
-        if request.student_steps is None:
+        model = open_model(students[name], backend, name)
+        if request.student_steps is None or "recipe" not in model.info:  # a published student keeps its own times
             return model
-        placed = model.info.get("recipe", {}).get("student_grid", "even")
+        placed = model.info["recipe"].get("student_grid", "even")
         return replace(model, times=backend.schedule.sampling_times(request.student_steps, placed))
 
-    return open_model
+    return opened
 
 
 def paint(request: GridRequest, backend: Backend, open_model: Opener, together: int = TOGETHER,

@@ -5,6 +5,7 @@
     sdxl     StableDiffusionXLPipeline   UNet2DConditionModel    eps        `backends.sdxl`
 
 `backends.source` opens a teacher by hub id or folder and tells the family; `backends.scenes` knows the embedded ones.
+`backends.published` knows few-step students of the real ones that others made.
 """
 
 from transformers.utils import logging

@@ -2,8 +2,9 @@
 
     shared = SharedBase(network)             network itself stays the teacher, whatever adapters it carries
     student, fake = shared.new(rank), shared.new(rank)      modules whose parameters are their adapter's alone
+    other = shared.adopt(weights, alphas, scale)            someone else's, on whichever layers it was trained
 
-An adapter starts at exactly zero, so a new student is the (unguided) teacher. Its weights are fp32 also on a bf16 base. Switching
+A new adapter starts at exactly zero, so a new student is the (unguided) teacher. Its weights are fp32 also on a bf16 base. Switching
 sets two attributes of each peft layer and copies nothing. It happens at each evaluation and, for gradient checkpointing, which
 evaluates blocks once more during the backward pass, when the first gradient arrives.
 """
@@ -11,6 +12,7 @@ evaluates blocks once more during the backward pass, when the first gradient arr
 from __future__ import annotations
 
 import warnings
+from collections.abc import Hashable
 from pathlib import Path
 
 import torch
@@ -30,6 +32,7 @@ class SharedBase:
 
     def __init__(self, network: nn.Module):
         self.network, self.count = network, 0
+        self.adopted: dict[Hashable, Adapter] = {}  # by whatever the caller calls them
         self._loaded: dict[tuple[Path, float], Adapter] = {}
         self._wanted: str | None = None
         self._layers: list[BaseTunerLayer] = []
@@ -42,6 +45,41 @@ class SharedBase:
             torch.manual_seed(self.count)  # of A; the order of adapters names the draw, not what was drawn before
             warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
             inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS)), self.network, name)
+        return self._injected(name)
+
+    def adopt(self, weights: dict[str, Tensor], alphas: dict[str, float] | None = None, scale: float = 1.0) -> "Adapter":
+        """A frozen adapter W + scale alpha / rank B A of any linear and convolution layers; an alpha that is not given is the rank.
+
+        `weights` and `alphas` have the names of diffusers' LoRA files. Raises ValueError, and leaves the network as it was, when a
+        tensor has no layer of its shape here."""
+        prefix = _prefix(self.network)
+        self._check(weights, prefix)
+        name, self.count = f"adapter{self.count}", self.count + 1
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
+            self.network.load_lora_adapter(weights, prefix=prefix, network_alphas=alphas or None, adapter_name=name)
+        adapter = self._injected(name).requires_grad_(False).eval()
+        for layer in self._layers:
+            if name in layer.scaling:
+                layer.scaling[name] *= scale
+        return adapter
+
+    def _check(self, weights: dict[str, Tensor], prefix: str) -> None:
+        """Raises ValueError for a tensor that diffusers would pass over with a warning, or fail on half way."""
+        if not weights:  # an adapter of nothing would pass for the teacher
+            raise ValueError("it holds no LoRA weights")
+        shapes = {name.removesuffix(".base_layer"): module.weight.shape for name, module in self.network.named_modules()
+                  if isinstance(module, (nn.Linear, nn.Conv2d)) and ".lora_" not in name}
+        for name, tensor in weights.items():
+            path, _, part = name.removeprefix(f"{prefix}.").partition(".lora_")
+            shape = shapes.get(path, ())
+            fits = shape and {"A.weight": tensor.shape[1:] == shape[1:], "B.weight": tensor.shape[0] == shape[0]}.get(part)
+            other = name.replace(".lora_A.", ".lora_B.") if part == "A.weight" else name.replace(".lora_B.", ".lora_A.")
+            if not fits or other not in weights or not name.startswith(f"{prefix}."):
+                raise ValueError(f"its tensor {name} {tuple(tensor.shape)} has no layer of that shape, or not its other half")
+
+    def _injected(self, name: str) -> "Adapter":
+        """The adapter that peft has just put into the network, switched off again."""
         self._layers = [module for module in self.network.modules() if isinstance(module, BaseTunerLayer)]
         self.activate(None)
         return Adapter(self, name)
@@ -90,7 +128,7 @@ class Adapter(nn.Module):
         self._shared, self.name = (shared,), name  # in a tuple, so that the base is no submodule
         self.weights = nn.ParameterDict()
         for path, module in shared.network.named_modules():
-            if isinstance(module, BaseTunerLayer):
+            if isinstance(module, BaseTunerLayer) and name in module.lora_A:
                 for part in ("lora_A", "lora_B"):
                     linear = getattr(module, part)[name].float()
                     self.weights[f"{path}.{part}".replace(".", "/")] = linear.weight
@@ -121,7 +159,11 @@ class Adapter(nn.Module):
 
     def save(self, path: Path) -> None:
         """Writes the file that diffusers' `load_lora_weights` reads."""
-        prefix = "unet" if isinstance(self.base, UNet2DConditionModel) else "transformer"
-        tensors = {f"{prefix}.{name.replace('/', '.')}.weight": tensor.detach().cpu().contiguous()
+        tensors = {f"{_prefix(self.base)}.{name.replace('/', '.')}.weight": tensor.detach().cpu().contiguous()
                    for name, tensor in self.weights.items()}
         save_file(tensors, path, metadata={"format": "pt"})
+
+
+def _prefix(network: nn.Module) -> str:
+    """What diffusers' LoRA files put before the names of the network's layers."""
+    return "unet" if isinstance(network, UNet2DConditionModel) else "transformer"

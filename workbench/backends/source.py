@@ -74,22 +74,29 @@ def _index(source: str) -> dict:
         raise TeacherError(f"{found} is not readable JSON: {error}; download or save the teacher again") from error
 
 
-def _from_hub(source: str) -> str:
+def from_hub(repo: str, fetch: Callable[[], str], absent: str, offline: str, error: type[ValueError] = TeacherError) -> str:
+    """What `fetch()` downloads from `repo`, or finds in the cache. `absent` and `offline` say what it means, and what to do, when
+    the repository does not hold it, or the hub cannot be reached and the cache does not hold it either. Raises `error`."""
     try:
-        return hf_hub_download(source, "model_index.json")
-    except HFValidationError as error:
-        raise TeacherError(f"there is no folder {source}, and it is no hub id (OWNER/NAME) either") from error
-    except GatedRepoError as error:
-        raise TeacherError(f"{source} is gated: accept its licence at https://huggingface.co/{source}, then log in with "
-                           "`hf auth login` or set HF_TOKEN to a token that may read it") from error
-    except RepositoryNotFoundError as error:
-        raise TeacherError(f"the hub has no model {source}, or it is private: check the spelling, or log in with `hf auth login`"
-                           ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise TeacherError(f"{source} is neither a folder here nor in the hub cache, and the hub cannot be reached: connect to the "
-                           "network and unset HF_HUB_OFFLINE, or copy the pipeline here and give its folder") from error
-    except EntryNotFoundError as error:
-        raise TeacherError(f"{source} is on the hub but holds no diffusers pipeline (no model_index.json); look for its diffusers "
-                           "version") from error
-    except HfHubHTTPError as error:
-        raise TeacherError(f"the hub did not give {source}: {error}") from error
+        return fetch()
+    except HFValidationError as cause:
+        raise error(f"there is no folder {repo}, and it is no hub id (OWNER/NAME) either") from cause
+    except GatedRepoError as cause:
+        raise error(f"{repo} is gated: accept its licence at https://huggingface.co/{repo}, then log in with "
+                    "`hf auth login` or set HF_TOKEN to a token that may read it") from cause
+    except RepositoryNotFoundError as cause:
+        raise error(f"the hub has no model {repo}, or it is private: check the spelling, or log in with `hf auth login`") from cause
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as cause:
+        raise error(offline) from cause
+    except EntryNotFoundError as cause:
+        raise error(absent) from cause
+    except HfHubHTTPError as cause:
+        raise error(f"the hub did not give {repo}: {cause}") from cause
+
+
+def _from_hub(source: str) -> str:
+    return from_hub(
+        source, lambda: hf_hub_download(source, "model_index.json"),
+        absent=f"{source} is on the hub but holds no diffusers pipeline (no model_index.json); look for its diffusers version",
+        offline=f"{source} is neither a folder here nor in the hub cache, and the hub cannot be reached: connect to the "
+                "network and unset HF_HUB_OFFLINE, or copy the pipeline here and give its folder")
