@@ -1,4 +1,4 @@
-"""Starts the workbench in a browser: python app.py [--host 127.0.0.1] [--port 7860] [--runs runs] [--teacher scenes]"""
+"""Starts the workbench in a browser: python app.py [--teacher scenes] [--student NAME] [--runs runs] [--port 7860] ..."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of distillation runs, whose students are offered")
-    parser.add_argument("--teacher", default="scenes", help="'scenes' (embedded), or the folder or hub id of a diffusers pipeline")
+    parser.add_argument("--teacher", default="scenes", help="'scenes' or 'scenes-eps' (embedded), or the folder or hub id of a diffusers "
+                        "pipeline of SD3 or SDXL")
+    parser.add_argument("--student", default="", help="the student to begin with, by its name or how that begins, such as dp-dmd")
+    parser.add_argument("--resolution", type=int, default=0, help="side of the images in pixels; 0: what the teacher was made for")
+    parser.add_argument("--device", default="", help="cuda, mps or cpu (default: the first that is there)")
     options = parser.parse_args()
 
     from workbench.ui.page import launch_settings, new_page
     from workbench.ui.workplace import Workplace
 
-    place = Workplace(options.teacher, options.runs)
+    place = Workplace(options.teacher, options.runs, options.device, options.student, options.resolution)
     page, where = new_page(place), {"server_name": options.host, "server_port": options.port}
     try:
         _, address, _ = page.launch(**where, **launch_settings(), prevent_thread_lock=True)

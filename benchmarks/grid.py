@@ -14,7 +14,8 @@ import time
 import torch
 
 from workbench import seeds
-from workbench.build import Model, load_backend, load_student, shipped_students, teacher_model
+from workbench.build import load_backend
+from workbench.models import Model, load_student, shipped_students, teacher_model
 from workbench.sampler import sampled
 
 PROMPT, SEEDS = "a red circle", list(range(9))

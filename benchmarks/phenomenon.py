@@ -31,7 +31,8 @@ def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
 
 def score(folder: Path, names: list[str], on: str, guidance: float, seeds: int) -> list[dict]:
     """Scores of the teacher and of each run, each kept in a file of its own."""
-    from workbench.build import load_backend, load_student, teacher_model
+    from workbench.build import load_backend
+    from workbench.models import load_student, teacher_model
     from workbench.evaluation import evaluate
     from workbench.scenes.prompt_sets import chosen_on, reported_on
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from workbench.backends.published import PUBLISHED
-from workbench.build import shipped_students
+from workbench.models import shipped_students
 from workbench.cli import main
 from workbench.presets import PRESETS
 from workbench.recipe import Recipe

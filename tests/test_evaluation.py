@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from workbench.build import Model, teacher_model
+from workbench.models import Model, teacher_model
 from workbench.evaluation import Score, evaluate, images_of, noise_seed, table
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]

@@ -10,7 +10,8 @@ from PIL import Image
 
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
 from workbench import seeds
-from workbench.build import load_backend, load_student
+from workbench.build import load_backend
+from workbench.models import load_student
 from workbench.cli import main
 from workbench.export_student import export_student
 from workbench.recipe import Recipe

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.scenes_world import write_world
 from workbench.backends.scenes import load_scenes
-from workbench.build import teacher_model
+from workbench.models import teacher_model
 from workbench.export_grid import export_png, export_zip, format_interval
 from workbench.grid import Cell, Grid, Progress, Row, opener, paint
 from workbench.grid_request import MAX_CELLS, GridRequest, check_request, format_seeds, parse_seeds

@@ -12,7 +12,7 @@ ROWS = {
     2: ("mixture", "sampler", "objectives"),
     3: ("distiller", "learner", "runs", "prompts", "scenes"),
     4: ("backends", "metrics"),
-    5: ("presets", "build", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "evaluation"),
+    5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "evaluation"),
     6: ("cli", "ui", "__main__"),
 }
 ROW = {name: row for row, names in ROWS.items() for name in names}

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench.build import load_student, new_distiller
+from workbench.build import new_distiller
+from workbench.models import load_student
 from workbench.recipe import Recipe
 from workbench.runs import Run, RunError, write_whole
 from workbench.training import Reading, train

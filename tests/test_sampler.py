@@ -99,7 +99,7 @@ def test_no_fresh_noise_is_the_ode_and_some_changes_it(backend):
 
 
 def test_a_re_noised_student_trains_and_samples_by_seed_alone(sdxl):
-    from workbench.build import Model
+    from workbench.models import Model
     from workbench.distiller import Distiller
     from workbench.objectives import dmd
     from workbench.recipe import Recipe

@@ -1,28 +1,90 @@
 """The page without a browser: it stands without weights, and says what is missing."""
 
+import json
+import struct
+
 import pytest
 
-from tests.scenes_world import write_student
+from tests.scenes_world import write_student, write_world
+from workbench.backends.scenes import EMBEDDED
 from workbench.grid import Cell, Progress, Row
 from workbench.grid_request import GridRequest
+from workbench.models import Residents
 from workbench.ui.grid_view import GridView
 from workbench.ui.page import launch_settings, new_page
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
 
-def test_the_page_stands_without_a_teacher_and_says_so(tmp_path):
-    place = Workplace(str(tmp_path / "nothing"), tmp_path / "runs")
+@pytest.fixture
+def embedded(tmp_path, monkeypatch):
+    """An untrained embedded world in place of the shipped one."""
+    world = write_world(tmp_path / "world")
+    monkeypatch.setitem(EMBEDDED, "scenes", world)
+    monkeypatch.setitem(EMBEDDED, "scenes-eps", world / "eps")
+    return world
+
+
+def test_a_teacher_that_cannot_be_opened_is_replaced_by_the_embedded_one_and_the_page_says_why(embedded, tmp_path):
+    place = Workplace(str(tmp_path / "nothing"), tmp_path / "runs", wanted="dp-dmd")
     page = new_page(place)
     assert {"CheckboxGroup", "HTML"} <= {type(block).__name__ for block in page.blocks.values()}
+    assert not place.settled
+    place.warm()
+    assert place.settled and place.teacher == "scenes" and place.ticked() == ["dmd", "dp-dmd"]
+    assert "there is no folder" in place.problem and place.problem.endswith("Meanwhile this is the embedded scenes teacher.")
+
+
+def test_without_a_network_the_page_says_so(embedded):
+    place = Workplace("stabilityai/stable-diffusion-3.5-medium", device="cpu")
+    place.warm()
+    assert "the hub cannot be reached" in place.problem and place.size == ""
+
+
+def test_a_large_teacher_wants_a_gpu_unless_the_user_insists(embedded, tmp_path):
+    folder = tmp_path / "large"
+    (folder / "transformer").mkdir(parents=True)
+    header = json.dumps({"x": {"dtype": "BF16", "shape": [2_243_171_520], "data_offsets": [0, 0]}}).encode()
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    place = Workplace(str(folder))
+    place.device, place._device_chosen = "cpu", False
+    assert place.size == "8.4 GiB of weights (transformer 8.4)"
+    place.warm()
+    assert "2.2 billion parameters, and there is no GPU here" in place.problem and "--device cpu" in place.problem
+    insisting = Workplace(str(folder), device="cpu")
+    insisting.warm()
+    assert "no diffusers pipeline" in insisting.problem  # it went on to read the folder
+
+
+def test_without_any_teacher_the_page_stands(tmp_path, monkeypatch):
+    monkeypatch.setitem(EMBEDDED, "scenes", tmp_path / "lost")
+    place = Workplace("scenes", tmp_path / "runs")
+    new_page(place)
     with pytest.raises(ValueError, match="there is no folder"):
         place.backend
     place.warm()  # quietly
+    assert place.settled
 
 
-def test_students_of_the_runs_folder_are_offered_and_embedded_ones_only_with_their_teacher(tmp_path):
+def test_students_are_offered_with_their_own_teacher_only(embedded, tmp_path):
     write_student(tmp_path / "runs" / "mine" / "student", "dmd")
-    assert list(Workplace("some/pipeline", tmp_path / "runs").students()) == ["run mine"]
-    assert "run mine" in Workplace("scenes", tmp_path / "runs").students()
+    place = Workplace("scenes", tmp_path / "runs")
+    assert list(place.students()) == ["dmd", "dp-dmd", "run mine"] and place.ticked() == ["dmd", "dp-dmd"]
+    full = Workplace("stabilityai/stable-diffusion-3.5-medium", tmp_path / "runs", wanted="dp-dmd")
+    assert list(full.students()) == ["dp-dmd-official", "rtdmd-sd35"] and full.ticked() == ["dp-dmd-official"]
+    assert (full.defaults.teacher_steps, full.defaults.guidance) == (30, 3.5)
+    assert Workplace("stabilityai/stable-diffusion-xl-base-1.0").defaults.guidance == 7.5
+
+
+def test_only_as_many_students_stay_open_as_there_is_room_for(embedded):
+    place = Workplace("scenes")
+    free = [True]
+    residents = Residents(place.backend, lambda: free[0])
+    students = place.students()
+    dmd, dp_dmd = (residents.open(students[name], name) for name in ("dmd", "dp-dmd"))
+    assert residents.open(students["dmd"], "dmd") is dmd and len(residents.models) == 2
+    free[0] = False
+    again = residents.open(students["dp-dmd"], "new name")
+    assert [model.name for model in residents.models.values()] == ["new name"] and again is not dp_dmd
 
 
 def test_everything_that_computes_shares_one_queue(tmp_path):

@@ -159,7 +159,8 @@ def _follow(run, device: str) -> None:
 
 def _loaded(options: argparse.Namespace):
     """The backend and the models that `--models` names."""
-    from workbench.build import best_device, load_backend, open_model, teacher_model
+    from workbench.build import best_device, load_backend
+    from workbench.models import open_model, teacher_model
 
     backend = load_backend(options.teacher, options.device or best_device(), resolution=options.resolution)
     names = [name.strip() for name in options.models.split(",") if name.strip()]
@@ -171,7 +172,7 @@ def _loaded(options: argparse.Namespace):
 
 def _list_models(options: argparse.Namespace) -> None:
     from workbench.backends.published import PUBLISHED
-    from workbench.build import STUDENT_FILE, shipped_students
+    from workbench.models import STUDENT_FILE, shipped_students
 
     rows = [(name, "scenes", f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps", "no CFG",
              "shipped with this project", "") for name, folder in shipped_students().items()]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from workbench import seeds as streams
-from workbench.build import Model
+from workbench.models import Model
 from workbench.denoiser import Backend
 from workbench.metrics.diversity import bootstrap_interval, diversity
 from workbench.metrics.factors import correctness, relative_spread

@@ -19,8 +19,10 @@ import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
 
 from workbench.backends.lora import LORA_FILE
+from workbench.backends.scenes import EMBEDDED
 from workbench.backends.sdxl import SDXLBackend
-from workbench.build import STUDENT_FILE, Model, load_backend, load_student
+from workbench.build import load_backend
+from workbench.models import STUDENT_FILE, Model, load_student
 from workbench.denoiser import Backend
 from workbench.runs import Run, RunError
 
@@ -87,14 +89,14 @@ def model_card(model: Model, backend: Backend, adapter: bool, reading: dict | No
     precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
     given = ", text_encoder_3=None, tokenizer_3=None" if getattr(backend.pipeline, "text_encoder_3", True) is None else ""
     given += f", dtype={precision}"
-    base = "the embedded scenes teacher" if recipe["teacher"] == "scenes" else recipe["teacher"]
+    base = f"the embedded teacher {recipe['teacher']}" if recipe["teacher"] in EMBEDDED else recipe["teacher"]
     scheduler = type(few_step_scheduler(model, backend)).__name__
     load = (f'pipeline = {kind}.from_pretrained(TEACHER{given})\npipeline.load_lora_weights("FOLDER")\n'
             f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")' if adapter else
             f'pipeline = {kind}.from_pretrained("FOLDER"{given})')
     measured = (f"\n## Measured\n\nDiversity (Eq. 9) on {reading['feature']} over the run's own panel: {reading['diversity']:.3f} at round "
                 f"{reading['round']}.\n" if reading else "")
-    licence = "that of the base model" if recipe["teacher"] != "scenes" else "that of this project"
+    licence = "that of this project" if recipe["teacher"] in EMBEDDED else "that of the base model"
     settings = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
     return f"""---
 library_name: diffusers

@@ -2,7 +2,7 @@
 
     request = GridRequest(prompts=("a circle",), seeds=(0, 1, 2, 3), models=("teacher", "dp-dmd"))
     grid = Grid(request, device)
-    for event in paint(request, backend, opener(request, backend, found_students())):
+    for event in paint(request, backend, opener(request, backend, students_of("scenes"))):
         grid.add(event)
 
 `paint` is a generator: cancelling it is to stop iterating, which takes effect after the sampling step in progress. What a
@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from workbench.backends.networks import base_state
-from workbench.build import Model, open_model, teacher_model
+from workbench.models import Model, Residents, teacher_model
 from workbench.denoiser import Backend, Condition, Guided
 from workbench.grid_request import TEACHER, GridRequest
 from workbench.metrics.diversity import Interval, seed_interval
@@ -99,14 +99,15 @@ class Grid:
             self.done = event.done
 
 
-def opener(request: GridRequest, backend: Backend, students: dict[str, str | Path]) -> Opener:
-    """Opens a model by its name, with the request's steps and guidance; `students` says where each is, as `build.open_model` takes
-    it, and with its errors."""
+def opener(request: GridRequest, backend: Backend, students: dict[str, str | Path], residents: Residents | None = None) -> Opener:
+    """Opens a model by its name, with the request's steps and guidance; `students` says where each is, as `open_model` takes it,
+    and with its errors. `residents` may keep them open for the next grid."""
+    residents = residents or Residents(backend)
 
     def opened(name: str) -> Model:
         if name == TEACHER:
             return teacher_model(backend, request.teacher_steps, request.guidance)
-        model = open_model(students[name], backend, name)
+        model = residents.open(students[name], name)
         if request.student_steps is None or "recipe" not in model.info:  # a published student keeps its own times
             return model
         placed = model.info["recipe"].get("student_grid", "even")
@@ -120,20 +121,26 @@ def paint(request: GridRequest, backend: Backend, open_model: Opener, together: 
     """Every cell, each model's `Row` behind its cells, and the progress in between; prompt by prompt, model by model.
 
     A failure leaves holes and never ends the grid: a model that does not open, a cell that cannot be made. A batch that fails
-    (out of memory, say) is tried again seed by seed."""
-    models = {name: _opened(open_model, name) for name in request.models}
-    costs = {name: _cost(model) for name, model in models.items()}
+    (out of memory, say) is tried again seed by seed. No model is held longer than its row: `open_model` may keep what fits."""
+    costs = {name: _cost(_opened(open_model, name)) for name in request.models}
     work = _Work(len(request.prompts) * len(request.seeds) * sum(costs.values()) or 1.0)
     for index, prompt in enumerate(request.prompts):
-        for name, model in models.items():
+        for name in request.models:
             ask = {"prompt": prompt, "model": name}
-            if isinstance(model, Exception):
-                yield from (Cell(index, name, seed, None, _reason(model), ask | {"seed": seed}) for seed in request.seeds)
-                yield Row(index, name, note=_reason(model))
-            else:
-                task = _Task(index, model, backend, costs[name], work, ask | model_settings(model))
-                yield from _paint_row(task, request.seeds, together, feature)
+            yield from _paint_model(index, ask, backend, open_model, costs[name], work, request.seeds, together, feature)
     yield Progress(1.0)
+
+
+def _paint_model(index: int, ask: dict, backend: Backend, open_model: Opener, cost: float, work: "_Work", seeds: tuple[int, ...],
+                 together: int, feature: Callable[[], Lite0]) -> Iterator[Event]:
+    """The row of one model, or its holes; a generator of its own, so that the model is let go at its end."""
+    model = _opened(open_model, ask["model"])
+    if isinstance(model, Exception):
+        yield from (Cell(index, ask["model"], seed, None, _reason(model), ask | {"seed": seed}) for seed in seeds)
+        yield Row(index, ask["model"], note=_reason(model))
+    else:
+        task = _Task(index, model, backend, cost, work, ask | model_settings(model))
+        yield from _paint_row(task, seeds, together, feature)
 
 
 @dataclass

@@ -9,6 +9,8 @@ from workbench.recipe import Recipe
 # One fake update a round and a student that learns twice as fast as the fake network, which therefore lags: here DMD loses diversity.
 # Its anchor (t = 0.66) lies a little beyond the end of the first step (t = 0.75). Chosen on the captions of `chosen_on`.
 SCENES = Recipe(guidance=2.0, student_rate=8e-4, fake_rate=4e-4, fake_updates_per_round=1, rounds=200, ema=0.95, lam=1.0, k=10)
+# its twin with a teacher that predicts eps; teacher_steps is that of the anchor's path
+_EPS = replace(SCENES, teacher="scenes-eps", anchor="denoised")
 # the paper's five fake updates a round, K and lambda: the fake network keeps up
 _PAPER_ROUND = replace(SCENES, student_rate=4e-4, fake_updates_per_round=5, lam=0.05, k=5)
 
@@ -18,6 +20,9 @@ PRESETS: dict[str, Recipe] = {
     # what train_sd35_dpdmd.py does where it differs: its grid, one time a batch, K = 10 of its shell script
     "released-script": Recipe(teacher="stabilityai/stable-diffusion-3.5-medium", prompts="prompts.txt", batch=4, k=10,
                               student_grid="diffusers", times="per_batch"),
+    # Appendix C: 50 deterministic teacher steps, x0 targets; the guidance is SDXL's usual one, the paper's value is lost
+    "sdxl": Recipe(teacher="stabilityai/stable-diffusion-xl-base-1.0", prompts="prompts.txt", batch=4, anchor="denoised",
+                   teacher_steps=50, guidance=7.5),
     # the embedded world; the shipped students are scenes-dmd and scenes-dp-dmd
     "scenes-dp-dmd": SCENES,
     "scenes-dmd": replace(SCENES, method="dmd"),
@@ -25,4 +30,12 @@ PRESETS: dict[str, Recipe] = {
     "scenes-dmd-gan": replace(SCENES, method="dmd_gan"),
     "scenes-dp-dmd-5": _PAPER_ROUND,
     "scenes-dmd-5": replace(_PAPER_ROUND, method="dmd"),
+    "scenes-eps-dp-dmd": _EPS,
+    "scenes-eps-dmd": replace(_EPS, method="dmd"),
 }
+
+
+def recipe_of(teacher: str) -> Recipe:
+    """The first preset of a teacher (by hub id, or a folder of the same name), which knows its steps and guidance; else the paper's."""
+    name = teacher.rstrip("/").rsplit("/", 1)[-1]
+    return next((recipe for recipe in PRESETS.values() if recipe.teacher.rsplit("/", 1)[-1] == name), PRESETS["paper"])

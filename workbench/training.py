@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench.build import Model, new_distiller, save_student
+from workbench.build import new_distiller
+from workbench.models import Model, save_student
 from workbench.distiller import Distiller, DivergedError, Step
 from workbench.evaluation import images_of
 from workbench.metrics.diversity import diversity

@@ -11,7 +11,7 @@ from tests.test_distiller import RECIPE
 from workbench import seeds
 from workbench.backends.sd3 import SD3Backend
 from workbench.backends.sdxl import SDXLBackend
-from workbench.build import load_student, save_student
+from workbench.models import load_student, save_student
 from workbench.distiller import Distiller
 from workbench.objectives import dmd_gan, dp_dmd
 from workbench.recipe import Recipe

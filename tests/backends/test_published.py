@@ -18,7 +18,7 @@ from workbench.backends import published
 from workbench.backends.published import PUBLISHED, SD3, SD35, SDXL, PublishedError, load_published, published_of
 from workbench.backends.sd3 import SD3Backend
 from workbench.backends.sdxl import SDXLBackend
-from workbench.build import open_model, teacher_model
+from workbench.models import open_model, teacher_model
 
 PROMPTS, SEEDS = ["a red circle", "two stars"], [3, 4]
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")

@@ -6,12 +6,16 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from playwright.sync_api import sync_playwright
 
+from tests.conftest import tiny_pipeline
 from tests.scenes_world import write_student, write_world
+from workbench.backends.published import PUBLISHED, SD35
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -19,23 +23,20 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
              "--disable-component-update", "--disable-sync"]
 
 
-@pytest.fixture(scope="session")
-def app(tmp_path_factory):
-    """The address of `python app.py`, started once: an untrained teacher, two embedded students and one in the runs folder."""
-    folder = tmp_path_factory.mktemp("app")
-    write_world(folder / "weights")
-    write_student(folder / "runs" / "long" / "student", "dp_dmd")
+@contextmanager
+def served(folder: Path, *arguments: str, **settings: str):
+    """The address of `python app.py` with its runs in `folder`, in an environment that is offline."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # one thread: on a busy machine two would wait for each other at every layer, ten times longer
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "WORKBENCH_SCENES": str(folder / "weights"),
-                                "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder), "GRADIO_TEMP_DIR": str(folder / "gradio")}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder),
+                                "GRADIO_TEMP_DIR": str(folder / "gradio")} | settings
     environment.pop("GRADIO_ANALYTICS_ENABLED", None)  # app.py has to see to that
     log = folder / "app.log"
     with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--runs", str(folder / "runs")], cwd=ROOT,
-                                   env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--runs", str(folder / "runs"), *arguments],
+                                   cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}/"
     try:
         _wait(address, process, log)
@@ -43,6 +44,37 @@ def app(tmp_path_factory):
     finally:
         process.terminate()
         process.wait(30)
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory):
+    """The address of the app, started once: an untrained embedded teacher, two embedded students and one in the runs folder."""
+    folder = tmp_path_factory.mktemp("app")
+    write_world(folder / "weights")
+    write_student(folder / "runs" / "long" / "student", "dp_dmd")
+    with served(folder, WORKBENCH_SCENES=str(folder / "weights")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def full_app(tmp_path_factory):
+    """The app on SD3.5-M and its published student: tiny look-alikes under their names in the hub's cache."""
+    folder = tmp_path_factory.mktemp("full")
+    pipeline = tiny_pipeline(dual_attention_layers=(0,))
+    pipeline.save_pretrained(cached(folder, SD35))
+    torch.save(pipeline.transformer.state_dict(), cached(folder, PUBLISHED["dp-dmd-official"].repo) / "DPDMD-SD35M-4NFE-natural.pt")
+    with served(folder, "--teacher", SD35, "--student", "dp-dmd", HF_HUB_CACHE=str(folder)) as address:
+        yield address
+
+
+def cached(cache: Path, repo: str) -> Path:
+    """An empty folder where a download of the repository would lie."""
+    place = cache / f"models--{repo.replace('/', '--')}"
+    folder = place / "snapshots" / ("0123456789" * 4)
+    folder.mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(folder.name)
+    return folder
 
 
 def _wait(address: str, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
@@ -65,9 +97,22 @@ def browser():
 
 
 @pytest.fixture
-def tab(app, browser, request):
+def tab(app, browser):
     """A function that opens an address of the app in a fresh page `width` wide. At the end of the test: no request left this
     machine, and the page had no script error."""
+    with watched(app, browser) as open_page:
+        yield open_page
+
+
+@pytest.fixture
+def full_tab(full_app, browser):
+    """The same, of `full_app`."""
+    with watched(full_app, browser) as open_page:
+        yield open_page
+
+
+@contextmanager
+def watched(app: str, browser):
     contexts, outside, errors = [], [], []
 
     def open_page(query: str = "", width: int = 1280, height: int = 900):

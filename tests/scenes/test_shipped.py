@@ -9,7 +9,7 @@ from diffusers import StableDiffusion3Pipeline
 
 from workbench import seeds
 from workbench.backends.scenes import WEIGHTS, load_scenes
-from workbench.build import load_student, shipped_students, teacher_model
+from workbench.models import load_student, shipped_students, teacher_model
 from workbench.denoiser import Backend
 from workbench.evaluation import Score, evaluate, images_of
 from workbench.metrics.factors import relative_spread

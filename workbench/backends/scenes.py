@@ -1,4 +1,4 @@
-"""The embedded scenes teacher: a pipeline whose weights ship with the package, and whose prompts are checked by its grammar."""
+"""The embedded teachers: pipelines whose weights ship with the package, and whose prompts are checked by the grammar of scenes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from workbench.scenes.grammar import parse
 # the shipped ones, or those of another embedded world that was made with the same command
 WEIGHTS = Path(os.environ.get("WORKBENCH_SCENES") or Path(__file__).parents[1] / "scenes" / "weights")
 
+# a recipe's teacher -> the folder with teacher/ and students/: the flow teacher, and its twin that predicts eps
+EMBEDDED = {"scenes": WEIGHTS, "scenes-eps": WEIGHTS / "eps"}
+
 
 def load_scenes(folder: str | Path = WEIGHTS / "teacher", device: torch.device | str = "cpu") -> Backend:
-    """The embedded teacher's backend; its `encode` raises `GrammarError` for captions outside the grammar."""
+    """An embedded teacher's backend; its `encode` raises `GrammarError` for captions outside the grammar."""
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.disable_progress_bar()  # it loads in a blink
     try:

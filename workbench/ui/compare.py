@@ -13,10 +13,9 @@ from html import escape
 
 import gradio as gr
 
-from workbench.grid import opener, paint
+from workbench.grid import paint
 from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest, check_request, format_seeds
 from workbench.metrics.lite0 import Lite0
-from workbench.scenes.grammar import EXAMPLES
 from workbench.ui.grid_view import GridView, grid_component, model_title
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
@@ -36,7 +35,7 @@ class CompareTab:
     def __init__(self, page: gr.Blocks, place: Workplace):
         self.place = place
         gr.Markdown(EXPLAINED, elem_classes="wb-explained")
-        self._build_form(GridRequest())
+        self._build_form(place.defaults)
         self._build_actions()
         self.note = gr.HTML("", elem_id="note", elem_classes="wb-note-box", visible=False)
         self.grid = grid_component()
@@ -50,8 +49,9 @@ class CompareTab:
             with gr.Column(scale=5, min_width=260):
                 self.prompts = gr.Textbox("\n".join(defaults.prompts), label="Prompts, one a line", lines=3, max_lines=8,
                                           elem_id="prompts")
-                examples = gr.Dataset(components=[self.prompts], samples=[[text] for text in EXAMPLES], label="Example prompts",
-                                      show_label=False, layout="gallery", samples_per_page=len(EXAMPLES), elem_id="examples")
+                texts = self.place.examples
+                examples = gr.Dataset(components=[self.prompts], samples=[[text] for text in texts], label="Example prompts",
+                                      show_label=False, layout="gallery", samples_per_page=len(texts), elem_id="examples")
             with gr.Column(scale=4, min_width=260):
                 self.refresh = gr.Button("Refresh", elem_id="refresh")
                 self.models = gr.CheckboxGroup(**self._model_choices(), label="Models", buttons=[self.refresh], elem_id="models")
@@ -74,9 +74,9 @@ class CompareTab:
         self.file = gr.DownloadButton(visible="hidden", elem_id="export-file")
 
     def _model_choices(self, chosen: list[str] | None = None) -> dict:
-        """Choices and value of the model list; `chosen` None ticks the teacher and the embedded students."""
+        """Choices and value of the model list; `chosen` None ticks the teacher and the students to begin with."""
         names = self._names()
-        value = [name for name in names if not name.startswith("run ")] if chosen is None else [n for n in chosen if n in names]
+        value = [TEACHER, *self.place.ticked()] if chosen is None else [name for name in chosen if name in names]
         return {"choices": [(model_title(name), name) for name in names], "value": value}
 
     def _names(self) -> list[str]:
@@ -91,7 +91,8 @@ class CompareTab:
     def _connect(self, page: gr.Blocks) -> None:
         shown = [self.view, self.grid, self.note, self.paint, self.stop, self.png, self.zip, self.link]
         asked = self.paint.click(self._ask, [self.view, *self._form], shown, **QUIET)
-        opened = page.load(self._open_link, None, [*self._form, *shown], **QUIET)
+        loaded = page.load(self._await_teacher, None, self.note, **QUIET)
+        opened = loaded.then(self._open_link, None, [*self._form, *shown], **QUIET)
         for event in (asked, opened):
             event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
         self.stop.click(self._stop, self.view, shown, **QUIET)  # no `cancels`: a late message would leave the page waiting for ever
@@ -109,13 +110,26 @@ class CompareTab:
         except (ValueError, OSError) as error:
             return {self.note: _note(str(error))}
 
+    def _await_teacher(self) -> Iterator[dict]:
+        """Tells how the loading of a large teacher goes; an embedded one is there before anyone could read it."""
+        begun, size = time.monotonic(), self.place.size
+        while not self.place.settled:
+            if size:
+                waited = time.monotonic() - begun
+                yield _note(f"Loading {self.place.teacher}: {size}; {waited:.0f} s so far. The terminal shows downloads.")
+            time.sleep(0.5)
+        yield _note("")
+
     def _open_link(self, request: gr.Request) -> dict:
         """A fresh page, ready from here on: the models there are now; and for a link, its form filled and its grid begun."""
-        updates = {self.models: gr.update(**self._model_choices()), self.paint: gr.update(interactive=True)}
+        problem = self._missing()  # waits for the teacher, which may turn out to be another
+        defaults = self.place.defaults
+        updates = {self.models: gr.update(**self._model_choices()), self.paint: gr.update(interactive=True),
+                   self.teacher_steps: defaults.teacher_steps, self.guidance: defaults.guidance, self.note: _note(problem)}
         try:
             asked = GridRequest.from_query(str(request.request.query_params))
             if asked is None:
-                return updates | {self.note: _note(self._missing())}
+                return updates
             updates |= dict(zip(self._form, ("\n".join(asked.prompts), format_seeds(asked.seeds),
                                              gr.update(**self._model_choices(list(asked.models))), asked.teacher_steps,
                                              asked.guidance, asked.student_steps or 0)))
@@ -144,7 +158,7 @@ class CompareTab:
         """Paints; shows the grid now and then, and at its end. The buttons each time: gradio repeats a run's last outputs when it
         ends, which may overtake the answer to the next click."""
         backend, shown_at = self.place.backend, 0.0
-        open_model = opener(view.grid.request, backend, self.place.students())
+        open_model = self.place.opener(view.grid.request)
         for event in paint(view.grid.request, backend, open_model, feature=partial(Lite0.load, device=self.place.device)):
             if not view.going:
                 break
@@ -175,6 +189,8 @@ class CompareTab:
             self.place.backend
         except ValueError as error:
             return str(error)
+        if self.place.problem:
+            return self.place.problem
         if not self.place.students():
             return (f"There are no students yet, so only the teacher can be painted. Distil one into the folder "
                     f"“{self.place.runs}” and press “Refresh models”.")

@@ -1,0 +1,182 @@
+"""What can be sampled: teachers and students as `Model`s, saved, opened by name, and listed.
+
+A student is a folder: its network (diffusers format, or a LoRA) and student.json, which says how to sample it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from workbench.backends.lora import LORA_FILE
+from workbench.backends.published import PUBLISHED, Published, WholeTimesteps, load_published, published_of
+from workbench.backends.scenes import EMBEDDED
+from workbench.denoiser import Backend, Condition, Denoiser, Guided
+from workbench.distiller import Distiller
+from workbench.learner import whole_state
+from workbench.presets import SCENES
+from workbench.runs import RunError, list_runs, write_whole
+from workbench.sampler import Stage, sample
+from workbench.seeds import grid_renoise
+
+STUDENT_FILE = "student.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """Something to sample: a denoiser, the times and the sampler it is sampled with, and what to call it."""
+
+    name: str
+    denoiser: Denoiser
+    times: Tensor
+    info: dict  # recipe, digest and the like, as text
+    sampler: str = "ode"  # or "renoise", or "multistep", see `workbench.sampler`
+    fresh: float = 1.0
+
+    def stages(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Iterator[Stage]:
+        """The stages from initial `noise`, one seed a row; the seeds also name the noise between steps."""
+        renoise = grid_renoise(tuple(noise.shape[1:]), seeds) if self.sampler == "renoise" else None
+        return sample(self.denoiser, noise, condition, self.times, renoise, self.fresh, self.sampler == "multistep")
+
+    def sampled(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Tensor:
+        """The latents at the end of `stages`."""
+        *_, last = self.stages(noise, condition, seeds)
+        return last.x_s
+
+    @property
+    def evaluations(self) -> int:
+        """Network evaluations for one image (NFEs)."""
+        guided = isinstance(self.denoiser, Guided) and self.denoiser.guidance != 1
+        return (len(self.times) - 1) * (2 if guided else 1)
+
+
+class Residents:
+    """The students that are open on a backend, kept while there is `room()` for another network; the longest unused goes first."""
+
+    def __init__(self, backend: Backend, room: Callable[[], bool] | None = None):
+        self.backend, self.room = backend, room or partial(has_room, backend)
+        self.models: dict[tuple, Model] = {}
+
+    def open(self, source: str | Path, name: str) -> Model:
+        """Raises as `open_model` does."""
+        written = Path(source) / STUDENT_FILE
+        key = str(source), name, written.stat().st_mtime_ns if written.is_file() else 0
+        if key in self.models:
+            self.models[key] = self.models.pop(key)
+            return self.models[key]
+        while self.models and not self.room():
+            self.models.pop(next(iter(self.models)))
+            torch.cuda.empty_cache()
+        self.models[key] = open_model(source, self.backend, name)
+        return self.models[key]
+
+
+def has_room(backend: Backend) -> bool:
+    """Whether a CUDA card has memory for one more network like the teacher's, and for working with it. Other devices always have."""
+    if backend.device.type != "cuda":
+        return True
+    network = sum(parameter.nbytes for parameter in backend.network.parameters())
+    return torch.cuda.mem_get_info(backend.device)[0] > 2 * network
+
+
+def teacher_model(backend: Backend, steps: int = SCENES.teacher_steps, guidance: float = SCENES.guidance) -> Model:
+    """The teacher under guidance, on the grid that its diffusers pipeline would take."""
+    denoiser = Guided(backend.denoiser(backend.network), guidance, backend.encode([""]))
+    return Model("teacher", denoiser, backend.schedule.sampling_times(steps, "diffusers"), {"steps": steps, "guidance": guidance})
+
+
+def save_student(distiller: Distiller, folder: Path) -> None:
+    """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file) and student.json, which says how
+    to sample it. Every process has to call it; the first one writes."""
+    network, recipe = distiller.result(), distiller.recipe
+    tensors = {} if recipe.lora else whole_state(network)
+    if not distiller.accelerator.is_main_process:
+        return
+    folder.mkdir(exist_ok=True)
+    if recipe.lora:
+        write_whole(folder / LORA_FILE, network.save)
+    else:
+        half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
+        write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: save_file(half, part, metadata={"format": "pt"}))
+        # the teacher's, because sharding changes the name of a network's class
+        config = {name: value for name, value in json.loads(distiller.backend.network.to_json_string()).items() if name != "_name_or_path"}
+        write_whole(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
+    info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
+            "digest": recipe.digest, "recipe": asdict(recipe)}
+    write_whole(folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1)))
+
+
+def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
+    """A saved student as a `Model` of `backend`. Raises `RunError` when it is unreadable or of another architecture."""
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / STUDENT_FILE).read_text())
+        network = backend.load_network(folder)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"cannot load the student in {folder}: {error}") from error
+    sampler = info["recipe"].get("student_sampler", "ode")
+    return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info, sampler)
+
+
+def published_model(entry: Published, backend: Backend, name: str = "") -> Model:
+    """A published student as a `Model`, sampled as it was published. Raises `PublishedError`."""
+    denoiser, sampling = backend.denoiser(load_published(entry, backend)), entry.sampling
+    if sampling.whole_timesteps:
+        denoiser = WholeTimesteps(denoiser)
+    if entry.guidance != 1:
+        denoiser = Guided(denoiser, entry.guidance, backend.encode([""]))
+    info = {"method": entry.title, "teacher": entry.teacher, "source": entry.source, "licence": entry.licence,
+            "scheduler": sampling.scheduler, "steps": entry.steps, "guidance": entry.guidance}
+    return Model(name or entry.title, denoiser, sampling.times(backend.schedule, entry.steps), info, sampling.sampler, sampling.fresh)
+
+
+def open_model(source: str | Path, backend: Backend, name: str = "") -> Model:
+    """A student by the name of a published or a shipped one, by a run folder, or by a student's folder.
+
+    Raises `PublishedError` or `RunError`, and ValueError with the nearest names for what is none of these."""
+    shipped, path = shipped_students(), Path(source)
+    if str(source) in PUBLISHED:
+        return published_model(PUBLISHED[str(source)], backend, name or str(source))
+    if str(source) not in shipped and not path.is_dir():
+        known = [*shipped, *PUBLISHED]
+        near = ", ".join(difflib.get_close_matches(str(source), known, 3, 0.4) or known)
+        raise ValueError(f"there is no model and no folder called {source}; did you mean {near}? `python -m workbench models` lists "
+                         "them")
+    folder = shipped.get(str(source)) or (path / "student" if (path / "student").is_dir() else path)
+    return load_student(folder, backend, name or str(source))
+
+
+def shipped_students() -> dict[str, Path]:
+    """Names and folders of the embedded students, of all embedded teachers."""
+    return {path.parent.name: path.parent for folder in EMBEDDED.values()
+            for path in sorted((folder / "students").glob(f"*/{STUDENT_FILE}"))}
+
+
+def students_of(teacher: str, runs: str | Path = "runs") -> dict[str, str | Path]:
+    """Every student on offer for a teacher, as `open_model` takes it: embedded ones, those that others published, and those of the
+    runs folder, newest first."""
+    found = dict(shipped_students() | {f"run {path.name}": path / "student" for path in list_runs(runs)})
+    own = {name: path for name, path in found.items() if same_teacher(teacher_of(path), teacher)}
+    return own | {name: name for name in published_of(teacher)}
+
+
+def teacher_of(student: Path) -> str:
+    """The teacher that a saved student was distilled from; empty when its student.json cannot be read."""
+    try:
+        return json.loads((student / STUDENT_FILE).read_text())["recipe"]["teacher"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def same_teacher(one: str, other: str) -> bool:
+    """Hub ids and folders of the same last name are taken for the same teacher."""
+    return Path(one).name == Path(other).name
