@@ -35,6 +35,19 @@ def test_a_resolution_and_tiled_decoding(tmp_path):
         open_teacher(tmp_path, resolution=64)
 
 
+@pytest.mark.parametrize("new, kind", [(tiny_pipeline, SD3Backend), (tiny_sdxl_pipeline, SDXLBackend)])
+def test_resting_text_encoders_encode_the_same_and_are_put_back(new, kind):
+    plain, lean = kind(new()), kind(new(), rest=True)
+    assert not plain.resting and len(lean.resting) == 2
+    put_back = []
+    for hook in lean.resting:
+        hook.offload = lambda offload=hook.offload: (put_back.append(1), offload())
+    for prompts in (["a red circle"], ["", "two stars"]):
+        expected, got = plain.encode(prompts).tensors, lean.encode(prompts).tensors
+        assert all(torch.equal(got[name], expected[name]) for name in expected)
+    assert len(put_back) == 4
+
+
 def refused(path, words):
     with pytest.raises(TeacherError, match=words):
         open_teacher(path)

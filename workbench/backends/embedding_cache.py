@@ -30,7 +30,7 @@ class CachedBackend:
     def __init__(self, backend: Backend, prompts: list[str], folder: str | Path,
                  progress: Callable[[Iterable], Iterable] = iter):
         """Encodes what is not on disk yet, then frees the text encoders. `progress` may watch the shards go by (tqdm)."""
-        self._backend, self._place = backend, {}
+        self._backend, self._place, self._shards = backend, {}, {}
         path = Path(folder) / encoder_digest(backend)
         path.mkdir(parents=True, exist_ok=True)
         distinct = ["", *dict.fromkeys(prompt for prompt in prompts if prompt)]
@@ -48,14 +48,16 @@ class CachedBackend:
 
     def encode(self, prompts: list[str]) -> Condition:
         """Raises ValueError for a prompt that was not in the list."""
-        rows = []
         for prompt in prompts:
             if prompt not in self._place:
                 raise ValueError(f"{prompt!r} is not among the cached prompts, and the text encoders are freed; add it to the prompt file")
-            file, row = self._place[prompt]
-            with safe_open(file, "pt") as shard:
-                rows.append(Condition({name: shard.get_slice(name)[row : row + 1] for name in shard.keys()}))
-        return Condition.cat(rows).to(self._backend.device)
+        return Condition.cat([self._row(*self._place[prompt]) for prompt in prompts]).to(self._backend.device)
+
+    def _row(self, file: Path, row: int) -> Condition:
+        if file not in self._shards:  # a mapped file costs no memory of its own
+            self._shards[file] = safe_open(file, "pt").__enter__()
+        shard = self._shards[file]
+        return Condition({name: shard.get_slice(name)[row : row + 1] for name in shard.keys()})
 
 
 def free_text_encoders(backend: Backend) -> None:
@@ -63,6 +65,7 @@ def free_text_encoders(backend: Backend) -> None:
     for name in ("text_encoder", "text_encoder_2", "text_encoder_3"):
         if getattr(backend.pipeline, name, None) is not None:
             setattr(backend.pipeline, name, None)
+    backend.resting.clear()  # which hold on to them
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

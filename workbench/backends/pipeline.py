@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate import cpu_offload_with_hook
 from torch import Tensor, nn
 
 from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
@@ -18,11 +20,15 @@ REPEATED = ("JointTransformerBlock", "BasicTransformerBlock")  # most of a netwo
 class PipelineBackend:
     """The shared part of a `workbench.denoiser.Backend`: `network` is the pipeline's own, frozen; `rewrite` may check or normalise
     each prompt. A `resolution` in pixels (None: the network's own) sets the latents' shape; raises ValueError for one that does not
-    divide."""
+    divide. With `rest`, the text encoders wait in the computer's memory and are on the device only while they encode."""
 
-    def __init__(self, pipeline, network: nn.Module, device: torch.device | str, resolution: int | None, rewrite: Callable[[str], str]):
-        self.pipeline, self.rewrite = pipeline.to(device), rewrite
+    def __init__(self, pipeline, network: nn.Module, device: torch.device | str, resolution: int | None, rewrite: Callable[[str], str],
+                 rest: bool = False):
+        self.pipeline, self.rewrite = pipeline, rewrite
         self.device = torch.device(device)
+        self.resting = [cpu_offload_with_hook(encoder, self.device)[1] for encoder in text_encoders(pipeline)] if rest else []
+        for part in (network, pipeline.vae) if rest else (pipeline,):
+            part.to(device)
         self.network = network.eval().requires_grad_(False)
         self.adapters = SharedBase(self.network)
         pipeline.vae.requires_grad_(False)
@@ -36,6 +42,14 @@ class PipelineBackend:
         if resolution <= 0 or resolution % step:
             raise ValueError(f"resolution {resolution} is not a multiple of {step} pixels")
         return resolution // self.pipeline.vae_scale_factor
+
+    @contextmanager
+    def encoding(self) -> Iterator[None]:
+        """Goes around the use of the text encoders: no gradients, and those that rest are put back."""
+        with torch.no_grad():
+            yield
+        for encoder in self.resting:
+            encoder.offload()
 
     def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
         network = self.adapters.new(lora) if lora else trainable_copy(self.network)
@@ -69,3 +83,9 @@ class PipelineBackend:
         if isinstance(denoiser.network, Adapter):
             denoiser.network.reactivate_behind(output)
         return output
+
+
+def text_encoders(pipeline) -> list[nn.Module]:
+    """Those that the pipeline has."""
+    found = (getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3"))
+    return [encoder for encoder in found if encoder is not None]

@@ -40,8 +40,8 @@ class SD3Backend(PipelineBackend):
     """A loaded StableDiffusion3Pipeline as a `workbench.denoiser.Backend`; `rewrite` may check or normalise each prompt."""
 
     def __init__(self, pipeline: StableDiffusion3Pipeline, device: torch.device | str = "cpu", resolution: int | None = None,
-                 rewrite: Callable[[str], str] = str):
-        super().__init__(pipeline, pipeline.transformer, device, resolution, rewrite)
+                 rewrite: Callable[[str], str] = str, rest: bool = False):
+        super().__init__(pipeline, pipeline.transformer, device, resolution, rewrite, rest)
         config = self.network.config
         if self.latent_shape[-1] > config.patch_size * config.pos_embed_max_size:
             limit = config.patch_size * config.pos_embed_max_size * pipeline.vae_scale_factor
@@ -54,11 +54,11 @@ class SD3Backend(PipelineBackend):
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SD3Denoiser:
         return SD3Denoiser(network, self.schedule, autocast or nullcontext)
 
-    @torch.no_grad()
     def encode(self, prompts: list[str]) -> Condition:
         texts = [self.rewrite(prompt) for prompt in prompts]
-        tokens, _, pooled, _ = self.pipeline.encode_prompt(texts, None, None, do_classifier_free_guidance=False,
-                                                           device=self.device, max_sequence_length=self.empty_tokens)
+        with self.encoding():
+            tokens, _, pooled, _ = self.pipeline.encode_prompt(texts, None, None, do_classifier_free_guidance=False,
+                                                               device=self.device, max_sequence_length=self.empty_tokens)
         return Condition({"tokens": tokens.float(), "pooled": pooled.float()})
 
     def features(self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:

@@ -44,22 +44,22 @@ class SDXLBackend(PipelineBackend):
     Raises ValueError for a teacher that predicts something other than eps."""
 
     def __init__(self, pipeline: StableDiffusionXLPipeline, device: torch.device | str = "cpu", resolution: int | None = None,
-                 rewrite: Callable[[str], str] = str):
+                 rewrite: Callable[[str], str] = str, rest: bool = False):
         config = pipeline.scheduler.config
         kind = config.get("prediction_type", "epsilon")
         if kind != "epsilon":
             raise ValueError(f"this teacher predicts {kind!r}; the sdxl family takes teachers that predict epsilon")
-        super().__init__(pipeline, pipeline.unet, device, resolution, rewrite)
+        super().__init__(pipeline, pipeline.unet, device, resolution, rewrite, rest)
         self.schedule = VPSchedule(tuple(pipeline.scheduler.alphas_cumprod.double().tolist()))
         self.feature_width = self.network.config.block_out_channels[-1]
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SDXLDenoiser:
         return SDXLDenoiser(network, self.schedule, autocast or nullcontext)
 
-    @torch.no_grad()
     def encode(self, prompts: list[str]) -> Condition:
         texts = [self.rewrite(prompt) for prompt in prompts]
-        tokens, _, pooled, _ = self.pipeline.encode_prompt(texts, device=self.device, do_classifier_free_guidance=False)
+        with self.encoding():
+            tokens, _, pooled, _ = self.pipeline.encode_prompt(texts, device=self.device, do_classifier_free_guidance=False)
         if self.pipeline.config.force_zeros_for_empty_prompt:
             kept = torch.tensor([bool(text) for text in texts], device=tokens.device)
             tokens, pooled = tokens * kept[:, None, None], pooled * kept[:, None]

@@ -53,9 +53,17 @@ def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: 
     if tiling:
         pipeline.vae.enable_tiling()
     try:
-        return backend_class(pipeline, device, resolution, rewrite)
+        return backend_class(pipeline, device, resolution, rewrite, rest=_crowded(pipeline, torch.device(device)))
     except ValueError as error:
         raise TeacherError(f"{source}: {error}") from error
+
+
+def _crowded(pipeline, device: torch.device) -> bool:
+    """Whether the pipeline would take more than half of a CUDA card: then its text encoders wait in the computer's memory."""
+    if device.type != "cuda":
+        return False
+    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    return sum(p.nbytes for part in parts for p in part.parameters()) > torch.cuda.get_device_properties(device).total_memory / 2
 
 
 def _index(source: str) -> dict:
