@@ -10,7 +10,7 @@ ROWS = {
     0: ("schedules", "seeds", "recipe"),
     1: ("prediction", "denoiser"),
     2: ("mixture", "sampler", "objectives"),
-    3: ("distiller", "learner", "runs", "prompts", "scenes"),
+    3: ("distiller", "learner", "engine_learner", "runs", "prompts", "scenes"),
     4: ("backends", "metrics"),
     5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "evaluation"),
     6: ("cli", "ui", "__main__"),

@@ -1,5 +1,6 @@
 """Two CPU processes (gloo) make the same global batch as one, and the same student to rounding; whole (DDP) or split (FSDP2)."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -7,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+deepspeed = importlib.util.find_spec("deepspeed") is not None
 SCRIPT = """
 import sys, torch
 from torch.distributed.tensor import DTensor
@@ -38,7 +41,7 @@ def launch(processes: int, kind: str, *command: str) -> subprocess.CompletedProc
     """By `accelerate launch` with a shipped configuration; one process by plain Python."""
     accelerate = ["-m", "accelerate.commands.launch", "--config_file", f"workbench/launch/{kind}.yaml", "--num_processes", str(processes)]
     return subprocess.run([sys.executable, *(accelerate if processes > 1 else []), *command], cwd=ROOT, capture_output=True, text=True,
-                          timeout=180, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+                          timeout=180, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"})
 
 
 def run(folder: Path, processes: int, kind: str = "ddp", accumulate: int = 1, method: str = "dp_dmd") -> list[dict]:
@@ -82,6 +85,18 @@ def test_a_network_split_over_two_processes_is_trained_as_a_whole_one(tmp_path):
     torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
 
 
+@pytest.mark.skipif(not deepspeed, reason="needs the package deepspeed")
+def test_deepspeed_trains_as_one_process_does(tmp_path):
+    (one,), two = run(tmp_path, 1), run(tmp_path, 2, "deepspeed")
+    assert torch.equal(two[0]["student"], two[1]["student"])
+    torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)
+    for (a, norm_a), (b, norm_b) in zip(one["steps"], two[0]["steps"]):
+        torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
+        assert abs(norm_a / norm_b - 1) < 1e-2
+    accumulated = run(tmp_path, 2, "deepspeed", accumulate=2)
+    torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
+
+
 def test_what_cannot_be_split_is_refused(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     result = launch(2, "fsdp2", str(tmp_path / "script.py"), str(tmp_path / "out"), "1", "dmd_gan")
@@ -108,13 +123,14 @@ def test_two_processes_train_by_the_command_line_into_one_folder(teacher_folder,
     assert [row["kind"] for row in rows] == ["fake", "student"] * 2 and (tmp_path / "run" / "student" / "student.json").exists()
 
 
-def test_a_sharded_run_goes_on_from_its_checkpoint_on_two_processes_and_on_one(teacher_folder, tmp_path):
+@pytest.mark.parametrize("kind", ["fsdp2", pytest.param("deepspeed", marks=pytest.mark.skipif(not deepspeed, reason="its package"))])
+def test_a_sharded_run_goes_on_from_its_checkpoint_on_two_processes_and_on_one(kind, teacher_folder, tmp_path):
     whole, parts, one = tmp_path / "whole", tmp_path / "parts", tmp_path / "one"
-    workbench(2, "fsdp2", "train", *small(teacher_folder, 3), "--sample-every", "3", "--checkpoint-every", "2", "--out", str(whole))
+    workbench(2, kind, "train", *small(teacher_folder, 3), "--sample-every", "3", "--checkpoint-every", "2", "--out", str(whole))
     for folder in (parts, one):  # as if it had been interrupted after round 2
         shutil.copytree(whole, folder)
         (folder / "checkpoints" / "round-000003.pt").unlink()
-    workbench(2, "fsdp2", "resume", str(parts))
+    workbench(2, kind, "resume", str(parts))
     workbench(1, "", "resume", str(one))
     student, again, alone = (load_file(folder / "student" / "diffusion_pytorch_model.safetensors") for folder in (whole, parts, one))
     assert all(torch.equal(student[name], again[name]) for name in student)

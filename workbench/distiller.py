@@ -15,13 +15,14 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType, PartialState
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench import seeds
 from workbench.denoiser import Backend, Condition, Guided
+from workbench.engine_learner import EngineLearner
 from workbench.learner import Learner
 from workbench.objectives import FakePass, Objective, StudentPass
 from workbench.objectives.adversarial import Head
@@ -59,7 +60,8 @@ class Distiller:
         self.recipe, self.backend, self.objective, self.prompts = recipe, backend, objective, prompts
         # precision is the recipe's, by an autocast around every evaluation of all three networks: accelerate keeps one setting a
         # process, and would leave the teacher out
-        self.accelerator = Accelerator(mixed_precision="no", cpu=backend.device.type == "cpu")
+        PartialState(cpu=backend.device.type == "cpu")  # on a CPU, DeepSpeed needs to be told of the processes first
+        self.accelerator = Accelerator(mixed_precision="no")
         self.autocast = functools.partial(_arithmetic, backend.device.type, recipe.precision)
         if recipe.batch % (recipe.accumulate * self.accelerator.num_processes):
             raise ValueError(f"batch = {recipe.batch} does not divide into accumulate = {recipe.accumulate} micro-batches on "
@@ -69,8 +71,9 @@ class Distiller:
         if recipe.compile == "on":
             for network in (student, fake, backend.network):
                 backend.compile(network)
-        self.learners = {"student": Learner(student, recipe.student_rate, recipe, self.accelerator),
-                         "fake": Learner(fake, recipe.fake_rate, recipe, self.accelerator, self._new_head())}
+        kind = EngineLearner if self.accelerator.distributed_type == DistributedType.DEEPSPEED else Learner
+        self.learners = {"student": kind(student, recipe.student_rate, recipe, self.accelerator),
+                         "fake": kind(fake, recipe.fake_rate, recipe, self.accelerator, self._new_head())}
         self.student_network, self.fake_network = (learner.network for learner in self.learners.values())
         self.student = backend.denoiser(self.student_network, self.autocast)
         self.fake = backend.denoiser(self.fake_network, self.autocast)
@@ -188,7 +191,7 @@ class Distiller:
         learner = self.learners[name]
         wrong = [term for term, loss in losses.items() if not math.isfinite(loss)]
         if wrong or not (math.isfinite(norm) or learner.skips(norm)):
-            learner.optimizer.zero_grad(set_to_none=True)
+            learner.forget()
             what = " and ".join(wrong) or "gradient norm"
             raise DivergedError(f"round {self.rounds_done + 1}: the {name} network's {what} is not finite. Lower its learning "
                                 "rate, or use precision fp32; nothing of this update was applied.")

@@ -4,6 +4,7 @@ Several processes share the work as `accelerate launch` was configured (`workben
 
     DDP     every process holds a whole copy; gradients are averaged
     FSDP2   weights, gradients and optimiser states are split over the processes, by torch's `fully_shard`
+    (DeepSpeed: `workbench.engine_learner`)
 
 Accelerate shards on GPUs only, so sharding is asked for by its setting and done by torch's own function: one path for every device.
 A `state` is the same whole tensors in all cases, so a run may go on with another number of processes.
@@ -47,7 +48,7 @@ class Learner:
         self.device = next(network.parameters()).device
         sharding = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true" and accelerator.num_processes > 1
         if sharding:
-            _check_shardable(recipe, head)
+            check_sharable("FSDP2", recipe, head)
             shard(network)
         parameters = [*network.parameters(), *(head.parameters() if head else ())]
         self.optimizer = OPTIMIZERS[recipe.optimizer](parameters, lr=rate, weight_decay=recipe.weight_decay)
@@ -96,13 +97,17 @@ class Learner:
         """Whether `step` will leave out an update with gradients of this norm: fp16 overflows now and then, and halves its scale."""
         return self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > 1
 
+    def forget(self) -> None:
+        """Drops the gradients."""
+        self.optimizer.zero_grad(set_to_none=True)
+
     def step(self) -> None:
         """One update, after which there are no gradients. With `offload` the optimiser's states are on the device just for it."""
         if self.rest:
             move_states(self.optimizer, self.device)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.forget()
         if self.rest:
             move_states(self.optimizer, torch.device("cpu"))
 
@@ -125,12 +130,13 @@ class Learner:
             move_states(self.optimizer, torch.device("cpu"))
 
 
-def _check_shardable(recipe: Recipe, head: nn.Module | None) -> None:
+def check_sharable(kind: str, recipe: Recipe, head: nn.Module | None) -> None:
+    """Raises ValueError for what FSDP2 and DeepSpeed do not share out."""
     settings = {"lora": recipe.lora > 0, "method dmd_gan": head is not None, "precision fp16": recipe.precision == "fp16",
                 "optimizer adamw8bit": recipe.optimizer == "adamw8bit", "offload": recipe.offload == "on"}
     wrong = [name for name, given in settings.items() if given]
     if wrong:
-        raise ValueError(f"FSDP2 does not go with {', '.join(wrong)}: launch with workbench/launch/ddp.yaml, or change the setting")
+        raise ValueError(f"{kind} does not go with {', '.join(wrong)}: launch with workbench/launch/ddp.yaml, or change the setting")
 
 
 def shard(network: nn.Module) -> None:
