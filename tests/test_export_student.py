@@ -11,7 +11,7 @@ from PIL import Image
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
 from workbench import seeds
 from workbench.build import load_backend
-from workbench.models import load_student
+from workbench.models import Model, load_student
 from workbench.cli import main
 from workbench.export_student import export_student
 from workbench.recipe import Recipe
@@ -60,6 +60,25 @@ def test_diffusers_alone_makes_the_same_images(new, kind, changes, tmp_path):
     for image, expected in zip(theirs, (ours.permute(0, 2, 3, 1) * 255).round()):
         got = torch.tensor(list(image.getdata()), dtype=torch.float).view_as(expected)
         assert (got - expected).abs().mean() < 2, (got - expected).abs().mean()  # of 255: weights were halved
+
+
+@pytest.mark.parametrize("new, kind", [(tiny_pipeline, StableDiffusion3Pipeline), (tiny_sdxl_pipeline, StableDiffusionXLPipeline)])
+def test_a_whole_student_becomes_an_adapter_that_comes_nearer_with_its_rank(new, kind, tmp_path):
+    run = a_run(tmp_path, new(), rounds=3)
+    backend = load_backend(run.recipe.teacher)
+    noise, condition = seeds.grid_noise(backend.latent_shape, [0, 1]), backend.encode(PROMPTS)
+    teacher, whole = backend.network, load_student(run.path / "student", backend)
+    start = Model("teacher", backend.denoiser(teacher), whole.times, {}).sampled(noise, condition, [0, 1])
+    expected, errors = whole.sampled(noise, condition, [0, 1]), []
+    for rank in (2, 64):  # 64 is more than these layers have
+        out = export_student(run.path, tmp_path / f"rank-{rank}", rank)
+        errors.append((load_student(out, backend).sampled(noise, condition, [0, 1]) - expected).norm())
+    distance = (start - expected).norm()
+    assert errors[1] < errors[0] < distance and errors[1] < 0.4 * distance, (errors, distance)  # biases and norms stay the teacher's
+    theirs = by_the_card(out, kind, noise, run.recipe.teacher)
+    ours = backend.decode(load_student(out, backend).sampled(noise, condition, [0, 1]))
+    for image, pixels in zip(theirs, (ours.permute(0, 2, 3, 1) * 255).round()):
+        assert (torch.tensor(list(image.getdata()), dtype=torch.float).view_as(pixels) - pixels).abs().mean() < 2
 
 
 @pytest.mark.parametrize("new, name", [(tiny_pipeline, "FlowMatchEulerDiscreteScheduler"), (tiny_sdxl_pipeline, "LCMScheduler")])

@@ -54,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(commands, "export", "write a run's student as a diffusers pipeline or LoRA with a model card", _export)
     export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--to", type=Path, required=True, help="folder to write")
+    export.add_argument("--lora", type=int, default=0, metavar="RANK",
+                        help="write a whole student as the nearest adapter of this rank (default: as a pipeline)")
     scenes = commands.add_parser("scenes", help="the embedded world").add_subparsers(required=True, metavar="COMMAND")
     make = _command(scenes, "make-teacher", "train the embedded teacher from nothing (hours; resumable)", _make_teacher)
     make.add_argument("--out", type=Path, default=Path("scenes-teacher"), help="work folder (default: %(default)s)")
@@ -217,7 +219,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from workbench.export_student import export_student
 
-    print(f"saved {export_student(options.folder, options.to)}; its README.md says how to sample it")
+    print(f"saved {export_student(options.folder, options.to, options.lora)}; its README.md says how to sample it")
 
 
 def _make_teacher(options: argparse.Namespace) -> None:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
+from safetensors.torch import save_file
 
-from workbench.backends.lora import LORA_FILE
+from workbench.backends.lora import LORA_FILE, extracted
 from workbench.backends.scenes import EMBEDDED
 from workbench.backends.sdxl import SDXLBackend
 from workbench.build import load_backend
@@ -27,9 +28,9 @@ from workbench.denoiser import Backend
 from workbench.runs import Run, RunError
 
 
-def export_student(run: Path, folder: Path, device: str = "cpu") -> Path:
-    """Writes the student of a run (or a student's folder) to `folder` and returns it. Raises `RunError` when `folder` exists and is
-    not empty, or when there is no student."""
+def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") -> Path:
+    """Writes the student of a run (or a student's folder) to `folder` and returns it; a whole student as a pipeline, or as the
+    nearest adapter of rank `lora`. Raises `RunError` when `folder` exists and is not empty, or when there is no student."""
     source = run / "student" if (run / "student").is_dir() else run
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is not empty; choose another folder")
@@ -39,11 +40,14 @@ def export_student(run: Path, folder: Path, device: str = "cpu") -> Path:
         raise RunError(f"{run} holds no student ({error}); train it first, or give a run folder") from error
     backend = load_backend(teacher, device)
     model = load_student(source, backend)
-    scheduler = few_step_scheduler(model, backend)
-    card = model_card(model, backend, (source / LORA_FILE).is_file(), _last_reading(run))
+    scheduler, trained = few_step_scheduler(model, backend), (source / LORA_FILE).is_file()
+    card = model_card(model, backend, type(scheduler).__name__, trained or lora > 0, _last_reading(run))
     folder.mkdir(parents=True, exist_ok=True)
-    if (source / LORA_FILE).is_file():
-        shutil.copy(source / LORA_FILE, folder / LORA_FILE)
+    if trained or lora:
+        if trained:
+            shutil.copy(source / LORA_FILE, folder / LORA_FILE)
+        else:
+            save_file(extracted(model.denoiser.network, backend.network, lora), folder / LORA_FILE, metadata={"format": "pt"})
         scheduler.save_pretrained(folder / "scheduler")
     else:
         part = "unet" if isinstance(backend, SDXLBackend) else "transformer"
@@ -82,7 +86,7 @@ def sampling_call(model: Model, backend: Backend) -> str:
     return f"{steps}, sigmas={sigmas}{empty}"
 
 
-def model_card(model: Model, backend: Backend, adapter: bool, reading: dict | None) -> str:
+def model_card(model: Model, backend: Backend, scheduler: str, adapter: bool, reading: dict | None) -> str:
     """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was measured."""
     recipe = model.info["recipe"]
     kind = type(backend.pipeline).__name__
@@ -90,7 +94,6 @@ def model_card(model: Model, backend: Backend, adapter: bool, reading: dict | No
     given = ", text_encoder_3=None, tokenizer_3=None" if getattr(backend.pipeline, "text_encoder_3", True) is None else ""
     given += f", dtype={precision}"
     base = f"the embedded teacher {recipe['teacher']}" if recipe["teacher"] in EMBEDDED else recipe["teacher"]
-    scheduler = type(few_step_scheduler(model, backend)).__name__
     load = (f'pipeline = {kind}.from_pretrained(TEACHER{given})\npipeline.load_lora_weights("FOLDER")\n'
             f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")' if adapter else
             f'pipeline = {kind}.from_pretrained("FOLDER"{given})')

@@ -22,6 +22,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from workbench.backends.networks import base_state
+
 LORA_FILE = "pytorch_lora_weights.safetensors"  # the name that diffusers' load_lora_weights looks for
 # every linear layer of attention and feed-forward, by the names of diffusers' transformers and UNets
 TARGETS = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out", "net.0.proj", "net.2")
@@ -33,7 +35,6 @@ class SharedBase:
     def __init__(self, network: nn.Module):
         self.network, self.count = network, 0
         self.adopted: dict[Hashable, Adapter] = {}  # by whatever the caller calls them
-        self._loaded: dict[tuple[Path, float], Adapter] = {}
         self._wanted: str | None = None
         self._layers: list[BaseTunerLayer] = []
         network.register_forward_pre_hook(lambda *_: self.activate(self._wanted))
@@ -85,26 +86,18 @@ class SharedBase:
         return Adapter(self, name)
 
     def load(self, folder: Path) -> "Adapter":
-        """The adapter that `Adapter.save` wrote, frozen; the same one when the file is asked for again.
+        """The adapter in a student's folder, frozen; the same one when the file is asked for again.
 
         Raises ValueError when it belongs to another architecture."""
         file = folder / LORA_FILE
         key = file.resolve(), file.stat().st_mtime
-        if key not in self._loaded:
-            found = {name.split(".", 1)[-1]: tensor for name, tensor in load_file(file).items()}
-            rank = next((tensor.shape[0] for name, tensor in found.items() if name.endswith("lora_A.weight")), 0)
-            linears = {name.removesuffix(".base_layer"): module for name, module in self.network.named_modules()
-                       if isinstance(module, nn.Linear) and ".lora_" not in name}
-            expected = {f"{name}.{part}.weight": shape for name, linear in linears.items()
-                        if any(name.endswith(f".{target}") for target in TARGETS)
-                        for part, shape in (("lora_A", (rank, linear.in_features)), ("lora_B", (linear.out_features, rank)))}
-            if not rank or {name: tuple(tensor.shape) for name, tensor in found.items()} != expected:
-                raise ValueError("its adapter is not of this teacher's architecture; choose the teacher that it was distilled from")
-            adapter = self.new(rank)
-            for name, tensor in adapter.weights.items():
-                tensor.data.copy_(found[name.replace("/", ".") + ".weight"])
-            self._loaded[key] = adapter.requires_grad_(False).eval()
-        return self._loaded[key]
+        if key not in self.adopted:
+            try:
+                self.adopted[key] = self.adopt(load_file(file))
+            except ValueError as error:
+                raise ValueError(f"its adapter is not of this teacher's architecture ({error}); choose the teacher that it was "
+                                 "distilled from") from error
+        return self.adopted[key]
 
     def activate(self, name: str | None) -> None:
         """Makes `name` the one adapter that is on (None: all off), and touches nothing else: peft's own switch also freezes."""
@@ -162,6 +155,23 @@ class Adapter(nn.Module):
         tensors = {f"{_prefix(self.base)}.{name.replace('/', '.')}.weight": tensor.detach().cpu().contiguous()
                    for name, tensor in self.weights.items()}
         save_file(tensors, path, metadata={"format": "pt"})
+
+
+@torch.no_grad()
+def extracted(student: nn.Module, teacher: nn.Module, rank: int) -> dict[str, Tensor]:
+    """The LoRA of `rank` that comes closest to a whole student: of each linear and convolution layer's difference from the teacher
+    the largest singular values, in half precision under diffusers' names. Biases and norms stay the teacher's. (DMD2's published
+    LoRA was made so.)"""
+    theirs, prefix, result = base_state(teacher), _prefix(teacher), {}
+    for name, module in student.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            difference = module.weight.float() - theirs[f"{name}.weight"].float()
+            u, s, v = torch.linalg.svd(difference.flatten(1), full_matrices=False)
+            half = s[:rank].sqrt()
+            kernel = difference.shape[2:]
+            down, up = (half[:, None] * v[:rank]).unflatten(1, difference.shape[1:]), (u[:, :rank] * half)[(..., *[None] * len(kernel))]
+            result |= {f"{prefix}.{name}.lora_A.weight": down.half().contiguous(), f"{prefix}.{name}.lora_B.weight": up.half().contiguous()}
+    return result
 
 
 def _prefix(network: nn.Module) -> str:
