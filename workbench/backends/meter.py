@@ -36,12 +36,14 @@ FULL = {"cuda": _FULL, "cpu": set()}  # autocast on a CPU leaves these in whatev
 
 
 class Meter(TorchDispatchMode):
-    """Counts what is made inside its context; the tensors of `given` modules exist already."""
+    """Counts what is made inside its context; the tensors of `given` modules, and their gradients, exist already."""
 
     def __init__(self, *given: nn.Module):
         super().__init__()
         self.alive = self.peak = self.flops = 0
-        self._known = weakref.WeakSet(tensor.untyped_storage() for module in given for tensor in (*module.parameters(), *module.buffers()))
+        tensors = [tensor for module in given for tensor in (*module.parameters(), *module.buffers())]
+        tensors += [tensor.grad for tensor in tensors if tensor.grad is not None]
+        self._known = weakref.WeakSet(tensor.untyped_storage() for tensor in tensors)
         self._seen: dict[tuple, tuple] = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):

@@ -53,8 +53,8 @@ CARDS = {"rtx4090": Card(24, 165), "l40s": Card(48, 362), "a100": Card(80, 312),
 
 @dataclass(frozen=True)
 class Cost:
-    """One evaluation of a trained network: K, B, B' and T of the module's formula in bytes, and operations. Both passes of the
-    backward are in `backward`: with checkpointing it evaluates the blocks again."""
+    """K, B, B' and T of the module's formula in bytes, and the operations of an evaluation of the trained network, of its backward
+    pass (with checkpointing the blocks are evaluated again there) and of an unguided one of the teacher."""
 
     kept: int
     first: int
@@ -62,6 +62,7 @@ class Cost:
     guided: int
     forward: int
     backward: int
+    teacher: int
 
 
 @dataclass(frozen=True)
@@ -172,8 +173,8 @@ def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, 
 
 
 def _flops(recipe: Recipe, cost: Cost, counted: dict[str, dict[str, int]]) -> int:
-    """Operations of a round. An evaluation of the teacher costs one of the student, without an adapter's share."""
-    fake, student = (sum(part[name] for name in ("teacher", "student", "fake")) * cost.forward + part["backward"] * cost.backward
+    """Operations of a round."""
+    fake, student = (part["teacher"] * cost.teacher + (part["student"] + part["fake"]) * cost.forward + part["backward"] * cost.backward
                      for part in (counted["fake"], counted["student"]))
     return recipe.accumulate * (recipe.fake_updates_per_round * fake + student)
 
@@ -201,7 +202,7 @@ def _cost(teacher: str, lora: int, checkpointing: bool, shape: tuple[int, int, i
     trained.zero_grad(set_to_none=True)
     with torch.no_grad(), Meter(network) as meter:
         _evaluate(built, _denoiser(built, network, arithmetic), shape, batch * (1 + guided))
-    return Cost(kept, first, later, meter.peak, forward, backward)
+    return Cost(kept, first, later, meter.peak, forward, backward, meter.flops // (1 + guided))
 
 
 def evaluated(run: Callable[[], torch.Tensor], trained: nn.Module) -> tuple[int, int, int, int]:
