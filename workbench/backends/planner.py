@@ -20,7 +20,7 @@ fragmentation (`HEADROOM` allows for it), and gradients that a frozen critic spa
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -33,23 +33,10 @@ from workbench.backends.meter import Autocast, Meter, checkpoint_blocks
 from workbench.backends.networks import bare, trainable_copy
 from workbench.backends.sd3 import SD3Denoiser
 from workbench.backends.sdxl import SDXLDenoiser
+from workbench.cards import HEADROOM, Card
 from workbench.denoiser import Denoiser
 from workbench.recipe import Recipe
 from workbench.schedules import FlowSchedule, VPSchedule
-
-HEADROOM = 0.08  # of a card's memory: CUDA's context, what the driver reports less than the name says, fragmentation (assumed)
-
-
-@dataclass(frozen=True)
-class Card:
-    """Memory in GiB, and the data sheet's dense bf16 TFLOP/s."""
-
-    memory: int
-    tflops: float
-
-
-CARDS = {"rtx4090": Card(24, 165), "l40s": Card(48, 362), "a100": Card(80, 312), "h100": Card(80, 989)}
-
 
 @dataclass(frozen=True)
 class Cost:
@@ -145,19 +132,22 @@ def remedies(recipe: Recipe, memory: float, resolution: int | None = None) -> di
 
 def _standing(recipe: Recipe, device: str) -> tuple[dict[str, int], dict[str, int]]:
     """Parameters by network, and the bytes that live through all phases. Adapters are fp32 on a base that is the teacher's."""
-    built, (teacher, trained) = architecture(recipe.teacher), _networks(recipe.teacher, recipe.lora, device)
-    count, weights = sum(p.numel() for p in trained.parameters()), size(trained)
+    teacher, trained = _networks(recipe.teacher, recipe.lora, device)
+    count, weights, other = sum(p.numel() for p in trained.parameters()), size(trained), _other_parts(recipe.teacher, device)
     states = {"adamw": 8, "adamw8bit": 2 + 8 / 256}[recipe.optimizer]  # m and v; 8-bit ones share two fp32 scales among 256
-    # other parts are loaded in the teacher's precision
-    half = 0.5 if device == "cuda" else 1
-    encoders = 0 if recipe.embeddings else sum(map(size, built.text_encoders()))
-    # SharedBase's adapters are no part of the teacher
-    base = size(teacher) - (weights if recipe.lora else 0)
-    parts = {"teacher": base, "student": weights, "fake": weights, "optimizer states": 2 * int(count * states),
-             "gradients, last update's": 4 * count, "weight average": weights if recipe.ema else 0,
-             "text encoders": int(half * encoders), "autoencoder": int(half * size(built.part("vae")))}
-    return ({"teacher": sum(p.numel() for p in built.network().parameters()), "trained": count},
-            {name: value for name, value in parts.items() if value})
+    base = size(teacher) - (weights if recipe.lora else 0)  # which carries the adapter
+    parts = {"teacher": base, "student": weights, "fake": weights, "weight average": weights if recipe.ema else 0,
+             "optimizer states": 2 * int(count * states), "gradients of the last update": 4 * count,
+             "text encoders": 0 if recipe.embeddings else other["text encoders"], "autoencoder": other["autoencoder"]}
+    whole = sum(p.numel() for p in teacher.parameters()) - (count if recipe.lora else 0)
+    return {"teacher": whole, "trained": count}, {name: value for name, value in parts.items() if value}
+
+
+@functools.cache
+def _other_parts(teacher: str, device: str) -> dict[str, int]:
+    """Bytes of what is loaded with the network, in its precision."""
+    built, divisor = architecture(teacher), 2 if device == "cuda" else 1
+    return {"text encoders": sum(map(size, built.text_encoders())) // divisor, "autoencoder": size(built.part("vae")) // divisor}
 
 
 def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, int]:
