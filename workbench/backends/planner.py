@@ -116,17 +116,19 @@ def evaluations(recipe: Recipe) -> dict[str, dict[str, int]]:
 def remedies(recipe: Recipe, memory: float, resolution: int | None = None) -> dict | None:
     """The smallest set of settings that makes `recipe` fit a card of `memory` GiB: {} as it is, None when no set does.
 
-    Of equal size, the first by this order: text encoders freed, checkpointing, 8-bit states, single samples, adapters."""
+    Of equal size, the first by this order: text encoders freed, checkpointing, 8-bit states, single samples. Adapters change what
+    is trained, so they are offered only when nothing else does."""
     offered = {"embeddings": recipe.embeddings or "embeddings", "checkpointing": "on", "optimizer": "adamw8bit",
-               "accumulate": recipe.batch, "lora": recipe.lora or 64}
+               "accumulate": recipe.batch}
     changes = {name: value for name, value in offered.items() if getattr(recipe, name) != value}
-    for size in range(len(changes) + 1):
-        for names in combinations(changes, size):
-            chosen = {name: changes[name] for name in names}
-            tried = replace(recipe, **chosen)
-            standing = sum(_standing(tried, "cuda")[1].values())  # at once; the rest takes seconds
-            if standing < memory * 2**30 and plan(tried, resolution).fits(memory):
-                return chosen
+    for adapters in ({}, {"lora": 64}) if not recipe.lora else ({},):
+        for count in range(len(changes) + 1):
+            for names in combinations(changes, count):
+                chosen = {name: changes[name] for name in names} | adapters
+                tried = replace(recipe, **chosen)
+                standing = sum(_standing(tried, "cuda")[1].values())  # at once; the rest takes seconds
+                if standing < memory * 2**30 and plan(tried, resolution).fits(memory):
+                    return chosen
     return None
 
 
