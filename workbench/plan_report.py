@@ -19,7 +19,7 @@ def as_text(planned: Plan, card: str, utilisation: float) -> str:
     memory = {**planned.parts, f"{moment}: activations and gradients": planned.phases[moment], "peak": planned.peak}
     mode = f"adapters of rank {recipe.lora}" if recipe.lora else "whole networks"
     blocks = [
-        f"{recipe.teacher}, {recipe.method}, {mode}, {planned.resolution} px, batch {recipe.batch} in {recipe.accumulate} micro-batches",
+        f"{recipe.teacher}, {recipe.method}, {mode}, {planned.resolution} px, batch {recipe.batch} (accumulate {recipe.accumulate})",
         _aligned("parameters, millions", ((name, f"{value / 1e6:.1f}") for name, value in planned.parameters.items())),
         _aligned("memory, GiB", ((name, f"{_gib(value):.2f}") for name, value in memory.items())),
         _aligned("evaluations of networks for one sample", (
@@ -38,8 +38,8 @@ def as_text(planned: Plan, card: str, utilisation: float) -> str:
 def as_dict(planned: Plan, card: str, utilisation: float) -> dict:
     """The same for JSON: bytes, operations and hours."""
     fits = {memory: remedies(planned.recipe, memory, planned.resolution) for memory in MEMORIES}
-    return {**asdict(planned), "peak": planned.peak, "card": card, "utilisation": utilisation, "hours": planned.hours(CARDS[card], utilisation),
-            "settings_to_fit": fits}
+    return {**asdict(planned), "peak": planned.peak, "card": card, "utilisation": utilisation,
+            "hours": planned.hours(CARDS[card], utilisation), "settings_to_fit": fits}
 
 
 def as_markdown(recipe: Recipe, teachers: Iterable[str], resolutions: Iterable[int]) -> Iterator[str]:

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from workbench.backends.networks import latent_shape
 from workbench.backends.scenes import WEIGHTS
-from workbench.backends.source import FAMILIES, T5_PARTS, TeacherError, _index
+from workbench.backends.source import FAMILIES, T5_PARTS, TeacherError, pipeline_index
 from workbench.denoiser import Condition
 
-_CLIP_L = dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768)
+_CLIP_L = dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
+               projection_dim=768)
 _CLIP_G = dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20,
                projection_dim=1280)
 _T5_XXL = dict(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
@@ -115,7 +116,7 @@ def architecture(teacher: str) -> Architecture:
     if not folder.is_dir():
         raise TeacherError(f"there is no folder {teacher}, and the planner knows no architecture of that name; give the folder of a "
                            f"diffusers pipeline, or one of scenes, {', '.join(PUBLISHED)}")
-    index = _index(str(folder))
+    index = pipeline_index(str(folder))
     if index.get("_class_name") not in FAMILIES:
         raise TeacherError(f"{teacher} is a {index.get('_class_name')}; a teacher is one of {', '.join(FAMILIES)}")
     left_out = T5_PARTS if teacher == "scenes" else ()

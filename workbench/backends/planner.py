@@ -166,14 +166,14 @@ def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, 
 
 def _flops(recipe: Recipe, cost: Cost, counted: dict[str, dict[str, int]]) -> int:
     """Operations of a round."""
-    fake, student = (part["teacher"] * cost.teacher + (part["student"] + part["fake"]) * cost.forward + part["backward"] * cost.backward
-                     for part in (counted["fake"], counted["student"]))
+    fake, student = (part["teacher"] * cost.teacher + (part["student"] + part["fake"]) * cost.forward
+                     + part["backward"] * cost.backward for part in (counted["fake"], counted["student"]))
     return recipe.accumulate * (recipe.fake_updates_per_round * fake + student)
 
 
 @functools.cache
 def _networks(teacher: str, lora: int, device: str) -> tuple[nn.Module, nn.Module]:
-    """The teacher's network and one that is trained from it, both on the meta device, as `load_backend` and `new_network` make them."""
+    """The teacher's network and one that is trained from it, as `load_backend` and `new_network` make them, on the meta device."""
     network = architecture(teacher).network().eval().requires_grad_(False)
     network = network.bfloat16() if device == "cuda" else network
     with torch.device("meta"):
