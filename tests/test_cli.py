@@ -43,13 +43,26 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     assert [s["evaluations"] for s in scores] == [8, 2] and all(s["spread"] is None for s in scores)  # 16 px: no scenes
 
 
-@pytest.mark.parametrize("command", ["train", "resume", "sample", "evaluate", "models", "export", "scenes make-teacher"])
+def test_plan_says_what_a_recipe_needs_and_what_would_make_it_fit(teacher_folder, capsys):
+    common = ["plan", "--teacher", str(teacher_folder), "--mode", "lora", "--lora", "4", "--batch", "2", "--rounds", "10"]
+    assert main([*common, "--card", "a100", "--utilisation", "0.5"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("adapters of rank 4", "16 px, batch 2", "optimizer states", "peak", "student update, teacher   12",
+                 "hours for 10 rounds on one a100 (estimate at 50% of its peak)", "24 GB: fits"):
+        assert part in shown
+    assert main([*common, "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)
+    assert numbers["peak"] == sum(numbers["parts"].values()) + max(numbers["phases"].values())
+    assert numbers["settings_to_fit"] == {"24": {}, "48": {}, "80": {}} and numbers["recipe"]["lora"] == 4
+
+
+@pytest.mark.parametrize("command", ["train", "plan", "resume", "sample", "evaluate", "models", "export", "scenes make-teacher"])
 def test_every_help_text_is_complete(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([*command.split(), "--help"])
     assert stopped.value.code == 0
     shown = " ".join(capsys.readouterr().out.split())
-    if command == "train":
+    if command in ("train", "plan"):
         for item in dataclasses.fields(Recipe):
             assert "--" + item.name.replace("_", "-") in shown and item.metadata["help"][:30] in shown
 
@@ -67,6 +80,8 @@ def test_models_lists_every_name_with_its_terms(capsys):
     (["sample", "x", "--models", "dmd2-sdlx", "--device", "cpu"], "did you mean dmd2-sdxl"),
     (["sample", "x", "--models", "dmd2-sdxl", "--device", "cpu"], "student of stabilityai/stable-diffusion-xl-base-1.0"),
     (["train", "--k", "99"], "k = 99 is more than the teacher's teacher_steps"),
+    (["plan", "--teacher", "nowhere"], "there is no folder nowhere, and the planner knows no architecture of that name"),
+    (["plan", "--utilisation", "40"], "is not a share between 0 and 1"),
     (["resume", "nowhere"], "nowhere holds no run"),
     (["train", "--teacher", "nowhere", "--prompts", "x", "--out", "{tmp}/run"], "neither a folder here nor in the hub cache"),
 ])

@@ -7,12 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "workbench"
 ROWS = {
-    0: ("schedules", "seeds", "recipe"),
+    0: ("schedules", "seeds", "recipe", "cards"),
     1: ("prediction", "denoiser"),
     2: ("mixture", "sampler", "objectives"),
     3: ("distiller", "learner", "engine_learner", "runs", "prompts", "scenes"),
     4: ("backends", "metrics"),
-    5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "evaluation"),
+    5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "evaluation",
+        "plan_report"),
     6: ("cli", "ui", "__main__"),
 }
 ROW = {name: row for row, names in ROWS.items() for name in names}

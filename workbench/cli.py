@@ -1,4 +1,4 @@
-"""The command line: python -m workbench train | resume | sample | evaluate | models | export | scenes make-teacher.
+"""The command line: python -m workbench train | plan | resume | sample | evaluate | models | export | scenes make-teacher.
 
 Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every default and help text.
 """
@@ -12,6 +12,7 @@ import sys
 import typing
 from pathlib import Path
 
+from workbench.cards import CARDS
 from workbench.presets import PRESETS, SCENES
 from workbench.recipe import Recipe
 
@@ -39,6 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     _device(train)
     _settings(train, Recipe)
+    planned = _command(commands, "plan", "say what a recipe needs in memory and time, without weights or a GPU", _plan)
+    planned.add_argument("--preset", choices=PRESETS, default="paper", help="recipe to start from (default: %(default)s)")
+    planned.add_argument("--mode", choices=("full", "lora"), help="lora: --lora 64 unless given; full: --lora 0")
+    planned.add_argument("--card", choices=CARDS, default="h100", help="whose hours to estimate (default: %(default)s)")
+    planned.add_argument("--utilisation", type=float, default=0.4, help="share of the card's peak (default: %(default)s)")
+    planned.add_argument("--json", action="store_true", help="print JSON: bytes, operations and hours")
+    planned.add_argument("--table", action="store_true", help="print the README's table of SD3.5-Medium and SDXL for these settings")
+    _settings(planned, Recipe)
     resume = _command(commands, "resume", "go on with an interrupted run, bit for bit", _resume)
     resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     _device(resume)
@@ -117,6 +126,25 @@ def _train(options: argparse.Namespace) -> None:
         Run.create(folder, recipe, device)
     PartialState().wait_for_everyone()
     _follow(Run.open(folder), device)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from workbench.backends.planner import plan
+    from workbench.plan_report import as_dict, as_markdown, as_text
+
+    if not 0 < options.utilisation <= 1:
+        raise ValueError(f"utilisation = {options.utilisation} is not a share between 0 and 1")
+    recipe = dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
+    if options.mode:
+        recipe = dataclasses.replace(recipe, lora=(recipe.lora or 64) if options.mode == "lora" else 0)
+    if options.table:
+        for line in as_markdown(recipe, ("sd3.5-medium", "sdxl"), (512, 1024)):
+            print(line, flush=True)  # it takes minutes in all
+        return
+    planned = plan(recipe)
+    report = as_dict if options.json else as_text
+    shown = report(planned, options.card, options.utilisation)
+    print(json.dumps(shown, indent=1) if options.json else shown)
 
 
 def _resume(options: argparse.Namespace) -> None:

@@ -33,15 +33,7 @@ class PipelineBackend:
         self.adapters = SharedBase(self.network)
         pipeline.vae.requires_grad_(False)
         self.max_tokens = pipeline.tokenizer.model_max_length
-        self.latent_shape = (network.config.in_channels, *[self._latent_side(resolution)] * 2)
-
-    def _latent_side(self, resolution: int | None) -> int:
-        if resolution is None:
-            return self.network.config.sample_size
-        step = 2 * self.pipeline.vae_scale_factor
-        if resolution <= 0 or resolution % step:
-            raise ValueError(f"resolution {resolution} is not a multiple of {step} pixels")
-        return resolution // self.pipeline.vae_scale_factor
+        self.latent_shape = latent_shape(network.config.in_channels, pipeline.vae_scale_factor, resolution, network.config.sample_size)
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
@@ -89,3 +81,13 @@ def text_encoders(pipeline) -> list[nn.Module]:
     """Those that the pipeline has."""
     found = (getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3"))
     return [encoder for encoder in found if encoder is not None]
+
+
+def latent_shape(channels: int, scale: int, resolution: int | None, native: int) -> tuple[int, int, int]:
+    """[C, h, w] of a square image of `resolution` pixels, `scale` of which make a latent one; None takes the network's `native`
+    side. Raises ValueError."""
+    if resolution is None:
+        return channels, native, native
+    if resolution <= 0 or resolution % (2 * scale):
+        raise ValueError(f"resolution {resolution} is not a multiple of {2 * scale} pixels")
+    return channels, resolution // scale, resolution // scale

@@ -36,7 +36,7 @@ def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: 
     """The backend of a diffusers pipeline of the SD3 or SDXL family, from a folder or a hub id, without the parts to `leave_out`.
 
     With `tiling` images are decoded in overlapping tiles. Raises `TeacherError`."""
-    index = _index(str(source))
+    index = pipeline_index(str(source))
     name = index.get("_class_name")
     if name not in FAMILIES:
         raise TeacherError(f"{source} is a {name}; a teacher is one of {', '.join(FAMILIES)}")
@@ -66,7 +66,7 @@ def _crowded(pipeline, device: torch.device) -> bool:
     return sum(p.nbytes for part in parts for p in part.parameters()) > torch.cuda.get_device_properties(device).total_memory / 2
 
 
-def _index(source: str) -> dict:
+def pipeline_index(source: str) -> dict:
     """The model_index.json of a folder or of a hub repository."""
     path = Path(source)
     if path.is_file():
