@@ -3,8 +3,8 @@
     python benchmarks/phenomenon.py --presets scenes-dmd,scenes-dp-dmd --seeds 3 --processes 2 --out FOLDER [--on reported]
 
 Trains each (preset, seed) into FOLDER/PRESET-SEED by the command line (one thread each, `--processes` side by side; an interrupted
-run is resumed), then scores teacher and students on captions of `prompt_sets` and 9 seeds. Writes scores.json and prints, for each
-preset, mean and standard deviation over training seeds, and the share of DMD's loss of diversity that DP-DMD wins back.
+run is resumed), then scores teacher and students on captions of `prompt_sets` and 9 seeds. All presets have one teacher. Writes
+scores-reported.json and prints, for each preset, mean and standard deviation over training seeds.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
     return run
 
 
-def score(folder: Path, names: list[str], on: str, guidance: float, seeds: int) -> list[dict]:
-    """Scores of the teacher and of each run, each kept in a file of its own."""
+def score(folder: Path, names: list[str], teacher: str, on: str, steps: int, guidance: float, seeds: int) -> list[dict]:
+    """Scores of the teacher and of each run."""
     from workbench.build import load_backend
     from workbench.models import load_student, teacher_model
     from workbench.evaluation import evaluate
     from workbench.scenes.prompt_sets import chosen_on, reported_on
 
     prompts = [request.text for request in (reported_on() if on == "reported" else chosen_on())]
-    backend, scores = load_backend(), []
+    backend, scores = load_backend(teacher), []
     for name in ["teacher", *names]:
-        model = (teacher_model(backend, guidance=guidance) if name == "teacher"
+        model = (teacher_model(backend, steps, guidance) if name == "teacher"
                  else load_student(folder / name / "student", backend, name))
         scores.append(evaluate(model, backend, prompts, list(range(seeds))).to_dict())
         print(f"scored {name}", file=sys.stderr, flush=True)
@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--eval-seeds", type=int, default=9)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--teacher-steps", type=int, default=30, help="of the teacher that is scored")
     parser.add_argument("--guidance", type=float, default=2.0, help="of the teacher that is scored")
     parser.add_argument("--on", choices=("chosen", "reported"), default="reported")
     parser.add_argument("--out", type=Path, required=True)
@@ -86,7 +87,10 @@ def main() -> None:
     jobs = [(preset, seed) for seed in range(options.first_seed, options.first_seed + options.seeds) for preset in presets]
     with concurrent.futures.ThreadPoolExecutor(options.processes) as pool:
         runs = list(pool.map(lambda job: train(options.out, *job, extra), jobs))
-    scores = score(options.out, [run.name for run in runs], options.on, options.guidance, options.eval_seeds)
+    from workbench.presets import PRESETS
+
+    scores = score(options.out, [run.name for run in runs], PRESETS[presets[0]].teacher, options.on, options.teacher_steps,
+                   options.guidance, options.eval_seeds)
     (options.out / f"scores-{options.on}.json").write_text(json.dumps(scores, indent=1))
     print(summary(scores, presets, options.out))
 

@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import re
+import shlex
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from workbench.backends.published import PUBLISHED
 from workbench.models import shipped_students
-from workbench.cli import main
+from workbench.cli import _given, _parser, _plan, _train, main
 from workbench.presets import PRESETS
 from workbench.recipe import Recipe
 
@@ -65,6 +68,16 @@ def test_every_help_text_is_complete(command, capsys):
     if command in ("train", "plan"):
         for item in dataclasses.fields(Recipe):
             assert "--" + item.name.replace("_", "-") in shown and item.metadata["help"][:30] in shown
+
+
+def test_the_commands_of_the_readme_are_commands():
+    text = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", " ")
+    lines = [line.split("-m workbench ")[1] for line in text.splitlines() if re.match(r"(accelerate|python|torchrun|\.venv).* -m workbench ", line)]
+    assert len(lines) >= 15
+    for line in lines:
+        options = _parser().parse_args(shlex.split(line, comments=True))
+        if options.run in (_train, _plan):  # the recipe's own checks
+            dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
 
 
 def test_models_lists_every_name_with_its_terms(capsys):

@@ -41,7 +41,9 @@ def test_shipped_binaries_are_safetensors_and_small():
     total = {}
     for path in weights:
         assert path.suffix in (".safetensors", ".json", ".txt"), path
-        name = path.relative_to(ROOT / "workbench" / "scenes" / "weights").parts
-        key = "teacher" if name[0] == "teacher" else "/".join(name[:2])
+        name = path.relative_to(ROOT / "workbench" / "scenes" / "weights").as_posix()
+        key = re.match(r"(eps/)?(teacher|students/[^/]+)/", name)[0]
         total[key] = total.get(key, 0) + path.stat().st_size
-    assert total["teacher"] <= 12e6 and all(size <= 8e6 for key, size in total.items() if key != "teacher"), total
+    assert total.keys() == {"teacher/", "students/dmd/", "students/dp-dmd/", "eps/teacher/", "eps/students/dmd-eps/",
+                            "eps/students/dp-dmd-eps/"}
+    assert all(size <= (12e6 if "teacher" in key else 8e6) for key, size in total.items()), total
