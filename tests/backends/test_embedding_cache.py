@@ -60,4 +60,7 @@ def test_another_encoder_has_another_folder():
     assert encoder_digest(one) == encoder_digest(other)
     next(other.pipeline.text_encoder_2.parameters()).data[0] += 1
     assert encoder_digest(one) != encoder_digest(other)
+    last = SD3Backend(tiny_pipeline())
+    last.pipeline.text_encoder_2.text_model.embeddings.token_embedding.weight.data[-1, -1] += 1e-6  # one value, far from the first
+    assert encoder_digest(SD3Backend(tiny_pipeline())) != encoder_digest(last)
     assert encoder_digest(SDXLBackend(tiny_sdxl_pipeline())) != encoder_digest(SDXLBackend(tiny_sdxl_pipeline(), resolution=32))

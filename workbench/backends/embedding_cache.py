@@ -3,7 +3,7 @@
     folder/<encoder digest>/<digest of the shard's prompts>.safetensors      SHARD prompts each, with a checksum of its bytes
 
 A shard is written whole or not at all; one that does not open, or whose bytes are not those of its checksum, is made again. The
-encoder's digest covers the weights' first values, the token limits and the pipeline's class: another encoder, another folder.
+encoder's digest covers the weights, the token limits and the pipeline's class: another encoder, another folder.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from workbench.denoiser import Backend, Condition
 from workbench.runs import write_whole
 
 SHARD = 64  # prompts; 170 MB for SD3.5
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class CachedBackend:
@@ -71,15 +72,16 @@ def free_text_encoders(backend: Backend) -> None:
 
 
 def encoder_digest(backend: Backend) -> str:
-    """16 hexadecimal digits that change with the text encoders (16 values of each tensor), the token limits, the image size, the
-    pipeline's class, or what it makes of an empty prompt."""
+    """16 hexadecimal digits that change with the text encoders (each tensor's first values, and the sum of its bits, which is exact on
+    every device), the token limits, the image size, the pipeline's class, or what it makes of an empty prompt."""
     pipeline, digest = backend.pipeline, hashlib.sha256()
     digest.update(json.dumps([type(pipeline).__name__, backend.max_tokens, getattr(backend, "empty_tokens", 0),
                               backend.latent_shape, pipeline.config.get("force_zeros_for_empty_prompt")]).encode())
     for name in ("text_encoder", "text_encoder_2", "text_encoder_3"):
         encoder = getattr(pipeline, name, None)
         for key, tensor in (encoder.state_dict() if encoder is not None else {}).items():
-            digest.update(f"{name} {key} {tuple(tensor.shape)} {tensor.dtype}".encode() + _bytes(tensor.flatten()[:16]))
+            bits = tensor.view(INTEGERS[tensor.element_size()]).sum(dtype=torch.int64)
+            digest.update(f"{name} {key} {tuple(tensor.shape)} {tensor.dtype} {bits}".encode() + _bytes(tensor.flatten()[:16]))
     return digest.hexdigest()[:16]
 
 
