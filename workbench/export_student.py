@@ -3,7 +3,7 @@
     folder/                          full student: an ordinary pipeline (its teacher's, with the student as the network)
     folder/pytorch_lora_weights.safetensors        an adapter: for `load_lora_weights` on the teacher
     folder/README.md                 model card: how to sample, recipe, metrics, licence of the base
-    folder/student.json              as in the run
+    folder/student.json              as in the run; says so when an adapter was extracted from a whole student
 
 A flow student is sampled at explicit `sigmas`, because diffusers' own grid for few steps is another (see `workbench.schedules`). An eps
 student's times are those of its scheduler with `timestep_spacing="trailing"`, or of the LCM scheduler where it re-noises.
@@ -54,7 +54,8 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
         pipeline = backend.pipeline
         pipeline.register_modules(**{part: model.denoiser.network, "scheduler": scheduler})
         pipeline.to(torch.float16).save_pretrained(folder)
-    shutil.copy(source / STUDENT_FILE, folder / STUDENT_FILE)
+    info = model.info | ({"extracted_rank": lora} if lora and not trained else {})
+    (folder / STUDENT_FILE).write_text(json.dumps(info, indent=1))
     (folder / "README.md").write_text(card)
     return folder
 

@@ -156,4 +156,5 @@ def time_left(seconds: float) -> str:
 
 def model_title(name: str) -> str:
     """A model's name as people write it."""
-    return {TEACHER: "Teacher", "dmd": "DMD", "dp-dmd": "DP-DMD"}.get(name, name)
+    embedded = name.removesuffix("-eps").upper()
+    return "Teacher" if name == TEACHER else embedded if embedded in ("DMD", "DMD-LPIPS", "DMD-GAN", "DP-DMD") else name

@@ -94,11 +94,11 @@ class Workplace:
         return students_of(self.teacher, self.runs)
 
     def ticked(self) -> list[str]:
-        """The students to be ticked at first: the one that was wanted, or else the embedded ones."""
+        """The students to be ticked at first: the one that was wanted, or else the embedded DMD and DP-DMD."""
         names = list(self.students())
         if self.wanted:
             return [name for name in names if name == self.wanted] or [n for n in names if n.startswith(self.wanted)][:1]
-        return [name for name in names if not name.startswith("run ")] if self.teacher in EMBEDDED else []
+        return [name for name in names if name.removesuffix("-eps") in ("dmd", "dp-dmd")]
 
     def opener(self, request: GridRequest) -> Opener:
         return opener(request, self.backend, self.students(), self._residents)
