@@ -33,6 +33,8 @@ def load_backend(teacher: str = "scenes", device: str = "cpu", precision: str = 
                  tiling: bool = False) -> Backend:
     """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on a GPU in the recipe's precision."""
     if teacher in EMBEDDED:
+        if resolution or tiling:
+            raise ValueError(f"{teacher} is one of the embedded teachers, which know one size: leave resolution and tiling as they are")
         return load_scenes(EMBEDDED[teacher] / "teacher", device)
     dtype = DTYPES[precision] if str(device).startswith("cuda") else torch.float32
     return open_teacher(teacher, device, dtype, resolution or None, tiling=tiling)
@@ -50,7 +52,7 @@ def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
 def check_prompt(backend: Backend, prompt: str) -> None:
     """Raises ValueError when the backend cannot take the prompt as it is."""
     backend.rewrite(prompt)
-    count = len(backend.pipeline.tokenizer(prompt).input_ids)
+    count = len(backend.tokenizer(prompt).input_ids)
     if count > backend.max_tokens:
         raise ValueError(f"{count} tokens, over the encoder's limit of {backend.max_tokens}: shorten the prompt")
 

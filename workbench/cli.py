@@ -202,9 +202,9 @@ def _loaded(options: argparse.Namespace):
 
 def _list_models(options: argparse.Namespace) -> None:
     from workbench.backends.published import PUBLISHED
-    from workbench.models import STUDENT_FILE, shipped_students
+    from workbench.models import STUDENT_FILE, shipped_students, teacher_of
 
-    rows = [(name, "scenes", f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps", "no CFG",
+    rows = [(name, teacher_of(folder), f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps", "no CFG",
              "shipped with this project", "") for name, folder in shipped_students().items()]
     rows += [(name, entry.teacher, f"{entry.steps} steps", f"CFG {entry.guidance:g}" if entry.guidance != 1 else "no CFG",
               entry.licence, entry.source) for name, entry in PUBLISHED.items()]

@@ -89,6 +89,7 @@ class Backend(Protocol):
     latent_shape: tuple[int, int, int]
     network: nn.Module
     max_tokens: int
+    tokenizer: Callable  # for counting tokens while another thread encodes
     rewrite: Callable[[str], str]  # a prompt as the encoder reads it; raises ValueError for one that the teacher does not know
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> Denoiser:

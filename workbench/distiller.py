@@ -11,7 +11,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -61,7 +61,7 @@ class Distiller:
         # precision is the recipe's, by an autocast around every evaluation of all three networks: accelerate keeps one setting a
         # process, and would leave the teacher out
         PartialState(cpu=backend.device.type == "cpu")  # on a CPU, DeepSpeed needs to be told of the processes first
-        self.accelerator = Accelerator(mixed_precision="no")
+        self.accelerator = Accelerator(mixed_precision="no", device_placement=False)  # the networks are where the backend is
         self.autocast = functools.partial(_arithmetic, backend.device.type, recipe.precision)
         if recipe.batch % (recipe.accumulate * self.accelerator.num_processes):
             raise ValueError(f"batch = {recipe.batch} does not divide into accumulate = {recipe.accumulate} micro-batches on "
@@ -142,14 +142,16 @@ class Distiller:
         # the generator's loss passes through fake network and head; a student update leaves them no gradients
         still = self.learners["fake"].parameters if name == "student" and self.objective.critic_terms else []
         for n, micro in enumerate(micros):
-            with learner.micro_batch(last=n == len(micros) - 1), _frozen(still):
+            attention = _attention(self.backend.device.type, self.recipe.precision)
+            with learner.micro_batch(last=n == len(micros) - 1), _frozen(still), attention:
                 terms = losses(micro)
                 learner.backward(sum(weight * loss for weight, loss in terms.values()) / len(micros))
             for term, (_, loss) in terms.items():
                 totals[term] = totals.get(term, 0) + loss.detach() / len(micros)
         totals = {term: self.accelerator.reduce(loss, "mean").item() for term, loss in totals.items()}
+        self._check(name, [term for term, loss in totals.items() if not math.isfinite(loss)])
         norm = learner.clipped()
-        self._check(name, totals, norm)
+        self._check(name, [] if math.isfinite(norm) or learner.skips(norm) else ["gradient norm"])
         learner.step()
         if name == "fake":
             self.fake_updates += 1
@@ -187,14 +189,11 @@ class Distiller:
             return draw(1, seeds.stream(self.recipe.seed, f"{name} t", update)).expand(len(samples))
         return torch.cat([draw(1, seeds.stream(self.recipe.seed, f"{name} t", update, i)) for i in samples])
 
-    def _check(self, name: str, losses: dict[str, float], norm: float) -> None:
-        learner = self.learners[name]
-        wrong = [term for term, loss in losses.items() if not math.isfinite(loss)]
-        if wrong or not (math.isfinite(norm) or learner.skips(norm)):
-            learner.forget()
-            what = " and ".join(wrong) or "gradient norm"
-            raise DivergedError(f"round {self.rounds_done + 1}: the {name} network's {what} is not finite. Lower its learning "
-                                "rate, or use precision fp32; nothing of this update was applied.")
+    def _check(self, name: str, wrong: list[str]) -> None:
+        if wrong:
+            self.learners[name].forget()
+            raise DivergedError(f"round {self.rounds_done + 1}: the {name} network's {' and '.join(wrong)} is not finite. Lower its "
+                                "learning rate, or use precision fp32; go on from the last checkpoint.")
 
     @torch.no_grad()
     def _average_in(self) -> None:
@@ -238,9 +237,13 @@ class _Micro:
 def _arithmetic(device: str, precision: str) -> Iterator[None]:
     """The arithmetic of every network evaluation. On a CPU, bf16 goes with plain attention: the backward of its flash attention
     is seven times slower (measured with torch 2.13)."""
-    attention = sdpa_kernel(SDPBackend.MATH) if precision == "bf16" and device == "cpu" else nullcontext()
-    with torch.autocast(device, HALF.get(precision), enabled=precision in HALF), attention:
+    with torch.autocast(device, HALF.get(precision), enabled=precision in HALF), _attention(device, precision):
         yield
+
+
+def _attention(device: str, precision: str) -> AbstractContextManager:
+    """Which attention: also around backward passes, in which checkpointing evaluates blocks again and looks for the same tensors."""
+    return sdpa_kernel(SDPBackend.MATH) if precision == "bf16" and device == "cpu" else nullcontext()
 
 
 @contextmanager

@@ -79,8 +79,9 @@ class EngineLearner:
         inner = self._inner()
         steps = next((state["step"] for state in inner.state.values() if "step" in state), torch.tensor(0.0))
         rows = {n: {"step": steps.detach().cpu().clone()} | {name: read(p, name).detach().cpu().clone() for name in MOMENTS}
-                for n, p in enumerate(self.parameters)}
-        groups = [{name: value for name, value in inner.param_groups[0].items() if name != "params"} | {"params": list(rows)}]
+                for n, p in enumerate(self.parameters) if steps > 0}  # there are no moments before the first step
+        groups = [{name: value for name, value in inner.param_groups[0].items() if name != "params"}
+                  | {"params": list(range(len(self.parameters)))}]
         network = {name: tensor.detach().cpu().clone() for name, tensor in self.bare.state_dict().items()}
         return {"network": network, "head": {}, "optimizer": {"state": rows, "param_groups": groups}, "scaler": {}}
 

@@ -50,15 +50,24 @@ def noise_seed(prompt: str, seed: int) -> int:
     return zlib.crc32(f"{prompt}|{seed}".encode())
 
 
-def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 36) -> Iterator[Tensor]:
-    """[S, 3, H, W] in [0, 1] for each prompt; prompts are sampled together, about `batch` images at a time."""
-    together = max(1, batch // len(seeds))
-    for start in range(0, len(prompts), together):
-        part = prompts[start : start + together]
-        each = [noise_seed(prompt, seed) for prompt in part for seed in seeds]
+def sampled_together(latent_shape: tuple[int, int, int]) -> int:
+    """36 small images, 4 of 1024 pixels."""
+    return max(1, min(36, 2**16 // (latent_shape[1] * latent_shape[2])))
+
+
+def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0) -> Iterator[Tensor]:
+    """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as memory allows (`sampled_together`)."""
+    together, made = batch or sampled_together(backend.latent_shape), []
+    cells = [(prompt, seed) for prompt in prompts for seed in seeds]
+    for start in range(0, len(cells), together):
+        part = cells[start : start + together]
+        each = [noise_seed(prompt, seed) for prompt, seed in part]
         noise = streams.grid_noise(backend.latent_shape, each).to(backend.device)
-        condition = backend.encode([prompt for prompt in part for _ in seeds])
-        yield from backend.decode(model.sampled(noise, condition, each)).split(len(seeds))
+        condition = backend.encode([prompt for prompt, _ in part])
+        made += backend.decode(model.sampled(noise, condition, each))
+        while len(made) >= len(seeds):
+            yield torch.stack(made[: len(seeds)])
+            made = made[len(seeds) :]
 
 
 def evaluate(model: Model, backend: Backend, prompts: list[str], seeds: list[int], feature_size: int = 224,

@@ -32,6 +32,8 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
     """Writes the student of a run (or a student's folder) to `folder` and returns it; a whole student as a pipeline, or as the
     nearest adapter of rank `lora`. Raises `RunError` when `folder` exists and is not empty, or when there is no student."""
     source = run / "student" if (run / "student").is_dir() else run
+    if lora < 0:
+        raise ValueError(f"a rank is 1 or more, not {lora}")
     if folder.exists() and any(folder.iterdir()):
         raise RunError(f"{folder} is not empty; choose another folder")
     try:

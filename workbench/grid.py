@@ -107,6 +107,8 @@ def opener(request: GridRequest, backend: Backend, students: dict[str, str | Pat
     def opened(name: str) -> Model:
         if name == TEACHER:
             return teacher_model(backend, request.teacher_steps, request.guidance)
+        if name not in students:
+            raise ValueError(f"{name} is no longer on offer: press Refresh")
         model = residents.open(students[name], name)
         if request.student_steps is None or "recipe" not in model.info:  # a published student keeps its own times
             return model
@@ -184,10 +186,16 @@ def _paint_batch(task: _Task, seeds: list[int]) -> Generator[Event, None, tuple[
     try:
         images, seconds = yield from _sample_batch(task, seeds)
     except Exception as error:  # any: a hole in the grid tells more than a dead grid
+        wrong = _reason(error)
+    else:
+        wrong = ""
+    if wrong:  # behind the block, where nothing holds the failed batch in memory any more
         task.work.done = before
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
         if len(seeds) == 1:
             task.work.done += task.cost
-            yield task.cell(seeds[0], None, _reason(error))
+            yield task.cell(seeds[0], None, wrong)
             return [], 0.0
         alone = []
         for seed in seeds:

@@ -52,8 +52,8 @@ class Learner:
             shard(network)
         parameters = [*network.parameters(), *(head.parameters() if head else ())]
         self.optimizer = OPTIMIZERS[recipe.optimizer](parameters, lr=rate, weight_decay=recipe.weight_decay)
-        self.network = network if sharding else accelerator.prepare_model(network)
-        self.head = accelerator.prepare_model(head) if head else None
+        wrap = accelerator.prepare_model if accelerator.num_processes > 1 and not sharding else (lambda module: module)
+        self.network, self.head = wrap(network), wrap(head) if head else None
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
 
     @property
@@ -81,8 +81,10 @@ class Learner:
     def _alone(self) -> Iterator[None]:
         if isinstance(self.network, FSDPModule):
             self.network.set_requires_gradient_sync(False)
-            yield
-            self.network.set_requires_gradient_sync(True)
+            try:
+                yield
+            finally:
+                self.network.set_requires_gradient_sync(True)
         else:
             with self.accelerator.no_sync(self.network):
                 yield
@@ -112,7 +114,7 @@ class Learner:
             move_states(self.optimizer, torch.device("cpu"))
 
     def state(self) -> dict:
-        """Whole tensors on the CPU; of sharded ones on the first process only, but every process has to ask."""
+        """Whole tensors: the live ones, or of sharded ones copies on the first process only; every process has to ask."""
         return {"network": whole_state(self.bare), "head": whole_state(self.bare_head) if self.head else {},
                 "optimizer": _map(whole, self.optimizer.state_dict()), "scaler": self.scaler.state_dict()}
 

@@ -73,9 +73,9 @@ class Residents:
         if key in self.models:
             self.models[key] = self.models.pop(key)
             return self.models[key]
+        self.models = {old: model for old, model in self.models.items() if old[:2] != key[:2]}  # an earlier state of a running run
         while self.models and not self.room():
             self.models.pop(next(iter(self.models)))
-            torch.cuda.empty_cache()
         self.models[key] = open_model(source, self.backend, name)
         return self.models[key]
 
@@ -84,6 +84,7 @@ def has_room(backend: Backend) -> bool:
     """Whether a CUDA card has memory for one more network like the teacher's, and for working with it. Other devices always have."""
     if backend.device.type != "cuda":
         return True
+    torch.cuda.empty_cache()  # what torch holds back would count as taken
     network = sum(parameter.nbytes for parameter in backend.network.parameters())
     return torch.cuda.mem_get_info(backend.device)[0] > 2 * network
 

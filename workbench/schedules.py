@@ -101,13 +101,13 @@ class VPSchedule:
         return len(self.alphas_cumprod)
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        abar = torch.tensor((1.0, *self.alphas_cumprod), dtype=torch.float64, device=t.device)
+        abar = torch.tensor((1.0, *self.alphas_cumprod), dtype=torch.float64)
         ratio = ((1 - abar) / abar).sqrt()
-        place = t.double().clamp(0, 1) * self.levels
+        place = t.cpu().double().clamp(0, 1) * self.levels  # on the CPU: Apple's GPUs have no float64
         below = place.floor().long().clamp(max=self.levels - 1)
         ratio = torch.lerp(ratio[below], ratio[below + 1], place - below)
         alpha = (1 + ratio**2).rsqrt()
-        return alpha.float(), (alpha * ratio).float()
+        return alpha.float().to(t.device), (alpha * ratio).float().to(t.device)
 
     def draw_times(self, count: int, generator: torch.Generator) -> Tensor:
         return torch.randint(1, self.levels + 1, (count,), generator=generator) / self.levels

@@ -56,10 +56,10 @@ def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> 
             if main:
                 yield reading
         if done % recipe.checkpoint_every == 0 or end:
+            save_student(distiller, run.path / "student")  # first: a run that is resumed at its end would not save it again
             state = distiller.state_dict()
             if main:
                 run.save_checkpoint(state, done, recipe.keep)
-            save_student(distiller, run.path / "student")
 
 
 def _read(run: Run, distiller: Distiller) -> Reading:

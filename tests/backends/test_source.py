@@ -27,9 +27,9 @@ def test_a_folder_opens_as_the_family_it_says(new, kind, tmp_path):
 
 def test_a_resolution_and_tiled_decoding(tmp_path):
     tiny_pipeline().save_pretrained(tmp_path)
-    whole, tiled = open_teacher(tmp_path), open_teacher(tmp_path, resolution=32, tiling=True)
-    assert tiled.latent_shape == (4, 16, 16)
-    latents = torch.randn(1, 4, 16, 16)  # of 32 pixels, where this VAE's tiles have 16
+    whole, tiled = open_teacher(tmp_path), open_teacher(tmp_path, tiling=True)
+    latents = torch.randn(1, *whole.latent_shape)  # also at the VAE's own size
+    assert open_teacher(tmp_path, resolution=32).latent_shape == (4, 16, 16)
     assert tiled.pixels(latents).shape == whole.pixels(latents).shape and not torch.equal(tiled.pixels(latents), whole.pixels(latents))
     with pytest.raises(TeacherError, match="resolution 64 is more than the 32 pixels"):
         open_teacher(tmp_path, resolution=64)

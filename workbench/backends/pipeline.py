@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from workbench.backends.lora import LORA_FILE, Adapter, SharedBase
 from workbench.backends.networks import bare, load_like, output_of, trainable_copy
 from workbench.denoiser import Condition, Denoiser
 
+DECODED_TOGETHER = 2**20  # pixels
 REPEATED = ("JointTransformerBlock", "BasicTransformerBlock")  # most of a network, compiled once for all of its blocks
 
 
@@ -33,15 +35,18 @@ class PipelineBackend:
         self.adapters = SharedBase(self.network)
         pipeline.vae.requires_grad_(False)
         self.max_tokens = pipeline.tokenizer.model_max_length
+        self.tokenizer = copy.deepcopy(pipeline.tokenizer)  # encoding changes a tokenizer's padding for a moment
         self.latent_shape = latent_shape(network.config.in_channels, pipeline.vae_scale_factor, resolution, network.config.sample_size)
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
         """Goes around the use of the text encoders: no gradients, and those that rest are put back."""
-        with torch.no_grad():
-            yield
-        for encoder in self.resting:
-            encoder.offload()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for encoder in self.resting:
+                encoder.offload()
 
     def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
         network = self.adapters.new(lora) if lora else trainable_copy(self.network)
@@ -50,6 +55,8 @@ class PipelineBackend:
         return network
 
     def compile(self, network: nn.Module) -> None:
+        # one code object serves kinds of block, networks, batches, and evaluations with and without gradients
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         for module in bare(network).modules():
             if type(module).__name__ in REPEATED and module._compiled_call_impl is None:  # adapters share one base
                 module.compile()
@@ -66,7 +73,9 @@ class PipelineBackend:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        return (self.pixels(latents) / 2 + 0.5).clamp(0, 1).cpu()
+        side = latents.shape[-1] * self.pipeline.vae_scale_factor
+        together = max(1, DECODED_TOGETHER // side**2)  # SD3.5's decoder takes 2.2 GiB for each image of 1024 pixels
+        return torch.cat([(self.pixels(part) / 2 + 0.5).clamp(0, 1).cpu() for part in latents.split(together)])
 
     def hidden(self, module: nn.Module, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> object:
         """What `module`, a part of the denoiser's network, puts out; a tuple's last tensor."""

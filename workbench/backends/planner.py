@@ -9,12 +9,13 @@ denoiser, autocast). The phases follow by a formula, because a roll-out is N eva
 
     student phase     max( (N-1) K + B,  (N-2) K + B',  N K + T )         N graphs: also step 1's lives, for the diversity loss
     fake phase        B                                                    its roll-out keeps nothing and needs less
+    reading           one image is decoded
     optimizer step    4 bytes a trained parameter (AdamW on a GPU)         gradients whole, no graph
 
 With micro-batches gradients are there before: B' replaces B, N stays. To each come weights and optimizer states (with `offload`
 these only to the optimizer step, and one network's at a time). DMD-GAN adds one graph to the student's phase and
 two to the fake's. Not covered: the graph of DMD-LPIPS' decoder and features, what several processes exchange, the allocator's
-fragmentation (`HEADROOM` allows for it), and gradients that a frozen critic spares.
+fragmentation (`HEADROOM` allows for it), text encoders that rest on a crowded card, and gradients that a frozen critic spares.
 """
 
 from __future__ import annotations
@@ -86,10 +87,12 @@ def plan(recipe: Recipe, device: str = "cuda") -> Plan:
     shape = built.latent_shape(recipe.resolution or None)
     parameters, parts = _standing(recipe, device)
     cost = _cost(recipe.teacher, recipe.lora, recipe.checkpointing == "on", shape, recipe.batch // recipe.accumulate,
-                 recipe.guidance != 1, recipe.precision == "bf16", device)
+                 recipe.guidance != 1, recipe.precision, device)
     counted = evaluations(recipe)
-    return Plan(recipe, shape[-1] * built.vae_scale_factor, parameters, parts, _phases(recipe, cost, parameters["trained"], device),
-                counted, _flops(recipe, cost, counted))
+    phases = _phases(recipe, cost, parameters["trained"], device)
+    if recipe.sample_every:
+        phases["reading"] = _decoding(recipe.teacher, shape, loaded(device, recipe.precision))
+    return Plan(recipe, shape[-1] * built.vae_scale_factor, parameters, parts, phases, counted, _flops(recipe, cost, counted))
 
 
 def evaluations(recipe: Recipe) -> dict[str, dict[str, int]]:
@@ -134,8 +137,8 @@ def remedies(recipe: Recipe, memory: float) -> dict | None:
 
 def _standing(recipe: Recipe, device: str) -> tuple[dict[str, int], dict[str, int]]:
     """Parameters by network, and the bytes that live through all phases. Adapters are fp32 on a base that is the teacher's."""
-    teacher, trained = _networks(recipe.teacher, recipe.lora, device)
-    count, weights, other = sum(p.numel() for p in trained.parameters()), size(trained), _other_parts(recipe.teacher, device)
+    teacher, trained = _networks(recipe.teacher, recipe.lora, loaded(device, recipe.precision))
+    count, weights, other = sum(p.numel() for p in trained.parameters()), size(trained), _other_parts(recipe.teacher, loaded(device, recipe.precision))
     base = size(teacher) - (weights if recipe.lora else 0)  # which carries the adapter
     parts = {"teacher": base, "student": weights, "fake": weights, "weight average": weights if recipe.ema else 0,
              "optimizer states": 2 * _states(recipe, count) * (recipe.offload == "off"),
@@ -150,10 +153,25 @@ def _states(recipe: Recipe, count: int) -> int:
 
 
 @functools.cache
-def _other_parts(teacher: str, device: str) -> dict[str, int]:
+def _other_parts(teacher: str, dtype: torch.dtype) -> dict[str, int]:
     """Bytes of what is loaded with the network, in its precision."""
-    built, divisor = architecture(teacher), 2 if device == "cuda" else 1
-    return {"text encoders": sum(map(size, built.text_encoders())) // divisor, "autoencoder": size(built.part("vae")) // divisor}
+    built = architecture(teacher)
+    share = dtype.itemsize / 4
+    return {"text encoders": int(sum(map(size, built.text_encoders())) * share), "autoencoder": int(size(built.part("vae")) * share)}
+
+
+def loaded(device: str, precision: str) -> torch.dtype:
+    """The precision of what is loaded, as `workbench.build.load_backend` chooses it; a byte is a byte, so fp16 is counted as bf16."""
+    return torch.bfloat16 if device == "cuda" and precision != "fp32" else torch.float32
+
+
+@functools.cache
+def _decoding(teacher: str, shape: tuple[int, int, int], dtype: torch.dtype) -> int:
+    """Most bytes of decoding one image."""
+    vae = architecture(teacher).part("vae").to(dtype).requires_grad_(False)
+    with torch.no_grad(), Meter(vae) as meter:
+        vae.decode(torch.empty(1, *shape, dtype=dtype, device="meta"), return_dict=False)
+    return meter.peak
 
 
 def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, int]:
@@ -177,18 +195,18 @@ def _flops(recipe: Recipe, cost: Cost, counted: dict[str, dict[str, int]]) -> in
 
 
 @functools.cache
-def _networks(teacher: str, lora: int, device: str) -> tuple[nn.Module, nn.Module]:
+def _networks(teacher: str, lora: int, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """The teacher's network and one that is trained from it, as `load_backend` and `new_network` make them, on the meta device."""
     network = architecture(teacher).network().eval().requires_grad_(False)
-    network = network.bfloat16() if device == "cuda" else network
+    network = network.to(dtype)
     with torch.device("meta"):
         return network, SharedBase(network).new(lora) if lora else trainable_copy(network)
 
 
 @functools.cache
-def _cost(teacher: str, lora: int, checkpointing: bool, shape: tuple[int, int, int], batch: int, guided: bool, half: bool,
+def _cost(teacher: str, lora: int, checkpointing: bool, shape: tuple[int, int, int], batch: int, guided: bool, precision: str,
           device: str) -> Cost:
-    built, (network, trained) = architecture(teacher), _networks(teacher, lora, device)
+    built, (network, trained), half = architecture(teacher), _networks(teacher, lora, loaded(device, precision)), precision != "fp32"
     bare(trained).disable_gradient_checkpointing()
     if checkpointing:
         checkpoint_blocks(bare(trained), device, half)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import struct
 from math import prod
 from pathlib import Path
 
 from huggingface_hub import list_repo_files, parse_safetensors_file_metadata, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+PARTS = ("transformer", "unet", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 
 
+@functools.cache
 def parameters_of(source: str) -> dict[str, int]:
     """Parameters of each part of a diffusers pipeline, from its folder, the hub's cache, or the hub; empty where none of them
     tells. Files of a variant (such as fp16) are left out: they repeat what the others hold."""
@@ -28,13 +32,13 @@ def _on_hub(source: str) -> dict[str, int]:
     try:
         names = [name for name in list_repo_files(source) if name.count("/") == 1 and name.endswith(".safetensors")]
         return _sum({name: sum(parse_safetensors_file_metadata(source, name).parameter_count.values()) for name in _plain(names)})
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError):
+    except Exception:  # whatever it is (an unreachable hub raises many types): a size is advice
         return {}
 
 
 def _plain(names) -> list[str]:
-    """`part/diffusion_pytorch_model.safetensors` and its numbered shards, but not `...model.fp16.safetensors`."""
-    return [name for name in names if "." not in Path(name).name.removesuffix(".safetensors")]
+    """`unet/diffusion_pytorch_model.safetensors` and its numbered shards, but neither `...model.fp16.safetensors` nor other folders."""
+    return [name for name in names if Path(name).parent.name in PARTS and "." not in Path(name).name.removesuffix(".safetensors")]
 
 
 def _sum(counts: dict[str, int]) -> dict[str, int]:

@@ -51,7 +51,9 @@ def open_teacher(source: str | Path, device: torch.device | str = "cpu", dtype: 
                            "safetensors, load it once with diffusers and save it again with save_pretrained.") from error
     pipeline.set_progress_bar_config(disable=True)
     if tiling:
-        pipeline.vae.enable_tiling()
+        vae = pipeline.vae
+        vae.enable_tiling()  # its own tiles are as large as the images it was made for
+        vae.tile_sample_min_size, vae.tile_latent_min_size = vae.tile_sample_min_size // 2, vae.tile_latent_min_size // 2
     try:
         return backend_class(pipeline, device, resolution, rewrite, rest=_crowded(pipeline, torch.device(device)))
     except ValueError as error:

@@ -59,14 +59,16 @@ class Workplace:
             try:
                 self._check_device()
                 return load_backend(self.teacher, self.device, resolution=self.resolution)
-            except ValueError as error:
-                self.problem = f"{error}. Meanwhile this is the embedded scenes teacher.".replace("..", ".")
-                self.teacher, self.wanted = "scenes", ""
+            except Exception as error:  # too little memory, a broken package ...: the page works on scenes, and says why
+                self.problem = f"{str(error).rstrip('.')}. Meanwhile this is the embedded scenes teacher."
+                self.teacher, self.wanted, self.resolution = "scenes", "", 0
         return load_backend(self.teacher, self.device)
 
     def _check_device(self) -> None:
+        if self.device != "cpu" or self._device_chosen:
+            return
         parameters = sum(parameters_of(self.teacher).values())
-        if parameters > LARGE and self.device == "cpu" and not self._device_chosen:
+        if parameters > LARGE:
             raise ValueError(f"{self.teacher} has {parameters / 1e9:.1f} billion parameters, and there is no GPU here: an image would "
                              "take minutes. Start on a machine with one, or insist with --device cpu")
 
@@ -113,7 +115,7 @@ class Workplace:
                 request = GridRequest(seeds=(0, 1), teacher_steps=1)
                 for _ in paint(request, self.backend, self.opener(request)):
                     pass
-        except ValueError:  # no teacher: the page says so
+        except Exception:  # no teacher: the page says so
             pass
 
     @property
