@@ -10,7 +10,7 @@ denoiser, autocast). The phases follow by a formula, because a roll-out is N eva
     student phase     max( (N-1) K + B,  (N-2) K + B',  N K + T )         N graphs: also step 1's lives, for the diversity loss
     fake phase        B                                                    its roll-out keeps nothing and needs less
     reading           one image is decoded
-    optimizer step    4 bytes a trained parameter (AdamW on a GPU)         gradients whole, no graph
+    optimizer step    4 bytes a trained parameter, AdamW on a GPU 8        gradients, and a square root of all of v; no graph
 
 With micro-batches gradients are there before: B' replaces B, N stays. To each come weights and optimizer states (with `offload`
 these only to the optimizer step, and one network's at a time). DMD-GAN adds one graph to the student's phase and
@@ -38,6 +38,7 @@ from workbench.cards import HEADROOM, Card
 from workbench.denoiser import Denoiser
 from workbench.recipe import Recipe
 from workbench.schedules import FlowSchedule, VPSchedule
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -181,7 +182,7 @@ def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, 
     graphs = steps + gan
     student = max((graphs - 1) * cost.kept + before, (graphs - 2) * cost.kept + cost.later if graphs > 1 else 0,
                   graphs * cost.kept + cost.guided + (gradients if recipe.accumulate > 1 else 0))
-    step = gradients + (gradients if recipe.optimizer == "adamw" and device == "cuda" else 0)  # foreach: a square root of all of v
+    step = gradients + (gradients if recipe.optimizer == "adamw" and device == "cuda" else 0)  # foreach takes all roots at once
     step += _states(recipe, trained) * (recipe.offload == "on")
     phases = {"student phase": student, "optimizer step": step}
     return phases | ({"fake phase": before + 2 * gan * cost.kept} if recipe.fake_updates_per_round else {})
