@@ -8,6 +8,8 @@ import shutil
 import pytest
 import torch
 
+from tests.conftest import tiny_pipeline
+from workbench.backends.sd3 import SD3Backend
 from workbench.distiller import Distiller, DivergedError, _frozen
 from workbench.learner import move_states
 from workbench.objectives import Objective, Term, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
@@ -223,9 +225,12 @@ def test_fp16_that_overflows_at_any_scale_stops_the_run(backend):
         next(d.round())
 
 
-def test_offload_changes_where_things_wait_and_nothing_else(backend):
+def test_offload_changes_where_things_wait_and_nothing_else(backend, monkeypatch):
     plain, lean = distiller(backend), distiller(backend, offload="on")
+    waits = []
+    monkeypatch.setattr("workbench.learner.move_states", lambda optimizer, device: waits.append(str(device)))
     assert history(plain, 2) == history(lean, 2)
+    assert waits == ["cpu", "cpu"] * (2 * 3)  # on the device, and back, around each of 2 rounds' 3 updates
     optimizer = plain.learners["student"].optimizer
     move_states(optimizer, torch.device("meta"))
     kinds = {(name, value.device.type) for state in optimizer.state.values() for name, value in state.items()}
@@ -234,6 +239,16 @@ def test_offload_changes_where_things_wait_and_nothing_else(backend):
     backend.network.to = lambda device: moves.append(str(device))
     list(lean.rounds(1))
     assert moves == ["cpu", "cpu"]  # away, and back to the backend's device before the student's update
+
+
+def test_a_round_compiles_each_kind_of_block_without_reaching_dynamos_limit(monkeypatch):
+    """With the kinds of SD3.5-M: dual attention, plain, and the last one."""
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: setattr(
+        module, "_compiled_call_impl", torch.compile(module._call_impl, backend="eager")))
+    monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
+    teacher = SD3Backend(tiny_pipeline(dual_attention_layers=(0,), num_layers=3))
+    torch._dynamo.reset()
+    assert len(list(distiller(teacher, compile="on", precision="bf16").rounds(1))) == 3
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
@@ -247,15 +262,16 @@ def test_compiled_blocks_make_the_same_losses(backend):
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
 
 
-def test_checkpointing_changes_memory_and_not_the_losses(backend, sdxl):
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_checkpointing_changes_memory_and_not_the_losses(precision, backend, sdxl):
     for teacher in (backend, sdxl):
         objective = Objective((*dp_dmd(0.05, 2, "denoised").terms, *dmd_gan().terms[1:]), 1, dmd_gan().critic_terms)
-        plain, lean = (distiller(teacher, objective, checkpointing=checkpointing) for checkpointing in ("off", "on"))
+        plain, lean = (distiller(teacher, objective, checkpointing=checkpointing, precision=precision) for checkpointing in ("off", "on"))
         evaluations = []
         block = next(m for m in lean.student_network.modules() if type(m).__name__ in ("JointTransformerBlock", "BasicTransformerBlock"))
         block.register_forward_pre_hook(lambda *_: evaluations.append(1))
         for a, b in zip(plain.rounds(1), lean.rounds(1)):
-            assert a.losses == pytest.approx(b.losses, rel=1e-4) and math.isclose(a.grad_norm, b.grad_norm, rel_tol=1e-3)
+            assert a.losses == pytest.approx(b.losses, rel=2e-3) and math.isclose(a.grad_norm, b.grad_norm, rel_tol=1e-2)
         assert len(evaluations) > 3 * 3  # two fake roll-outs and the student's are 9; its backward pass evaluates again
 
 

@@ -4,12 +4,17 @@ import json
 import struct
 
 import pytest
+import torch
 
 from tests.scenes_world import write_student, write_world
+from workbench.backends.networks import base_state
 from workbench.backends.scenes import EMBEDDED
+from workbench.build import load_backend
+from workbench.export_student import export_student
 from workbench.grid import Cell, Progress, Row
 from workbench.grid_request import GridRequest
 from workbench.models import Residents
+from workbench.seeds import grid_noise
 from workbench.ui.grid_view import GridView
 from workbench.ui.page import launch_settings, new_page
 from workbench.ui.workplace import ON_DEVICE, Workplace
@@ -85,6 +90,22 @@ def test_only_as_many_students_stay_open_as_there_is_room_for(embedded):
     free[0] = False
     again = residents.open(students["dp-dmd"], "new name")
     assert [model.name for model in residents.models.values()] == ["new name"] and again is not dp_dmd
+
+
+def test_an_adapter_that_is_closed_leaves_the_network_as_it_was(embedded, tmp_path):
+    backend = load_backend("scenes")
+    before = {name: tensor.clone() for name, tensor in base_state(backend.network).items()}
+    size = sum(p.numel() for p in backend.network.parameters())
+    paths = [export_student(embedded / "students" / name, tmp_path / name, lora=2) for name in ("dmd", "dp-dmd")]
+    residents = Residents(backend, lambda: False)
+    first = residents.open(paths[0], "one")
+    noise, condition = grid_noise(backend.latent_shape, [1]), backend.encode(["a star"])
+    expected = first.sampled(noise, condition, [1])
+    residents.open(paths[1], "two")
+    with_one = sum(p.numel() for p in backend.network.parameters())
+    assert torch.equal(residents.open(paths[0], "one").sampled(noise, condition, [1]), expected)
+    assert size < with_one == sum(p.numel() for p in backend.network.parameters()) and len(backend.adapters.adopted) == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in base_state(backend.network).items())
 
 
 def test_everything_that_computes_shares_one_queue(tmp_path):

@@ -255,10 +255,9 @@ def _reason(error: Exception) -> str:
 def model_settings(model: Model) -> dict:
     """What a cell says about its model: how it was sampled, the recipe's digest, and a digest of its weights."""
     guided = isinstance(model.denoiser, Guided)
-    network = getattr(model.denoiser.denoiser if guided else model.denoiser, "network", None)
     return {"steps": len(model.times) - 1, "times": model.times.tolist(), "sampler": model.sampler, "evaluations": model.evaluations,
             "guidance": model.denoiser.guidance if guided else 1.0, "method": model.info.get("method"),
-            "digest": model.info.get("digest"), "weights": weights_digest(network) if network is not None else None}
+            "digest": model.info.get("digest"), "weights": weights_digest(model.network) if model.network is not None else None}
 
 
 def weights_digest(network: nn.Module) -> str:

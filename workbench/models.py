@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from workbench.backends.lora import LORA_FILE
+from workbench.backends.lora import LORA_FILE, Adapter
 from workbench.backends.published import PUBLISHED, Published, WholeTimesteps, load_published, published_of
 from workbench.backends.scenes import EMBEDDED
 from workbench.denoiser import Backend, Condition, Denoiser, Guided
@@ -53,6 +53,11 @@ class Model:
         return last.x_s
 
     @property
+    def network(self) -> nn.Module | None:
+        """The diffusers network or the adapter behind it; an exact denoiser has none."""
+        return getattr(self.denoiser.denoiser if isinstance(self.denoiser, Guided) else self.denoiser, "network", None)
+
+    @property
     def evaluations(self) -> int:
         """Network evaluations for one image (NFEs)."""
         guided = isinstance(self.denoiser, Guided) and self.denoiser.guidance != 1
@@ -73,11 +78,18 @@ class Residents:
         if key in self.models:
             self.models[key] = self.models.pop(key)
             return self.models[key]
-        self.models = {old: model for old, model in self.models.items() if old[:2] != key[:2]}  # an earlier state of a running run
+        for old in [old for old in self.models if old[:2] == key[:2]]:  # an earlier state of a run that goes on
+            self._close(old)
         while self.models and not self.room():
-            self.models.pop(next(iter(self.models)))
+            self._close(next(iter(self.models)))
         self.models[key] = open_model(source, self.backend, name)
         return self.models[key]
+
+
+    def _close(self, key: tuple) -> None:
+        network = self.models.pop(key).network
+        if isinstance(network, Adapter) and all(model.network is not network for model in self.models.values()):
+            self.backend.adapters.drop(network)
 
 
 def has_room(backend: Backend) -> bool:
