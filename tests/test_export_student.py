@@ -95,6 +95,11 @@ def test_times_that_no_scheduler_walks_are_refused_before_anything_is_written(tm
     assert not (tmp_path / "out").exists()
 
 
+def test_the_card_of_another_size_says_it(tmp_path):
+    run = a_run(tmp_path, tiny_pipeline(), resolution=8)
+    assert "guidance_scale=1.0, height=8, width=8, sigmas=" in (export_student(run.path, tmp_path / "out") / "README.md").read_text()
+
+
 def test_the_card_says_what_it_is(tmp_path):
     run = a_run(tmp_path, tiny_pipeline(), sample_every=1)
     assert main(["export", str(run.path), "--to", str(tmp_path / "out")]) == 0

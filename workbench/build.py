@@ -34,7 +34,7 @@ def load_backend(teacher: str = "scenes", device: str = "cpu", precision: str = 
     """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on a GPU in the recipe's precision."""
     if teacher in EMBEDDED:
         if resolution or tiling:
-            raise ValueError(f"{teacher} is one of the embedded teachers, which know one size: leave resolution and tiling as they are")
+            raise ValueError(f"{teacher} is an embedded teacher, which knows one size: leave resolution and tiling as they are")
         return load_scenes(EMBEDDED[teacher] / "teacher", device)
     dtype = DTYPES[precision] if str(device).startswith("cuda") else torch.float32
     return open_teacher(teacher, device, dtype, resolution or None, tiling=tiling)

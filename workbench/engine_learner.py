@@ -7,8 +7,8 @@ own functions, so a run may go on with another number of processes, or without D
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, contextmanager
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -33,7 +33,8 @@ class EngineLearner:
                    "gradient_accumulation_steps": 1,  # micro-batches are counted by the distiller
                    "gradient_clipping": recipe.clip, "zero_allow_untested_optimizer": True}
         if config["zero_optimization"]["stage"] not in (1, 2):
-            raise ValueError("DeepSpeed is used with ZeRO stage 1 or 2; to split the weights too, launch with workbench/launch/fsdp2.yaml")
+            raise ValueError("DeepSpeed is used with ZeRO stage 1 or 2; to split the weights too, launch with "
+                             "workbench/launch/fsdp2.yaml")
         optimizer = OPTIMIZERS[recipe.optimizer](network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self._last = True

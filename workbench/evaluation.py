@@ -56,7 +56,7 @@ def sampled_together(latent_shape: tuple[int, int, int]) -> int:
 
 
 def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0) -> Iterator[Tensor]:
-    """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as memory allows (`sampled_together`)."""
+    """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as `sampled_together` says."""
     together, made = batch or sampled_together(backend.latent_shape), []
     cells = [(prompt, seed) for prompt in prompts for seed in seeds]
     for start in range(0, len(cells), together):

@@ -81,6 +81,8 @@ def few_step_scheduler(model: Model, backend: Backend):
 def sampling_call(model: Model, backend: Backend) -> str:
     """The arguments of a diffusers pipeline that sample the student as it was trained."""
     steps = f"num_inference_steps={len(model.times) - 1}, guidance_scale=1.0"
+    if side := model.info["recipe"].get("resolution"):  # students of before had none
+        steps += f", height={side}, width={side}"
     if isinstance(backend, SDXLBackend):
         return steps
     shift = backend.schedule.shift  # diffusers shifts the sigmas it is given

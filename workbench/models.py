@@ -121,7 +121,8 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
         write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: save_file(half, part, metadata={"format": "pt"}))
         # the teacher's, because sharding changes the name of a network's class
-        config = {name: value for name, value in json.loads(distiller.backend.network.to_json_string()).items() if name != "_name_or_path"}
+        config = json.loads(distiller.backend.network.to_json_string())
+        config.pop("_name_or_path", None)
         write_whole(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
     info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
             "digest": recipe.digest, "recipe": asdict(recipe)}

@@ -36,6 +36,6 @@ PRESETS: dict[str, Recipe] = {
 
 
 def recipe_of(teacher: str) -> Recipe:
-    """The first preset of a teacher (by hub id, or a folder of the same name), which knows its steps and guidance; else the paper's."""
+    """The first preset of a teacher (a hub id, or a folder of the same name), which knows its steps and guidance; else the paper's."""
     name = teacher.rstrip("/").rsplit("/", 1)[-1]
     return next((recipe for recipe in PRESETS.values() if recipe.teacher.rsplit("/", 1)[-1] == name), PRESETS["paper"])

@@ -28,7 +28,7 @@ class Recipe:
     teacher: str = setting("scenes", "teacher: 'scenes' (embedded), or the folder or hub id of a diffusers pipeline of SD3 or SDXL")
     method: str = setting("dp_dmd", "the objective", METHODS)
     prompts: str = setting("", "prompt file, one prompt a line; empty: the embedded world's own captions")
-    embeddings: str = setting("", "folder of prompt embeddings: computed once, then the text encoders are freed; empty: encode as needed")
+    embeddings: str = setting("", "folder of prompt embeddings: computed once, then the encoders are freed; empty: encode as needed")
     seed: int = setting(0, "names every random stream of the run", low=0)
 
     resolution: int = setting(0, "side of the images in pixels; 0: what the teacher was made for", low=0)
@@ -68,7 +68,7 @@ class Recipe:
     optimizer: str = setting("adamw", "AdamW, or with 8-bit states (CUDA; the package bitsandbytes)", ("adamw", "adamw8bit"))
     ema: float = setting(0.0, "decay of the student's weight average, which is then what is saved; 0 is off", low=0, high=0.999999)
     precision: str = setting("bf16", "of the networks' arithmetic; losses and trained weights stay fp32", ("bf16", "fp16", "fp32"))
-    offload: str = setting("off", "keep optimiser states, and the teacher during fake updates, in the computer's memory", ("off", "on"))
+    offload: str = setting("off", "keep optimiser states, and the teacher in fake updates, in the computer's memory", ("off", "on"))
     compile: str = setting("off", "torch.compile the networks' repeated blocks: minutes at the start, then faster", ("off", "on"))
 
     checkpoint_every: int = setting(50, "rounds between checkpoints", low=1)

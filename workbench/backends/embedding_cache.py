@@ -51,7 +51,8 @@ class CachedBackend:
         """Raises ValueError for a prompt that was not in the list."""
         for prompt in prompts:
             if prompt not in self._place:
-                raise ValueError(f"{prompt!r} is not among the cached prompts, and the text encoders are freed; add it to the prompt file")
+                raise ValueError(f"{prompt!r} is not among the cached prompts, and the text encoders are freed; add it to the "
+                                 "prompt file")
         return Condition.cat([self._row(*self._place[prompt]) for prompt in prompts]).to(self._backend.device)
 
     def _row(self, file: Path, row: int) -> Condition:
