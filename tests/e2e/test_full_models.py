@@ -7,6 +7,7 @@ from tests.e2e.test_compare import expect_status, fill, press, ready
 
 def test_a_full_teacher_is_compared_with_its_published_student(full_tab):
     page = ready(full_tab())
+    expect(page.get_by_text("Models of stabilityai/stable-diffusion-3.5-medium")).to_be_visible()
     expect(page.get_by_label("dp-dmd-official", exact=True)).to_be_checked()  # --student dp-dmd
     assert not page.get_by_label("rtdmd-sd35", exact=True).is_checked()
     assert page.get_by_label("number input for Teacher CFG").input_value() == "3.5"

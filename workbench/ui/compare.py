@@ -54,7 +54,7 @@ class CompareTab:
                                       show_label=False, layout="gallery", samples_per_page=len(texts), elem_id="examples")
             with gr.Column(scale=4, min_width=260):
                 self.refresh = gr.Button("Refresh", elem_id="refresh")
-                self.models = gr.CheckboxGroup(**self._model_choices(), label="Models", buttons=[self.refresh], elem_id="models")
+                self.models = gr.CheckboxGroup(**self._model_choices(), buttons=[self.refresh], elem_id="models")
                 self.seeds = gr.Textbox(format_seeds(defaults.seeds), label="Seeds, such as 0-8 or 0, 3, 7", max_lines=1,
                                         elem_id="seeds")
             with gr.Column(scale=4, min_width=260):
@@ -74,10 +74,10 @@ class CompareTab:
         self.file = gr.DownloadButton(visible="hidden", elem_id="export-file")
 
     def _model_choices(self, chosen: list[str] | None = None) -> dict:
-        """Choices and value of the model list; `chosen` None ticks the teacher and the students to begin with."""
+        """Choices, value and label of the model list; `chosen` None ticks the teacher and the students to begin with."""
         names = self._names()
         value = [TEACHER, *self.place.ticked()] if chosen is None else [name for name in chosen if name in names]
-        return {"choices": [(model_title(name), name) for name in names], "value": value}
+        return {"choices": [(model_title(name), name) for name in names], "value": value, "label": f"Models of {self.place.teacher}"}
 
     def _names(self) -> list[str]:
         return [TEACHER, *self.place.students()]
