@@ -43,7 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     backend = load_backend()
-    models = [teacher_model(backend)] + [load_student(path, backend, name) for name, path in shipped_students().items()]
+    models = [teacher_model(backend)] + [load_student(path, backend, name) for name, path in shipped_students("scenes").items()
+                                       if name in ("dmd", "dp-dmd")]
     networks = [backend.network] + [model.denoiser.network for model in models[1:]]
     times: dict[tuple[str, str], list[float]] = {}
     for repeat in range(options.repeats + 1):  # the first repeat warms up

@@ -83,8 +83,10 @@ def test_the_commands_of_the_readme_are_commands():
 
 def test_models_lists_every_name_with_its_terms(capsys):
     assert main(["models"]) == 0
-    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert lines.keys() == {*shipped_students(), *PUBLISHED}
+    shown = capsys.readouterr().out.splitlines()
+    lines = {line.split()[0]: line for line in shown}
+    assert lines.keys() == {*shipped_students("scenes"), *PUBLISHED}
+    assert sum(line.split()[:2] == ["dp-dmd", "scenes-eps"] for line in shown) == 1
     for name, entry in PUBLISHED.items():
         assert all(part in lines[name] for part in (entry.teacher, f"{entry.steps} steps", entry.licence, entry.source))
     assert "CFG 3" in lines["hyper-sd3"] and "4 steps" in lines["dp-dmd"]

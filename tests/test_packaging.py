@@ -45,5 +45,5 @@ def test_shipped_binaries_are_safetensors_and_small():
         key = re.match(r"(eps/)?(teacher|students/[^/]+)/", name)[0]
         total[key] = total.get(key, 0) + path.stat().st_size
     assert total.keys() == {"teacher/", *(f"students/{name}/" for name in ("dmd", "dmd-gan", "dmd-lpips", "dp-dmd")), "eps/teacher/",
-                            "eps/students/dmd-eps/", "eps/students/dp-dmd-eps/"}
+                            "eps/students/dmd/", "eps/students/dp-dmd/"}
     assert all(size <= (12e6 if "teacher" in key else 8e6) for key, size in total.items()), total

@@ -194,7 +194,7 @@ def _loaded(options: argparse.Namespace):
 
     backend = load_backend(options.teacher, options.device or best_device(), resolution=options.resolution)
     names = [name.strip() for name in options.models.split(",") if name.strip()]
-    models = [None if name == "teacher" else open_model(name, backend) for name in names]
+    models = [None if name == "teacher" else open_model(name, backend, teacher=options.teacher) for name in names]
     trained = [model.info["recipe"]["guidance"] for model in models if model and "recipe" in model.info]
     guidance = options.guidance if options.guidance is not None else (trained[0] if trained else SCENES.guidance)
     return backend, [model or teacher_model(backend, options.teacher_steps, guidance) for model in models]
@@ -202,10 +202,11 @@ def _loaded(options: argparse.Namespace):
 
 def _list_models(options: argparse.Namespace) -> None:
     from workbench.backends.published import PUBLISHED
-    from workbench.models import STUDENT_FILE, shipped_students, teacher_of
+    from workbench.backends.scenes import EMBEDDED
+    from workbench.models import STUDENT_FILE, shipped_students
 
-    rows = [(name, teacher_of(folder), f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps", "no CFG",
-             "shipped with this project", "") for name, folder in shipped_students().items()]
+    rows = [(name, teacher, f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps", "no CFG",
+             "shipped with this project", "") for teacher in EMBEDDED for name, folder in shipped_students(teacher).items()]
     rows += [(name, entry.teacher, f"{entry.steps} steps", f"CFG {entry.guidance:g}" if entry.guidance != 1 else "no CFG",
               entry.licence, entry.source) for name, entry in PUBLISHED.items()]
     widths = [max(map(len, column)) for column in zip(*rows)]

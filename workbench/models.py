@@ -153,11 +153,11 @@ def published_model(entry: Published, backend: Backend, name: str = "") -> Model
     return Model(name or entry.title, denoiser, sampling.times(backend.schedule, entry.steps), info, sampling.sampler, sampling.fresh)
 
 
-def open_model(source: str | Path, backend: Backend, name: str = "") -> Model:
-    """A student by the name of a published or a shipped one, by a run folder, or by a student's folder.
+def open_model(source: str | Path, backend: Backend, name: str = "", teacher: str = "scenes") -> Model:
+    """A student by the name of a published one, or of one that ships with `teacher`; by a run folder, or by a student's folder.
 
     Raises `PublishedError` or `RunError`, and ValueError with the nearest names for what is none of these."""
-    shipped, path = shipped_students(), Path(source)
+    shipped, path = shipped_students(teacher), Path(source)
     if str(source) in PUBLISHED:
         return published_model(PUBLISHED[str(source)], backend, name or str(source))
     if str(source) not in shipped and not path.is_dir():
@@ -169,18 +169,18 @@ def open_model(source: str | Path, backend: Backend, name: str = "") -> Model:
     return load_student(folder, backend, name or str(source))
 
 
-def shipped_students() -> dict[str, Path]:
-    """Names and folders of the embedded students, of all embedded teachers."""
-    return {path.parent.name: path.parent for folder in EMBEDDED.values()
-            for path in sorted((folder / "students").glob(f"*/{STUDENT_FILE}"))}
+def shipped_students(teacher: str) -> dict[str, Path]:
+    """Names and folders of the students that ship with an embedded teacher; none for another teacher."""
+    found = (EMBEDDED[teacher] / "students").glob(f"*/{STUDENT_FILE}") if teacher in EMBEDDED else ()
+    return {path.parent.name: path.parent for path in sorted(found)}
 
 
 def students_of(teacher: str, runs: str | Path = "runs") -> dict[str, str | Path]:
     """Every student on offer for a teacher, as `open_model` takes it: embedded ones, those that others published, and those of the
     runs folder, newest first."""
-    found = dict(shipped_students() | {f"run {path.name}": path / "student" for path in list_runs(runs)})
-    own = {name: path for name, path in found.items() if same_teacher(teacher_of(path), teacher)}
-    return own | {name: name for name in published_of(teacher)}
+    trained = {f"run {path.name}": path / "student" for path in list_runs(runs)}
+    own = {name: path for name, path in trained.items() if same_teacher(teacher_of(path), teacher)}
+    return shipped_students(teacher) | own | {name: name for name in published_of(teacher)}
 
 
 def teacher_of(student: Path) -> str:

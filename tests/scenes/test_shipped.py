@@ -10,7 +10,7 @@ from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 from workbench import seeds
 from workbench.backends.scenes import EMBEDDED, WEIGHTS, load_scenes
 from workbench.build import load_backend
-from workbench.models import load_student, shipped_students, students_of, teacher_model
+from workbench.models import load_student, shipped_students, teacher_model
 from workbench.denoiser import Backend
 from workbench.evaluation import Score, evaluate, images_of
 from workbench.metrics.factors import relative_spread
@@ -32,7 +32,7 @@ def world(request) -> tuple[str, Backend, dict[str, Score]]:
     """An embedded teacher's name and backend; and scores, on the captions that no setting was chosen on, of it and its DMD and DP-DMD
     students."""
     backend = load_backend(request.param)
-    students = {path.name.removesuffix("-eps"): path for name, path in students_of(request.param, "nowhere").items()}
+    students = shipped_students(request.param)
     models = [teacher_model(backend), *(load_student(students[name], backend, name) for name in ("dmd", "dp-dmd"))]
     return request.param, backend, {model.name: evaluate(model, backend, PROMPTS, [100, 101, 102, 103], feature_size=96)
                                     for model in models}
@@ -104,7 +104,7 @@ def test_dmd_loses_diversity_and_dp_dmd_wins_most_of_it_back(world, measure):
 
 @pytest.mark.parametrize("name", ["dmd-lpips", "dmd-gan"])
 def test_the_other_baselines_draw_their_captions_too(name, teacher):
-    model = load_student(shipped_students()[name], teacher)
+    model = load_student(shipped_students("scenes")[name], teacher)
     correct = evaluate(model, teacher, PROMPTS[::2], [100, 101], feature_size=96).correct
     print(correct)
     assert model.evaluations == 4 and correct["overall"] >= 0.65

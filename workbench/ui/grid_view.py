@@ -156,5 +156,6 @@ def time_left(seconds: float) -> str:
 
 def model_title(name: str) -> str:
     """A model's name as people write it."""
-    embedded = name.removesuffix("-eps").upper()
-    return "Teacher" if name == TEACHER else embedded if embedded in ("DMD", "DMD-LPIPS", "DMD-GAN", "DP-DMD") else name
+    if name in ("dmd", "dmd-lpips", "dmd-gan", "dp-dmd"):
+        return name.upper()
+    return "Teacher" if name == TEACHER else name

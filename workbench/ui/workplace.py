@@ -100,7 +100,7 @@ class Workplace:
         names = list(self.students())
         if self.wanted:
             return [name for name in names if name == self.wanted] or [n for n in names if n.startswith(self.wanted)][:1]
-        return [name for name in names if name.removesuffix("-eps") in ("dmd", "dp-dmd")]
+        return [name for name in names if name in ("dmd", "dp-dmd")]
 
     def opener(self, request: GridRequest) -> Opener:
         return opener(request, self.backend, self.students(), self._residents)
