@@ -9,6 +9,7 @@ from huggingface_hub import errors
 
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
 from workbench.backends import source
+from workbench.backends.networks import trainable_copy
 from workbench.backends.sd3 import SD3Backend
 from workbench.backends.sdxl import SDXLBackend
 from workbench.backends.source import TeacherError, open_teacher
@@ -33,6 +34,12 @@ def test_a_resolution_and_tiled_decoding(tmp_path):
     assert tiled.pixels(latents).shape == whole.pixels(latents).shape and not torch.equal(tiled.pixels(latents), whole.pixels(latents))
     with pytest.raises(TeacherError, match="resolution 64 is more than the 32 pixels"):
         open_teacher(tmp_path, resolution=64)
+
+
+@pytest.mark.parametrize("new", [lambda: tiny_pipeline().transformer, lambda: tiny_sdxl_pipeline().unet])
+def test_a_copy_to_train_is_made_where_its_network_is(new):
+    copy = trainable_copy(new().to("meta", torch.bfloat16))
+    assert {(p.device.type, p.dtype) for p in copy.parameters()} == {("meta", torch.float32)}
 
 
 @pytest.mark.parametrize("new, kind", [(tiny_pipeline, SD3Backend), (tiny_sdxl_pipeline, SDXLBackend)])

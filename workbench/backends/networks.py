@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 
 def trainable_copy(network: nn.Module) -> nn.Module:
-    """A trainable fp32 copy without the adapters it may carry; the original stays as it is."""
-    result = type(network).from_config(network.config)
+    """A trainable fp32 copy on the same device, without the adapters it may carry; the original stays as it is."""
+    with network.device:
+        result = type(network).from_config(network.config)
     result.load_state_dict(base_state(network))
     return result.float().requires_grad_(True).train()
 
