@@ -86,6 +86,12 @@ def test_operations_of_a_round_agree_with_an_earlier_count(checkpointing, fake, 
     assert per_round[5] == pytest.approx(whole, rel=0.01)
 
 
+def test_operations_of_sdxls_student_phase_agree_with_an_earlier_count():
+    """Which had the chord's anchor: the denoised one, the only one for SDXL, asks the teacher once more."""
+    recipe = dataclasses.replace(PAPER, teacher="sdxl", fake_updates_per_round=0)
+    assert plan(recipe).flops / 1e12 == pytest.approx(170 + 2 * 6.76, rel=0.01)
+
+
 @pytest.mark.parametrize("changes", [*({"method": method} for method in METHODS), {"guidance": 1.0}, {"anchor": "denoised"},
                                      {"anchor": "denoised", "k": 3}], ids=str)
 def test_evaluations_are_those_of_a_real_round(changes, backend):
