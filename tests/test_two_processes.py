@@ -52,49 +52,29 @@ def run(folder: Path, processes: int, kind: str = "ddp", accumulate: int = 1, me
     return [torch.load(f"{out}.{rank}") for rank in range(processes)]
 
 
-def test_two_processes_equal_one_with_the_same_global_batch(tmp_path):
-    (one,), two = run(tmp_path, 1), run(tmp_path, 2)
-    assert [part["processes"] for part in two] == [2, 2]
-    assert torch.equal(one["x1"], torch.cat([part["x1"] for part in two]))  # other samples on each rank, together the same batch
+def assert_trained_alike(one: dict, two: list[dict]) -> None:
     assert torch.equal(two[0]["student"], two[1]["student"])
     torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)  # 2 AdamW steps of 1e-3
     for (a, norm_a), (b, norm_b) in zip(one["steps"], two[0]["steps"]):
         torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
         assert abs(norm_a / norm_b - 1) < 1e-2
-    accumulated = run(tmp_path, 2, accumulate=2)
+
+
+@pytest.mark.parametrize("kind, tensors", [
+    ("ddp", "Parameter"), ("fsdp2", "DTensor"),
+    pytest.param("deepspeed", "Parameter", marks=pytest.mark.skipif(not deepspeed, reason="needs the package deepspeed"))])
+def test_two_processes_equal_one_with_the_same_global_batch(kind, tensors, tmp_path):
+    (one,), two = run(tmp_path, 1), run(tmp_path, 2, kind)
+    assert [part["processes"] for part in two] == [2, 2] and all(part["kinds"] == {tensors} for part in two)
+    assert torch.equal(one["x1"], torch.cat([part["x1"] for part in two]))  # other samples on each rank, together the same batch
+    assert_trained_alike(one, two)
+    accumulated = run(tmp_path, 2, kind, accumulate=2)
     torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
 
 
 def test_the_adversarial_head_is_shared_by_two_processes(tmp_path):
     (one,), two = run(tmp_path, 1, method="dmd_gan"), run(tmp_path, 2, method="dmd_gan")
-    assert torch.equal(two[0]["student"], two[1]["student"])
-    torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)
-    for (a, _), (b, _) in zip(one["steps"], two[0]["steps"]):
-        torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
-
-
-def test_a_network_split_over_two_processes_is_trained_as_a_whole_one(tmp_path):
-    (one,), split = run(tmp_path, 1), run(tmp_path, 2, "fsdp2")
-    assert one["kinds"] == {"Parameter"} and all(part["kinds"] == {"DTensor"} for part in split)
-    assert torch.equal(split[0]["student"], split[1]["student"])
-    torch.testing.assert_close(split[0]["student"], one["student"], rtol=0, atol=2e-4)
-    for (a, norm_a), (b, norm_b) in zip(one["steps"], split[0]["steps"]):
-        torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
-        assert abs(norm_a / norm_b - 1) < 1e-2
-    accumulated = run(tmp_path, 2, "fsdp2", accumulate=2)
-    torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
-
-
-@pytest.mark.skipif(not deepspeed, reason="needs the package deepspeed")
-def test_deepspeed_trains_as_one_process_does(tmp_path):
-    (one,), two = run(tmp_path, 1), run(tmp_path, 2, "deepspeed")
-    assert torch.equal(two[0]["student"], two[1]["student"])
-    torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)
-    for (a, norm_a), (b, norm_b) in zip(one["steps"], two[0]["steps"]):
-        torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
-        assert abs(norm_a / norm_b - 1) < 1e-2
-    accumulated = run(tmp_path, 2, "deepspeed", accumulate=2)
-    torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
+    assert_trained_alike(one, two)
 
 
 def test_what_cannot_be_split_is_refused(tmp_path):
