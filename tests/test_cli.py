@@ -42,6 +42,8 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     assert Image.open(tmp_path / "s.png").size == (3 * 16, 2 * 2 * 16)
     assert main(["evaluate", "--models", f"teacher,{run}", "--prompts", str(teacher_folder / "prompts.txt"),
                  "--out", str(tmp_path / "e.json"), *common]) == 0
+    assert main(["sample", "a star", "--models", str(run), "--seeds", "2", "--out", str(tmp_path / "own.png"), "--device", "cpu"]) == 0
+    assert Image.open(tmp_path / "own.png").size == (2 * 16, 16)  # by the run's own teacher
     scores = json.loads((tmp_path / "e.json").read_text())
     assert [s["evaluations"] for s in scores] == [8, 2] and all(s["spread"] is None for s in scores)  # 16 px: no scenes
 

@@ -89,8 +89,9 @@ def _device(parser: argparse.ArgumentParser) -> None:
 def _models(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("--models", default=default,
                         help="comma-separated: teacher, a run folder, or a name that `models` lists (default: %(default)s)")
-    parser.add_argument("--teacher", default="scenes", help="as in a recipe (default: %(default)s)")
-    parser.add_argument("--resolution", type=int, default=0, help="side of the images in pixels; 0: what the teacher was made for")
+    parser.add_argument("--teacher", help="as in a recipe (default: that of the first run named, else scenes)")
+    parser.add_argument("--resolution", type=int, help="side of the images in pixels (default: that of the first run named, else 0, "
+                        "which is what the teacher was made for)")
     parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the first student's recipe)")
     parser.add_argument("--teacher-steps", type=int, default=SCENES.teacher_steps, help="steps of the teacher (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)")
@@ -190,11 +191,14 @@ def _follow(run, device: str) -> None:
 def _loaded(options: argparse.Namespace):
     """The backend and the models that `--models` names."""
     from workbench.build import best_device, load_backend
-    from workbench.models import open_model, teacher_model
+    from workbench.models import open_model, recipe_of_student, teacher_model
 
-    backend = load_backend(options.teacher, options.device or best_device(), resolution=options.resolution)
     names = [name.strip() for name in options.models.split(",") if name.strip()]
-    models = [None if name == "teacher" else open_model(name, backend, teacher=options.teacher) for name in names]
+    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), {})
+    teacher = options.teacher or run.get("teacher", "scenes")
+    resolution = run.get("resolution", 0) if options.resolution is None else options.resolution
+    backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
+    models = [None if name == "teacher" else open_model(name, backend, teacher=teacher) for name in names]
     trained = [model.info["recipe"]["guidance"] for model in models if model and "recipe" in model.info]
     guidance = options.guidance if options.guidance is not None else (trained[0] if trained else SCENES.guidance)
     return backend, [model or teacher_model(backend, options.teacher_steps, guidance) for model in models]

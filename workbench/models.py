@@ -179,16 +179,17 @@ def students_of(teacher: str, runs: str | Path = "runs") -> dict[str, str | Path
     """Every student on offer for a teacher, as `open_model` takes it: embedded ones, those that others published, and those of the
     runs folder, newest first."""
     trained = {f"run {path.name}": path / "student" for path in list_runs(runs)}
-    own = {name: path for name, path in trained.items() if same_teacher(teacher_of(path), teacher)}
+    own = {name: path for name, path in trained.items() if same_teacher(recipe_of_student(path).get("teacher", ""), teacher)}
     return shipped_students(teacher) | own | {name: name for name in published_of(teacher)}
 
 
-def teacher_of(student: Path) -> str:
-    """The teacher that a saved student was distilled from; empty when its student.json cannot be read."""
+def recipe_of_student(folder: Path) -> dict:
+    """The recipe that the student of a run folder, or in a folder of its own, was distilled by; empty when it cannot be read."""
+    source = folder / "student" if (folder / "student").is_dir() else folder
     try:
-        return json.loads((student / STUDENT_FILE).read_text())["recipe"]["teacher"]
+        return dict(json.loads((source / STUDENT_FILE).read_text())["recipe"])
     except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return {}
 
 
 def same_teacher(one: str, other: str) -> bool:
