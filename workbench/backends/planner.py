@@ -169,7 +169,7 @@ def loaded(device: str, precision: str) -> torch.dtype:
 @functools.cache
 def _decoding(teacher: str, shape: tuple[int, int, int], dtype: torch.dtype) -> int:
     """Most bytes of decoding one image."""
-    vae = architecture(teacher).part("vae").to(dtype).requires_grad_(False)
+    vae = architecture(teacher).part("vae").type(dtype).requires_grad_(False)
     with torch.no_grad(), Meter(vae) as meter:
         vae.decode(torch.empty(1, *shape, dtype=dtype, device="meta"), return_dict=False)
     return meter.peak
@@ -199,7 +199,7 @@ def _flops(recipe: Recipe, cost: Cost, counted: dict[str, dict[str, int]]) -> in
 def _networks(teacher: str, lora: int, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """The teacher's network and one that is trained from it, as `load_backend` and `new_network` make them, on the meta device."""
     network = architecture(teacher).network().eval().requires_grad_(False)
-    network = network.to(dtype)
+    network = network.type(dtype)
     with torch.device("meta"):
         return network, SharedBase(network).new(lora) if lora else trainable_copy(network)
 
