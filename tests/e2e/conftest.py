@@ -67,6 +67,15 @@ def full_app(tmp_path_factory):
         yield address
 
 
+@pytest.fixture
+def lost_tab(tmp_path, browser):
+    """The app on a full model that is nowhere here, without a network."""
+    write_world(tmp_path / "weights")
+    with served(tmp_path, "--teacher", SD35, "--student", "dp-dmd", WORKBENCH_SCENES=str(tmp_path / "weights")) as address:
+        with watched(address, browser) as open_page:
+            yield open_page
+
+
 def cached(cache: Path, repo: str) -> Path:
     """An empty folder where a download of the repository would lie."""
     place = cache / f"models--{repo.replace('/', '--')}"

@@ -20,3 +20,16 @@ def test_a_full_teacher_is_compared_with_its_published_student(full_tab):
     assert "4 NFE" in rows[0] and "4 steps" in rows[1] and "4 NFE" in rows[1]
     assert "the hub cannot be reached" in page.locator("[data-root]").inner_text() + str(page.locator("[title]").evaluate_all(
         "all => all.map(one => one.title)"))
+
+
+def test_without_the_model_and_a_network_the_page_says_so_and_works_on_scenes(lost_tab):
+    page = ready(lost_tab())
+    expect(page.get_by_role("alert")).to_contain_text("the hub cannot be reached")
+    expect(page.get_by_text("Models of scenes")).to_be_visible()
+    expect(page.get_by_label("Prompts, one a line")).to_have_value("a circle")
+    page.get_by_role("button", name="two green stars").click()
+    expect(page.get_by_label("Prompts, one a line")).to_have_value("two green stars")
+    fill(page, "a circle", "0", 2)
+    press(page, "Paint grid")
+    expect_status(page, "done")
+    assert page.locator(".wb-cell img").count() == 3

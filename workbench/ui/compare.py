@@ -16,6 +16,7 @@ import gradio as gr
 from workbench.grid import paint
 from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest, check_request, format_seeds
 from workbench.metrics.lite0 import Lite0
+from workbench.scenes.grammar import EXAMPLES
 from workbench.ui.grid_view import GridView, grid_component, model_title
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
@@ -50,8 +51,8 @@ class CompareTab:
                 self.prompts = gr.Textbox("\n".join(defaults.prompts), label="Prompts, one a line", lines=3, max_lines=8,
                                           elem_id="prompts")
                 texts = self.place.examples
-                examples = gr.Dataset(components=[self.prompts], samples=[[text] for text in texts], label="Example prompts",
-                                      show_label=False, layout="gallery", samples_per_page=len(texts), elem_id="examples")
+                self.examples = gr.Dataset(components=[self.prompts], samples=[[text] for text in texts], label="Example prompts",
+                                           show_label=False, layout="gallery", samples_per_page=len(EXAMPLES), elem_id="examples")
             with gr.Column(scale=4, min_width=260):
                 self.refresh = gr.Button("Refresh", elem_id="refresh")
                 self.models = gr.CheckboxGroup(**self._model_choices(), buttons=[self.refresh], elem_id="models")
@@ -62,7 +63,7 @@ class CompareTab:
                 self.guidance = gr.Slider(0, MAX_GUIDANCE, defaults.guidance, step=0.1, label="Teacher CFG (1 is off)")
                 self.student_steps = gr.Slider(0, MAX_STEPS, defaults.student_steps or 0, step=1, precision=0,
                                                label="Student steps (0: as trained)")
-        examples.click(lambda sample: sample[0], examples, self.prompts, queue=False, **QUIET)
+        self.examples.click(lambda sample: sample[0], self.examples, self.prompts, queue=False, **QUIET)
 
     def _build_actions(self) -> None:
         with gr.Row(elem_classes="wb-actions"):
@@ -92,7 +93,7 @@ class CompareTab:
         shown = [self.view, self.grid, self.note, self.paint, self.stop, self.png, self.zip, self.link]
         asked = self.paint.click(self._ask, [self.view, *self._form], shown, **QUIET)
         loaded = page.load(self._await_teacher, None, self.note, **QUIET)
-        opened = loaded.then(self._open_link, None, [*self._form, *shown], **QUIET)
+        opened = loaded.then(self._open_link, None, [*self._form, self.examples, *shown], **QUIET)
         for event in (asked, opened):
             event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
         self.stop.click(self._stop, self.view, shown, **QUIET)  # no `cancels`: a late message would leave the page waiting for ever
@@ -112,20 +113,23 @@ class CompareTab:
 
     def _await_teacher(self) -> Iterator[dict]:
         """Tells how the loading of a large teacher goes; an embedded one is there before anyone could read it."""
-        begun, size = time.monotonic(), self.place.size
+        begun = time.monotonic()
         while not self.place.settled:
-            if size:
-                waited = time.monotonic() - begun
-                yield _note(f"Loading {self.place.teacher}: {size}; {waited:.0f} s so far. The terminal shows downloads.")
+            waited = time.monotonic() - begun
+            if waited > 2:
+                size = self.place.size or "its size is not known"
+                yield _note(f"Loading {self.place.teacher} ({size}), {waited:.0f} s so far. The terminal shows downloads.")
             time.sleep(0.5)
         yield _note("")
 
     def _open_link(self, request: gr.Request) -> dict:
         """A fresh page, ready from here on: the models there are now; and for a link, its form filled and its grid begun."""
-        problem = self._missing()  # waits for the teacher, which may turn out to be another
-        defaults = self.place.defaults
-        updates = {self.models: gr.update(**self._model_choices()), self.paint: gr.update(interactive=True),
-                   self.teacher_steps: defaults.teacher_steps, self.guidance: defaults.guidance, self.note: _note(problem)}
+        problem = self._missing()  # waits for the teacher
+        updates = {self.models: gr.update(**self._model_choices()), self.paint: gr.update(interactive=True), self.note: _note(problem)}
+        if self.place.problem:  # it is another than the form was made for
+            defaults, samples = self.place.defaults, [[text] for text in self.place.examples]
+            updates |= {self.prompts: "\n".join(defaults.prompts), self.examples: gr.Dataset(samples=samples),
+                        self.teacher_steps: defaults.teacher_steps, self.guidance: defaults.guidance}
         try:
             asked = GridRequest.from_query(str(request.request.query_params))
             if asked is None:
