@@ -5,6 +5,8 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import (AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel,
@@ -48,6 +50,16 @@ def tiny_sdxl_pipeline() -> StableDiffusionXLPipeline:
         unet=unet, scheduler=scheduler, vae=tiny_vae(scaling_factor=0.13, shift_factor=None),
         text_encoder=without_projection(new_text_encoder()),
         tokenizer=new_tokenizer(), text_encoder_2=new_text_encoder(), tokenizer_2=new_tokenizer())
+
+
+def cached(cache: Path, repo: str) -> Path:
+    """An empty folder where a download of the repository would lie."""
+    place = cache / f"models--{repo.replace('/', '--')}"
+    folder = place / "snapshots" / ("0123456789" * 4)
+    folder.mkdir(parents=True)
+    (place / "refs").mkdir()
+    (place / "refs" / "main").write_text(folder.name)
+    return folder
 
 
 @pytest.fixture(scope="session")

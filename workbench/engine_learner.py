@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -48,12 +48,9 @@ class EngineLearner:
         return list(self.bare.parameters())
 
     @contextmanager
-    def _micro_batch(self, last: bool) -> Iterator[None]:
+    def micro_batch(self, last: bool) -> Iterator[None]:
         self._last = last
         yield
-
-    def micro_batch(self, last: bool) -> AbstractContextManager:
-        return self._micro_batch(last)
 
     def backward(self, loss: Tensor) -> None:
         self.network.set_gradient_accumulation_boundary(is_boundary=self._last)

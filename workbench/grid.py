@@ -182,13 +182,11 @@ def _paint_row(task: _Task, seeds: tuple[int, ...], together: int, feature: Call
 
 def _paint_batch(task: _Task, seeds: list[int]) -> Generator[Event, None, tuple[list[Tensor], float]]:
     """Yields the cells of `seeds`; returns the images [3, H, W] that could be made, and the seconds that took."""
-    before = task.work.done
+    before, wrong = task.work.done, ""
     try:
         images, seconds = yield from _sample_batch(task, seeds)
     except Exception as error:  # any: a hole in the grid tells more than a dead grid
         wrong = _reason(error)
-    else:
-        wrong = ""
     if wrong:  # behind the block, where nothing holds the failed batch in memory any more
         task.work.done = before
         if torch.cuda.is_available():

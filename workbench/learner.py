@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.utils._pytree import tree_map
 
 from workbench.recipe import Recipe
 
@@ -116,7 +117,7 @@ class Learner:
     def state(self) -> dict:
         """Whole tensors: the live ones, or of sharded ones copies on the first process only; every process has to ask."""
         return {"network": whole_state(self.bare), "head": whole_state(self.bare_head) if self.head else {},
-                "optimizer": _map(whole, self.optimizer.state_dict()), "scaler": self.scaler.state_dict()}
+                "optimizer": tree_map(whole, self.optimizer.state_dict()), "scaler": self.scaler.state_dict()}
 
     def load(self, state: dict) -> None:
         """Takes a `state`, also of another number of processes."""
@@ -178,9 +179,3 @@ def move_states(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
     """Moves an optimiser's moments (not its step counts, which AdamW wants on the CPU)."""
     for state in optimizer.state.values():
         state.update({name: value.to(device) for name, value in state.items() if isinstance(value, Tensor) and value.dim()})
-
-
-def _map(function, value):
-    if isinstance(value, dict):
-        return {key: _map(function, item) for key, item in value.items()}
-    return function(value)

@@ -24,6 +24,7 @@ from workbench.denoiser import Backend, Condition, Denoiser, Guided
 from workbench.distiller import Distiller
 from workbench.learner import whole_state
 from workbench.presets import SCENES
+from workbench.recipe import same_teacher
 from workbench.runs import RunError, list_runs, write_whole
 from workbench.sampler import Stage, sample
 from workbench.seeds import grid_renoise
@@ -84,7 +85,6 @@ class Residents:
             self._close(next(iter(self.models)))
         self.models[key] = open_model(source, self.backend, name)
         return self.models[key]
-
 
     def _close(self, key: tuple) -> None:
         network = self.models.pop(key).network
@@ -190,8 +190,3 @@ def recipe_of_student(folder: Path) -> dict:
         return dict(json.loads((source / STUDENT_FILE).read_text())["recipe"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
-
-
-def same_teacher(one: str, other: str) -> bool:
-    """Hub ids and folders of the same last name are taken for the same teacher."""
-    return Path(one).name == Path(other).name

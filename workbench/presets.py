@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from workbench.recipe import Recipe
+from workbench.recipe import Recipe, same_teacher
 
 # One fake update a round and a student that learns twice as fast as the fake network, which therefore lags: here DMD loses diversity.
 # Its anchor (t = 0.66) lies a little beyond the end of the first step (t = 0.75). Chosen on the captions of `chosen_on`.
@@ -37,5 +37,4 @@ PRESETS: dict[str, Recipe] = {
 
 def recipe_of(teacher: str) -> Recipe:
     """The first preset of a teacher (a hub id, or a folder of the same name), which knows its steps and guidance; else the paper's."""
-    name = teacher.rstrip("/").rsplit("/", 1)[-1]
-    return next((recipe for recipe in PRESETS.values() if recipe.teacher.rsplit("/", 1)[-1] == name), PRESETS["paper"])
+    return next((recipe for recipe in PRESETS.values() if same_teacher(recipe.teacher, teacher)), PRESETS["paper"])

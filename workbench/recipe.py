@@ -11,11 +11,17 @@ import hashlib
 import json
 import typing
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 
 def setting(default, help: str, choices: tuple = (), low: float | None = None, high: float | None = None):
     """A dataclass field with its help text and its allowed values (`choices`, or `low` to `high` inclusive)."""
     return field(default=default, metadata={"help": help, "choices": choices, "low": low, "high": high})
+
+
+def same_teacher(one: str, other: str) -> bool:
+    """Hub ids and folders of the same last name are taken for the same teacher."""
+    return PurePath(one).name == PurePath(other).name
 
 
 METHODS = ("dmd", "dmd_lpips", "dmd_gan", "dp_dmd", "dp_dmd_no_stop")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from playwright.sync_api import sync_playwright
 
-from tests.conftest import tiny_pipeline
+from tests.conftest import cached, tiny_pipeline
 from tests.scenes_world import write_student, write_world
 from workbench.backends.published import PUBLISHED, SD35
 
@@ -74,16 +74,6 @@ def lost_tab(tmp_path, browser):
     with served(tmp_path, "--teacher", SD35, "--student", "dp-dmd", WORKBENCH_SCENES=str(tmp_path / "weights")) as address:
         with watched(address, browser) as open_page:
             yield open_page
-
-
-def cached(cache: Path, repo: str) -> Path:
-    """An empty folder where a download of the repository would lie."""
-    place = cache / f"models--{repo.replace('/', '--')}"
-    folder = place / "snapshots" / ("0123456789" * 4)
-    folder.mkdir(parents=True)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(folder.name)
-    return folder
 
 
 def _wait(address: str, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:

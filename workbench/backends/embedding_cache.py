@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from workbench.backends.pipeline import text_encoders
 from workbench.denoiser import Backend, Condition
 from workbench.runs import write_whole
 
@@ -57,16 +58,15 @@ class CachedBackend:
 
     def _row(self, file: Path, row: int) -> Condition:
         if file not in self._shards:  # a mapped file costs no memory of its own
-            self._shards[file] = safe_open(file, "pt").__enter__()
+            self._shards[file] = safe_open(file, "pt")
         shard = self._shards[file]
         return Condition({name: shard.get_slice(name)[row : row + 1] for name in shard.keys()})
 
 
 def free_text_encoders(backend: Backend) -> None:
     """Drops the pipeline's text encoders from memory."""
-    for name in ("text_encoder", "text_encoder_2", "text_encoder_3"):
-        if getattr(backend.pipeline, name, None) is not None:
-            setattr(backend.pipeline, name, None)
+    for name in text_encoders(backend.pipeline):
+        setattr(backend.pipeline, name, None)
     backend.resting.clear()  # which hold on to them
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -78,9 +78,8 @@ def encoder_digest(backend: Backend) -> str:
     pipeline, digest = backend.pipeline, hashlib.sha256()
     digest.update(json.dumps([type(pipeline).__name__, backend.max_tokens, getattr(backend, "empty_tokens", 0),
                               backend.latent_shape, pipeline.config.get("force_zeros_for_empty_prompt")]).encode())
-    for name in ("text_encoder", "text_encoder_2", "text_encoder_3"):
-        encoder = getattr(pipeline, name, None)
-        for key, tensor in (encoder.state_dict() if encoder is not None else {}).items():
+    for name, encoder in text_encoders(pipeline).items():
+        for key, tensor in encoder.state_dict().items():
             bits = tensor.view(INTEGERS[tensor.element_size()]).sum(dtype=torch.int64)
             digest.update(f"{name} {key} {tuple(tensor.shape)} {tensor.dtype} {bits}".encode() + _bytes(tensor.flatten()[:16]))
     return digest.hexdigest()[:16]

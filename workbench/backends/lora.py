@@ -175,10 +175,10 @@ def extracted(student: nn.Module, teacher: nn.Module, rank: int) -> dict[str, Te
         if isinstance(module, (nn.Linear, nn.Conv2d)):
             difference = module.weight.float() - theirs[f"{name}.weight"].float()
             u, s, v = torch.linalg.svd(difference.flatten(1), full_matrices=False)
-            half = s[:rank].sqrt()
-            kernel = difference.shape[2:]
-            down, up = (half[:, None] * v[:rank]).unflatten(1, difference.shape[1:]), (u[:, :rank] * half)[(..., *[None] * len(kernel))]
-            result |= {f"{prefix}.{name}.lora_A.weight": down.half().contiguous(), f"{prefix}.{name}.lora_B.weight": up.half().contiguous()}
+            root = s[:rank].sqrt()
+            halves = {"A": (root[:, None] * v[:rank]).unflatten(1, difference.shape[1:]),
+                      "B": (u[:, :rank] * root)[(..., *[None] * (difference.ndim - 2))]}  # a convolution's B has a kernel of 1
+            result |= {f"{prefix}.{name}.lora_{part}.weight": half.half().contiguous() for part, half in halves.items()}
     return result
 
 

@@ -22,6 +22,12 @@ def base_state(network: nn.Module) -> dict[str, Tensor]:
     return {name.replace(".base_layer.", "."): tensor for name, tensor in network.state_dict().items() if ".lora_" not in name}
 
 
+def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
+    """Names of tensors that only one of two states has, or whose shapes differ."""
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (one, other)]
+    return sorted(name for name in one.keys() | other.keys() if shapes[0].get(name) != shapes[1].get(name))
+
+
 def bare(network: nn.Module) -> nn.Module:
     """The diffusers network inside what accelerate or an adapter wrapped around it."""
     network = getattr(network, "module", network)
@@ -32,8 +38,7 @@ def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
     """A frozen network of `network`'s diffusers class, precision and device from `folder`. Raises ValueError when its tensors
     are not `network`'s."""
     found = type(network).from_pretrained(folder, dtype=network.dtype, local_files_only=True)
-    ours, theirs = ({name: tensor.shape for name, tensor in base_state(module).items()} for module in (network, found))
-    if ours != theirs:
+    if differing(base_state(network), base_state(found)):
         raise ValueError("it has another architecture than this teacher; choose the teacher that it was distilled from")
     return found.to(network.device).eval().requires_grad_(False)
 

@@ -28,7 +28,7 @@ class PipelineBackend:
                  rest: bool = False):
         self.pipeline, self.rewrite = pipeline, rewrite
         self.device = torch.device(device)
-        self.resting = [cpu_offload_with_hook(encoder, self.device)[1] for encoder in text_encoders(pipeline)] if rest else []
+        self.resting = [cpu_offload_with_hook(encoder, self.device)[1] for encoder in text_encoders(pipeline).values()] if rest else []
         for part in (network, pipeline.vae) if rest else (pipeline,):
             part.to(device)
         self.network = network.eval().requires_grad_(False)
@@ -86,10 +86,10 @@ class PipelineBackend:
         return output
 
 
-def text_encoders(pipeline) -> list[nn.Module]:
-    """Those that the pipeline has."""
-    found = (getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3"))
-    return [encoder for encoder in found if encoder is not None]
+def text_encoders(pipeline) -> dict[str, nn.Module]:
+    """Those that the pipeline has, by their names there."""
+    found = {name: getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")}
+    return {name: encoder for name, encoder in found.items() if encoder is not None}
 
 
 def latent_shape(channels: int, scale: int, resolution: int | None, native: int) -> tuple[int, int, int]:

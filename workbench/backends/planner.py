@@ -120,8 +120,8 @@ def evaluations(recipe: Recipe) -> dict[str, dict[str, int]]:
 def remedies(recipe: Recipe, memory: float) -> dict | None:
     """The smallest set of settings that makes `recipe` fit a card of `memory` GiB: {} as it is, None when no set does.
 
-    Of equal size, the first by this order: text encoders freed, checkpointing, 8-bit states, states offloaded, single samples. Adapters change what
-    is trained, so they are offered only when nothing else does."""
+    Of equal size, the first by this order: text encoders freed, checkpointing, 8-bit states, states offloaded, single samples.
+    Adapters change what is trained, so they are offered only when nothing else does."""
     offered = {"embeddings": recipe.embeddings or "embeddings", "checkpointing": "on", "optimizer": "adamw8bit", "offload": "on",
                "accumulate": recipe.batch}
     changes = {name: value for name, value in offered.items() if getattr(recipe, name) != value}
@@ -138,8 +138,9 @@ def remedies(recipe: Recipe, memory: float) -> dict | None:
 
 def _standing(recipe: Recipe, device: str) -> tuple[dict[str, int], dict[str, int]]:
     """Parameters by network, and the bytes that live through all phases. Adapters are fp32 on a base that is the teacher's."""
-    teacher, trained = _networks(recipe.teacher, recipe.lora, loaded(device, recipe.precision))
-    count, weights, other = sum(p.numel() for p in trained.parameters()), size(trained), _other_parts(recipe.teacher, loaded(device, recipe.precision))
+    dtype = loaded(device, recipe.precision)
+    (teacher, trained), other = _networks(recipe.teacher, recipe.lora, dtype), _other_parts(recipe.teacher, dtype)
+    count, weights = sum(p.numel() for p in trained.parameters()), size(trained)
     base = size(teacher) - (weights if recipe.lora else 0)  # which carries the adapter
     parts = {"teacher": base, "student": weights, "fake": weights, "weight average": weights if recipe.ema else 0,
              "optimizer states": 2 * _states(recipe, count) * (recipe.offload == "off"),
@@ -198,8 +199,7 @@ def _flops(recipe: Recipe, cost: Cost, counted: dict[str, dict[str, int]]) -> in
 @functools.cache
 def _networks(teacher: str, lora: int, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """The teacher's network and one that is trained from it, as `load_backend` and `new_network` make them, on the meta device."""
-    network = architecture(teacher).network().eval().requires_grad_(False)
-    network = network.type(dtype)
+    network = architecture(teacher).network().eval().requires_grad_(False).type(dtype)
     with torch.device("meta"):
         return network, SharedBase(network).new(lora) if lora else trainable_copy(network)
 

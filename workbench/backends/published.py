@@ -24,10 +24,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from workbench.backends.networks import base_state
+from workbench.backends.networks import base_state, differing
 from workbench.backends.source import from_hub
 from workbench.denoiser import Backend, Condition, Denoiser
 from workbench.prediction import Prediction
+from workbench.recipe import same_teacher
 from workbench.schedules import FlowSchedule, NoiseSchedule
 
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
@@ -141,7 +142,7 @@ PUBLISHED = {
 
 def published_of(teacher: str) -> dict[str, Published]:
     """The published students of a teacher, by its hub id or a folder of the same name."""
-    return {name: entry for name, entry in PUBLISHED.items() if Path(entry.teacher).name == Path(teacher).name}
+    return {name: entry for name, entry in PUBLISHED.items() if same_teacher(entry.teacher, teacher)}
 
 
 @dataclass(frozen=True)
@@ -215,9 +216,7 @@ def _read(path: str) -> dict[str, Tensor]:
 
 def _whole(state: dict[str, Tensor], teacher: nn.Module) -> nn.Module:
     """A network of the teacher's class, precision and device with these tensors. Raises ValueError."""
-    theirs, ours = ({name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (state, base_state(teacher)))
-    wrong = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
-    if wrong:
+    if wrong := differing(state, base_state(teacher)):
         raise ValueError(f"{len(wrong)} tensors differ in name or shape, {wrong[0]} first")
     with torch.device("meta"):  # no memory and no initialisation for weights that are replaced at once
         network = type(teacher).from_config(teacher.config)
