@@ -60,7 +60,7 @@ def test_a_stopped_first_step_gets_exactly_no_dmd_gradient(backend):
     grads = []
     for objective in (dp_dmd(0.0, 2), Objective(dmd().terms, detach_after=1)):
         d = distiller(backend, objective)
-        micro = d._micros("student")[0]
+        micro = d.draws("student", 0)[0]
         sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
         grads.append(torch.cat([p.grad.flatten() for p in d.student_network.parameters() if p.grad is not None]))
     assert torch.equal(*grads)
@@ -118,8 +118,8 @@ def test_anchor_of_one_teacher_step_is_the_teachers_own_velocity(backend):
 
 
 def test_one_time_per_batch_or_one_per_sample(backend):
-    assert len(distiller(backend, times="per_batch")._micros("fake")[0].t.unique()) == 1
-    assert len(distiller(backend)._micros("fake")[0].t.unique()) == 4
+    assert len(distiller(backend, times="per_batch").draws("fake", 0)[0].t.unique()) == 1
+    assert len(distiller(backend).draws("fake", 0)[0].t.unique()) == 4
 
 
 def test_the_critic_trains_head_and_fake_network_and_the_student_pays_the_generator_loss(backend):
@@ -143,7 +143,7 @@ def test_without_weights_the_adversarial_terms_change_nothing(backend):
 
 def test_the_student_update_leaves_no_gradient_in_the_critic(backend):
     d = distiller(backend, dmd_gan())
-    micro = d._micros("student")[0]
+    micro = d.draws("student", 0)[0]
     with _frozen(d.learners["fake"].parameters):
         sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
     assert all(p.grad is None for network in (d.fake_network, d.learners["fake"].head) for p in network.parameters())
@@ -169,7 +169,7 @@ def test_the_perceptual_term_draws_the_student_to_the_teachers_own_image(backend
     student, teacher = images[0]
     assert student.requires_grad and not teacher.requires_grad and student.shape == teacher.shape == (2, 3, 16, 16)
     assert all(p.grad is None for p in backend.pipeline.vae.parameters())
-    micro = distiller(backend, dmd(), batch=2)._micros("student")[0]
+    micro = distiller(backend, dmd(), batch=2).draws("student", 0)[0]
     expected = backend.pixels(sampled(d.teacher, micro.x1, micro.condition, d.teacher_times))
     torch.testing.assert_close(teacher, expected, rtol=0, atol=1e-5)
 
@@ -256,7 +256,7 @@ def test_compiled_blocks_make_the_same_losses(backend):
     plain, fast = distiller(backend), distiller(backend, compile="on")
     assert all(block._compiled_call_impl for network in (fast.student_network, fast.fake_network, backend.network)
                for block in network.transformer_blocks)
-    micro = plain._micros("fake")[0]
+    micro = plain.draws("fake", 0)[0]
     with torch.no_grad():
         expected, got = (d.fake(micro.x1, micro.t, micro.condition).raw for d in (plain, fast))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)

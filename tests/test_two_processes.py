@@ -24,7 +24,7 @@ from workbench.objectives import dmd_gan, dp_dmd
 
 objective = {"dp_dmd": dp_dmd(0.05, 2), "dmd_gan": dmd_gan()}[sys.argv[3]]
 d = distiller(SD3Backend(tiny_pipeline()), objective, accumulate=int(sys.argv[2]))
-ours = [micro.x1 for micro in d._micros("student")]
+ours = [micro.x1 for micro in d.draws("student", 0)]
 steps = [(s.losses, s.grad_norm) for s in d.rounds(2)]
 kinds = {type(p).__name__ for p in d.learners["student"].bare.parameters()}
 student = torch.cat([p.full_tensor().flatten() if isinstance(p, DTensor) else p.detach().flatten()

@@ -1,4 +1,4 @@
-"""The command line: python -m workbench train | plan | resume | sample | evaluate | models | export | scenes make-teacher.
+"""The command line: python -m workbench train | plan | resume | sample | evaluate | stages | models | export | scenes make-teacher.
 
 Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every default and help text.
 """
@@ -59,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--prompts", default="", help="prompt file (default: the 43 captions that no setting was chosen on)")
     evaluate.add_argument("--out", type=Path, help="JSON file for all numbers")
     _models(evaluate, "teacher,dmd,dp-dmd")
+    stages = _command(commands, "stages", "see and measure what each denoising step decides, for one prompt", _stages)
+    stages.add_argument("prompt", help="one prompt")
+    stages.add_argument("--out", type=Path, default=Path("stages"), help="folder for report.html, numbers.json and the trajectories, which "
+                        "are taken from there when they are the same (default: %(default)s)")
+    stages.add_argument("--branches", type=int, default=4, help="branches of each parent seed; 0 leaves branching out (default: %(default)s)")
+    stages.add_argument("--parents", type=int, default=6, help="seeds that are branched (default: %(default)s)")
+    stages.add_argument("--no-swap", action="store_true", help="leave the swap test out")
+    stages.add_argument("--no-gradients", action="store_true", help="leave out the gradients of each student, which need memory to train")
+    _models(stages, "teacher,dmd,dp-dmd")
     _command(commands, "models", "list the students that --models takes by name, one line each", _list_models)
     export = _command(commands, "export", "write a run's student as a diffusers pipeline or LoRA with a model card", _export)
     export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
@@ -191,17 +200,24 @@ def _follow(run, device: str) -> None:
 def _loaded(options: argparse.Namespace):
     """The backend and the models that `--models` names."""
     from workbench.build import best_device, load_backend
-    from workbench.models import open_model, recipe_of_student, teacher_model
+    from workbench.models import open_model, teacher_model
 
     names = [name.strip() for name in options.models.split(",") if name.strip()]
-    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), {})
-    teacher = options.teacher or run.get("teacher", "scenes")
+    run, teacher = _common_recipe(options, names)
     resolution = run.get("resolution", 0) if options.resolution is None else options.resolution
     backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
     models = [None if name == "teacher" else open_model(name, backend, teacher=teacher) for name in names]
     trained = [model.info["recipe"]["guidance"] for model in models if model and "recipe" in model.info]
     guidance = options.guidance if options.guidance is not None else (trained[0] if trained else SCENES.guidance)
     return backend, [model or teacher_model(backend, options.teacher_steps, guidance) for model in models]
+
+
+def _common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[dict, str]:
+    """The recipe of the first run named, if there is one, and the teacher."""
+    from workbench.models import recipe_of_student
+
+    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), {})
+    return run, options.teacher or run.get("teacher", "scenes")
 
 
 def _list_models(options: argparse.Namespace) -> None:
@@ -247,6 +263,45 @@ def _evaluate(options: argparse.Namespace) -> None:
     print(table(scores))
     if options.out:
         options.out.write_text(json.dumps([score.to_dict() for score in scores], indent=1))
+
+
+def _stages(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from workbench.build import check_prompt
+    from workbench.examination import Examination, saved_trajectories
+    from workbench.gradient_probe import probe
+    from workbench.grid_request import TEACHER, GridRequest
+    from workbench.stages_report import write_report
+
+    backend, models = _loaded(options)
+    check_prompt(backend, options.prompt)
+    by_name = {model.name: model for model in models}
+    request = GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name))
+    seen = Examination(request, backend, by_name.__getitem__, options.branches, options.parents, not options.no_swap,
+                       known=saved_trajectories(options.out))
+    gradients, students = [], [model for model in models if model.name != TEACHER and not options.no_gradients]
+    _, teacher = _common_recipe(options, list(by_name))
+    try:
+        _advance(tqdm(total=1.0, desc="stages", bar_format=BAR), ((step.done, None) for step in seen.run() if hasattr(step, "done")))
+        for model in students:
+            events = probe(model, model.name, backend, teacher, options.prompt)
+            gradients.append(_advance(tqdm(total=1.0, desc=f"gradients of {model.name}", bar_format=BAR), ((p.done, p) for p in events)))
+    finally:  # also when it is interrupted: what is done is kept
+        if seen.trajectories:
+            seen.save(options.out)
+            print(f"{write_report(options.out, seen, gradients)}" + "".join(f"\nnot done: {line}" for line in seen.left))
+
+
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
+
+def _advance(bar, events):
+    """Follows (part done, result) events with a bar; returns the last result."""
+    with bar:
+        for done, result in events:
+            bar.update(done - bar.n)
+    return result
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ from workbench.objectives.adversarial import Head
 from workbench.objectives.score_matching import denoising_loss
 from workbench.prompts import draw_prompts
 from workbench.recipe import Recipe
-from workbench.sampler import Renoise, rollout, sampled
+from workbench.sampler import Renoise, Rollout, rollout, sampled
 
 COUNTERS = ("rounds_done", "fake_updates", "student_updates")
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -89,11 +89,15 @@ class Distiller:
 
     def round(self) -> Iterator[Step]:
         """One round of Algorithm 1."""
-        with self._teacher_away():
-            for _ in range(self.recipe.fake_updates_per_round):
-                yield self._update("fake", self._fake_loss)
+        yield from self.fake_phase(self.recipe.fake_updates_per_round)
         yield self._update("student", self._student_loss)
         self.rounds_done += 1
+
+    def fake_phase(self, updates: int) -> Iterator[Step]:
+        """Updates of the fake network alone, on samples of the student as it is."""
+        with self._teacher_away():
+            for _ in range(updates):
+                yield self._update("fake", self._fake_loss)
 
     @contextmanager
     def _teacher_away(self) -> Iterator[None]:
@@ -107,19 +111,23 @@ class Distiller:
             if away:
                 self.backend.network.to(self.backend.device)
 
-    def _fake_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
+    def _fake_loss(self, micro: "Micro") -> dict[str, tuple[float, Tensor]]:
         student = self.backend.denoiser(self.learners["student"].bare, self.autocast)
         x = sampled(student, micro.x1, micro.condition, self.student_times, micro.renoise)
         losses = {"denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))}
         seen = FakePass(micro.x1, x, micro.condition, self.teacher, self.teacher_times, micro.t, micro.noise, self._logit)
         return losses | {term.name: (term.weight, term.loss(seen)) for term in self.objective.critic_terms}
 
-    def _student_loss(self, micro: "_Micro") -> dict[str, tuple[float, Tensor]]:
+    def _student_loss(self, micro: "Micro") -> dict[str, tuple[float, Tensor]]:
         path = rollout(self.student, micro.x1, micro.condition, self.student_times, self.objective.detach_after,
                        micro.renoise)
-        seen = StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise,
-                           self.backend.pixels, self._logit)
+        seen = self.student_pass(micro, path)
         return {term.name: (term.weight, term.loss(seen)) for term in self.objective.terms}
+
+    def student_pass(self, micro: "Micro", path: Rollout) -> StudentPass:
+        """What the terms of a student update look at."""
+        return StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise,
+                           self.backend.pixels, self._logit)
 
     def _logit(self, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """The head's logit [B]. The fake network is evaluated bare: only the denoising loss needs the outputs that its wrapper
@@ -135,10 +143,11 @@ class Distiller:
             torch.manual_seed(self.recipe.seed)
             return Head(self.backend.feature_width).to(self.backend.device)
 
-    def _update(self, name: str, losses: Callable[["_Micro"], dict[str, tuple[float, Tensor]]]) -> Step:
+    def _update(self, name: str, losses: Callable[["Micro"], dict[str, tuple[float, Tensor]]]) -> Step:
         """One AdamW step of the network called `name`, over all micro-batches."""
         begun = time.perf_counter()
-        learner, micros, totals = self.learners[name], self._micros(name), {}
+        learner, totals = self.learners[name], {}
+        micros = self.draws(name, self.fake_updates if name == "fake" else self.student_updates)
         # the generator's loss passes through fake network and head; a student update leaves them no gradients
         still = self.learners["fake"].parameters if name == "student" and self.objective.critic_terms else []
         for n, micro in enumerate(micros):
@@ -162,10 +171,9 @@ class Distiller:
         update = self.fake_updates if name == "fake" else self.student_updates
         return Step(name, self.rounds_done + 1, update, totals, norm, time.perf_counter() - begun)
 
-    def _micros(self, name: str) -> list["_Micro"]:
-        """This process's share of the next batch of `name`, one entry a micro-batch."""
+    def draws(self, name: str, update: int) -> list["Micro"]:
+        """This process's share of the batch of an update of `name`, counted from 0; one entry a micro-batch."""
         recipe, device = self.recipe, self.backend.device
-        update = self.fake_updates if name == "fake" else self.student_updates
         size = recipe.batch // (self.accelerator.num_processes * recipe.accumulate)
         start = self.accelerator.process_index * size * recipe.accumulate
         result = []
@@ -174,7 +182,7 @@ class Distiller:
             condition = self.backend.encode(draw_prompts(self.prompts, recipe.seed, name, update, samples))
             x1, noise = (seeds.noise(self.backend.latent_shape, recipe.seed, f"{name} {part}", update, samples).to(device)
                          for part in ("x1", "noise"))
-            result.append(_Micro(x1, condition, self._times(name, update, samples).to(device), noise,
+            result.append(Micro(x1, condition, self._times(name, update, samples).to(device), noise,
                                  self._renoise(name, update, samples)))
         return result
 
@@ -222,7 +230,7 @@ class Distiller:
 
 
 @dataclass(frozen=True)
-class _Micro:
+class Micro:
     """The draws of one micro-batch: initial noise, prompts' condition, training time, the noise put on the sample, and those
     between the student's steps."""
 

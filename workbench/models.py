@@ -43,14 +43,16 @@ class Model:
     sampler: str = "ode"  # or "renoise", or "multistep", see `workbench.sampler`
     fresh: float = 1.0
 
-    def stages(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Iterator[Stage]:
-        """The stages from initial `noise`, one seed a row; the seeds also name the noise between steps."""
-        renoise = grid_renoise(tuple(noise.shape[1:]), seeds) if self.sampler == "renoise" else None
+    def stages(self, noise: Tensor, condition: Condition, seeds: list[int], taken: int = 0) -> Iterator[Stage]:
+        """The stages from initial `noise`, one seed a row; the seeds also name the noise between steps, the first of which is that
+        behind step `taken` + 1."""
+        draw = grid_renoise(tuple(noise.shape[1:]), seeds)
+        renoise = (lambda index: draw(taken + index)) if self.sampler == "renoise" else None
         return sample(self.denoiser, noise, condition, self.times, renoise, self.fresh, self.sampler == "multistep")
 
-    def sampled(self, noise: Tensor, condition: Condition, seeds: list[int]) -> Tensor:
+    def sampled(self, noise: Tensor, condition: Condition, seeds: list[int], taken: int = 0) -> Tensor:
         """The latents at the end of `stages`."""
-        *_, last = self.stages(noise, condition, seeds)
+        *_, last = self.stages(noise, condition, seeds, taken)
         return last.x_s
 
     @property

@@ -166,6 +166,17 @@ class Adapter(nn.Module):
 
 
 @torch.no_grad()
+def merged_state(network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a whole network that does what `network`, an adapter on its base, does; of a whole network its own."""
+    if not isinstance(network, Adapter):
+        return base_state(network)
+    changes = {path: layer.get_delta_weight(network.name) for path, layer in network.base.named_modules()
+               if isinstance(layer, BaseTunerLayer) and network.name in layer.lora_A}
+    return {name: tensor + changes[path] if (path := name.removesuffix(".weight")) in changes else tensor
+            for name, tensor in base_state(network.base).items()}
+
+
+@torch.no_grad()
 def extracted(student: nn.Module, teacher: nn.Module, rank: int) -> dict[str, Tensor]:
     """The LoRA of `rank` that comes closest to a whole student: of each linear and convolution layer's difference from the teacher
     the largest singular values, in half precision under diffusers' names. Biases and norms stay the teacher's. (DMD2's published

@@ -109,7 +109,7 @@ class CompareTab:
                                             student_steps=student_steps or None)
             return self._begin(view, request)
         except (ValueError, OSError) as error:
-            return {self.note: _note(str(error))}
+            return {self.note: note(str(error))}
 
     def _await_teacher(self) -> Iterator[dict]:
         """Tells how the loading of a large teacher goes; an embedded one is there before anyone could read it."""
@@ -118,14 +118,14 @@ class CompareTab:
             waited = time.monotonic() - begun
             if waited > 2:
                 size = self.place.size or "its size is not known"
-                yield _note(f"Loading {self.place.teacher} ({size}), {waited:.0f} s so far. The terminal shows downloads.")
+                yield note(f"Loading {self.place.teacher} ({size}), {waited:.0f} s so far. The terminal shows downloads.")
             time.sleep(0.5)
-        yield _note("")
+        yield note("")
 
     def _open_link(self, request: gr.Request) -> dict:
         """A fresh page, ready from here on: the models there are now; and for a link, its form filled and its grid begun."""
         problem = self._missing()  # waits for the teacher
-        updates = {self.models: gr.update(**self._model_choices()), self.paint: gr.update(interactive=True), self.note: _note(problem)}
+        updates = {self.models: gr.update(**self._model_choices()), self.paint: gr.update(interactive=True), self.note: note(problem)}
         if self.place.problem:  # it is another than the form was made for
             defaults, samples = self.place.defaults, [[text] for text in self.place.examples]
             updates |= {self.prompts: "\n".join(defaults.prompts), self.examples: gr.Dataset(samples=samples),
@@ -139,14 +139,14 @@ class CompareTab:
                                              asked.guidance, asked.student_steps or 0)))
             return updates | self._begin(None, asked)
         except (ValueError, OSError) as error:
-            return updates | {self.note: _note(str(error))}
+            return updates | {self.note: note(str(error))}
 
     def _begin(self, view: GridView | None, request: GridRequest) -> dict:
         check_request(request, self._names(), self.place.check_prompt)
         if view is not None:
             view.close()
         view = GridView(request, self.place.device)
-        return {self.view: view, self.grid: view.json, self.note: _note(""), **self._buttons(view)}
+        return {self.view: view, self.grid: view.json, self.note: note(""), **self._buttons(view)}
 
     def _run(self, view: GridView | None) -> Iterator[dict]:
         yield gr.skip()  # gradio empties the outputs of a generator that yields nothing
@@ -156,7 +156,7 @@ class CompareTab:
             yield from self._watched(view)
         except Exception as error:  # whatever it is, the page must not be left waiting
             view.finish("failed")
-            yield {self.grid: view.json, self.note: _note(f"The grid ended early: {error}"), **self._buttons(view)}
+            yield {self.grid: view.json, self.note: note(f"The grid ended early: {error}"), **self._buttons(view)}
 
     def _watched(self, view: GridView) -> Iterator[dict]:
         """Paints; shows the grid now and then, and at its end. The buttons each time: gradio repeats a run's last outputs when it
@@ -201,6 +201,6 @@ class CompareTab:
         return ""
 
 
-def _note(text: str) -> dict:
+def note(text: str) -> dict:
     """An update of the note: text for people, escaped, spoken at once by a screen reader; hidden when empty."""
     return gr.update(value=f'<p role="alert">{escape(text)}</p>' if text else "", visible=bool(text))

@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from workbench.ui.compare import CompareTab
+from workbench.ui.stages import StagesTab
 from workbench.ui.workplace import Workplace
 
 TITLE = "DP-DMD workbench"
@@ -27,6 +28,8 @@ def new_page(place: Workplace) -> gr.Blocks:
         with gr.Tabs():
             with gr.Tab("Compare", id="compare"):
                 CompareTab(page, place)
+            with gr.Tab("Stages", id="stages"):
+                StagesTab(page, place)
     return page
 
 

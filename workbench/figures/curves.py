@@ -1,0 +1,104 @@
+"""The curves over noise level t, teacher against students: commitment, what branching leaves, band power, and the factors of scenes.
+
+All share one x axis, falling from noise (t = 1) to data; a belief stands at the level at which the model formed it.
+"""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from workbench.figures.theme import TEMPLATE, colours, faded, title_of
+from workbench.metrics.diversity import Interval
+from workbench.stages.bands import band_names
+from workbench.stages.branching import Split
+from workbench.stages.commitment import Commitment, fixed_curve
+from workbench.stages.trajectory import Trajectory
+
+LEVEL = "noise level t"
+
+
+def commitment_curves(trajectories: dict[str, Trajectory], full: dict[str, Commitment], low: dict[str, Commitment]) -> go.Figure:
+    """The share of the final structure that is fixed: solid on the low-passed pictures, with intervals over seeds; dotted on the full."""
+    figure, tints = _figure("How much of the final image is fixed", "share fixed"), colours(list(trajectories))
+    for name, kept in trajectories.items():
+        times = kept.times[:-1].tolist()
+        _band(figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(kept))
+        figure.add_trace(go.Scatter(x=times, y=full[name].fixed.tolist(), mode="lines", line=dict(color=tints[name], dash="dot", width=1.3),
+                                    legendgroup=name, showlegend=False, hovertemplate=f"{title_of(name)}, full picture: %{{y:.0%}}<extra></extra>"))
+    figure.update_yaxes(range=[-0.1, 1.04], tickformat=".0%")
+    return figure
+
+
+def branching_curves(branches: dict[str, list[tuple[float, Split]]], feature: str) -> go.Figure:
+    """Diversity left behind a level, within parents, and the intraclass correlation beside it; from (t, split) of each model."""
+    figure = make_subplots(1, 2, subplot_titles=(f"Diversity still left, Eq. (9) on {feature}", "Already decided (intraclass correlation)"),
+                           horizontal_spacing=0.08)
+    figure.update_layout(_layout("What fresh noise behind a level can still change"))
+    tints = colours(list(branches))
+    for name, points in branches.items():
+        times = [t for t, _ in points] + [0.0]  # at t = 0 nothing is left, and everything decided
+        for column, read, end in ((1, lambda s: s.within, 0.0), (2, lambda s: s.icc, 1.0)):
+            intervals = [read(split) for _, split in points] + [Interval(end, end, end)]
+            _band(figure, times, intervals, tints[name], title_of(name), len(points), column, legend=column == 1)
+    figure.update_xaxes(title=LEVEL, range=[1.02, -0.02])
+    figure.update_yaxes(range=[-0.25, 1.04], col=2)
+    return figure
+
+
+def band_curves(trajectories: dict[str, Trajectory], bands: dict[str, object], side: int) -> go.Figure:
+    """Band power of x0 over that of the final image, a panel for each octave of pictures `side` pixels wide."""
+    names, tints = band_names(side), colours(list(trajectories))
+    figure = make_subplots(1, len(names), subplot_titles=[f"{name} cycles" for name in names], shared_yaxes=True, horizontal_spacing=0.02)
+    figure.update_layout(_layout("Power of x0 by frequency band, against the final image's"))
+    for name, kept in trajectories.items():
+        for column in range(len(names)):
+            figure.add_trace(go.Scatter(
+                x=kept.times[:-1].tolist(), y=bands[name][:, column].tolist(), mode="lines+markers", name=title_of(name), legendgroup=name,
+                showlegend=column == 0, line=dict(color=tints[name], width=1.8), marker=dict(size=_marker(len(kept))),
+                hovertemplate=f"{title_of(name)}, t %{{x:.3f}}: %{{y:.2f}}<extra></extra>"), 1, column + 1)
+    figure.update_xaxes(range=[1.04, -0.04], title=LEVEL, tickvals=[1, 0.5, 0])
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def factor_curves(trajectories: dict[str, Trajectory], factors: dict[str, dict]) -> go.Figure:
+    """On scenes: the share of seeds whose factor is what it ends up being, a panel for each factor."""
+    names, tints = list(next(iter(factors.values()))), colours(list(trajectories))
+    figure = make_subplots(1, len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.02)
+    figure.update_layout(_layout("When each factor is what it ends up being, share of seeds"))
+    for name, kept in trajectories.items():
+        for column, factor in enumerate(names, 1):
+            figure.add_trace(go.Scatter(
+                x=kept.times[:-1].tolist(), y=factors[name][factor].mean(1).tolist(), mode="lines+markers", name=title_of(name),
+                legendgroup=name, showlegend=column == 1, line=dict(color=tints[name], width=1.8, shape="hv"),
+                marker=dict(size=_marker(len(kept))), hovertemplate=f"{title_of(name)}, t %{{x:.3f}}: %{{y:.0%}}<extra></extra>"), 1, column)
+    figure.update_xaxes(range=[1.04, -0.04], title=LEVEL, tickvals=[1, 0.5, 0])
+    figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
+    return figure
+
+
+def _figure(title: str, y: str) -> go.Figure:
+    return go.Figure(layout=_layout(title) | dict(xaxis=dict(title=LEVEL, range=[1.02, -0.02]), yaxis=dict(title=y)))
+
+
+def _layout(title: str) -> dict:
+    return dict(template=TEMPLATE, title=title, height=360, margin=dict(t=84))
+
+
+def _marker(steps: int) -> int:
+    return 8 if steps <= 8 else 4
+
+
+def _band(figure: go.Figure, times: list[float], intervals: list[Interval], colour: str, name: str, steps: int, column: int = 0,
+          legend: bool = True) -> None:
+    """A line with its interval as a ribbon."""
+    where = dict(row=1, col=column) if column else {}
+    ribbon = go.Scatter(x=times + times[::-1], y=[i.high for i in intervals] + [i.low for i in intervals[::-1]], fill="toself", mode="none",
+                        fillcolor=faded(colour, 0.14), hoverinfo="skip", showlegend=False, legendgroup=name)
+    line = go.Scatter(x=times, y=[i.mean for i in intervals], mode="lines+markers", name=name, legendgroup=name, showlegend=legend,
+                      line=dict(color=colour, width=2), marker=dict(size=_marker(steps)),
+                      customdata=[[i.low, i.high] for i in intervals],
+                      hovertemplate=f"{name}, t %{{x:.3f}}: %{{y:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]<extra></extra>")
+    figure.add_trace(ribbon, **where)
+    figure.add_trace(line, **where)

@@ -1,0 +1,52 @@
+r"""Frequency bands: in which order coarse and fine structure enter the belief x0.
+
+The power of an image's band [a, b) is the sum of the squared coefficients of its orthonormal cosine transform (DCT-II) with
+a <= sqrt(u^2 + v^2) / 2 < b cycles an image, a pixel's share: all bands and the squared mean add up to the mean square (Parseval). The
+cosine transform continues an image by its mirror image; a Fourier transform would see a step at the edges and leak it into every
+band. Bands are octaves: below 2 cycles an image, 2 to 4, 4 to 8, ... up to the corner of the spectrum.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+from scipy.fft import dctn
+from torch import Tensor
+
+
+def band_edges(side: int) -> tuple[float, ...]:
+    """The ends of the octaves of an image `side` pixels wide, in cycles an image: 0, 2, 4, ..., the last one open."""
+    return (0.0, *(2.0**power for power in range(1, max(int(math.log2(side)) - 1, 1))), math.inf)
+
+
+def band_names(side: int) -> list[str]:
+    edges = band_edges(side)
+    return [f"below {high:g}" if low == 0 else f"{low:g} and above" if high == math.inf else f"{low:g} to {high:g}"
+            for low, high in zip(edges[:-1], edges[1:])]
+
+
+def band_power(images: Tensor) -> Tensor:
+    """[..., bands] fp64 power of square images [..., C, H, W], a mean over the channels, without the mean of the image.
+
+    Raises ValueError for images that are not square."""
+    side = images.shape[-1]
+    if images.ndim < 3 or images.shape[-2] != side:
+        raise ValueError(f"bands are read from square images [..., C, H, W], not {list(images.shape)}")
+    power = np.square(dctn(images.detach().double().cpu().numpy(), axes=(-2, -1), norm="ortho")).mean(-3) / side**2
+    return torch.stack([torch.from_numpy(power[..., mask].sum(-1)) for mask in _masks(side)], -1)
+
+
+def relative_power(beliefs: Tensor, finals: Tensor) -> Tensor:
+    """[N, bands] power of beliefs [N, S, C, H, W] over that of finals [S, C, H, W], each a sum over the seeds: 1 is as much as
+    the final image has."""
+    return band_power(beliefs).sum(1) / band_power(finals).sum(0)
+
+
+@cache
+def _masks(side: int) -> list[np.ndarray]:
+    u = np.arange(side) / 2
+    radius, edges = np.hypot(u[:, None], u[None]), band_edges(side)
+    return [(radius >= low) & (radius < high) & (radius > 0) for low, high in zip(edges[:-1], edges[1:])]

@@ -1,0 +1,43 @@
+"""Paths: all trajectories of a prompt on one plane, and how far each step moves.
+
+The plane is that of the two largest principal components of all points of all paths together, so that models can be compared in it.
+A curve in such a plane says little by itself: the paths of most diffusion models bend alike there (arXiv 2506.10177), whatever they
+show. Read which paths lie beside each other, and where they part.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Coordinates [K_m, S, 2] of each path, and the share of all variance that each of the two axes has."""
+
+    paths: list[Tensor]
+    explained: tuple[float, float]
+
+
+def project(paths: list[Tensor]) -> Plane:
+    """The common plane of paths [K_m, S, ...], K_m points of S seeds each. The sign of an axis makes its largest coordinate positive.
+
+    Raises ValueError when there are fewer than three points."""
+    counts, rows = [path.shape[:2] for path in paths], torch.cat([path.flatten(2).flatten(0, 1).double() for path in paths])
+    if len(rows) < 3:
+        raise ValueError("a plane needs three points or more")
+    rows = rows - rows.mean(0)
+    values, vectors = torch.linalg.eigh(rows @ rows.T)  # points are few and long: their products are a small matrix
+    values, vectors = values.flip(0)[:2].clamp(min=0), vectors.flip(1)[:, :2]
+    points = vectors * values.sqrt()
+    points = points * points.gather(0, points.abs().argmax(0, keepdim=True)).sign()
+    total = rows.square().sum().clamp(min=1e-30)
+    split = points.split([steps * seeds for steps, seeds in counts])
+    return Plane([part.unflatten(0, count) for part, count in zip(split, counts)], tuple((values / total).tolist()))
+
+
+def displacement(path: Tensor) -> Tensor:
+    """[K - 1, S] root mean square change of each step of a path [K, S, ...]."""
+    return (path[1:].double() - path[:-1].double()).flatten(2).square().mean(2).sqrt()

@@ -1,0 +1,181 @@
+"""The tab "Stages": what each denoising step decides, for one prompt: the strip, the curves, the swap test and the gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import gradio as gr
+
+from workbench.examination import Examination, as_recorded
+from workbench.gradient_probe import probe
+from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest, check_request, format_seeds
+from workbench.metrics.lite0 import Lite0
+from workbench.stages_report import gradient_figure
+from workbench.ui.compare import CLICK_DOWNLOAD, QUIET, note
+from workbench.ui.figure_view import figures_component, figures_json
+from workbench.ui.grid_view import model_title
+from workbench.ui.stages_view import StagesView, opened_trajectories
+from workbench.ui.workplace import ON_DEVICE, Workplace
+
+EXPLAINED = ("**x0** is what a model believes, at each step, the finished image to be. The *strip* shows it for every seed; the *curves* say "
+             "when it is settled and what later steps still decide; the *swap test* gives the first steps to one model and the rest to "
+             "another; the *gradients* say what trains which step.")
+GRADIENTS = ("**Gradients**: which term of DMD, of DP-DMD, and of DP-DMD without its gradient stop (Figure 5) reaches which step of a student. "
+             "A student that comes without a fake network first gets one, fitted to its samples.")
+TITLES = {"strip": "Strip", "curves": "Curves", "swap": "Swap test"}
+LIVE_SIZE = 96  # pixels that lite0 reads here: nine times faster than 224, and good enough to follow
+
+
+class StagesTab:
+    """The tab's components and what they do; built inside a `gr.Tab` of `page`."""
+
+    def __init__(self, page: gr.Blocks, place: Workplace):
+        self.place = place
+        gr.Markdown(EXPLAINED, elem_classes="wb-explained")
+        self._build_form(place.defaults)
+        with gr.Row(elem_classes="wb-actions"):
+            self.start = gr.Button("Examine", variant="primary", size="md", interactive=False, elem_id="examine")
+            self.stop = gr.Button("Stop", variant="stop", size="md", interactive=False, elem_id="stages-stop")
+            self.resume = gr.Button("Go on", size="md", interactive=False, elem_id="stages-resume")
+            self.export = gr.Button("Export ZIP", size="md", interactive=False, elem_id="stages-export")
+            self.open = gr.UploadButton("Open …", size="md", interactive=False, file_types=[".zip", ".safetensors"], elem_id="stages-open")
+        self.file = gr.DownloadButton(visible="hidden", elem_id="stages-file")
+        self.note = gr.HTML("", elem_id="stages-note", elem_classes="wb-note-box", visible=False)
+        self.sections = {name: figures_component(f"stages-{name}", title) for name, title in TITLES.items()}
+        self._build_gradients()
+        self.view = gr.State(None, delete_callback=lambda view: view and view.close())
+        self._connect(page)
+
+    # ---- what is on the tab
+
+    def _build_form(self, defaults: GridRequest) -> None:
+        with gr.Row(equal_height=True, elem_classes="wb-form"):
+            with gr.Column(scale=5, min_width=260):
+                self.prompt = gr.Textbox(defaults.prompts[0], label="Prompt", max_lines=1, elem_id="stages-prompt")
+                self.seeds = gr.Textbox(format_seeds(defaults.seeds), label="Seeds, such as 0-8 or 0, 3, 7", max_lines=1, elem_id="stages-seeds")
+            with gr.Column(scale=4, min_width=260):
+                self.models = gr.CheckboxGroup(**self._choices(), elem_id="stages-models")
+                self.parts = gr.CheckboxGroup([("Branching", "branching"), ("Swap test", "swap")], value=["branching", "swap"],
+                                              label="Besides the strip", elem_id="stages-parts")
+            with gr.Column(scale=4, min_width=260):
+                self.teacher_steps = gr.Slider(1, MAX_STEPS, defaults.teacher_steps, step=1, label="Teacher steps", precision=0)
+                self.guidance = gr.Slider(0, MAX_GUIDANCE, defaults.guidance, step=0.1, label="Teacher CFG (1 is off)")
+                self.branches = gr.Slider(2, 12, 4, step=1, label="Branches of each of 6 seeds", precision=0)
+
+    def _build_gradients(self) -> None:
+        gr.Markdown(GRADIENTS, elem_classes="wb-explained")
+        with gr.Row(elem_classes="wb-actions"):
+            self.student = gr.Dropdown(self._students(), label="Student", container=False, elem_id="gradient-student", scale=0, min_width=220)
+            self.measure = gr.Button("Measure gradients", size="md", interactive=False, elem_id="measure")
+        self.gradients = figures_component("stages-gradients", "Gradients")
+
+    def _choices(self) -> dict:
+        names = [TEACHER, *self._students()]
+        return {"choices": [(model_title(name), name) for name in names], "value": [TEACHER, *self.place.ticked()],
+                "label": f"Models of {self.place.teacher}"}
+
+    def _students(self) -> list[str]:
+        return list(self.place.students())
+
+    # ---- what happens
+
+    def _connect(self, page: gr.Blocks) -> None:
+        self._buttons_of = [self.start, self.stop, self.resume, self.export, self.open, self.measure]
+        shown = [self.view, self.note, *self._buttons_of, *self.sections.values()]
+        form = [self.prompt, self.seeds, self.models, self.teacher_steps, self.guidance]
+        page.load(self._ready, None, [*form, self.student, *self._buttons_of], **QUIET)
+        asked = self.start.click(self._ask, [self.view, *form, self.parts, self.branches], shown, **QUIET)
+        again = self.resume.click(self._again, self.view, shown, **QUIET)
+        loaded = self.open.upload(self._open, [self.view, self.open], [*shown, self.prompt, self.seeds], **QUIET)
+        for event in (asked, again, loaded):
+            event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
+        self.stop.click(self._stop, self.view, shown, **QUIET)
+        self.export.click(lambda view: view.export(), self.view, self.file, **QUIET).then(
+            None, js=CLICK_DOWNLOAD.replace("export-file", "stages-file"))
+        self.measure.click(self._measure, [self.view, self.student, self.prompt], [self.note, *self._buttons_of, self.gradients],
+                           **QUIET, **ON_DEVICE)
+
+    def _ready(self) -> dict:
+        """A fresh page, when the teacher is there."""
+        try:
+            self.place.backend
+        except ValueError:  # the Compare tab says why
+            return {self.start: gr.update(interactive=False)}
+        defaults, students = self.place.defaults, self._students()
+        return {self.prompt: defaults.prompts[0], self.teacher_steps: defaults.teacher_steps, self.guidance: defaults.guidance,
+                self.models: gr.update(**self._choices()),
+                self.student: gr.update(choices=students, value="dp-dmd" if "dp-dmd" in students else next(iter(students), None)),
+                **self._buttons(None)}
+
+    def _ask(self, view: StagesView | None, prompt: str, seeds: str, models: list[str], teacher_steps: int, guidance: float,
+             parts: list[str], branches: int) -> dict:
+        try:
+            request = GridRequest.from_form(prompt, seeds, models, teacher_steps=teacher_steps, guidance=guidance)
+            check_request(request, [TEACHER, *self._students()], self.place.check_prompt)
+            return self._begin(view, Examination(request, self.place.backend, self.place.opener(request), feature=self._feature,
+                                                 branches=branches if "branching" in parts else 0, swaps="swap" in parts))
+        except (ValueError, OSError) as error:
+            return {self.note: note(str(error))}
+
+    def _open(self, view: StagesView | None, path: str) -> dict:
+        try:
+            known = opened_trajectories(path)
+            first, steps = known[0], next((one.settings for one in known if one.model == TEACHER), {})
+            request = GridRequest((first.prompt,), first.seeds, tuple(one.model for one in known), teacher_steps=steps.get("steps", 30),
+                                  guidance=steps.get("guidance", 1.0))
+            seen = Examination(request, self.place.backend, as_recorded(self.place.opener(request), known), feature=self._feature, known=known)
+            return self._begin(view, seen) | {self.prompt: first.prompt, self.seeds: format_seeds(first.seeds)}
+        except (ValueError, OSError) as error:
+            return {self.note: note(str(error))}
+
+    def _begin(self, view: StagesView | None, seen: Examination) -> dict:
+        if view is not None:
+            view.close()
+        view = StagesView(seen)
+        return {self.view: view, self.note: note(view.message), **self._buttons(view), **{section: [] for section in self.sections.values()}}
+
+    def _again(self, view: StagesView) -> dict:
+        view.status = "waiting"
+        return {self.note: note(view.message), **self._buttons(view)}
+
+    def _run(self, view: StagesView | None) -> Iterator[dict]:
+        yield gr.skip()  # gradio empties the outputs of a generator that yields nothing
+        if view is None or view.status not in ("waiting", "stopping"):
+            return
+        try:
+            for changed in view.advance():
+                yield {self.note: note(view.message), **self._buttons(view),
+                       **{self.sections[name]: figures_json(view.section(name)) for name in changed}}
+        except Exception as error:  # whatever it is, the page must not be left waiting
+            view.status = "stopped"
+            yield {self.note: note(f"It ended early: {error}"), **self._buttons(view)}
+
+    def _stop(self, view: StagesView | None) -> dict:
+        if view is None:
+            return {self.stop: gr.update(interactive=False)}
+        view.stop()
+        return {self.note: note(view.message)}
+
+    def _measure(self, view: StagesView | None, student: str, prompt: str) -> Iterator[dict]:
+        try:
+            self.place.check_prompt(prompt)
+            model, found = self.place.opener(GridRequest(models=(student,)))(student), None
+            for found in probe(model, self.place.students()[student], self.place.backend, self.place.teacher, prompt):
+                yield {self.note: note(f"Measuring gradients: {found.done:.0%}"), self.measure: gr.update(interactive=False)}
+            if view is not None:
+                view.gradients = [one for one in view.gradients if one.model != found.model] + [found]
+            yield {self.note: note(""), self.gradients: figures_json(gradient_figure(found)), **self._buttons(view)}
+        except Exception as error:  # too little memory to train, a student that is gone ...
+            yield {self.note: note(f"The gradients could not be measured: {error}"), **self._buttons(view)}
+
+    @property
+    def _feature(self):
+        return partial(Lite0.load, LIVE_SIZE, self.place.device)
+
+    def _buttons(self, view: StagesView | None) -> dict:
+        going = view is not None and view.going
+        there = view is not None and not going and bool(view.seen.trajectories)
+        return {self.start: gr.update(interactive=not going), self.stop: gr.update(interactive=going),
+                self.resume: gr.update(interactive=there and bool(view.seen.left)), self.export: gr.update(interactive=there),
+                self.open: gr.update(interactive=not going), self.measure: gr.update(interactive=not going)}
