@@ -44,6 +44,14 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
                  "--out", str(tmp_path / "e.json"), *common]) == 0
     assert main(["sample", "a star", "--models", str(run), "--seeds", "2", "--out", str(tmp_path / "own.png"), "--device", "cpu"]) == 0
     assert Image.open(tmp_path / "own.png").size == (2 * 16, 16)  # by the run's own teacher
+    stages = ["stages", "a red circle", "--models", f"teacher,{run}", "--branches", "2", "--parents", "2", "--out", str(tmp_path / "stages"), *common]
+    assert main(stages) == 0
+    numbers = json.loads((tmp_path / "stages" / "numbers.json").read_text())
+    assert len(numbers["swaps"]) == 6 and not numbers["left"] and numbers["gradients"][0]["fake"] == "of round 2"
+    assert (tmp_path / "stages" / "report.html").stat().st_size > 1e6
+    assert len(list((tmp_path / "stages" / "trajectories").iterdir())) == 2
+    assert main([*stages, "--seeds", "1"]) == 1
+    assert main(["stages", "a red circle", "--models", "gone", *common]) == 1
     scores = json.loads((tmp_path / "e.json").read_text())
     assert [s["evaluations"] for s in scores] == [8, 2] and all(s["spread"] is None for s in scores)  # 16 px: no scenes
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from workbench.backends.lora import merged_state
+from workbench.backends.lora import Adapter, merged_state
 from workbench.build import new_objective
 from workbench.denoiser import Backend
 from workbench.distiller import Distiller
@@ -44,13 +44,18 @@ def probe(model: Model, source: str | Path, backend: Backend, teacher: str, prom
     fitting = 0 if checkpoint else fake_updates
     total, done = fitting + 4 * batches * len(methods), 0  # a student pass of N steps takes about as long as four fake updates
     told = checkpoint or f"fitted for {fake_updates} updates"
-    for _ in distiller.fake_phase(fitting):
-        done += 1
-        yield Probed(model.name, prompt, told, dict(reaches), done / total)
-    for method in methods:
-        for reaches[method] in gradient_reach(distiller, new_objective(replace(distiller.recipe, method=method)), batches):
-            done += 4
+    try:
+        for _ in distiller.fake_phase(fitting):
+            done += 1
             yield Probed(model.name, prompt, told, dict(reaches), done / total)
+        for method in methods:
+            for reaches[method] in gradient_reach(distiller, new_objective(replace(distiller.recipe, method=method)), batches):
+                done += 4
+                yield Probed(model.name, prompt, told, dict(reaches), done / total)
+    finally:  # adapters would stay on the teacher's network
+        for learner in distiller.learners.values():
+            if isinstance(learner.bare, Adapter):
+                backend.adapters.drop(learner.bare)
 
 
 def _set_up(model: Model, source: str | Path, backend: Backend, teacher: str, prompt: str, batch: int) -> tuple[Distiller, str]:

@@ -13,7 +13,7 @@ from workbench.figures.curves import band_curves, branching_curves, commitment_c
 from workbench.figures.gradients import reach_matrix
 from workbench.figures.paths import path_curves
 from workbench.figures.strip import strip
-from workbench.figures.swap import swap_curves, swap_matrix
+from workbench.figures.swap import Row, swap_curves, swap_matrix
 from workbench.gradient_probe import Probed
 from workbench.recording import switch_times
 from workbench.runs import write_whole
@@ -46,17 +46,15 @@ def branching_figure(seen: Examination) -> dict[str, go.Figure]:
 
 
 def swap_figures(seen: Examination) -> dict[str, go.Figure]:
-    """Of the pairs that have the most switches in common."""
-    rows: dict[tuple[str, str], list] = {}
+    rows: dict[tuple[str, str], Row] = {}
     for task, found in seen.results.items():
         if isinstance(task, Swap):
-            rows.setdefault((task.first, task.then), []).append((task.step, found.images, found.diversity, found.correct))
+            level = float(switch_times(seen.models[task.first], seen.models[task.then])[task.step])
+            row = rows.setdefault((task.first, task.then), Row(task.first, task.then, []))
+            row.cells.append((task.step, level, found.images, found.diversity, found.correct))
     if not rows:
         return {}
-    levels = {pair: tuple(switch_times(*(seen.models[name] for name in pair)).tolist()) for pair in rows}
-    common = max(levels.values(), key=lambda one: sum(one == other for other in levels.values()))
-    shown = [(first, then, cells) for (first, then), cells in rows.items() if levels[first, then] == common]
-    return {"swap": swap_matrix(shown, list(common), seen.prompt), "swap-curves": swap_curves(shown, seen.feature().protocol)}
+    return {"swap": swap_matrix(list(rows.values()), seen.prompt), "swap-curves": swap_curves(list(rows.values()), seen.feature().protocol)}
 
 
 def gradient_figure(found: Probed) -> dict[str, go.Figure]:

@@ -101,11 +101,11 @@ class SharedBase:
 
     def drop(self, adapter: "Adapter") -> None:
         """Takes an adapter off the network and out of memory; it cannot be used any more."""
+        self.activate(None)  # peft warns about one that is on
         for layer in self._layers:
             layer.delete_adapter(adapter.name)
         self.network.peft_config.pop(adapter.name, None)
         self.adopted = {key: kept for key, kept in self.adopted.items() if kept is not adapter}
-        self.activate(None)
 
     def activate(self, name: str | None) -> None:
         """Makes `name` the one adapter that is on (None: all off), and touches nothing else: peft's own switch also freezes."""

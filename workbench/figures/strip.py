@@ -15,8 +15,8 @@ from torch import Tensor
 from workbench.figures.theme import FAINT, INK, LINE, TEMPLATE, colours, data_uri, mosaic, placed, title_of
 from workbench.stages.trajectory import Pictures, Trajectory
 
-WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = 1180, 92, 12, 84, 92, 40, 14  # pixels of the figure, and around its parts
-ROW, LARGE = 56, 120  # the most that a cell of the strip, or one of the pictures above, is wide
+WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = 1180, 92, 12, 76, 52, 84, 14  # pixels of the figure, and around its parts
+ROW, LARGE = 44, 120  # the most that a cell of the strip, or one of the pictures above, is wide
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def strip(trajectories: dict[str, Trajectory], pictures: dict[str, Pictures], fi
     figure.frames = [go.Frame(name=str(n), data=[_cursor(n, end), _hover_large(panels, n, levels, large)],
                               traces=[len(panels), len(panels) + 1],
                               layout=dict(images=[*[{} for _ in images], _large(panels, levels, n)])) for n in range(count)]
-    _add_controls(figure, levels, row / inner)
+    _add_controls(figure, levels, row / inner, 1 - top / tall)
     return figure
 
 
@@ -135,16 +135,16 @@ def _cursor(column: int, bottom: float) -> go.Scatter:
                       line=dict(color=colours(["dp-dmd"])["dp-dmd"], width=2), hoverinfo="skip")
 
 
-def _add_controls(figure: go.Figure, levels: Tensor, column: float) -> None:
-    """Slider and play; `column` is the width of a column, a share of the figure's, so that the grip stands below its column."""
+def _add_controls(figure: go.Figure, levels: Tensor, column: float, y: float) -> None:
+    """Slider and play below the large pictures, at `y`; `column` is the width of a column, so that the grip stands above its column."""
     still = dict(mode="immediate", frame=dict(duration=0, redraw=False), transition=dict(duration=0))
     playing = dict(fromcurrent=True, mode="immediate", frame=dict(duration=250, redraw=False), transition=dict(duration=0))
     figure.layout.sliders = [dict(
-        x=column / 2, len=column * (len(levels) - 1), y=0, yanchor="top", pad=dict(t=46, b=0, l=0, r=0), ticklen=0, minorticklen=0,
+        x=column / 2, len=column * (len(levels) - 1), y=y, yanchor="top", pad=dict(t=6, b=0, l=0, r=0), ticklen=0, minorticklen=0,
         bgcolor=LINE, bordercolor=LINE, font=dict(color="rgba(0,0,0,0)", size=1),
         currentvalue=dict(prefix="shown above: t = ", xanchor="left", font=dict(color=INK, size=13)),
         steps=[dict(label=f"{level:.3f}", method="animate", args=[[str(n)], still]) for n, level in enumerate(levels.tolist())])]
     figure.layout.updatemenus = [dict(
-        type="buttons", direction="left", x=0, y=0, xanchor="right", yanchor="top", pad=dict(t=58, r=10), showactive=False,
+        type="buttons", direction="left", x=0, y=y, xanchor="right", yanchor="top", pad=dict(t=18, r=10), showactive=False,
         bgcolor="#ffffff", bordercolor=LINE, font=dict(size=11, color=FAINT),
         buttons=[dict(label="▶", method="animate", args=[None, playing]), dict(label="❚❚", method="animate", args=[[None], still])])]

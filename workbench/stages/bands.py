@@ -36,7 +36,7 @@ def band_power(images: Tensor) -> Tensor:
     if images.ndim < 3 or images.shape[-2] != side:
         raise ValueError(f"bands are read from square images [..., C, H, W], not {list(images.shape)}")
     power = np.square(dctn(images.detach().double().cpu().numpy(), axes=(-2, -1), norm="ortho")).mean(-3) / side**2
-    return torch.stack([torch.from_numpy(power[..., mask].sum(-1)) for mask in _masks(side)], -1)
+    return torch.stack([torch.as_tensor(power[..., mask].sum(-1)) for mask in _masks(side)], -1)
 
 
 def relative_power(beliefs: Tensor, finals: Tensor) -> Tensor:

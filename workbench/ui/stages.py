@@ -175,7 +175,8 @@ class StagesTab:
 
     def _buttons(self, view: StagesView | None) -> dict:
         going = view is not None and view.going
-        there = view is not None and not going and bool(view.seen.trajectories)
+        still = view is not None and not going
+        there = still and bool(view.seen.trajectories)
         return {self.start: gr.update(interactive=not going), self.stop: gr.update(interactive=going),
-                self.resume: gr.update(interactive=there and bool(view.seen.left)), self.export: gr.update(interactive=there),
+                self.resume: gr.update(interactive=still and bool(view.seen.left)), self.export: gr.update(interactive=there),
                 self.open: gr.update(interactive=not going), self.measure: gr.update(interactive=not going)}

@@ -1,0 +1,68 @@
+"""Commitment on hand-made beliefs, whose share is known exactly."""
+
+import pytest
+import torch
+
+from workbench.stages.commitment import Commitment, commitment, first_step, fixed_by, fixed_curve, low_passed, over_prompts
+
+FINALS = torch.eye(6).reshape(6, 1, 2, 3)  # six seeds, each as far from every other
+
+
+def blurred(amounts):
+    """Beliefs that are the final image times a: what a blur does to independent finals."""
+    return torch.stack([a * FINALS for a in amounts])
+
+
+def test_a_right_but_blurred_belief_has_the_share_of_the_formula():
+    amounts = [0.0, 0.2, 0.5, 0.9, 1.0]
+    seen = commitment(blurred(amounts), FINALS)
+    expected = torch.tensor([2 * a / (1 + a * a) for a in amounts], dtype=torch.float64)
+    torch.testing.assert_close(seen.fixed, expected)
+    torch.testing.assert_close(seen.by_unit, expected[:, None].expand(5, 6))
+
+
+def test_a_belief_in_another_seeds_image_is_worse_than_none():
+    swapped = FINALS.roll(1, 0)[None]
+    # own 2 each; others: 0 for one, 2 for the four others -> 8/5
+    torch.testing.assert_close(commitment(swapped, FINALS).fixed, torch.tensor([1 - 2 / (8 / 5)], dtype=torch.float64))
+
+
+def test_the_low_passed_version_does_not_see_what_blur_takes_away():
+    torch.manual_seed(0)
+    coarse = torch.rand(5, 3, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    checker = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 2.0 - 1
+    finals = coarse + 0.5 * checker * torch.randn(5, 3, 1, 1)
+    beliefs = coarse[None]  # all but the finest detail
+    assert commitment(beliefs, finals).fixed < 0.9
+    assert commitment(low_passed(beliefs), low_passed(finals)).fixed == pytest.approx(1, abs=1e-9)
+
+
+def test_a_share_counts_from_the_step_on_from_which_it_stays():
+    share = torch.tensor([0.2, 0.6, 0.4, 0.7, 0.95, 1.0])
+    assert [first_step(share, level) for level in (0.1, 0.5, 0.9, 1.0)] == [1, 4, 5, 6]
+    assert first_step(torch.tensor([0.5, 0.6]), 0.9) == 3  # never
+
+
+def test_intervals_are_points_for_equal_units_and_wide_for_different_ones():
+    equal = commitment(blurred([0.1, 0.5, 1.0]), FINALS)
+    assert fixed_by(equal, 0.5) == (2, 2, 2) and fixed_by(equal, 0.9) == (3, 3, 3)
+    # half of the units are there at step 1, half at step 4
+    own = torch.tensor([[0.0, 0, 0, 1, 1, 1]] * 3 + [[0.0] * 6], dtype=torch.float64)
+    seen = Commitment(own, torch.ones_like(own))
+    assert seen.fixed.tolist() == [0.5, 0.5, 0.5, 1.0]
+    mean, low, high = fixed_by(seen, 0.6)
+    assert (mean, low, high) == (4, 1, 4)
+    curve = fixed_curve(seen)
+    assert curve[0].mean == 0.5 and curve[0].low < 0.2 and curve[0].high > 0.8 and curve[3] == (1, 1, 1)
+
+
+def test_prompts_are_units_of_their_seeds_means():
+    parts = [commitment(blurred([a, 1.0]), FINALS) for a in (0.0, 1.0)]
+    both = over_prompts(parts)
+    assert both.own.shape == (2, 2)
+    torch.testing.assert_close(both.by_unit[0], torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+
+def test_one_seed_has_no_control():
+    with pytest.raises(ValueError, match="two or more seeds"):
+        commitment(torch.zeros(3, 1, 4), torch.zeros(1, 4))
