@@ -3,6 +3,7 @@
     python benchmarks/stages.py --models teacher,dmd,dp-dmd --out FOLDER            # the shipped students; resumable
     python benchmarks/stages.py --models teacher,dmd=RUN,dp-dmd=RUN --out FOLDER    # runs of another training seed
     python benchmarks/stages.py --summary FOLDER [FOLDER ...]                       # mean, and deviation over training seeds
+    python benchmarks/stages.py --strip                                             # what the strip of a teacher costs, by part
 
 One `Examination` a caption of `prompt_sets`, 9 seeds, lite0 at 224 px; FOLDER/CAPTION.json is written when it is done.
 """
@@ -66,6 +67,39 @@ def spread_of(images, caption) -> float:
     return relative_spread([detect(images)], [caption]).mean
 
 
+def strip_costs(options: argparse.Namespace) -> None:
+    """Seconds of the teacher's passes alone, of recording them, of decoding, reading and drawing the strip: medians of 5."""
+    from workbench.build import load_backend
+    from workbench.figures.strip import strip
+    from workbench.models import teacher_model
+    from workbench.presets import recipe_of
+    from workbench.recording import record
+    from workbench.seeds import grid_noise
+    from workbench.stages.commitment import commitment, low_passed
+    from workbench.stages.trajectory import Pictures, Trajectory
+
+    backend, recipe, seeds = load_backend(options.teacher), recipe_of(options.teacher), tuple(range(options.seeds))
+    model = teacher_model(backend, options.teacher_steps or recipe.teacher_steps, recipe.guidance)
+    seconds: dict[str, list[float]] = {}
+
+    def timed(name: str, work):
+        begun = time.perf_counter()
+        result = work()
+        seconds.setdefault(name, []).append(time.perf_counter() - begun)
+        return result
+
+    for _ in range(6):
+        timed("sampling", lambda: model.sampled(grid_noise(backend.latent_shape, list(seeds)),
+                                                backend.encode(["a circle"]).expand(len(seeds)), list(seeds)))
+        kept = timed("recording", lambda: Trajectory.cat([e for e in record(model, backend, "a circle", seeds) if isinstance(e, Trajectory)]))
+        pictures = Pictures(kept, backend.decode)
+        beliefs = timed("decoding", pictures.beliefs)
+        seen = timed("commitment", lambda: commitment(low_passed(beliefs), low_passed(pictures.final)))
+        timed("drawing", lambda: strip({"teacher": kept}, {"teacher": pictures}, {"teacher": seen.by_unit}).to_json())
+    for name, values in seconds.items():
+        print(f"{name}: {statistics.median(values[1:]):.3f} s")
+
+
 def summarised(folder: Path) -> dict[str, float]:
     """The numbers of one folder, by name."""
     import torch
@@ -121,7 +155,10 @@ def main() -> None:
     parser.add_argument("--parents", type=int, default=6)
     parser.add_argument("--out", type=Path, default=Path("stages-benchmark"))
     parser.add_argument("--summary", type=Path, nargs="+", metavar="FOLDER", help="print the numbers of these folders instead")
+    parser.add_argument("--strip", action="store_true")
     options = parser.parse_args()
+    if options.strip:
+        return strip_costs(options)
     if not options.summary:
         examine(options)
     found = [summarised(folder) for folder in options.summary or [options.out]]

@@ -12,22 +12,39 @@ from workbench.figures.theme import TEMPLATE, colours, faded, title_of
 from workbench.metrics.diversity import Interval
 from workbench.stages.bands import band_names
 from workbench.stages.branching import Split
-from workbench.stages.commitment import Commitment, fixed_curve
+from workbench.stages.commitment import Commitment, fixed_by, fixed_curve
 from workbench.stages.trajectory import Trajectory
 
 LEVEL = "noise level t"
 
 
 def commitment_curves(trajectories: dict[str, Trajectory], full: dict[str, Commitment], low: dict[str, Commitment]) -> go.Figure:
-    """The share of the final structure that is fixed: solid on the low-passed pictures, with intervals over seeds; dotted on the full."""
-    figure, tints = _figure("How much of the final image is fixed", "share fixed"), colours(list(trajectories))
+    """Left: the distance of each belief to its own final image (solid) and to other seeds' (dashed), low-passed. Right: the share that
+    is fixed, with intervals over seeds; dotted on the full pictures. Above, the steps by which half and nine tenths are fixed."""
+    figure = make_subplots(1, 2, horizontal_spacing=0.08, column_widths=[0.42, 0.58], subplot_titles=(
+        "RMS distance to its own final image, and (dashed) to other seeds'", "Share of the final structure that is fixed"))
+    figure.update_layout(_layout("Commitment"), height=440, margin=dict(b=48 + 18 * len(trajectories)))
+    tints, told = colours(list(trajectories)), []
     for name, kept in trajectories.items():
-        times = kept.times[:-1].tolist()
-        _band(figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(kept))
-        figure.add_trace(go.Scatter(x=times, y=full[name].fixed.tolist(), mode="lines", line=dict(color=tints[name], dash="dot", width=1.3),
-                                    legendgroup=name, showlegend=False, hovertemplate=f"{title_of(name)}, full picture: %{{y:.0%}}<extra></extra>"))
-    figure.update_yaxes(range=[-0.1, 1.04], tickformat=".0%")
+        times, line = kept.times[:-1].tolist(), dict(color=tints[name], width=2)
+        for distance, dash, what in ((low[name].own, "solid", "own"), (low[name].others, "dash", "others'")):
+            figure.add_trace(go.Scatter(x=times, y=distance.mean(1).sqrt().tolist(), mode="lines", line=line | dict(dash=dash), legendgroup=name,
+                                        showlegend=False, hovertemplate=f"{title_of(name)}, {what}: %{{y:.3f}}<extra></extra>"), 1, 1)
+        _band(figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(kept), 2)
+        figure.add_trace(go.Scatter(x=times, y=full[name].fixed.tolist(), mode="lines", line=line | dict(dash="dot", width=1.3), legendgroup=name,
+                                    showlegend=False, hovertemplate=f"{title_of(name)}, full picture: %{{y:.0%}}<extra></extra>"), 1, 2)
+        told.append(f"<b>{title_of(name)}</b>: " + "; ".join(_fixed_by(kept, low[name], share) for share in (0.5, 0.9)))
+    figure.add_annotation(text="<br>".join(told), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top", yshift=-48, align="left",
+                          showarrow=False, font=dict(size=12))
+    figure.update_xaxes(title=LEVEL, range=[1.02, -0.02])
+    figure.update_yaxes(rangemode="tozero", col=1)
+    figure.update_yaxes(range=[-0.1, 1.04], tickformat=".0%", col=2)
     return figure
+
+
+def _fixed_by(kept: Trajectory, seen: Commitment, share: float) -> str:
+    step, low, high = fixed_by(seen, share)
+    return f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(kept)} (t = {float(kept.times[step - 1]):.2f})"
 
 
 def branching_curves(branches: dict[str, list[tuple[float, Split]]], feature: str) -> go.Figure:
@@ -76,10 +93,6 @@ def factor_curves(trajectories: dict[str, Trajectory], factors: dict[str, dict])
     figure.update_xaxes(range=[1.04, -0.04], title=LEVEL, tickvals=[1, 0.5, 0])
     figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
     return figure
-
-
-def _figure(title: str, y: str) -> go.Figure:
-    return go.Figure(layout=_layout(title) | dict(xaxis=dict(title=LEVEL, range=[1.02, -0.02]), yaxis=dict(title=y)))
 
 
 def _layout(title: str) -> dict:

@@ -15,7 +15,7 @@ from torch import Tensor
 from workbench.figures.theme import FAINT, INK, LINE, TEMPLATE, colours, data_uri, mosaic, placed, title_of
 from workbench.stages.trajectory import Pictures, Trajectory
 
-WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = 1180, 92, 12, 76, 52, 84, 14  # pixels of the figure, and around its parts
+WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = 1180, 116, 12, 76, 52, 84, 14  # pixels of the figure, and around its parts
 ROW, LARGE = 44, 120  # the most that a cell of the strip, or one of the pictures above, is wide
 
 

@@ -54,6 +54,7 @@ def swap_curves(rows: list[Row], feature: str) -> go.Figure:
     known = any(correct is not None for row in rows for *_, correct in row.cells)
     figure = make_subplots(1 + known, len(pairs), shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.03, vertical_spacing=0.08,
                            subplot_titles=[f"{title_of(a)} and {title_of(b)}" for a, b in pairs])
+    figure.update_annotations(font_size=14 if len(pairs) < 4 else 10)
     figure.update_layout(template=TEMPLATE, title="Which model's early steps keep diversity", height=320 + 200 * known, margin=dict(t=84))
     tints, shown = colours(list(dict.fromkeys(name for row in rows for name in (row.first, row.then)))), set()
     for row in rows:

@@ -13,6 +13,7 @@ from torch import Tensor
 INK, FAINT, LINE = "#1c2430", "#5c6675", "#dfe3ea"
 NAMED = {"teacher": "#475569", "dmd": "#d9480f", "dp-dmd": "#4338ca", "dmd-lpips": "#0f766e", "dmd-gan": "#a21caf"}
 OTHERS = ("#0369a1", "#15803d", "#b45309", "#be123c", "#6d28d9")
+LONGEST = 18  # letters of a name in a figure
 FONT = "system-ui, -apple-system, Segoe UI, sans-serif"
 
 TEMPLATE = go.layout.Template(layout=dict(
@@ -35,8 +36,11 @@ def faded(colour: str, opacity: float) -> str:
 
 
 def title_of(model: str) -> str:
-    """A model's name as people write it."""
-    return model.upper() if model in NAMED and model != "teacher" else "Teacher" if model == "teacher" else model
+    """A model's name as people write it; of a folder its last part, of a long name its end."""
+    if model in NAMED:
+        return "Teacher" if model == "teacher" else model.upper()
+    short = model.rstrip("/").rsplit("/", 1)[-1]
+    return short if len(short) <= LONGEST else "…" + short[1 - LONGEST:]
 
 
 def mosaic(images: Tensor, side: int, gap: int = 0) -> Image.Image:
