@@ -22,13 +22,15 @@ import numpy as np
 
 def examine(options: argparse.Namespace) -> None:
     from workbench.build import load_backend
-    from workbench.examination import Examination, Progress, Record, Swap
+    from workbench.examination import Examination
     from workbench.grid import opener
     from workbench.grid_request import GridRequest
     from workbench.models import Residents, students_of
     from workbench.presets import recipe_of
     from workbench.runs import write_whole
     from workbench.scenes.prompt_sets import chosen_on, reported_on
+    from workbench.stages.tasks import Record, Swap
+    from workbench.stages_report import numbers_of
 
     backend, recipe = load_backend(options.teacher), recipe_of(options.teacher)
     named = [name.partition("=") for name in options.models.split(",")]
@@ -48,7 +50,7 @@ def examine(options: argparse.Namespace) -> None:
                 seconds[event.model], begun = time.perf_counter() - begun, time.perf_counter()
         if found.left:
             raise RuntimeError(f"{caption.text}: {'; '.join(found.left)}")
-        numbers = found.numbers() | {"task": caption.task, "seconds": seconds}
+        numbers = numbers_of(found) | {"task": caption.task, "seconds": seconds}
         for task, result in found.results.items():
             if isinstance(task, Record):
                 numbers["models"][task.model] |= {kind: {part: getattr(getattr(result, kind), part).mean(1).tolist()
@@ -93,32 +95,34 @@ def strip_costs(options: argparse.Namespace) -> None:
                                                 backend.encode(["a circle"]).expand(len(seeds)), list(seeds)))
         kept = timed("recording", lambda: Trajectory.cat([e for e in record(model, backend, "a circle", seeds) if isinstance(e, Trajectory)]))
         pictures = Pictures(kept, backend.decode)
-        beliefs = timed("decoding", pictures.beliefs)
-        seen = timed("commitment", lambda: commitment(low_passed(beliefs), low_passed(pictures.final)))
-        timed("drawing", lambda: strip({"teacher": kept}, {"teacher": pictures}, {"teacher": seen.by_unit}).to_json())
+        timed("decoding", lambda: list(pictures.beliefs))
+        seen = timed("commitment", lambda: commitment(map(low_passed, pictures.beliefs), low_passed(pictures.final)))
+        timed("drawing", lambda: strip({"teacher": kept}, {"teacher": pictures}, {"teacher": seen.by_seed}).to_json())
     for name, values in seconds.items():
         print(f"{name}: {statistics.median(values[1:]):.3f} s")
 
 
 def summarised(folder: Path) -> dict[str, float]:
-    """The numbers of one folder, by name."""
+    """The numbers of one folder, by name. Prompts are the units: they are drawn again for intervals."""
     import torch
 
-    from workbench.stages.commitment import Commitment, fixed_by
+    from workbench.stages.commitment import first_step
 
     captions = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     result: dict[str, float] = {"captions": len(captions)}
     for name, first in captions[0]["models"].items():
         times = first["times"]
         for kind in ("low", "full"):
-            parts = (torch.tensor([c["models"][name][kind][part] for c in captions], dtype=torch.float64).T for part in ("own", "others"))
-            seen = Commitment(*parts)
+            own, others = (np.array([c["models"][name][kind][part] for c in captions]) for part in ("own", "others"))  # [captions, N]
+            drawn = np.random.default_rng(0).integers(len(captions), size=(2000, len(captions)))
             for share in (0.5, 0.9):
-                step = fixed_by(seen, share)
-                result |= {f"{name} {kind} {share:.0%} fixed by step": step.mean, f"{name} {kind} {share:.0%} low": step.low,
-                           f"{name} {kind} {share:.0%} high": step.high, f"{name} {kind} {share:.0%} fixed at t": times[int(step.mean) - 1]}
-            for step, share in enumerate(seen.fixed.tolist(), 1):
-                result[f"{name} {kind} fixed after step {step:02d} (t {times[step - 1]:.2f})"] = share
+                steps = [first_step(torch.from_numpy(1 - own[rows].sum(0) / others[rows].sum(0)), share) for rows in drawn]
+                step = first_step(torch.from_numpy(1 - own.sum(0) / others.sum(0)), share)
+                low, high = np.quantile(steps, [0.025, 0.975], method="inverted_cdf")
+                result |= {f"{name} {kind} {share:.0%} fixed by step": step, f"{name} {kind} {share:.0%} low": int(low),
+                           f"{name} {kind} {share:.0%} high": int(high), f"{name} {kind} {share:.0%} fixed at t": times[step - 1]}
+            for step, share in enumerate(1 - own.sum(0) / others.sum(0), 1):
+                result[f"{name} {kind} fixed after step {step:02d} (t {times[step - 1]:.2f})"] = float(share)
         for factor in first["settled_at"]:
             steps = [step for c in captions for step in c["models"][name]["settled_at"][factor]]
             result[f"{name} {factor} settled at, median step"] = statistics.median(steps)

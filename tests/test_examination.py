@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 import torch
 from diffusers import SD3Transformer2DModel
+from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from tests.scenes_world import write_world
 from tests.test_grid import spying
+from workbench.backends.lora import LORA_FILE
 from workbench.backends.scenes import load_scenes
-from workbench.examination import Branch, Examination, Record, Swap, as_recorded, branch_steps, saved_trajectories
+from workbench.examination import Examination, as_recorded, branch_steps, save_trajectories, saved_trajectories
 from workbench.grid import Progress, opener
 from workbench.grid_request import GridRequest
 from workbench.metrics.lite0 import Lite0
+from workbench.models import Residents
+from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory, trajectory_bytes
-from workbench.stages_report import branching_figure, strip_figures, swap_figures, write_report
+from workbench.stages_report import branching_figure, numbers_of, strip_figures, swap_figures, write_report
 
 ASKED = GridRequest(("a red circle",), (0, 3, 7), ("teacher", "dmd"), teacher_steps=5)
 
@@ -65,7 +69,7 @@ def test_everything_is_done_in_order_and_adds_up(backend, open_model):
     assert reading.full.fixed.shape == (4,) and float(reading.full.fixed[-1]) == pytest.approx(1, abs=1e-3)
     assert torch.equal(seen.results[Swap("teacher", "dmd", 0)].images, seen.pictures["dmd"].final)
     assert torch.equal(seen.results[Swap("teacher", "dmd", 4)].images, seen.results[Swap("dmd", "teacher", 0)].images)
-    numbers = json.loads(json.dumps(seen.numbers()))
+    numbers = json.loads(json.dumps(numbers_of(seen)))
     assert numbers["feature"] == "lite0@32" and set(numbers["models"]) == {"teacher", "dmd"} and len(numbers["swaps"]) == 10
     assert numbers["models"]["dmd"]["settled_at"].keys() == {"background", "position", "size", "colour", "shape"}
 
@@ -81,7 +85,7 @@ def test_one_that_is_stopped_keeps_what_it_has_and_goes_on(backend, open_model):
     assert strip.keys() >= {"strip", "commitment"} and not swap_figures(seen)
     assert not {Record("teacher"), Record("dmd"), Branch("teacher", 0), Branch("teacher", 1)} & set(done(seen))
     done(whole)
-    assert not seen.left and seen.numbers() == whole.numbers()
+    assert not seen.left and numbers_of(seen) == numbers_of(whole)
 
 
 def test_seeds_that_were_recorded_before_a_stop_are_not_recorded_again(backend, open_model):
@@ -101,6 +105,57 @@ def test_a_model_that_does_not_open_leaves_the_others(backend, open_model):
     done(seen)
     assert len(seen.left) == 1 and "the passes of gone" in seen.left[0] and "no longer on offer" in seen.left[0]
     assert Swap("dmd", "teacher", 2) in seen.results and not any("gone" in str(task) for task in seen.results)
+
+
+def test_without_its_passes_a_model_is_neither_branched_nor_swapped(backend, open_model):
+    def fail(x_t, t):
+        raise RuntimeError("the card fell off")
+
+    seen = examination(backend, spying(open_model, fail), replace(ASKED, models=("dmd",)))
+    assert done(seen) == [Record("dmd")] and seen.left[0] == "the passes of dmd: the card fell off"
+    assert not any("'" in line for line in seen.left)
+
+
+def test_a_model_that_changes_meanwhile_is_not_mixed_with_what_it_was(backend, world):
+    source = {"dmd": world / "students" / "dmd"}
+    seen = examination(backend, lambda name: opener(ASKED, backend, source)(name))
+    events = seen.run()
+    next(event for event in events if event == Record("dmd"))
+    events.close()
+    source["dmd"] = world / "students" / "dp-dmd"  # other weights
+    write_student_like(source["dmd"])
+    done(seen)
+    assert any("dmd has changed since this was begun" in line for line in seen.left)
+    assert not any(isinstance(task, Swap) and 0 < task.step < 4 for task in seen.results)
+
+
+def write_student_like(folder):
+    path = folder / "diffusion_pytorch_model.safetensors"
+    save_file({name: tensor + 0.01 for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backend, world, tmp_path):
+    """Where there is room for one student only, each is closed for the next; a closed adapter would run as the bare teacher."""
+    students = {}
+    for number, name in enumerate(("one", "two")):
+        torch.manual_seed(number)
+        adapter = backend.new_network(lora=2)
+        with torch.no_grad():
+            for weight in adapter.weights.values():
+                weight.add_(0.5 * torch.randn_like(weight))
+        students[name] = tmp_path / name
+        students[name].mkdir()
+        adapter.save(students[name] / LORA_FILE)
+        backend.adapters.drop(adapter)
+        (students[name] / "student.json").write_text((world / "students" / "dmd" / "student.json").read_text())
+    request = replace(ASKED, models=("one", "two"))
+    tight, roomy = (examination(backend, opener(request, backend, students, Residents(backend, room)), request) for room in (lambda: False, lambda: True))
+    done(tight), done(roomy)
+    assert not tight.left and not roomy.left and tight.results.keys() == roomy.results.keys()
+    for task, found in roomy.results.items():
+        if isinstance(task, Swap):
+            torch.testing.assert_close(tight.results[task].images, found.images, atol=0.02, rtol=0)
+    assert not torch.equal(tight.trajectories["one"].x0, tight.trajectories["two"].x0)
 
 
 def test_a_failure_is_told_and_can_be_tried_again(backend, open_model):
@@ -130,19 +185,37 @@ def test_more_than_fits_is_cut_and_said(backend, open_model):
 def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_model, tmp_path):
     seen = examination(backend, open_model, branches=0, swaps=False)
     done(seen)
-    seen.save(tmp_path)
+    save_trajectories(seen.trajectories, tmp_path)
     known, evaluations = saved_trajectories(tmp_path), []
-    assert [one.model for one in known] == ["teacher", "dmd"]
+    assert [one.model for one in known] == ["dmd", "teacher"]
     hook = register_module_forward_pre_hook(lambda module, _: evaluations.append(1) if isinstance(module, SD3Transformer2DModel) else None)
     try:
         again = examination(backend, open_model, branches=0, swaps=False, known=known)
         done(again)
-        assert not evaluations and again.numbers() == seen.numbers()
+        assert not evaluations and numbers_of(again) == numbers_of(seen)
         other, request = opener(replace(ASKED, teacher_steps=6), backend, {}), replace(ASKED, models=("teacher",))
         done(examination(backend, other, request, branches=0, swaps=False, known=known))
         assert len(evaluations) == 6  # other steps, another pass
     finally:
         hook.remove()
+
+
+def test_a_trajectory_of_another_image_size_is_not_taken(backend, open_model):
+    seen = examination(backend, open_model, branches=0, swaps=False)
+    done(seen)
+    half = [replace(one, x0=one.x0[..., :4, :4], x_t=one.x_t[..., :4, :4]) for one in seen.trajectories.values()]
+    again = examination(backend, open_model, branches=0, swaps=False, known=half)
+    done(again)
+    assert again.trajectories["dmd"].x0.shape == seen.trajectories["dmd"].x0.shape and not again.left
+
+
+def test_a_folder_keeps_one_prompt(backend, open_model, tmp_path):
+    seen = examination(backend, open_model, replace(ASKED, models=("dmd",)), branches=0, swaps=False)
+    done(seen)
+    save_trajectories(seen.trajectories | {"d/md": seen.trajectories["dmd"], "d-md": seen.trajectories["dmd"]}, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "trajectories").iterdir()) == ["d-md-2.safetensors", "d-md.safetensors", "dmd.safetensors"]
+    with pytest.raises(ValueError, match="of another prompt, “a red circle”: choose another folder"):
+        save_trajectories({"dmd": replace(seen.trajectories["dmd"], prompt="a star")}, tmp_path)
 
 
 def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, tmp_path):
@@ -160,15 +233,16 @@ def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, t
 def test_requests_that_cannot_be_compared_are_refused(backend, open_model, changes, message):
     with pytest.raises(ValueError, match=message):
         examination(backend, open_model, replace(ASKED, **changes))
-    with pytest.raises(ValueError, match="two or more"):
-        examination(backend, open_model, branches=1)
+    for wrong in ({"branches": 1}, {"parents": 1}, {"branches": -2}):
+        with pytest.raises(ValueError, match="two or more"):
+            examination(backend, open_model, **wrong)
 
 
 def test_a_folder_without_trajectories_has_none_and_a_broken_file_is_named(tmp_path):
     assert saved_trajectories(tmp_path) == []
     (tmp_path / "trajectories").mkdir()
-    (tmp_path / "trajectories" / "00-dmd.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match="00-dmd.safetensors is not a recorded trajectory"):
+    (tmp_path / "trajectories" / "dmd.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="dmd.safetensors is not a recorded trajectory"):
         saved_trajectories(tmp_path)
 
 
@@ -226,7 +300,7 @@ def test_the_swap_matrix_has_an_image_and_numbers_in_each_cell(whole):
 def test_the_report_needs_nothing_else_and_says_what_is_missing(whole, tmp_path):
     whole.failed[Branch("dmd", 9)] = "<b>no memory</b>"
     try:
-        page = write_report(tmp_path, whole, []).read_text(encoding="utf-8")
+        page = write_report(tmp_path, whole, [], []).read_text(encoding="utf-8")
     finally:
         whole.failed.clear()
     assert page.count("Plotly.newPlot") >= 8 and "&lt;b&gt;no memory&lt;/b&gt;" in page and "src=\"http" not in page
@@ -235,6 +309,6 @@ def test_the_report_needs_nothing_else_and_says_what_is_missing(whole, tmp_path)
 
 
 def test_a_trajectory_of_the_saved_kind_is_a_file_for_each_model(whole, tmp_path):
-    whole.save(tmp_path)
-    assert sorted(path.name for path in (tmp_path / "trajectories").iterdir()) == ["00-teacher.safetensors", "01-dmd.safetensors"]
+    save_trajectories(whole.trajectories, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "trajectories").iterdir()) == ["dmd.safetensors", "teacher.safetensors"]
     assert isinstance(saved_trajectories(tmp_path)[0], Trajectory)

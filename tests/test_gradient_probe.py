@@ -1,6 +1,7 @@
 """Probing students of every kind: where student and fake network come from, and what the figure of it says."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,12 +13,13 @@ from workbench.backends.networks import base_state
 from workbench.backends.scenes import load_scenes
 from workbench.backends.sd3 import SD3Backend
 from workbench.cli import main
+from workbench.denoiser import Guided
 from workbench.gradient_probe import probe
 from workbench.models import open_model, teacher_model
 from workbench.seeds import grid_noise
 from workbench.stages_report import gradient_figure
 
-FEW = dict(batches=2, fake_updates=2, batch=2)
+FEW = dict(batches=2, fake_updates=2)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,25 @@ def test_an_adapter_is_merged_where_there_is_no_run(run, teacher_folder, tmp_pat
         assert found.fake == "fitted for 2 updates" and found.reaches["dp_dmd"].norms["diversity"].shape == (2, 3)
     finally:
         (tmp_path / "alone").rename(run / "student")
+
+
+@pytest.mark.parametrize("changes", [{"sampler": "multistep"}, {"sampler": "renoise", "fresh": 0.9}, {"guided": True}], ids=str)
+def test_students_that_are_sampled_as_none_is_trained_are_refused(run, teacher_folder, changes):
+    backend = SD3Backend(tiny_pipeline())
+    model = open_model(run, backend, "mine")
+    if changes.pop("guided", False):
+        changes = {"denoiser": Guided(model.denoiser, 3.0, backend.encode([""]))}
+    with pytest.raises(ValueError, match="mine is sampled in a way that no student is trained in here"):
+        next(probe(replace(model, **changes), run, backend, str(teacher_folder), "a red circle"))
+
+
+def test_a_renoising_student_is_measured_with_its_sampler(tmp_path):
+    world = write_world(tmp_path)
+    backend, source = load_scenes(world / "teacher"), world / "students" / "dmd"
+    plain = open_model(source, backend, "dmd")
+    norms = [last(probe(replace(plain, sampler=sampler), source, backend, "scenes", "a circle", methods=("dmd",), **FEW)).reaches["dmd"].norms["dmd"]
+             for sampler in ("ode", "renoise")]
+    assert not torch.allclose(*norms)
 
 
 def test_a_teacher_has_no_such_gradients(backend):

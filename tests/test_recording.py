@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from workbench.models import Model, teacher_model
-from workbench.recording import branched, record, swapped, switch_times
+from workbench.recording import branched, record, swapped
 from workbench.schedules import perturb
 from workbench.seeds import grid_noise, grid_renoise
 from workbench.stages.trajectory import Trajectory
@@ -67,7 +67,21 @@ def test_a_batch_that_is_too_large_is_recorded_seed_by_seed(backend):
     kept = recorded(replace(model, denoiser=Small()), backend, (0, 1, 2))
     assert kept.seeds == (0, 1, 2)
     parts = [event for event in record(model, backend, PROMPT, (0, 1, 2), 1) if isinstance(event, float)]
-    assert parts == sorted(parts) and 0 < parts[0] and parts[-1] < 1
+    assert parts == sorted(parts) and 0 < parts[0] and parts[-1] <= 1
+
+
+def test_a_pass_that_is_not_finite_is_named(backend):
+    model = student(backend)
+
+    class Wild:
+        schedule, network = backend.schedule, model.network
+
+        def __call__(self, x_t, t, condition):
+            found = model.denoiser(x_t, t, condition)
+            return replace(found, raw=found.raw * float("nan")) if float(t[0]) < 0.9 else found
+
+    with pytest.raises(RuntimeError, match="seed 3 is not finite .* from step 2 on"):
+        recorded(replace(model, denoiser=Wild()), backend)
 
 
 def test_a_pass_that_fails_for_one_seed_says_why(backend):
@@ -126,14 +140,17 @@ def test_branching_behind_the_last_step_is_refused(backend):
 
 # ---- swapping
 
+def mixed(first, then, backend, step, seeds=(3, 5), **settings):
+    models, levels = {"first": first, "then": then}, min(first.times, then.times, key=len)
+    return torch.cat(list(swapped(models.__getitem__, "first", "then", levels, step, backend, PROMPT, seeds, **settings)))
+
+
 def test_the_ends_of_a_swap_are_the_models_alone(backend):
     teacher, few = teacher_model(backend, 7, 2.0), student(backend)
-    levels = switch_times(teacher, few)
-    assert torch.equal(levels, few.times)
     for first, then in ((teacher, few), (few, teacher)):
-        assert torch.equal(swapped(first, then, backend, PROMPT, (3, 5), 0), final(then, backend, (3, 5)))
-        assert torch.equal(swapped(first, then, backend, PROMPT, (3, 5), 3), final(first, backend, (3, 5)))
-        middle = swapped(first, then, backend, PROMPT, (3, 5), 1)
+        assert torch.equal(mixed(first, then, backend, 0), final(then, backend, (3, 5)))
+        assert torch.equal(mixed(first, then, backend, 3), final(first, backend, (3, 5)))
+        middle = mixed(first, then, backend, 1)
         assert not torch.equal(middle, final(first, backend, (3, 5))) and not torch.equal(middle, final(then, backend, (3, 5)))
 
 
@@ -144,7 +161,40 @@ def test_a_model_swapped_with_itself_is_itself(family, sampler, request):
     backend = request.getfixturevalue(family)
     model = student(backend, steps=4, sampler=sampler)
     for step in range(5):
-        torch.testing.assert_close(swapped(model, model, backend, PROMPT, (3, 5), step), final(model, backend, (3, 5)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(mixed(model, model, backend, step), final(model, backend, (3, 5)), atol=1e-5, rtol=1e-5)
+
+
+def test_a_renoising_student_draws_the_noise_of_its_own_steps_behind_a_long_teacher(backend):
+    teacher, few = teacher_model(backend, 9, 1.0), student(backend, steps=3, sampler="renoise")
+    condition, level = backend.encode([PROMPT]), few.times[1]
+    x = replace(teacher, times=torch.cat([teacher.times[teacher.times > level], level[None]])).sampled(grid_noise(backend.latent_shape, [3]), condition, [3])
+    expected = replace(few, times=few.times[1:]).sampled(x, condition, [3], taken=1)
+    torch.testing.assert_close(mixed(teacher, few, backend, 1, (3,)), expected)
+
+
+def test_a_teacher_that_begins_below_the_level_leaves_the_first_step_out(sdxl):
+    """A pass of the eps teacher begins at t = 0.959 or so, a student of many steps has levels above that."""
+    teacher, few = teacher_model(sdxl, 30, 1.0), student(sdxl, steps=29)
+    assert float(teacher.times[0]) < float(few.times[1])
+    assert mixed(teacher, few, sdxl, 1).isfinite().all()
+
+
+def test_batches_that_fail_are_swapped_and_branched_seed_by_seed(backend):
+    model = student(backend)
+
+    class Small:
+        schedule, network = backend.schedule, model.network
+
+        def __call__(self, x_t, t, condition):
+            if len(x_t) > 1:
+                raise RuntimeError("out of memory")
+            return model.denoiser(x_t, t, condition)
+
+    small, other = replace(model, denoiser=Small()), student(backend, seed=1)
+    torch.testing.assert_close(mixed(small, other, backend, 1), mixed(model, other, backend, 1), atol=1e-4, rtol=1e-4)
+    kept = recorded(model, backend)
+    a, b = (torch.cat(list(branched(one, backend, kept, 1, 2))) for one in (small, model))
+    torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_each_model_keeps_its_own_times_on_its_side(backend):
@@ -160,7 +210,7 @@ def test_each_model_keeps_its_own_times_on_its_side(backend):
 
         return replace(model, denoiser=Spied())
 
-    swapped(spied(teacher, "teacher"), spied(few, "few"), backend, PROMPT, (3,), 1)
+    mixed(spied(teacher, "teacher"), spied(few, "few"), backend, 1, (3,))
     level = float(few.times[1])
     assert asked["few"] == [level] and asked["teacher"] == [float(t) for t in teacher.times if t > level]
 

@@ -61,8 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     _models(evaluate, "teacher,dmd,dp-dmd")
     stages = _command(commands, "stages", "see and measure what each denoising step decides, for one prompt", _stages)
     stages.add_argument("prompt", help="one prompt")
-    stages.add_argument("--out", type=Path, default=Path("stages"), help="folder for report.html, numbers.json and the trajectories, which "
-                        "are taken from there when they are the same (default: %(default)s)")
+    stages.add_argument("--out", type=Path, help="folder for report.html, numbers.json and the trajectories, which are taken from there when "
+                        "they are the same (default: stages/PROMPT)")
     stages.add_argument("--branches", type=int, default=4, help="branches of each parent seed; 0 leaves branching out (default: %(default)s)")
     stages.add_argument("--parents", type=int, default=6, help="seeds that are branched (default: %(default)s)")
     stages.add_argument("--no-swap", action="store_true", help="leave the swap test out")
@@ -269,28 +269,38 @@ def _stages(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from workbench.build import check_prompt
-    from workbench.examination import Examination, saved_trajectories
+    from workbench.examination import Examination, check_folder, save_trajectories, saved_trajectories
     from workbench.gradient_probe import probe
     from workbench.grid_request import TEACHER, GridRequest
     from workbench.stages_report import write_report
 
+    folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
+    check_folder(folder, {options.prompt})
     backend, models = _loaded(options)
     check_prompt(backend, options.prompt)
     by_name = {model.name: model for model in models}
     request = GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name))
     seen = Examination(request, backend, by_name.__getitem__, options.branches, options.parents, not options.no_swap,
-                       known=saved_trajectories(options.out))
-    gradients, students = [], [model for model in models if model.name != TEACHER and not options.no_gradients]
+                       known=saved_trajectories(folder))
+    gradients, students = [], [] if options.no_gradients else [name for name in by_name if name != TEACHER]
+    left = {name: "not measured" for name in students}
     _, teacher = _common_recipe(options, list(by_name))
     try:
         _advance(tqdm(total=1.0, desc="stages", bar_format=BAR), ((step.done, None) for step in seen.run() if hasattr(step, "done")))
-        for model in students:
-            events = probe(model, model.name, backend, teacher, options.prompt)
-            gradients.append(_advance(tqdm(total=1.0, desc=f"gradients of {model.name}", bar_format=BAR), ((p.done, p) for p in events)))
+        for name in students:
+            events = probe(by_name[name], name, backend, teacher, options.prompt)
+            try:
+                gradients.append(_advance(tqdm(total=1.0, desc=f"gradients of {name}", bar_format=BAR), ((p.done, p) for p in events)))
+                del left[name]
+            except (ValueError, RuntimeError, KeyError) as error:  # too little memory, an old checkpoint ...: the others are worth having
+                left[name] = str(error)
     finally:  # also when it is interrupted: what is done is kept
+        missing = [f"gradients of {name}: {reason}" for name, reason in left.items()]
         if seen.trajectories:
-            seen.save(options.out)
-            print(f"{write_report(options.out, seen, gradients)}" + "".join(f"\nnot done: {line}" for line in seen.left))
+            save_trajectories(seen.trajectories, folder)
+            print(write_report(folder, seen, gradients, missing))
+        for line in [*seen.left, *missing]:
+            print(f"not done: {line}")
 
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"

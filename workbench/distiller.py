@@ -151,8 +151,8 @@ class Distiller:
         # the generator's loss passes through fake network and head; a student update leaves them no gradients
         still = self.learners["fake"].parameters if name == "student" and self.objective.critic_terms else []
         for n, micro in enumerate(micros):
-            attention = _attention(self.backend.device.type, self.recipe.precision)
-            with learner.micro_batch(last=n == len(micros) - 1), _frozen(still), attention:
+            arithmetic = attention(self.backend.device.type, self.recipe.precision)
+            with learner.micro_batch(last=n == len(micros) - 1), _frozen(still), arithmetic:
                 terms = losses(micro)
                 learner.backward(sum(weight * loss for weight, loss in terms.values()) / len(micros))
             for term, (_, loss) in terms.items():
@@ -245,11 +245,11 @@ class Micro:
 def _arithmetic(device: str, precision: str) -> Iterator[None]:
     """The arithmetic of every network evaluation. On a CPU, bf16 goes with plain attention: the backward of its flash attention
     is seven times slower (measured with torch 2.13)."""
-    with torch.autocast(device, HALF.get(precision), enabled=precision in HALF), _attention(device, precision):
+    with torch.autocast(device, HALF.get(precision), enabled=precision in HALF), attention(device, precision):
         yield
 
 
-def _attention(device: str, precision: str) -> AbstractContextManager:
+def attention(device: str, precision: str) -> AbstractContextManager:
     """Which attention: also around backward passes, in which checkpointing evaluates blocks again and looks for the same tensors."""
     return sdpa_kernel(SDPBackend.MATH) if precision == "bf16" and device == "cpu" else nullcontext()
 

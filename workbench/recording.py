@@ -1,15 +1,16 @@
 """Sampling for the stages: passes that are recorded, that branch, and that change the model half way.
 
-Everything is a generator or one batch of seeds; all noise is a function of the seed, so every picture can be made again.
+Everything is a generator that works batch by batch, and again seed by seed where a batch fails (out of memory, say). All noise is a
+function of the seed, so every picture can be made again.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,43 +21,38 @@ from workbench.schedules import perturb
 from workbench.seeds import grid_noise, stream
 from workbench.stages.trajectory import Trajectory
 
+Item, Made = TypeVar("Item"), TypeVar("Made")
+
 
 def record(model: Model, backend: Backend, prompt: str, seeds: tuple[int, ...], together: int = TOGETHER) -> Iterator[float | Trajectory]:
-    """The part of the steps done, after each; and, as soon as it is finished, the trajectory of each batch of seeds.
+    """The part of the work done, after each step; and the trajectory of each batch of seeds, as soon as it is finished.
 
-    A batch that fails (out of memory, say) is tried again seed by seed. The cost is that of sampling: nothing is decoded."""
+    The cost is that of sampling: nothing is decoded. Raises RuntimeError, with the seed, for a pass that is not finite."""
     done = 0
-    for batch in np.array_split(seeds, -(-len(seeds) // together)):
-        parts, batch = [batch.tolist()], tuple(batch.tolist())
-        while parts:
-            part = parts.pop(0)
-            try:
-                for made in _recorded(model, backend, prompt, part):
-                    yield (done + made * len(part)) / len(seeds) if isinstance(made, float) else made
-            except RuntimeError:
-                if len(part) == 1:
-                    raise
-                parts = [[seed] for seed in part]
-                continue
-            done += len(part)
+    for made in in_batches(list(seeds), together, lambda part: _recorded(model, backend, prompt, part)):
+        if isinstance(made, Trajectory):
+            done += len(made.seeds)
+        yield made if isinstance(made, Trajectory) else min((done + made) / len(seeds), 1.0)
 
 
 def _recorded(model: Model, backend: Backend, prompt: str, seeds: list[int]) -> Iterator[float | Trajectory]:
+    """Yields how many passes' worth of steps are done, then the trajectory."""
     condition = backend.encode([prompt]).expand(len(seeds))
     x = grid_noise(backend.latent_shape, seeds).to(backend.device)
     beliefs, states, steps = [], [_half(x)], len(model.times) - 1
     for stage in model.stages(x, condition, seeds):
         beliefs.append(_half(stage.prediction.x0))
         states.append(_half(stage.x_s))
-        if stage.index < steps:
-            yield stage.index / steps
+        wrong = [seed for seed, belief, state in zip(seeds, beliefs[-1], states[-1]) if not (belief.isfinite().all() and state.isfinite().all())]
+        if wrong:
+            raise RuntimeError(f"the pass of seed {wrong[0]} is not finite (NaN) from step {stage.index} on")
+        yield stage.index / steps * len(seeds)
     alpha_sigma = torch.stack(backend.schedule.alpha_sigma(model.times), 1)
     yield Trajectory(prompt, model.name, tuple(seeds), model.times.float(), alpha_sigma, torch.stack(beliefs), torch.stack(states),
                      model_settings(model))
 
 
-def branched(model: Model, backend: Backend, trajectory: Trajectory, step: int, branches: int,
-             together: int = 2 * TOGETHER) -> Iterator[Tensor]:
+def branched(model: Model, backend: Backend, trajectory: Trajectory, step: int, branches: int, together: int = 2 * TOGETHER) -> Iterator[Tensor]:
     """Final latents [*, C, h, w], batch by batch, of `branches` passes for each recorded seed that share the first `step` steps with it
     and go on with fresh noise: its belief x0 there, noised again to the level that the step leads to. All branches of the first seed
     come first, then those of the second. Step 0 shares nothing but the prompt."""
@@ -66,34 +62,54 @@ def branched(model: Model, backend: Backend, trajectory: Trajectory, step: int, 
     condition, rest = backend.encode([trajectory.prompt]), replace(model, times=model.times[step:])
     todo = [(row, zlib.crc32(f"branch {seed} {step} {branch}".encode())) for row, seed in enumerate(trajectory.seeds)
             for branch in range(branches)]
-    for batch in (todo[first : first + together] for first in range(0, len(todo), together)):
+
+    def finished(batch: list[tuple[int, int]]) -> Iterator[Tensor]:
         rows, names = [row for row, _ in batch], [name for _, name in batch]
         x = torch.stack([torch.randn(backend.latent_shape, generator=stream(name, "branch")) for name in names])
         if step:
             x = perturb(backend.schedule, trajectory.x0[step - 1, rows], x, model.times[step].expand(len(x)))
         yield rest.sampled(x.to(backend.device), condition.expand(len(x)), names, step)
 
-
-def swapped(first: Model, then: Model, backend: Backend, prompt: str, seeds: tuple[int, ...], step: int) -> Tensor:
-    """Final latents [S, C, h, w] of passes by `first` up to the noise level behind step `step` of `switch_times`, and by `then` from
-    there on, from the seeds' own noise. Each model keeps its own times on its side of that level, which is one of them for both."""
-    levels = switch_times(first, then)
-    level = levels[step]
-    parts = [(first, torch.cat([first.times[first.times > level + 1e-6], level[None]])),
-             (then, torch.cat([level[None], then.times[then.times < level - 1e-6]]))]
-    if step in (0, len(levels) - 1):
-        parts = [(first, first.times) if step else (then, then.times)]
-    x, taken = grid_noise(backend.latent_shape, list(seeds)).to(backend.device), 0
-    condition = backend.encode([prompt]).expand(len(seeds))
-    for model, times in parts:
-        x = replace(model, times=times).sampled(x, condition, list(seeds), taken)
-        taken += len(times) - 1
-    return x
+    yield from in_batches(todo, together, finished)
 
 
-def switch_times(first: Model, then: Model) -> Tensor:
-    """The levels at which two models may take over from each other: the times of the one with fewer steps."""
-    return min(first.times, then.times, key=len)
+def swapped(open_model: Callable[[str], Model], first: str, then: str, levels: Tensor, step: int, backend: Backend, prompt: str,
+            seeds: tuple[int, ...], together: int = TOGETHER) -> Iterator[Tensor]:
+    """Final latents [*, C, h, w], batch by batch, of passes by `first` from the seeds' own noise up to the noise level levels[step], and
+    by `then` from there on. Each model keeps its own times on its side of that level, and the noises of its own steps; step 0 is `then`
+    alone, the last one `first` alone. Only one model has to be open at a time."""
+    level, alone = levels[step], {0: then, len(levels) - 1: first}.get(step)
+
+    def finished(part: list[int]) -> Iterator[Tensor]:
+        x, condition = grid_noise(backend.latent_shape, part).to(backend.device), backend.encode([prompt]).expand(len(part))
+        for upper, name in ((True, first), (False, then)) if alone is None else ((True, alone),):
+            model = open_model(name)
+            above, below = model.times[model.times > level + 1e-6], model.times[model.times < level - 1e-6]
+            times = model.times if alone else torch.cat([above, level[None]] if upper else [level[None], below])
+            if len(times) > 1:
+                x = replace(model, times=times).sampled(x, condition, part, 0 if upper else len(above))
+        yield x
+
+    yield from in_batches(list(seeds), together, finished)
+
+
+def in_batches(items: list[Item], together: int, make: Callable[[list[Item]], Iterator[Made]]) -> Iterator[Made]:
+    """What `make` yields for batches of about equal size; for a batch that fails, once more for each of its items."""
+    count = -(-len(items) // together)
+    bounds = [len(items) * n // count for n in range(count + 1)]
+    parts = [items[a:b] for a, b in zip(bounds, bounds[1:])]
+    while parts:
+        part, failed = parts.pop(0), False
+        try:
+            yield from make(part)
+        except RuntimeError:
+            if len(part) == 1:
+                raise
+            failed = True
+        if failed:  # behind the block, where nothing holds the failed batch in memory any more
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            parts[:0] = [[item] for item in part]
 
 
 def _half(x: Tensor) -> Tensor:

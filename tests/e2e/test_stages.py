@@ -85,6 +85,21 @@ def test_an_examination_is_stopped_and_goes_on(tab):
     expect(figure(page, "swap")).to_be_visible()
 
 
+def test_one_that_waits_for_the_device_is_stopped_at_once(tab):
+    first, second = opened(tab), opened(tab)
+    ask(first, seeds="0-8", steps=60)
+    expect_note(first, "Working")
+    ask(second)
+    expect_note(second, "Waiting for the device")
+    second.locator("#stages-stop").click()
+    expect_note(second, "Stopped in 0 s")
+    expect(second.locator("#examine")).to_be_enabled()
+    first.locator("#stages-stop").click()
+    expect_note(first, "Stopped in")
+    second.locator("#stages-resume").click()
+    expect_note(second, "Done in")
+
+
 def test_an_export_holds_everything_and_is_opened_again(examined, tab, tmp_path):
     with examined.expect_download() as download:
         examined.locator("#stages-export").click()
@@ -93,7 +108,7 @@ def test_an_export_holds_everything_and_is_opened_again(examined, tab, tmp_path)
     with zipfile.ZipFile(path) as archive:
         assert {"report.html", "numbers.json"} <= set(archive.namelist())
         numbers = json.loads(archive.read("numbers.json"))
-        kept = Trajectory.open(archive.extract("trajectories/00-teacher.safetensors", tmp_path))
+        kept = Trajectory.open(archive.extract("trajectories/teacher.safetensors", tmp_path))
     assert numbers["seeds"] == [0, 1, 2] and not numbers["left"] and kept.prompt == "a red circle" and len(kept) == 3
     page = opened(tab)
     with page.expect_file_chooser() as chooser:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -43,9 +44,18 @@ def test_a_straight_ramp_leaks_next_to_nothing_into_high_bands():
 def test_power_relative_to_the_final_image():
     finals = torch.stack([wave(2, 0, 0.3) + wave(40, 0, 0.2), wave(2, 0, 0.1) + wave(40, 0, 0.4)])
     beliefs = torch.stack([torch.stack([wave(2, 0, 0.3), wave(2, 0, 0.1)]), finals])
-    known = relative_power(beliefs, finals)
+    known = relative_power(beliefs, finals).relative
     torch.testing.assert_close(known[0, [0, 4]], torch.tensor([1.0, 0.0], dtype=torch.float64), atol=1e-12, rtol=1e-9)
     torch.testing.assert_close(known[1, [0, 4]], torch.ones(2, dtype=torch.float64))
+
+
+def test_the_interval_is_wide_where_seeds_differ():
+    finals = torch.stack([wave(2, 0, 1.0)] * 4)
+    same, different = (relative_power([torch.stack([wave(2, 0, height) for height in heights])], finals) for heights in ([0.5] * 4, [0, 0.5, 1, 1]))
+    assert same.interval(0, 0) == pytest.approx((0.25, 0.25, 0.25))
+    mean, low, high = different.interval(0, 0)
+    assert mean == pytest.approx(2.25 / 4) and low < 0 and high > 1  # of four values 0, 1/4, 1, 1: the mean's t interval
+    assert high - mean == pytest.approx(3.1824 * np.std([0, 0.25, 1, 1], ddof=1) / 2, rel=1e-3)
 
 
 def test_other_shapes_are_refused():

@@ -1,9 +1,10 @@
 """Commitment on hand-made beliefs, whose share is known exactly."""
 
+import numpy as np
 import pytest
 import torch
 
-from workbench.stages.commitment import Commitment, commitment, first_step, fixed_by, fixed_curve, low_passed, over_prompts
+from workbench.stages.commitment import commitment, first_step, fixed_by, fixed_curve, low_passed
 
 FINALS = torch.eye(6).reshape(6, 1, 2, 3)  # six seeds, each as far from every other
 
@@ -18,7 +19,7 @@ def test_a_right_but_blurred_belief_has_the_share_of_the_formula():
     seen = commitment(blurred(amounts), FINALS)
     expected = torch.tensor([2 * a / (1 + a * a) for a in amounts], dtype=torch.float64)
     torch.testing.assert_close(seen.fixed, expected)
-    torch.testing.assert_close(seen.by_unit, expected[:, None].expand(5, 6))
+    torch.testing.assert_close(seen.by_seed, expected[:, None].expand(5, 6))
 
 
 def test_a_belief_in_another_seeds_image_is_worse_than_none():
@@ -43,24 +44,29 @@ def test_a_share_counts_from_the_step_on_from_which_it_stays():
     assert first_step(torch.tensor([0.5, 0.6]), 0.9) == 3  # never
 
 
-def test_intervals_are_points_for_equal_units_and_wide_for_different_ones():
+def test_intervals_are_points_for_equal_seeds_and_wide_for_different_ones():
     equal = commitment(blurred([0.1, 0.5, 1.0]), FINALS)
     assert fixed_by(equal, 0.5) == (2, 2, 2) and fixed_by(equal, 0.9) == (3, 3, 3)
-    # half of the units are there at step 1, half at step 4
-    own = torch.tensor([[0.0, 0, 0, 1, 1, 1]] * 3 + [[0.0] * 6], dtype=torch.float64)
-    seen = Commitment(own, torch.ones_like(own))
-    assert seen.fixed.tolist() == [0.5, 0.5, 0.5, 1.0]
-    mean, low, high = fixed_by(seen, 0.6)
-    assert (mean, low, high) == (4, 1, 4)
+    early = blurred([0.0, 0.0, 0.0, 1.0])
+    early[:3, :3] = FINALS[:3]  # half of the seeds are there from step 1 on, the others at step 4
+    seen = commitment(early, FINALS)
+    assert seen.fixed.tolist() == pytest.approx([1 - 3 / 9] * 3 + [1])  # own 0, 0, 0, 1, 1, 1; others 2, 2, 2, 1, 1, 1
+    assert fixed_by(seen, 0.8) == (4, 1, 4)
     curve = fixed_curve(seen)
-    assert curve[0].mean == 0.5 and curve[0].low < 0.2 and curve[0].high > 0.8 and curve[3] == (1, 1, 1)
+    assert curve[0].low < 0.3 and curve[0].high > 0.9 and curve[3] == (1, 1, 1)
 
 
-def test_prompts_are_units_of_their_seeds_means():
-    parts = [commitment(blurred([a, 1.0]), FINALS) for a in (0.0, 1.0)]
-    both = over_prompts(parts)
-    assert both.own.shape == (2, 2)
-    torch.testing.assert_close(both.by_unit[0], torch.tensor([0.0, 1.0], dtype=torch.float64))
+def test_intervals_cover_the_truth():
+    """Beliefs a F + noise of independent finals F: fixed = 1 - ((1 - a)^2 + n) / (a^2 + 1 + n)."""
+    rng, hits, a, n = np.random.default_rng(0), 0, 0.6, 0.05
+    truth = 1 - ((1 - a) ** 2 + n) / (a * a + 1 + n)
+    for _ in range(200):
+        finals = torch.from_numpy(rng.normal(size=(9, 3)))
+        belief = a * finals + n**0.5 * torch.from_numpy(rng.normal(size=(9, 3)))
+        (found,) = fixed_curve(commitment([belief], finals))
+        hits += found.low <= truth <= found.high
+    print(f"covered {hits / 200:.3f}")
+    assert 0.89 <= hits / 200 <= 0.99
 
 
 def test_one_seed_has_no_control():

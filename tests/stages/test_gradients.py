@@ -23,9 +23,9 @@ def whole_gradient(d, objective):
 def test_the_summands_add_up_to_each_terms_gradient(backend, objective, settings):
     d = distiller(backend, objective, **settings)
     list(d.rounds(2))  # away from the start, where adapters have no gradient in half of their weights
-    found = summands(d, objective, d.draws("student", 0)[0])
+    steps = list(summands(d, objective, d.draws("student", 0)[0]))
     for name, whole in whole_gradient(d, objective).items():
-        total = [sum(parts) for parts in zip(*[step for step in found[name] if step])]
+        total = [sum(parts) for parts in zip(*[step[name] for step in steps if name in step])]
         for a, b in zip(total, whole, strict=True):
             torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b, rtol=1e-3, atol=1e-6)
 
@@ -43,17 +43,24 @@ def test_behind_the_stop_nothing_of_dmd_arrives_and_without_it_it_does(backend):
 
 def test_norms_and_cosines_are_those_of_the_summands(backend):
     d, objective = distiller(backend), dp_dmd_no_stop(0.05, 2)
-    found = summands(d, objective, d.draws("student", 0)[0])
+    first = next(summands(d, objective, d.draws("student", 0)[0]))
     (reach,) = gradient_reach(d, objective, 1)
-    a, b = (torch.cat([g.flatten() for g in found[name][0]]).double() for name in ("dmd", "diversity"))
+    a, b = (torch.cat([g.flatten() for g in first[name]]).double() for name in ("dmd", "diversity"))
     assert float(reach.norms["dmd"][0, 0]) == pytest.approx(float(a.norm()), rel=1e-5)
     assert float(reach.cosines["dmd", "diversity"][0, 0]) == pytest.approx(float(a @ b / a.norm() / b.norm()), abs=1e-5)
 
 
-def test_micro_batches_give_the_gradient_of_the_batch(backend):
-    (one,), (two,) = (gradient_reach(distiller(backend, accumulate=parts), dp_dmd(0.05, 2), 1) for parts in (1, 2))
+def test_a_batch_is_a_micro_batch_of_the_recipe(backend):
+    (one,), (two,) = (gradient_reach(distiller(backend, batch=4 * parts, accumulate=parts), dp_dmd(0.05, 2), 1) for parts in (1, 2))
     for name in one.norms:
         torch.testing.assert_close(one.norms[name], two.norms[name], rtol=1e-4, atol=1e-7)
+
+
+def test_checkpointing_in_bf16_on_a_cpu_and_a_student_of_one_step(backend):
+    (found,) = gradient_reach(distiller(backend, checkpointing="on", precision="bf16"), dp_dmd(0.05, 2), 1)
+    assert (found.norms["dmd"][:, 1:] > 0).all()
+    (alone,) = gradient_reach(distiller(backend, student_steps=1), dp_dmd(0.05, 2), 1)
+    assert alone.norms["dmd"].tolist() == [[0]] and float(alone.norms["diversity"]) > 0
 
 
 def test_measuring_changes_nothing(backend):

@@ -34,7 +34,7 @@ def test_the_same_paths_are_drawn_the_same_way_round():
 
 def test_a_step_of_known_length():
     walk = circle(6, 3.0)  # a hexagon: its sides are its radius
-    torch.testing.assert_close(displacement(walk), torch.full((5, 1), 3.0 / math.sqrt(32), dtype=torch.float64))
+    torch.testing.assert_close(displacement(walk), torch.full((5, 1), 3.0 / math.sqrt(32)))
 
 
 def test_a_plane_needs_three_points():

@@ -1,5 +1,7 @@
 """Trajectories in memory and on disk, and pictures that are decoded when they are looked at."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,6 +38,17 @@ def test_other_files_are_refused(tmp_path):
             Trajectory.open(path)
 
 
+def test_tensors_that_do_not_fit_together_are_refused(tmp_path):
+    replace(made(), x_t=made().x_t[:3]).save(tmp_path / "t.safetensors")
+    with pytest.raises(ValueError, match="the shapes of x_t do not fit"):
+        Trajectory.open(tmp_path / "t.safetensors")
+
+
+def test_pictures_that_are_not_finite_are_refused():
+    with pytest.raises(ValueError, match="the pictures of teacher at step 2 are not finite"):
+        Pictures(made(), lambda latents: latents[:, :3] * float("nan"))[1]
+
+
 def test_groups_of_seeds_are_put_together_and_taken_apart():
     whole = Trajectory.cat([made((0, 1)), made((2, 5))])
     assert whole.seeds == (0, 1, 2, 5) and whole.x0.shape[1] == 4
@@ -55,7 +68,7 @@ def test_pictures_are_decoded_once_and_only_when_looked_at():
     pictures[2]
     assert len(asked) == 1
     torch.testing.assert_close(pictures.final, kept.x_t[4, :, :3].float().sigmoid(), atol=0.003, rtol=0)
-    assert pictures.beliefs().shape == (4, 3, 3, 8, 8) and len(asked) == 5
+    assert [step.shape for step in pictures.beliefs] == [(3, 3, 8, 8)] * 4 and len(asked) == 5
     with pytest.raises(IndexError):
         pictures[5]
 

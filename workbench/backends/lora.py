@@ -114,6 +114,8 @@ class SharedBase:
             layer._disable_adapters = name is None
 
     def run(self, name: str, *args, **kwargs):
+        if name not in self.network.peft_config:  # peft would run the teacher instead
+            raise RuntimeError("this adapter was closed; open it again")
         self._wanted = name
         try:
             return self.network(*args, **kwargs)

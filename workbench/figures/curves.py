@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from workbench.figures.theme import TEMPLATE, colours, faded, title_of
 from workbench.metrics.diversity import Interval
-from workbench.stages.bands import band_names
+from workbench.stages.bands import BandPower, band_names
 from workbench.stages.branching import Split
 from workbench.stages.commitment import Commitment, fixed_by, fixed_curve
 from workbench.stages.trajectory import Trajectory
@@ -47,33 +47,32 @@ def _fixed_by(kept: Trajectory, seen: Commitment, share: float) -> str:
     return f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(kept)} (t = {float(kept.times[step - 1]):.2f})"
 
 
-def branching_curves(branches: dict[str, list[tuple[float, Split]]], feature: str) -> go.Figure:
-    """Diversity left behind a level, within parents, and the intraclass correlation beside it; from (t, split) of each model."""
+def branching_curves(branches: dict[str, list[tuple[float, Split]]], whole: set[str], feature: str) -> go.Figure:
+    """Diversity left behind a level, within parents, and the intraclass correlation beside it; from (t, split) of each model. The lines
+    of those that are `whole` go on to t = 0, where nothing is left and everything decided."""
     figure = make_subplots(1, 2, subplot_titles=(f"Diversity still left, Eq. (9) on {feature}", "Already decided (intraclass correlation)"),
                            horizontal_spacing=0.08)
     figure.update_layout(_layout("What fresh noise behind a level can still change"))
     tints = colours(list(branches))
     for name, points in branches.items():
-        times = [t for t, _ in points] + [0.0]  # at t = 0 nothing is left, and everything decided
+        times = [t for t, _ in points] + [0.0] * (name in whole)
         for column, read, end in ((1, lambda s: s.within, 0.0), (2, lambda s: s.icc, 1.0)):
-            intervals = [read(split) for _, split in points] + [Interval(end, end, end)]
+            intervals = [read(split) for _, split in points] + [Interval(end, end, end)] * (name in whole)
             _band(figure, times, intervals, tints[name], title_of(name), len(points), column, legend=column == 1)
     figure.update_xaxes(title=LEVEL, range=[1.02, -0.02])
     figure.update_yaxes(range=[-0.25, 1.04], col=2)
     return figure
 
 
-def band_curves(trajectories: dict[str, Trajectory], bands: dict[str, object], side: int) -> go.Figure:
-    """Band power of x0 over that of the final image, a panel for each octave of pictures `side` pixels wide."""
+def band_curves(trajectories: dict[str, Trajectory], bands: dict[str, BandPower], side: int) -> go.Figure:
+    """Band power of x0 over that of the final image with its interval over seeds, a panel for each octave of pictures `side` pixels wide."""
     names, tints = band_names(side), colours(list(trajectories))
     figure = make_subplots(1, len(names), subplot_titles=[f"{name} cycles" for name in names], shared_yaxes=True, horizontal_spacing=0.02)
     figure.update_layout(_layout("Power of x0 by frequency band, against the final image's"))
     for name, kept in trajectories.items():
         for column in range(len(names)):
-            figure.add_trace(go.Scatter(
-                x=kept.times[:-1].tolist(), y=bands[name][:, column].tolist(), mode="lines+markers", name=title_of(name), legendgroup=name,
-                showlegend=column == 0, line=dict(color=tints[name], width=1.8), marker=dict(size=_marker(len(kept))),
-                hovertemplate=f"{title_of(name)}, t %{{x:.3f}}: %{{y:.2f}}<extra></extra>"), 1, column + 1)
+            found = [bands[name].interval(step, column) for step in range(len(kept))]
+            _band(figure, kept.times[:-1].tolist(), found, tints[name], title_of(name), len(kept), column + 1, legend=column == 0)
     figure.update_xaxes(range=[1.04, -0.04], title=LEVEL, tickvals=[1, 0.5, 0])
     figure.update_yaxes(rangemode="tozero")
     return figure

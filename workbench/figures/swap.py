@@ -52,7 +52,7 @@ def swap_curves(rows: list[Row], feature: str) -> go.Figure:
     """Eq. (9) over the number of first steps, with intervals over seeds, a panel a pair both ways; and the share that is right."""
     pairs = list(dict.fromkeys(tuple(sorted((row.first, row.then))) for row in rows))
     known = any(correct is not None for row in rows for *_, correct in row.cells)
-    figure = make_subplots(1 + known, len(pairs), shared_yaxes=True, shared_xaxes=True, horizontal_spacing=0.03, vertical_spacing=0.08,
+    figure = make_subplots(1 + known, len(pairs), shared_yaxes=True, shared_xaxes=True, horizontal_spacing=min(0.03, 0.5 / len(pairs)), vertical_spacing=0.08,
                            subplot_titles=[f"{title_of(a)} and {title_of(b)}" for a, b in pairs])
     figure.update_annotations(font_size=14 if len(pairs) < 4 else 10)
     figure.update_layout(template=TEMPLATE, title="Which model's early steps keep diversity", height=320 + 200 * known, margin=dict(t=84))

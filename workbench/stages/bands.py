@@ -9,12 +9,16 @@ band. Bands are octaves: below 2 cycles an image, 2 to 4, 4 to 8, ... up to the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import torch
 from scipy.fft import dctn
 from torch import Tensor
+
+from workbench.metrics.diversity import Interval, jackknife_interval
 
 
 def band_edges(side: int) -> tuple[float, ...]:
@@ -39,10 +43,28 @@ def band_power(images: Tensor) -> Tensor:
     return torch.stack([torch.as_tensor(power[..., mask].sum(-1)) for mask in _masks(side)], -1)
 
 
-def relative_power(beliefs: Tensor, finals: Tensor) -> Tensor:
-    """[N, bands] power of beliefs [N, S, C, H, W] over that of finals [S, C, H, W], each a sum over the seeds: 1 is as much as
-    the final image has."""
-    return band_power(beliefs).sum(1) / band_power(finals).sum(0)
+@dataclass(frozen=True)
+class BandPower:
+    """Power of beliefs [N, S, bands] and of final images [S, bands]."""
+
+    beliefs: Tensor
+    finals: Tensor
+
+    @property
+    def relative(self) -> Tensor:
+        """[N, bands] power over the final images', each a sum over the seeds: 1 is as much as they have."""
+        return self.beliefs.sum(1) / self.finals.sum(0)
+
+    def interval(self, step: int, band: int, level: float = 0.95) -> Interval:
+        """One number of `relative` with its jackknife interval over the seeds (of two or more)."""
+        here, final = self.beliefs[step, :, band], self.finals[:, band]
+        without = (here.sum() - here) / (final.sum() - final)
+        return jackknife_interval(float(self.relative[step, band]), without, level)
+
+
+def relative_power(beliefs: Iterable[Tensor], finals: Tensor) -> BandPower:
+    """Band power of beliefs [S, C, H, W], one step after the other, and of finals [S, C, H, W]."""
+    return BandPower(torch.stack([band_power(step) for step in beliefs]), band_power(finals))
 
 
 @cache

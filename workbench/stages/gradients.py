@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.distiller import Distiller, Micro
+from workbench.distiller import Distiller, Micro, attention
 from workbench.objectives import Objective
 from workbench.sampler import Rollout, walk
 
-Summands = dict[str, list[list[Tensor] | None]]  # term -> for each step the gradient of every parameter, or None
+Step = dict[str, list[Tensor]]  # of one step: a term that reaches it -> its gradient, for every parameter
 
 
 @dataclass(frozen=True)
@@ -39,55 +39,50 @@ class GradientReach:
 
 def gradient_reach(distiller: Distiller, objective: Objective, batches: int = 4) -> Iterator[GradientReach]:
     """Measures `objective` on the distiller's student, fake network and teacher, whose weights stay as they are. Yields what is known
-    behind each batch of the recipe's size; the draws are those of student updates 0, 1, ..., the same for every objective."""
+    behind each batch: a micro-batch of the recipe, of the draws of student updates 0, 1, ..., the same for every objective."""
     norms = {term.name: [] for term in objective.terms}
     cosines = {pair: [] for pair in itertools.combinations(norms, 2)}
     for update in range(batches):
-        sums = None
-        micros = distiller.draws("student", update)
-        for micro in micros:
-            sums = _added(sums, summands(distiller, objective, micro), len(micros))
-        for name, steps in sums.items():
-            norms[name].append([_norm(step) for step in steps])
+        steps = [_read(step) for step in summands(distiller, objective, distiller.draws("student", update)[0])]
+        for name, kept in norms.items():
+            kept.append([found.get((name, name), 0.0) ** 0.5 for found in steps])
         for (one, other), kept in cosines.items():
-            kept.append([_cosine(a, b) for a, b in zip(sums[one], sums[other])])
+            kept.append([_cosine(found, one, other) for found in steps])
         yield GradientReach(objective.detach_after, {name: torch.tensor(rows) for name, rows in norms.items()},
                             {pair: torch.tensor(rows) for pair, rows in cosines.items()})
 
 
-def summands(distiller: Distiller, objective: Objective, micro: Micro) -> Summands:
-    """Each term's gradient, with its weight, by step: the J_k^T c_k above, whose sum over k is the term's whole gradient."""
+def summands(distiller: Distiller, objective: Objective, micro: Micro) -> Iterator[Step]:
+    """Each term's gradient, with its weight, step by step: the J_k^T c_k above, whose sum over k is the term's whole gradient. A term
+    that does not reach a step is absent there."""
     student, parameters = distiller.student, distiller.learners["student"].parameters
-    stages = list(walk(student, micro.x1, micro.condition, distiller.student_times, objective.detach_after, micro.renoise))
-    seen = distiller.student_pass(micro, Rollout(stages[0].prediction, stages[-1].x_s))
-    raw = [stage.prediction.raw for stage in stages]
-    toward = {term.name: torch.autograd.grad(term.weight * term.loss(seen), raw, retain_graph=True, allow_unused=True)
-              for term in objective.terms}
-    inputs = [(stage.prediction.x_t.detach(), stage.prediction.t) for stage in stages]
-    del stages, seen, raw  # and with them the graph
-    result: Summands = {name: [] for name in toward}
-    for step, (x, t) in enumerate(inputs):
-        reached = [name for name in toward if toward[name][step] is not None]
-        again = student(x, t, micro.condition).raw if reached else None
-        for name in toward:
-            found = torch.autograd.grad(again, parameters, toward[name][step], retain_graph=name != reached[-1],
-                                        allow_unused=True) if name in reached else None
-            result[name].append(found and [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found)])
-    return result
+    with attention(distiller.backend.device.type, distiller.recipe.precision):  # also of the backward passes
+        stages = list(walk(student, micro.x1, micro.condition, distiller.student_times, objective.detach_after, micro.renoise))
+        seen = distiller.student_pass(micro, Rollout(stages[0].prediction, stages[-1].x_s))
+        raw = [stage.prediction.raw for stage in stages]
+        toward = {term.name: _toward(term.weight * term.loss(seen), raw) for term in objective.terms}
+        inputs = [(stage.prediction.x_t.detach(), stage.prediction.t) for stage in stages]
+        del stages, seen, raw  # and with them the graph
+        for step, (x, t) in enumerate(inputs):
+            found, reached = {}, [name for name in toward if toward[name][step] is not None]
+            again = student(x, t, micro.condition).raw if reached else None
+            for name in reached:
+                gradients = torch.autograd.grad(again, parameters, toward[name][step], retain_graph=name != reached[-1], allow_unused=True)
+                found[name] = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients)]
+            yield found
 
 
-def _added(sums: Summands | None, more: Summands, parts: int) -> Summands:
-    """The mean over micro-batches, one more at a time."""
-    more = {name: [step and [gradient / parts for gradient in step] for step in steps] for name, steps in more.items()}
-    if sums is None:
-        return more
-    return {name: [a and [x + y for x, y in zip(a, b)] for a, b in zip(steps, more[name])] for name, steps in sums.items()}
+def _toward(loss: Tensor, raw: list[Tensor]) -> tuple[Tensor | None, ...]:
+    """c_k of every step; None where the loss does not depend on it."""
+    return torch.autograd.grad(loss, raw, retain_graph=True, allow_unused=True) if loss.requires_grad else (None,) * len(raw)
 
 
-def _norm(step: list[Tensor] | None) -> float:
-    return math.sqrt(sum(float(gradient.square().sum()) for gradient in step)) if step else 0.0
+def _read(step: Step) -> dict[tuple[str, str], float]:
+    """The products of each two terms' gradients, and of each with itself."""
+    pairs = itertools.combinations_with_replacement(step, 2)
+    return {(one, other): math.fsum(float((a * b).sum()) for a, b in zip(step[one], step[other])) for one, other in pairs}
 
 
-def _cosine(one: list[Tensor] | None, other: list[Tensor] | None) -> float:
-    lengths = _norm(one) * _norm(other)
-    return sum(float((a * b).sum()) for a, b in zip(one, other)) / lengths if lengths else math.nan
+def _cosine(found: dict[tuple[str, str], float], one: str, other: str) -> float:
+    lengths = math.sqrt(found.get((one, one), 0.0) * found.get((other, other), 0.0))
+    return found[one, other] / lengths if lengths else math.nan

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+CHUNK = 2**16  # numbers of a point that are in fp64 at a time
+
 
 @dataclass(frozen=True)
 class Plane:
@@ -25,19 +27,24 @@ def project(paths: list[Tensor]) -> Plane:
     """The common plane of paths [K_m, S, ...], K_m points of S seeds each. The sign of an axis makes its largest coordinate positive.
 
     Raises ValueError when there are fewer than three points."""
-    counts, rows = [path.shape[:2] for path in paths], torch.cat([path.flatten(2).flatten(0, 1).double() for path in paths])
-    if len(rows) < 3:
+    counts = [path.shape[:2] for path in paths]
+    flat = [path.flatten(2).flatten(0, 1) for path in paths]
+    total = sum(map(len, flat))
+    if total < 3:
         raise ValueError("a plane needs three points or more")
-    rows = rows - rows.mean(0)
-    values, vectors = torch.linalg.eigh(rows @ rows.T)  # points are few and long: their products are a small matrix
+    products = torch.zeros(total, total, dtype=torch.float64)
+    for first in range(0, flat[0].shape[1], CHUNK):  # points are few and long: their products are a small matrix
+        part = torch.cat([rows[:, first : first + CHUNK] for rows in flat]).double()
+        part -= part.mean(0)
+        products += part @ part.T
+    values, vectors = torch.linalg.eigh(products)
     values, vectors = values.flip(0)[:2].clamp(min=0), vectors.flip(1)[:, :2]
     points = vectors * values.sqrt()
     points = points * points.gather(0, points.abs().argmax(0, keepdim=True)).sign()
-    total = rows.square().sum().clamp(min=1e-30)
     split = points.split([steps * seeds for steps, seeds in counts])
-    return Plane([part.unflatten(0, count) for part, count in zip(split, counts)], tuple((values / total).tolist()))
+    return Plane([part.unflatten(0, count) for part, count in zip(split, counts)], tuple((values / products.trace().clamp(min=1e-30)).tolist()))
 
 
 def displacement(path: Tensor) -> Tensor:
     """[K - 1, S] root mean square change of each step of a path [K, S, ...]."""
-    return (path[1:].double() - path[:-1].double()).flatten(2).square().mean(2).sqrt()
+    return torch.stack([(after.float() - before.float()).flatten(1).square().mean(1).sqrt() for before, after in zip(path, path[1:])])

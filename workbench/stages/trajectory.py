@@ -1,13 +1,13 @@
 """A recorded pass of a model: for every seed its states x_t and, at each step, what the model believes the image to be, x0.
 
-Latents are kept on the CPU in half precision: 9 seeds x 30 steps at 1024 px take 0.3 GB. `Pictures` decodes them step by step, when
-somebody looks.
+Latents are kept on the CPU in half precision: 9 seeds x 30 steps at 1024 px take 0.3 GB. `Pictures` decodes a step when somebody looks
+at it, and keeps it at a size that is good for a screen.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class Trajectory:
     prompt: str
     model: str
     seeds: tuple[int, ...]
-    times: Tensor  # [N + 1] fp32, falling from 1 to 0
+    times: Tensor  # [N + 1] fp32, falling
     alpha_sigma: Tensor  # [N + 1, 2] fp32
     x0: Tensor  # [N, S, C, h, w] fp16
     x_t: Tensor  # [N + 1, S, C, h, w] fp16
@@ -53,9 +53,18 @@ class Trajectory:
             with safe_open(path, "pt") as file:
                 told = json.loads(file.metadata()["trajectory"])
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            return cls(told["prompt"], told["model"], tuple(told["seeds"]), settings=told["settings"], **tensors)
+            found = cls(told["prompt"], told["model"], tuple(told["seeds"]), settings=dict(told["settings"]), **tensors)
+            found._check()
+            return found
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a recorded trajectory ({error}); record it again") from error
+
+    def _check(self) -> None:
+        steps, seeds, *latent = self.x0.shape
+        expected = {"times": (steps + 1,), "alpha_sigma": (steps + 1, 2), "x_t": (steps + 1, seeds, *latent)}
+        wrong = [name for name, shape in expected.items() if tuple(getattr(self, name).shape) != shape]
+        if wrong or seeds != len(self.seeds) or len(latent) != 3 or not steps:
+            raise ValueError(f"the shapes of {', '.join(wrong) or 'x0'} do not fit")
 
     @staticmethod
     def cat(parts: list[Trajectory]) -> Trajectory:
@@ -68,10 +77,6 @@ class Trajectory:
     def first(self, count: int) -> Trajectory:
         """The same of the first `count` seeds."""
         return replace(self, seeds=self.seeds[:count], x0=self.x0[:, :count], x_t=self.x_t[:, :count])
-
-    def column(self, time: float) -> int:
-        """The index into x0 of the belief that is held at a noise level: of the last step that starts at or above `time`."""
-        return max(int((self.times[:-1] >= time - 1e-4).sum()) - 1, 0)
 
 
 def trajectory_bytes(latent_shape: tuple[int, ...], steps: int, seeds: int) -> int:
@@ -96,6 +101,8 @@ class Pictures:
             if not 0 <= index <= last:
                 raise IndexError(f"step {index} of {last}")
             images = self._decode((known.x_t if index == last else known.x0)[index].float())
+            if not torch.isfinite(images).all():  # which would become black
+                raise ValueError(f"the pictures of {known.model} at step {min(index + 1, last)} are not finite (NaN)")
             self._steps[index] = (reduced(images, self._side) * 255).round().byte()
         return self._steps[index].float() / 255
 
@@ -103,9 +110,10 @@ class Pictures:
     def final(self) -> Tensor:
         return self[len(self.trajectory)]
 
-    def beliefs(self) -> Tensor:
-        """[N, S, 3, H, W]: every step."""
-        return torch.stack([self[index] for index in range(len(self.trajectory))])
+    @property
+    def beliefs(self) -> Iterator[Tensor]:
+        """[S, 3, H, W] of every step, one after the other."""
+        return (self[index] for index in range(len(self.trajectory)))
 
 
 def reduced(images: Tensor, side: int) -> Tensor:

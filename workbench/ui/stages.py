@@ -8,9 +8,10 @@ from functools import partial
 import gradio as gr
 
 from workbench.examination import Examination, as_recorded
-from workbench.gradient_probe import probe
+from workbench.gradient_probe import Probed, probe
 from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest, check_request, format_seeds
 from workbench.metrics.lite0 import Lite0
+from workbench.stages.trajectory import Trajectory
 from workbench.stages_report import gradient_figure
 from workbench.ui.compare import CLICK_DOWNLOAD, QUIET, note
 from workbench.ui.figure_view import figures_component, figures_json
@@ -45,6 +46,7 @@ class StagesTab:
         self.sections = {name: figures_component(f"stages-{name}", title) for name, title in TITLES.items()}
         self._build_gradients()
         self.view = gr.State(None, delete_callback=lambda view: view and view.close())
+        self.probed = gr.State([])
         self._connect(page)
 
     # ---- what is on the tab
@@ -87,14 +89,14 @@ class StagesTab:
         page.load(self._ready, None, [*form, self.student, *self._buttons_of], **QUIET)
         asked = self.start.click(self._ask, [self.view, *form, self.parts, self.branches], shown, **QUIET)
         again = self.resume.click(self._again, self.view, shown, **QUIET)
-        loaded = self.open.upload(self._open, [self.view, self.open], [*shown, self.prompt, self.seeds], **QUIET)
+        loaded = self.open.upload(self._open, [self.view, self.open, self.parts, self.branches], [*shown, self.prompt, self.seeds], **QUIET)
         for event in (asked, again, loaded):
             event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
         self.stop.click(self._stop, self.view, shown, **QUIET)
-        self.export.click(lambda view: view.export(), self.view, self.file, **QUIET).then(
+        self.export.click(lambda view, probed: view.export(probed), [self.view, self.probed], self.file, **QUIET).then(
             None, js=CLICK_DOWNLOAD.replace("export-file", "stages-file"))
-        self.measure.click(self._measure, [self.view, self.student, self.prompt], [self.note, *self._buttons_of, self.gradients],
-                           **QUIET, **ON_DEVICE)
+        self.measure.click(self._measure, [self.view, self.probed, self.student, self.prompt],
+                           [self.note, self.probed, *self._buttons_of, self.gradients], **QUIET, **ON_DEVICE)
 
     def _ready(self) -> dict:
         """A fresh page, when the teacher is there."""
@@ -113,21 +115,23 @@ class StagesTab:
         try:
             request = GridRequest.from_form(prompt, seeds, models, teacher_steps=teacher_steps, guidance=guidance)
             check_request(request, [TEACHER, *self._students()], self.place.check_prompt)
-            return self._begin(view, Examination(request, self.place.backend, self.place.opener(request), feature=self._feature,
-                                                 branches=branches if "branching" in parts else 0, swaps="swap" in parts))
+            return self._begin(view, self._examination(request, parts, branches))
         except (ValueError, OSError) as error:
             return {self.note: note(str(error))}
 
-    def _open(self, view: StagesView | None, path: str) -> dict:
+    def _open(self, view: StagesView | None, path: str, parts: list[str], branches: int) -> dict:
         try:
             known = opened_trajectories(path)
             first, steps = known[0], next((one.settings for one in known if one.model == TEACHER), {})
             request = GridRequest((first.prompt,), first.seeds, tuple(one.model for one in known), teacher_steps=steps.get("steps", 30),
                                   guidance=steps.get("guidance", 1.0))
-            seen = Examination(request, self.place.backend, as_recorded(self.place.opener(request), known), feature=self._feature, known=known)
-            return self._begin(view, seen) | {self.prompt: first.prompt, self.seeds: format_seeds(first.seeds)}
+            return self._begin(view, self._examination(request, parts, branches, known)) | {self.prompt: first.prompt, self.seeds: format_seeds(first.seeds)}
         except (ValueError, OSError) as error:
             return {self.note: note(str(error))}
+
+    def _examination(self, request: GridRequest, parts: list[str], branches: int, known: list[Trajectory] = ()) -> Examination:
+        return Examination(request, self.place.backend, as_recorded(self.place.opener(request), known), branches if "branching" in parts else 0,
+                           swaps="swap" in parts, feature=partial(Lite0.load, LIVE_SIZE, self.place.device), known=list(known))
 
     def _begin(self, view: StagesView | None, seen: Examination) -> dict:
         if view is not None:
@@ -141,7 +145,7 @@ class StagesTab:
 
     def _run(self, view: StagesView | None) -> Iterator[dict]:
         yield gr.skip()  # gradio empties the outputs of a generator that yields nothing
-        if view is None or view.status not in ("waiting", "stopping"):
+        if view is None or view.status != "waiting":
             return
         try:
             for changed in view.advance():
@@ -155,23 +159,19 @@ class StagesTab:
         if view is None:
             return {self.stop: gr.update(interactive=False)}
         view.stop()
-        return {self.note: note(view.message)}
+        return {self.note: note(view.message), **({} if view.going else self._buttons(view))}  # while it goes, `_run` has the buttons
 
-    def _measure(self, view: StagesView | None, student: str, prompt: str) -> Iterator[dict]:
+    def _measure(self, view: StagesView | None, probed: list[Probed], student: str, prompt: str) -> Iterator[dict]:
+        busy = {button: gr.update(interactive=False) for button in (self.start, self.resume, self.open, self.measure)}
         try:
             self.place.check_prompt(prompt)
             model, found = self.place.opener(GridRequest(models=(student,)))(student), None
             for found in probe(model, self.place.students()[student], self.place.backend, self.place.teacher, prompt):
-                yield {self.note: note(f"Measuring gradients: {found.done:.0%}"), self.measure: gr.update(interactive=False)}
-            if view is not None:
-                view.gradients = [one for one in view.gradients if one.model != found.model] + [found]
-            yield {self.note: note(""), self.gradients: figures_json(gradient_figure(found)), **self._buttons(view)}
+                yield {self.note: note(f"Measuring gradients: {found.done:.0%}"), **busy}
+            yield {self.note: note(""), self.probed: [one for one in probed if one.model != found.model] + [found],
+                   self.gradients: figures_json(gradient_figure(found)), **self._buttons(view)}
         except Exception as error:  # too little memory to train, a student that is gone ...
             yield {self.note: note(f"The gradients could not be measured: {error}"), **self._buttons(view)}
-
-    @property
-    def _feature(self):
-        return partial(Lite0.load, LIVE_SIZE, self.place.device)
 
     def _buttons(self, view: StagesView | None) -> dict:
         going = view is not None and view.going

@@ -6,14 +6,16 @@ import shutil
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.examination import Branch, Examination, Record, Swap
+from workbench.examination import MEMORY, Examination, save_trajectories
 from workbench.gradient_probe import Probed
 from workbench.grid import Progress
+from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory
 from workbench.stages_report import SECTIONS, branching_figure, strip_figures, swap_figures, write_report
 from workbench.ui.grid_view import FOLDER, time_left
@@ -25,31 +27,31 @@ class StagesView:
     """What the page knows of an `Examination`."""
 
     def __init__(self, seen: Examination):
-        self.seen, self.status, self.done, self.seconds = seen, "waiting", 0.0, 0.0
-        self.gradients: list[Probed] = []
+        self.seen, self.status, self.done, self.seconds, self.pace = seen, "waiting", 0.0, 0.0, 0.0
         self.figures: dict[str, go.Figure] = {}
         self.folder = Path(tempfile.mkdtemp(dir=FOLDER))
 
     def advance(self) -> Iterator[set[str]]:
         """Works, and yields which sections changed, now and then and at the end; stops when it is told to."""
-        if self.status == "stopping":
-            self.status = "stopped"
+        if self.status != "waiting":
             return
-        self.status, begun, shown_at = "working", time.monotonic(), 0.0
-        stale: set[type] = set()
+        self.status, begun, before, from_here = "working", time.monotonic(), self.seconds, None
+        shown_at, stale = 0.0, set()
         for event in self.seen.run():
-            self.seconds = time.monotonic() - begun
+            self.seconds = before + time.monotonic() - begun
             if isinstance(event, Progress):
-                self.done = event.done
+                from_here = event.done if from_here is None else from_here
+                self.done, here = event.done, event.done - from_here
+                self.pace = (self.seconds - before) / here if here > 0.02 else 0.0
             else:
                 stale.add(type(event))
             recorded = all(task in self.seen.results or task in self.seen.failed for task in self.seen.tasks if isinstance(task, Record))
             if time.monotonic() - shown_at > SHOW_EVERY:
                 yield self._drawn(stale if recorded else set())
                 stale, shown_at = set() if recorded else stale, time.monotonic()
-            if self.status == "stopping":
+            if self.status != "working":
                 break
-        self.status = "stopped" if self.status == "stopping" else "done"
+        self.status = "done" if self.status == "working" else "stopped"
         yield self._drawn(stale)
 
     def _drawn(self, kinds: set[type]) -> set[str]:
@@ -64,8 +66,8 @@ class StagesView:
         return {figure: self.figures[figure] for figure in SECTIONS[name] if figure in self.figures}
 
     def stop(self) -> None:
-        """Takes effect at the next step of sampling."""
-        self.status = {"waiting": "stopping", "working": "stopping"}.get(self.status, self.status)
+        """One that waits for the device is over at once, one at work behind the batch or recorded step in progress."""
+        self.status = {"waiting": "stopped", "working": "stopping"}.get(self.status, self.status)
 
     @property
     def going(self) -> bool:
@@ -76,18 +78,18 @@ class StagesView:
         """How far it is, and at the end what is not there."""
         if self.status == "waiting":
             return "Waiting for the device …"
-        if self.status in ("working", "stopping"):
-            left = f", {time_left(self.seconds / self.done * (1 - self.done))} left" if self.done > 0.02 else ""
+        if self.going:
+            left = f", {time_left(self.pace * (1 - self.done))} left" if self.pace else ""
             return f"{'Stopping' if self.status == 'stopping' else 'Working'}: {self.done:.0%}{left}"
         missing = f" Not done: {'; '.join(self.seen.left)}." if self.seen.left else ""
         return f"{self.status.capitalize()} in {self.seconds:.0f} s.{missing}"
 
-    def export(self) -> str:
+    def export(self, gradients: list[Probed]) -> str:
         """Writes a ZIP with report.html, numbers.json and the trajectories; returns its path."""
         inside = self.folder / "stages"
         shutil.rmtree(inside, ignore_errors=True)
-        self.seen.save(inside)
-        write_report(inside, self.seen, self.gradients)
+        save_trajectories(self.seen.trajectories, inside)
+        write_report(inside, self.seen, gradients, [])
         return shutil.make_archive(str(self.folder / "stages"), "zip", inside)
 
     def close(self) -> None:
@@ -100,9 +102,14 @@ def opened_trajectories(path: str) -> list[Trajectory]:
     """The trajectories in an exported ZIP, or in one safetensors file. Raises ValueError, with the way out, when there are none."""
     if not zipfile.is_zipfile(path):
         return [Trajectory.open(path)]
-    with tempfile.TemporaryDirectory(dir=FOLDER) as folder, zipfile.ZipFile(path) as archive:
-        members = sorted(name for name in archive.namelist() if name.endswith(".safetensors"))
-        found = [Trajectory.open(archive.extract(name, folder)) for name in members]
+    try:
+        with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+            members = sorted((member for member in archive.infolist() if member.filename.endswith(".safetensors")), key=lambda one: one.filename)
+            if sum(member.file_size for member in members) > 2 * MEMORY:
+                raise ValueError(f"this ZIP holds more than {2 * MEMORY / 2**30:.0f} GiB")
+            found = [Trajectory.open(archive.extract(member, folder)) for member in members]
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise ValueError(f"this ZIP cannot be read: {error}") from error
     if not found:
         raise ValueError("this ZIP holds no trajectories: take one that this tab has exported")
     return found
