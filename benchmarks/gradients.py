@@ -47,7 +47,8 @@ def main() -> None:
     print("| round | " + " | ".join(names) + " |\n" + "|---" * (1 + len(names)) + "|")
     for at in rounds:
         values = [[run[at][name] for run in runs] for name in names]
-        print(f"| {at} | " + " | ".join(f"{statistics.mean(v):.3f}" + (f" ± {statistics.stdev(v):.3f}" if len(v) > 1 else "") for v in values) + " |")
+        cells = (f"{statistics.mean(v):.3f}" + (f" ± {statistics.stdev(v):.3f}" if len(v) > 1 else "") for v in values)
+        print(f"| {at} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ def strip_costs(options: argparse.Namespace) -> None:
     for _ in range(6):
         timed("sampling", lambda: model.sampled(grid_noise(backend.latent_shape, list(seeds)),
                                                 backend.encode(["a circle"]).expand(len(seeds)), list(seeds)))
-        kept = timed("recording", lambda: Trajectory.cat([e for e in record(model, backend, "a circle", seeds) if isinstance(e, Trajectory)]))
+        events = timed("recording", lambda: list(record(model, backend, "a circle", seeds)))
+        kept = Trajectory.cat([event for event in events if isinstance(event, Trajectory)])
         pictures = Pictures(kept, backend.decode)
         timed("decoding", lambda: list(pictures.beliefs))
         seen = timed("commitment", lambda: commitment(map(low_passed, pictures.beliefs), low_passed(pictures.final)))

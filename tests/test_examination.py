@@ -149,7 +149,8 @@ def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backen
         backend.adapters.drop(adapter)
         (students[name] / "student.json").write_text((world / "students" / "dmd" / "student.json").read_text())
     request = replace(ASKED, models=("one", "two"))
-    tight, roomy = (examination(backend, opener(request, backend, students, Residents(backend, room)), request) for room in (lambda: False, lambda: True))
+    tight, roomy = (examination(backend, opener(request, backend, students, Residents(backend, room)), request)
+                    for room in (lambda: False, lambda: True))
     done(tight), done(roomy)
     assert not tight.left and not roomy.left and tight.results.keys() == roomy.results.keys()
     for task, found in roomy.results.items():
@@ -188,7 +189,8 @@ def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_mode
     save_trajectories(seen.trajectories, tmp_path)
     known, evaluations = saved_trajectories(tmp_path), []
     assert [one.model for one in known] == ["dmd", "teacher"]
-    hook = register_module_forward_pre_hook(lambda module, _: evaluations.append(1) if isinstance(module, SD3Transformer2DModel) else None)
+    hook = register_module_forward_pre_hook(
+        lambda module, _: evaluations.append(1) if isinstance(module, SD3Transformer2DModel) else None)
     try:
         again = examination(backend, open_model, branches=0, swaps=False, known=known)
         done(again)
@@ -213,7 +215,8 @@ def test_a_folder_keeps_one_prompt(backend, open_model, tmp_path):
     seen = examination(backend, open_model, replace(ASKED, models=("dmd",)), branches=0, swaps=False)
     done(seen)
     save_trajectories(seen.trajectories | {"d/md": seen.trajectories["dmd"], "d-md": seen.trajectories["dmd"]}, tmp_path)
-    assert sorted(path.name for path in (tmp_path / "trajectories").iterdir()) == ["d-md-2.safetensors", "d-md.safetensors", "dmd.safetensors"]
+    names = sorted(path.name for path in (tmp_path / "trajectories").iterdir())
+    assert names == ["d-md-2.safetensors", "d-md.safetensors", "dmd.safetensors"]
     with pytest.raises(ValueError, match="of another prompt, “a red circle”: choose another folder"):
         save_trajectories({"dmd": replace(seen.trajectories["dmd"], prompt="a star")}, tmp_path)
 
@@ -221,7 +224,8 @@ def test_a_folder_keeps_one_prompt(backend, open_model, tmp_path):
 def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, tmp_path):
     seen = examination(backend, open_model, branches=0, swaps=False)
     done(seen)
-    known = [replace(one, settings=one.settings | {"weights": "other"}) if one.model == "dmd" else one for one in seen.trajectories.values()]
+    known = [replace(one, settings=one.settings | {"weights": "other"}) if one.model == "dmd" else one
+             for one in seen.trajectories.values()]
     opened = examination(backend, as_recorded(open_model, known), known=known)
     done(opened)
     assert torch.equal(opened.trajectories["dmd"].x0, seen.trajectories["dmd"].x0) and Branch("teacher", 1) in opened.results
@@ -269,7 +273,8 @@ def test_the_strip_has_its_columns_at_equal_noise_level(whole):
     for name, trace in hover.items():
         for column, told in zip(trace.x, trace.customdata):
             t = float(times[name][told[2] - 1])
-            assert told[4] == f"{t:.3f}" and float(told[5]) == pytest.approx(1 - t, abs=1e-3) and float(told[6]) == pytest.approx(t, abs=1e-3)
+            assert (told[4] == f"{t:.3f}" and float(told[5]) == pytest.approx(1 - t, abs=1e-3)
+                    and float(told[6]) == pytest.approx(t, abs=1e-3))
             assert float(levels[column]) <= t + 1e-4 and (column == 0 or float(levels[column - 1]) > t + 1e-4)
     assert [frame.name for frame in figure.frames] == ["0", "1", "2", "3", "4"] and len(figure.layout.sliders[0].steps) == 5
     held = [[told[2] for told in frame.data[1].customdata if told[0] == "DMD" and told[1] == 3] for frame in figure.frames]

@@ -25,9 +25,10 @@ FEW = dict(batches=2, fake_updates=2)
 @pytest.fixture(scope="module")
 def run(teacher_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe") / "run"
-    assert main(["train", "--preset", "scenes-dp-dmd", "--teacher", str(teacher_folder), "--prompts", str(teacher_folder / "prompts.txt"), "--rounds", "2",
-                 "--batch", "2", "--teacher-steps", "4", "--k", "2", "--student-steps", "3", "--sample-every", "0", "--lora", "2",
-                 "--precision", "fp32", "--out", str(folder), "--device", "cpu"]) == 0
+    assert main(["train", "--preset", "scenes-dp-dmd", "--teacher", str(teacher_folder),
+                 "--prompts", str(teacher_folder / "prompts.txt"), "--rounds", "2", "--batch", "2", "--teacher-steps", "4", "--k", "2",
+                 "--student-steps", "3", "--sample-every", "0", "--lora", "2", "--precision", "fp32", "--out", str(folder),
+                 "--device", "cpu"]) == 0
     return folder
 
 
@@ -55,7 +56,8 @@ def test_a_runs_student_comes_with_its_fake_network(run, teacher_folder):
     model = open_model(run, backend, "mine")
     found = last(probe(model, run, backend, str(teacher_folder), "a red circle", **FEW))
     assert found.fake == "of round 2" and len(backend.network.peft_config) == 1  # the model's own adapter, none of the probe's
-    again = last(probe(open_model(run / "student", backend, "mine"), run / "student", backend, str(teacher_folder), "a red circle", **FEW))
+    again = last(probe(open_model(run / "student", backend, "mine"), run / "student", backend, str(teacher_folder), "a red circle",
+                       **FEW))
     assert torch.equal(found.reaches["dmd"].norms["dmd"], again.reaches["dmd"].norms["dmd"])
 
 
@@ -69,7 +71,8 @@ def test_an_adapter_is_merged_where_there_is_no_run(run, teacher_folder, tmp_pat
         x, t = grid_noise(backend.latent_shape, [0, 1]), torch.tensor([1.0, 0.4])
         condition = backend.encode(["a star", "two stars"])
         with torch.no_grad():
-            torch.testing.assert_close(backend.denoiser(whole.eval())(x, t, condition).raw, model.denoiser(x, t, condition).raw, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(backend.denoiser(whole.eval())(x, t, condition).raw, model.denoiser(x, t, condition).raw,
+                                       rtol=1e-4, atol=1e-5)
         found = last(probe(model, tmp_path / "alone", backend, str(teacher_folder), "a red circle", methods=("dp_dmd",), **FEW))
         assert found.fake == "fitted for 2 updates" and found.reaches["dp_dmd"].norms["diversity"].shape == (2, 3)
     finally:
@@ -90,8 +93,9 @@ def test_a_renoising_student_is_measured_with_its_sampler(tmp_path):
     world = write_world(tmp_path)
     backend, source = load_scenes(world / "teacher"), world / "students" / "dmd"
     plain = open_model(source, backend, "dmd")
-    norms = [last(probe(replace(plain, sampler=sampler), source, backend, "scenes", "a circle", methods=("dmd",), **FEW)).reaches["dmd"].norms["dmd"]
+    found = [last(probe(replace(plain, sampler=sampler), source, backend, "scenes", "a circle", methods=("dmd",), **FEW))
              for sampler in ("ode", "renoise")]
+    norms = [one.reaches["dmd"].norms["dmd"] for one in found]
     assert not torch.allclose(*norms)
 
 

@@ -167,7 +167,8 @@ def test_a_model_swapped_with_itself_is_itself(family, sampler, request):
 def test_a_renoising_student_draws_the_noise_of_its_own_steps_behind_a_long_teacher(backend):
     teacher, few = teacher_model(backend, 9, 1.0), student(backend, steps=3, sampler="renoise")
     condition, level = backend.encode([PROMPT]), few.times[1]
-    x = replace(teacher, times=torch.cat([teacher.times[teacher.times > level], level[None]])).sampled(grid_noise(backend.latent_shape, [3]), condition, [3])
+    times = torch.cat([teacher.times[teacher.times > level], level[None]])
+    x = replace(teacher, times=times).sampled(grid_noise(backend.latent_shape, [3]), condition, [3])
     expected = replace(few, times=few.times[1:]).sampled(x, condition, [3], taken=1)
     torch.testing.assert_close(mixed(teacher, few, backend, 1, (3,)), expected)
 

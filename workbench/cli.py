@@ -61,12 +61,14 @@ def _parser() -> argparse.ArgumentParser:
     _models(evaluate, "teacher,dmd,dp-dmd")
     stages = _command(commands, "stages", "see and measure what each denoising step decides, for one prompt", _stages)
     stages.add_argument("prompt", help="one prompt")
-    stages.add_argument("--out", type=Path, help="folder for report.html, numbers.json and the trajectories, which are taken from there when "
-                        "they are the same (default: stages/PROMPT)")
-    stages.add_argument("--branches", type=int, default=4, help="branches of each parent seed; 0 leaves branching out (default: %(default)s)")
+    stages.add_argument("--out", type=Path, help="folder for report.html, numbers.json and the trajectories, which are taken from "
+                        "there when they are the same (default: stages/PROMPT)")
+    stages.add_argument("--branches", type=int, default=4,
+                        help="branches of each parent seed; 0 leaves branching out (default: %(default)s)")
     stages.add_argument("--parents", type=int, default=6, help="seeds that are branched (default: %(default)s)")
     stages.add_argument("--no-swap", action="store_true", help="leave the swap test out")
-    stages.add_argument("--no-gradients", action="store_true", help="leave out the gradients of each student, which need memory to train")
+    stages.add_argument("--no-gradients", action="store_true",
+                        help="leave out the gradients of each student, which need memory to train")
     _models(stages, "teacher,dmd,dp-dmd")
     _command(commands, "models", "list the students that --models takes by name, one line each", _list_models)
     export = _command(commands, "export", "write a run's student as a diffusers pipeline or LoRA with a model card", _export)
@@ -292,7 +294,8 @@ def _stages(options: argparse.Namespace) -> None:
             try:
                 gradients.append(_advance(tqdm(total=1.0, desc=f"gradients of {name}", bar_format=BAR), ((p.done, p) for p in events)))
                 del left[name]
-            except (ValueError, RuntimeError, KeyError) as error:  # too little memory, an old checkpoint ...: the others are worth having
+            except (ValueError, RuntimeError, KeyError) as error:
+                # too little memory, an old checkpoint ...: the others are worth having
                 left[name] = str(error)
     finally:  # also when it is interrupted: what is done is kept
         missing = [f"gradients of {name}: {reason}" for name, reason in left.items()]

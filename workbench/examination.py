@@ -118,7 +118,8 @@ class Examination:
     def left(self) -> list[str]:
         """What of the request is not there, in words; what failed with its reason."""
         dropped = self.request.seeds[len(self.seeds):]
-        said = [f"seeds {', '.join(map(str, dropped))}: the trajectories would take more than {self.memory / 2**30:.1f} GiB"] if dropped else []
+        limit = f"the trajectories would take more than {self.memory / 2**30:.1f} GiB"
+        said = [f"seeds {', '.join(map(str, dropped))}: {limit}"] if dropped else []
         said += [f"{task}: {reason}" for task, reason in self.failed.items()]
         said += [f"branching and swaps of {name}: {reason}" for name, reason in self.closed.items() if name in self.trajectories]
         open_tasks = [task for task in self.tasks if task not in self.results and task not in self.failed]
@@ -193,11 +194,12 @@ class Examination:
             yield 0.5 + index / len(kept) / 2
         factors = settled([detect(step) for step in pictures.beliefs], detect(pictures.final), self.scene) if self.scene else {}
         low = commitment(map(low_passed, pictures.beliefs), low_passed(pictures.final))
-        self.results[task] = Reading(commitment(pictures.beliefs, pictures.final), low, relative_power(pictures.beliefs, pictures.final),
-                                     displacement(kept.x_t), factors)
+        self.results[task] = Reading(commitment(pictures.beliefs, pictures.final), low,
+                                     relative_power(pictures.beliefs, pictures.final), displacement(kept.x_t), factors)
 
     def _fits(self, one: Trajectory, name: str) -> bool:
-        """Whether a trajectory holds the first seeds of what is asked for; of a model that does not open, whatever it was recorded with."""
+        """Whether a trajectory holds the first seeds of what is asked for; of a model that does not open, whatever it was recorded
+        with."""
         asked = one.model == name and one.prompt == self.prompt and one.seeds == self.seeds[: len(one.seeds)]
         return (asked and tuple(one.x0.shape[2:]) == tuple(self.backend.latent_shape)
                 and (name in self.closed or one.settings == self.models[name].settings))
@@ -214,7 +216,8 @@ class Examination:
         levels = self.levels(task.first, task.then)
         alone = {0: task.then, len(levels) - 1: task.first}.get(task.step)
         parts = [self.pictures[alone].final] if alone else []  # which is recorded
-        for latents in () if alone else swapped(self._open, task.first, task.then, levels, task.step, self.backend, self.prompt, self.seeds):
+        for latents in () if alone else swapped(self._open, task.first, task.then, levels, task.step, self.backend, self.prompt,
+                                                self.seeds):
             parts.append(reduced(self.backend.decode(latents), PICTURE_SIDE))
             yield sum(map(len, parts)) / len(self.seeds)
         images = torch.cat(parts)
@@ -236,7 +239,8 @@ class Examination:
 
 
 def save_trajectories(trajectories: dict[str, Trajectory], folder: Path) -> None:
-    """Writes trajectories/MODEL.safetensors for each. Raises ValueError, and writes nothing, in a folder with those of another prompt."""
+    """Writes trajectories/MODEL.safetensors for each. Raises ValueError, and writes nothing, in a folder with those of another
+    prompt."""
     files = {}
     for name, kept in trajectories.items():
         plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name).strip("-")

@@ -85,8 +85,8 @@ def _recipe(model: Model, run: Run | None, teacher: str, device: str) -> Recipe:
     known = model.info.get("recipe", {})
     recipe = run.recipe if run else Recipe(**{item.name: known[item.name] for item in fields(Recipe) if item.name in known}) if known \
         else replace(recipe_of(teacher), teacher=teacher)
-    recipe = replace(recipe, ema=0.0, compile="off", embeddings="", offload="off", batch=SAMPLES if teacher in EMBEDDED else 1, accumulate=1,
-                     precision="fp32" if recipe.precision == "fp16" else recipe.precision,  # fp16 needs a scaled loss
+    recipe = replace(recipe, ema=0.0, compile="off", embeddings="", offload="off", batch=SAMPLES if teacher in EMBEDDED else 1,
+                     accumulate=1, precision="fp32" if recipe.precision == "fp16" else recipe.precision,  # fp16 needs a scaled loss
                      checkpointing="on" if device != "cpu" and teacher not in EMBEDDED else recipe.checkpointing)
     return recipe if run else replace(recipe, lora=0, method="dmd", student_sampler=model.sampler, student_steps=len(model.times) - 1)
 

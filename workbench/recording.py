@@ -24,7 +24,8 @@ from workbench.stages.trajectory import Trajectory
 Item, Made = TypeVar("Item"), TypeVar("Made")
 
 
-def record(model: Model, backend: Backend, prompt: str, seeds: tuple[int, ...], together: int = TOGETHER) -> Iterator[float | Trajectory]:
+def record(model: Model, backend: Backend, prompt: str, seeds: tuple[int, ...],
+           together: int = TOGETHER) -> Iterator[float | Trajectory]:
     """The part of the work done, after each step; and the trajectory of each batch of seeds, as soon as it is finished.
 
     The cost is that of sampling: nothing is decoded. Raises RuntimeError, with the seed, for a pass that is not finite."""
@@ -43,7 +44,8 @@ def _recorded(model: Model, backend: Backend, prompt: str, seeds: list[int]) -> 
     for stage in model.stages(x, condition, seeds):
         beliefs.append(_half(stage.prediction.x0))
         states.append(_half(stage.x_s))
-        wrong = [seed for seed, belief, state in zip(seeds, beliefs[-1], states[-1]) if not (belief.isfinite().all() and state.isfinite().all())]
+        wrong = [seed for seed, belief, state in zip(seeds, beliefs[-1], states[-1])
+                 if not (belief.isfinite().all() and state.isfinite().all())]
         if wrong:
             raise RuntimeError(f"the pass of seed {wrong[0]} is not finite (NaN) from step {stage.index} on")
         yield stage.index / steps * len(seeds)
@@ -52,10 +54,11 @@ def _recorded(model: Model, backend: Backend, prompt: str, seeds: list[int]) -> 
                      model_settings(model))
 
 
-def branched(model: Model, backend: Backend, trajectory: Trajectory, step: int, branches: int, together: int = 2 * TOGETHER) -> Iterator[Tensor]:
-    """Final latents [*, C, h, w], batch by batch, of `branches` passes for each recorded seed that share the first `step` steps with it
-    and go on with fresh noise: its belief x0 there, noised again to the level that the step leads to. All branches of the first seed
-    come first, then those of the second. Step 0 shares nothing but the prompt."""
+def branched(model: Model, backend: Backend, trajectory: Trajectory, step: int, branches: int,
+             together: int = 2 * TOGETHER) -> Iterator[Tensor]:
+    """Final latents [*, C, h, w], batch by batch, of `branches` passes for each recorded seed that share the first `step` steps with
+    it and go on with fresh noise: its belief x0 there, noised again to the level that the step leads to. All branches of the first
+    seed come first, then those of the second. Step 0 shares nothing but the prompt."""
     steps = len(model.times) - 1
     if not 0 <= step < steps:
         raise ValueError(f"a pass of {steps} steps branches behind step 0 to {steps - 1}, not {step}")
@@ -75,9 +78,9 @@ def branched(model: Model, backend: Backend, trajectory: Trajectory, step: int, 
 
 def swapped(open_model: Callable[[str], Model], first: str, then: str, levels: Tensor, step: int, backend: Backend, prompt: str,
             seeds: tuple[int, ...], together: int = TOGETHER) -> Iterator[Tensor]:
-    """Final latents [*, C, h, w], batch by batch, of passes by `first` from the seeds' own noise up to the noise level levels[step], and
-    by `then` from there on. Each model keeps its own times on its side of that level, and the noises of its own steps; step 0 is `then`
-    alone, the last one `first` alone. Only one model has to be open at a time."""
+    """Final latents [*, C, h, w], batch by batch, of passes by `first` from the seeds' own noise up to the noise level levels[step],
+    and by `then` from there on. Each model keeps its own times on its side of that level, and the noises of its own steps; step 0 is
+    `then` alone, the last one `first` alone. Only one model has to be open at a time."""
     level, alone = levels[step], {0: then, len(levels) - 1: first}.get(step)
 
     def finished(part: list[int]) -> Iterator[Tensor]:

@@ -59,7 +59,8 @@ def swap_figures(seen: Examination) -> dict[str, go.Figure]:
             row.cells.append((task.step, level, found.images, found.diversity, found.correct))
     if not rows:
         return {}
-    return {"swap": swap_matrix(list(rows.values()), seen.prompt), "swap-curves": swap_curves(list(rows.values()), seen.feature().protocol)}
+    return {"swap": swap_matrix(list(rows.values()), seen.prompt),
+            "swap-curves": swap_curves(list(rows.values()), seen.feature().protocol)}
 
 
 def gradient_figure(found: Probed) -> dict[str, go.Figure]:
@@ -92,8 +93,8 @@ def numbers_of(seen: Examination, gradients: list[Probed] = ()) -> dict:
                  for task, found in seen.results.items() if isinstance(task, Branch)]
     swaps = [{"first": task.first, "then": task.then, "step": task.step, "diversity": list(found.diversity), "correct": found.correct}
              for task, found in seen.results.items() if isinstance(task, Swap)]
-    return {"prompt": seen.prompt, "seeds": list(seen.seeds), "feature": seen.feature().protocol, "models": models, "branching": branching,
-            "swaps": swaps, "gradients": [_gradients(found) for found in gradients]}
+    return {"prompt": seen.prompt, "seeds": list(seen.seeds), "feature": seen.feature().protocol, "models": models,
+            "branching": branching, "swaps": swaps, "gradients": [_gradients(found) for found in gradients]}
 
 
 def _reading(seen: Examination, name: str, found: Reading) -> dict:

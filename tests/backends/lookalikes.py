@@ -10,7 +10,6 @@ from safetensors.torch import save_file
 
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
 from workbench import seeds
-from workbench.backends import published
 from workbench.backends.published import SD3, SD35, SDXL
 from workbench.backends.sd3 import SD3Backend
 from workbench.backends.sdxl import SDXLBackend

@@ -7,7 +7,7 @@ import torch
 from huggingface_hub import constants, errors
 from safetensors.torch import save_file
 
-from tests.backends.lookalikes import CASES, DMD2, FRESH, MMDIT, PROMPTS, SEEDS, backend_of, halves, lcm, tiny, write_tdm
+from tests.backends.lookalikes import CASES, FRESH, MMDIT, PROMPTS, SEEDS, backend_of, halves, tiny, write_tdm
 from tests.backends.test_source import response
 from tests.conftest import cached, tiny_pipeline
 from workbench import seeds

@@ -49,7 +49,8 @@ def test_the_strip_the_curves_and_the_swap_test(examined):
     page = examined
     for name in ("strip", "commitment", "branching", "bands", "factors", "paths", "swap", "swap-curves"):
         expect(figure(page, name)).to_be_visible()
-    assert figure(page, "swap").locator(".imagelayer image").count() == 26  # six pairs: of two students at five levels, with the teacher at its four
+    # six pairs: of two students at five levels, with the teacher at its four
+    assert figure(page, "swap").locator(".imagelayer image").count() == 26
     assert "Not done" not in page.locator("#stages-note").inner_text()
 
 
@@ -128,7 +129,8 @@ def test_gradients_are_measured(tab):
     expect(page.locator("#measure")).to_be_enabled()
 
 
-@pytest.mark.parametrize("prompt, seeds, told", [("a red hexagon", "0-2", "hexagon"), ("a red circle", "4", "two or more"), ("a red circle", "x", "Cannot read")])
+@pytest.mark.parametrize("prompt, seeds, told", [("a red hexagon", "0-2", "hexagon"), ("a red circle", "4", "two or more"),
+                                                 ("a red circle", "x", "Cannot read")])
 def test_mistakes_are_answered_with_help(tab, prompt, seeds, told):
     page = opened(tab)
     ask(page, prompt, seeds)

@@ -51,7 +51,8 @@ def test_power_relative_to_the_final_image():
 
 def test_the_interval_is_wide_where_seeds_differ():
     finals = torch.stack([wave(2, 0, 1.0)] * 4)
-    same, different = (relative_power([torch.stack([wave(2, 0, height) for height in heights])], finals) for heights in ([0.5] * 4, [0, 0.5, 1, 1]))
+    same, different = (relative_power([torch.stack([wave(2, 0, height) for height in heights])], finals)
+                       for heights in ([0.5] * 4, [0, 0.5, 1, 1]))
     assert same.interval(0, 0) == pytest.approx((0.25, 0.25, 0.25))
     mean, low, high = different.interval(0, 0)
     assert mean == pytest.approx(2.25 / 4) and low < 0 and high > 1  # of four values 0, 1/4, 1, 1: the mean's t interval

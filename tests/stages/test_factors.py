@@ -30,7 +30,8 @@ def test_rendered_scenes_settle_when_they_were_drawn_to():
                             rgb=lambda _: blue.rgb)),
              render(changed(final, radius=lambda r: r * 0.8, rgb=lambda _: blue.rgb)),
              render(changed(final, rgb=lambda _: blue.rgb)), render(final), render(final)]
-    found = {name: settled_at(one).tolist() for name, one in settled([detect(step) for step in steps], detect(render(final)), CAPTION).items()}
+    found = {name: settled_at(one).tolist()
+             for name, one in settled([detect(step) for step in steps], detect(render(final)), CAPTION).items()}
     assert found["position"] == [3] * 5 and found["size"] == [4] * 5 and found["background"] == [3] * 5
     names = [seen.objects[0].colour for seen in detect(render(final))]
     assert found["shape"] == [2] * 5 and found["colour"] == [2 if name == "blue" else 5 for name in names] and len(set(names)) > 1
@@ -46,8 +47,8 @@ def test_within_a_quarter_of_the_worlds_spread():
     spread, grey = data_spread(CAPTION, 2), np.full((4, 3), 0.5)
     final = Seen((Found("star", "blue", 0.0, 0.0, 0.4, 0.0, (0.1, 0.1, 0.9), 0.0),), grey)
     for part, expected in ((0.24, 1), (0.26, 2)):
-        moved = Seen((Found("star", "blue", part * spread["position"], 0.0, 0.4 * math.exp(part * spread["radius"]), 0.0, (0.1, 0.1, 0.9), 0.0),),
-                     grey)
+        moved = Seen((Found("star", "blue", part * spread["position"], 0.0, 0.4 * math.exp(part * spread["radius"]), 0.0,
+                            (0.1, 0.1, 0.9), 0.0),), grey)
         found = settled([[moved], [final]], [final], CAPTION)
         assert settled_at(found["position"]).tolist() == [expected] and settled_at(found["size"]).tolist() == [expected]
 

@@ -12,7 +12,8 @@ def made(seeds=(0, 1, 2), steps=4) -> Trajectory:
     generator = torch.Generator().manual_seed(sum(seeds))
     x0, x_t = (torch.randn(n, len(seeds), 4, 8, 8, generator=generator).half() for n in (steps, steps + 1))
     times = torch.linspace(1, 0, steps + 1)
-    return Trajectory("two stars", "teacher", seeds, times, torch.stack([1 - times, times], 1), x0, x_t, {"steps": steps, "weights": "ab"})
+    return Trajectory("two stars", "teacher", seeds, times, torch.stack([1 - times, times], 1), x0, x_t,
+                      {"steps": steps, "weights": "ab"})
 
 
 def test_what_is_saved_is_opened_again(tmp_path):

@@ -22,12 +22,12 @@ def path_curves(trajectories: dict[str, Trajectory], plane: Plane, moved: dict[s
         steps, seeds = points.shape[:2]
         for seed in range(seeds):
             figure.add_trace(go.Scatter(
-                x=points[:, seed, 0].tolist(), y=points[:, seed, 1].tolist(), mode="lines+markers", name=title_of(name), legendgroup=name,
-                showlegend=seed == 0, line=dict(color=tints[name], width=1.4), opacity=0.8,
+                x=points[:, seed, 0].tolist(), y=points[:, seed, 1].tolist(), mode="lines+markers", name=title_of(name),
+                legendgroup=name, showlegend=seed == 0, line=dict(color=tints[name], width=1.4), opacity=0.8,
                 marker=dict(size=[3 + 6 * (step + 1 == steps) for step in range(steps)], color=tints[name]),
                 customdata=[[kept.seeds[seed], step + 1, float(kept.times[step])] for step in range(steps)],
-                hovertemplate=f"{title_of(name)}, seed %{{customdata[0]}}, step %{{customdata[1]}}, t %{{customdata[2]:.3f}}<extra></extra>"),
-                1, 1)
+                hovertemplate=f"{title_of(name)}, seed %{{customdata[0]}}, step %{{customdata[1]}}, t %{{customdata[2]:.3f}}"
+                              "<extra></extra>"), 1, 1)
         span = (kept.times[:-1] - kept.times[1:]).clamp(min=1e-6)
         figure.add_trace(go.Scatter(
             x=((kept.times[:-1] + kept.times[1:]) / 2).tolist(), y=(moved[name].mean(1) / span).tolist(), mode="lines+markers",

@@ -1,7 +1,7 @@
 """The strip: what each model believes the image to be, x0, by seed and step, at equal noise level.
 
-Columns are the steps of the model with most of them; another model's step stands in the column of its noise level, and its belief holds
-until its next step. Above the strip are the pictures of one column, all seeds of all models; slider and play move it.
+Columns are the steps of the model with most of them; another model's step stands in the column of its noise level, and its belief
+holds until its next step. Above the strip are the pictures of one column, all seeds of all models; slider and play move it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,13 @@ def strip(trajectories: dict[str, Trajectory], pictures: dict[str, Pictures], fi
         template=TEMPLATE, width=WIDTH, height=HEAD + tall + FOOT, margin=dict(l=LEFT, r=RIGHT, t=HEAD, b=FOOT), showlegend=False,
         hovermode="closest", dragmode=False,
         title=f"What each model believes, x0: “{longest.prompt}”",
-        xaxis=dict(domain=[0, large * len(seeds) / inner], anchor="y", range=[-0.5, len(seeds) - 0.5], tickvals=list(range(len(seeds))), side="top",
-                   ticktext=[f"seed {seed}" for seed in seeds], showgrid=False, zeroline=False, fixedrange=True, ticks=""),
+        xaxis=dict(domain=[0, large * len(seeds) / inner], anchor="y", range=[-0.5, len(seeds) - 0.5],
+                   tickvals=list(range(len(seeds))), side="top", ticktext=[f"seed {seed}" for seed in seeds], showgrid=False,
+                   zeroline=False, fixedrange=True, ticks=""),
         yaxis=dict(domain=[1 - top / tall, 1], range=[len(panels) - 0.5, -0.5], tickvals=list(range(len(panels))), fixedrange=True,
                    ticktext=[f"<b>{title_of(panel.name)}</b>" for panel in panels], showgrid=False, zeroline=False, ticks=""),
-        xaxis2=dict(domain=[0, row * count / inner], anchor="y2", range=[-0.5, count - 0.5], showgrid=False, zeroline=False, fixedrange=True,
-                    tickvals=_ticks(count), ticktext=[f"{levels[n]:.2f}" for n in _ticks(count)],
+        xaxis2=dict(domain=[0, row * count / inner], anchor="y2", range=[-0.5, count - 0.5], showgrid=False, zeroline=False,
+                    fixedrange=True, tickvals=_ticks(count), ticktext=[f"{levels[n]:.2f}" for n in _ticks(count)],
                     title=f"noise level t of the step (steps of {title_of(longest.model)})"),
         yaxis2=dict(domain=[0, bottom / tall], range=[bottoms[-1] - 0.5, -0.5], showgrid=False, zeroline=False, fixedrange=True,
                     ticks="", tickvals=[base + len(seeds) / 2 - 0.5 for base in bottoms[:-1]],
@@ -105,8 +106,8 @@ def _large(panels: list[_Panel], levels: Tensor, column: int) -> dict:
 
 def _told(panel: _Panel, step: int, seed: int) -> list:
     alpha, sigma = panel.trajectory.alpha_sigma[step].tolist()
-    return [title_of(panel.name), panel.trajectory.seeds[seed], step + 1, len(panel.trajectory), f"{float(panel.trajectory.times[step]):.3f}",
-            f"{alpha:.3f}", f"{sigma:.3f}", f"{float(panel.fixed[step, seed]):.0%}"]
+    return [title_of(panel.name), panel.trajectory.seeds[seed], step + 1, len(panel.trajectory),
+            f"{float(panel.trajectory.times[step]):.3f}", f"{alpha:.3f}", f"{sigma:.3f}", f"{float(panel.fixed[step, seed]):.0%}"]
 
 
 HOVER = ("<b>%{customdata[0]}</b>, seed %{customdata[1]}, step %{customdata[2]} of %{customdata[3]}<br>t %{customdata[4]}, alpha "
@@ -115,7 +116,8 @@ HOVER = ("<b>%{customdata[0]}</b>, seed %{customdata[1]}, step %{customdata[2]} 
 
 def _hover_strip(panel: _Panel, base: float, row: float) -> go.Scatter:
     """Invisible points in the middle of each cell, which carry the texts."""
-    at = [(column, base + seed, step, seed) for step, column in enumerate(panel.columns) for seed in range(len(panel.trajectory.seeds))]
+    at = [(column, base + seed, step, seed) for step, column in enumerate(panel.columns)
+          for seed in range(len(panel.trajectory.seeds))]
     return go.Scatter(x=[a[0] for a in at], y=[a[1] for a in at], xaxis="x2", yaxis="y2", mode="markers", hovertemplate=HOVER,
                       marker=dict(size=row, symbol="square", color="rgba(0,0,0,0)"),
                       customdata=[_told(panel, a[2], a[3]) for a in at])
@@ -136,7 +138,8 @@ def _cursor(column: int, bottom: float) -> go.Scatter:
 
 
 def _add_controls(figure: go.Figure, levels: Tensor, column: float, y: float) -> None:
-    """Slider and play below the large pictures, at `y`; `column` is the width of a column, so that the grip stands above its column."""
+    """Slider and play below the large pictures, at `y`; `column` is the width of a column, so that the grip stands above its
+    column."""
     still = dict(mode="immediate", frame=dict(duration=0, redraw=False), transition=dict(duration=0))
     playing = dict(fromcurrent=True, mode="immediate", frame=dict(duration=250, redraw=False), transition=dict(duration=0))
     figure.layout.sliders = [dict(

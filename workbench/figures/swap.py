@@ -33,8 +33,8 @@ def swap_matrix(rows: list[Row], prompt: str) -> go.Figure:
     figure = go.Figure(layout=dict(
         template=TEMPLATE, title=f"Swap test: the first steps by one model, the rest by another. “{prompt}”", width=WIDTH,
         height=(side + NUMBERS) * len(rows) + 88, margin=dict(l=LEFT, r=GAP, t=76, b=12), showlegend=False, dragmode=False,
-        xaxis=dict(domain=[0, (side + GAP) * columns / (WIDTH - LEFT - GAP)], range=[0, columns], side="top", showgrid=False, zeroline=False,
-                   ticks="", fixedrange=True, tickvals=[n + wide / 2 for n in range(columns)],
+        xaxis=dict(domain=[0, (side + GAP) * columns / (WIDTH - LEFT - GAP)], range=[0, columns], side="top", showgrid=False,
+                   zeroline=False, ticks="", fixedrange=True, tickvals=[n + wide / 2 for n in range(columns)],
                    ticktext=[f"{n} step{'s' * (n != 1)} first" for n in range(columns)]),
         yaxis=dict(range=[len(rows), 0], showgrid=False, zeroline=False, ticks="", fixedrange=True,
                    tickvals=[n + high / 2 for n in range(len(rows))],
@@ -42,7 +42,8 @@ def swap_matrix(rows: list[Row], prompt: str) -> go.Figure:
     cells = [(n, *cell) for n, row in enumerate(rows) for cell in row.cells]
     figure.layout.images = [placed(_sheet(images), step, n, wide, high) for n, step, _, images, _, _ in cells]
     figure.layout.annotations = [
-        dict(x=step + wide / 2, y=n + high, text=_caption(level, found, correct), showarrow=False, yanchor="top", font=dict(size=11, color=FAINT))
+        dict(x=step + wide / 2, y=n + high, text=_caption(level, found, correct), showarrow=False, yanchor="top",
+             font=dict(size=11, color=FAINT))
         for n, step, level, _, found, correct in cells]
     figure.add_trace(go.Scatter(x=[0], y=[0], mode="markers", marker=dict(opacity=0), hoverinfo="skip"))  # images alone draw no axes
     return figure
@@ -52,10 +53,11 @@ def swap_curves(rows: list[Row], feature: str) -> go.Figure:
     """Eq. (9) over the number of first steps, with intervals over seeds, a panel a pair both ways; and the share that is right."""
     pairs = list(dict.fromkeys(tuple(sorted((row.first, row.then))) for row in rows))
     known = any(correct is not None for row in rows for *_, correct in row.cells)
-    figure = make_subplots(1 + known, len(pairs), shared_yaxes=True, shared_xaxes=True, horizontal_spacing=min(0.03, 0.5 / len(pairs)), vertical_spacing=0.08,
-                           subplot_titles=[f"{title_of(a)} and {title_of(b)}" for a, b in pairs])
+    figure = make_subplots(1 + known, len(pairs), shared_yaxes=True, shared_xaxes=True, horizontal_spacing=min(0.03, 0.5 / len(pairs)),
+                           vertical_spacing=0.08, subplot_titles=[f"{title_of(a)} and {title_of(b)}" for a, b in pairs])
     figure.update_annotations(font_size=14 if len(pairs) < 4 else 10)
-    figure.update_layout(template=TEMPLATE, title="Which model's early steps keep diversity", height=320 + 200 * known, margin=dict(t=84))
+    figure.update_layout(template=TEMPLATE, title="Which model's early steps keep diversity", height=320 + 200 * known,
+                         margin=dict(t=84))
     tints, shown = colours(list(dict.fromkeys(name for row in rows for name in (row.first, row.then)))), set()
     for row in rows:
         first, then, column = row.first, row.then, 1 + pairs.index(tuple(sorted((row.first, row.then))))
@@ -64,8 +66,8 @@ def swap_curves(rows: list[Row], feature: str) -> go.Figure:
         figure.add_trace(go.Scatter(
             x=steps, y=[v.mean for v in values], error_y=dict(type="data", array=[v.high - v.mean for v in values],
                                                               arrayminus=[v.mean - v.low for v in values], width=3, thickness=1),
-            showlegend=first not in shown, hovertemplate=f"{title_of(first)} %{{x}} steps, then {title_of(then)}: %{{y:.3f}}<extra></extra>",
-            **style), 1, column)
+            showlegend=first not in shown,
+            hovertemplate=f"{title_of(first)} %{{x}} steps, then {title_of(then)}: %{{y:.3f}}<extra></extra>", **style), 1, column)
         shown.add(first)
         if known:
             figure.add_trace(go.Scatter(x=steps, y=[correct for *_, correct in row.cells], showlegend=False, **style), 2, column)

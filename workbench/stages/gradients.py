@@ -67,7 +67,8 @@ def summands(distiller: Distiller, objective: Objective, micro: Micro) -> Iterat
             found, reached = {}, [name for name in toward if toward[name][step] is not None]
             again = student(x, t, micro.condition).raw if reached else None
             for name in reached:
-                gradients = torch.autograd.grad(again, parameters, toward[name][step], retain_graph=name != reached[-1], allow_unused=True)
+                gradients = torch.autograd.grad(again, parameters, toward[name][step], retain_graph=name != reached[-1],
+                                                allow_unused=True)
                 found[name] = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients)]
             yield found
 

@@ -42,7 +42,8 @@ def project(paths: list[Tensor]) -> Plane:
     points = vectors * values.sqrt()
     points = points * points.gather(0, points.abs().argmax(0, keepdim=True)).sign()
     split = points.split([steps * seeds for steps, seeds in counts])
-    return Plane([part.unflatten(0, count) for part, count in zip(split, counts)], tuple((values / products.trace().clamp(min=1e-30)).tolist()))
+    return Plane([part.unflatten(0, count) for part, count in zip(split, counts)],
+                 tuple((values / products.trace().clamp(min=1e-30)).tolist()))
 
 
 def displacement(path: Tensor) -> Tensor:

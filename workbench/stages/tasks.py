@@ -63,8 +63,8 @@ Task = Record | Branch | Swap
 
 @dataclass(frozen=True)
 class Reading:
-    """What recorded passes of N steps show: commitment on the full and the low-passed pictures, band power, the length [N, S] of each step
-    in the latents and, on scenes, what is settled ([N, S] bool by factor)."""
+    """What recorded passes of N steps show: commitment on the full and the low-passed pictures, band power, the length [N, S] of each
+    step in the latents and, on scenes, what is settled ([N, S] bool by factor)."""
 
     full: Commitment
     low: Commitment

@@ -25,8 +25,8 @@ _TENSORS = ("times", "alpha_sigma", "x0", "x_t")
 
 @dataclass(frozen=True)
 class Trajectory:
-    """N steps of S seeds. Step k = 1..N starts at times[k - 1] from the state x_t[k - 1], where the model believes x0[k - 1], and leads
-    to x_t[k] at times[k]; x_t[0] is the initial noise and x_t[N] the final latent."""
+    """N steps of S seeds. Step k = 1..N starts at times[k - 1] from the state x_t[k - 1], where the model believes x0[k - 1], and
+    leads to x_t[k] at times[k]; x_t[0] is the initial noise and x_t[N] the final latent."""
 
     prompt: str
     model: str

@@ -19,11 +19,11 @@ from workbench.ui.grid_view import model_title
 from workbench.ui.stages_view import StagesView, opened_trajectories
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
-EXPLAINED = ("**x0** is what a model believes, at each step, the finished image to be. The *strip* shows it for every seed; the *curves* say "
-             "when it is settled and what later steps still decide; the *swap test* gives the first steps to one model and the rest to "
-             "another; the *gradients* say what trains which step.")
-GRADIENTS = ("**Gradients**: which term of DMD, of DP-DMD, and of DP-DMD without its gradient stop (Figure 5) reaches which step of a student. "
-             "A student that comes without a fake network first gets one, fitted to its samples.")
+EXPLAINED = ("**x0** is what a model believes, at each step, the finished image to be. The *strip* shows it for every seed; the "
+             "*curves* say when it is settled and what later steps still decide; the *swap test* gives the first steps to one model "
+             "and the rest to another; the *gradients* say what trains which step.")
+GRADIENTS = ("**Gradients**: which term of DMD, of DP-DMD, and of DP-DMD without its gradient stop (Figure 5) reaches which step of a "
+             "student. A student that comes without a fake network first gets one, fitted to its samples.")
 TITLES = {"strip": "Strip", "curves": "Curves", "swap": "Swap test"}
 LIVE_SIZE = 96  # pixels that lite0 reads here: nine times faster than 224, and good enough to follow
 
@@ -40,7 +40,8 @@ class StagesTab:
             self.stop = gr.Button("Stop", variant="stop", size="md", interactive=False, elem_id="stages-stop")
             self.resume = gr.Button("Go on", size="md", interactive=False, elem_id="stages-resume")
             self.export = gr.Button("Export ZIP", size="md", interactive=False, elem_id="stages-export")
-            self.open = gr.UploadButton("Open …", size="md", interactive=False, file_types=[".zip", ".safetensors"], elem_id="stages-open")
+            self.open = gr.UploadButton("Open …", size="md", interactive=False, file_types=[".zip", ".safetensors"],
+                                        elem_id="stages-open")
         self.file = gr.DownloadButton(visible="hidden", elem_id="stages-file")
         self.note = gr.HTML("", elem_id="stages-note", elem_classes="wb-note-box", visible=False)
         self.sections = {name: figures_component(f"stages-{name}", title) for name, title in TITLES.items()}
@@ -55,7 +56,8 @@ class StagesTab:
         with gr.Row(equal_height=True, elem_classes="wb-form"):
             with gr.Column(scale=5, min_width=260):
                 self.prompt = gr.Textbox(defaults.prompts[0], label="Prompt", max_lines=1, elem_id="stages-prompt")
-                self.seeds = gr.Textbox(format_seeds(defaults.seeds), label="Seeds, such as 0-8 or 0, 3, 7", max_lines=1, elem_id="stages-seeds")
+                self.seeds = gr.Textbox(format_seeds(defaults.seeds), label="Seeds, such as 0-8 or 0, 3, 7", max_lines=1,
+                                        elem_id="stages-seeds")
             with gr.Column(scale=4, min_width=260):
                 self.models = gr.CheckboxGroup(**self._choices(), elem_id="stages-models")
                 self.parts = gr.CheckboxGroup([("Branching", "branching"), ("Swap test", "swap")], value=["branching", "swap"],
@@ -68,7 +70,8 @@ class StagesTab:
     def _build_gradients(self) -> None:
         gr.Markdown(GRADIENTS, elem_classes="wb-explained")
         with gr.Row(elem_classes="wb-actions"):
-            self.student = gr.Dropdown(self._students(), label="Student", container=False, elem_id="gradient-student", scale=0, min_width=220)
+            self.student = gr.Dropdown(self._students(), label="Student", container=False, elem_id="gradient-student", scale=0,
+                                       min_width=220)
             self.measure = gr.Button("Measure gradients", size="md", interactive=False, elem_id="measure")
         self.gradients = figures_component("stages-gradients", "Gradients")
 
@@ -89,7 +92,8 @@ class StagesTab:
         page.load(self._ready, None, [*form, self.student, *self._buttons_of], **QUIET)
         asked = self.start.click(self._ask, [self.view, *form, self.parts, self.branches], shown, **QUIET)
         again = self.resume.click(self._again, self.view, shown, **QUIET)
-        loaded = self.open.upload(self._open, [self.view, self.open, self.parts, self.branches], [*shown, self.prompt, self.seeds], **QUIET)
+        loaded = self.open.upload(self._open, [self.view, self.open, self.parts, self.branches], [*shown, self.prompt, self.seeds],
+                                  **QUIET)
         for event in (asked, again, loaded):
             event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
         self.stop.click(self._stop, self.view, shown, **QUIET)
@@ -123,21 +127,24 @@ class StagesTab:
         try:
             known = opened_trajectories(path)
             first, steps = known[0], next((one.settings for one in known if one.model == TEACHER), {})
-            request = GridRequest((first.prompt,), first.seeds, tuple(one.model for one in known), teacher_steps=steps.get("steps", 30),
-                                  guidance=steps.get("guidance", 1.0))
-            return self._begin(view, self._examination(request, parts, branches, known)) | {self.prompt: first.prompt, self.seeds: format_seeds(first.seeds)}
+            request = GridRequest((first.prompt,), first.seeds, tuple(one.model for one in known),
+                                  teacher_steps=steps.get("steps", 30), guidance=steps.get("guidance", 1.0))
+            shown = self._begin(view, self._examination(request, parts, branches, known))
+            return shown | {self.prompt: first.prompt, self.seeds: format_seeds(first.seeds)}
         except (ValueError, OSError) as error:
             return {self.note: note(str(error))}
 
     def _examination(self, request: GridRequest, parts: list[str], branches: int, known: list[Trajectory] = ()) -> Examination:
-        return Examination(request, self.place.backend, as_recorded(self.place.opener(request), known), branches if "branching" in parts else 0,
-                           swaps="swap" in parts, feature=partial(Lite0.load, LIVE_SIZE, self.place.device), known=list(known))
+        return Examination(request, self.place.backend, as_recorded(self.place.opener(request), known),
+                           branches if "branching" in parts else 0, swaps="swap" in parts,
+                           feature=partial(Lite0.load, LIVE_SIZE, self.place.device), known=list(known))
 
     def _begin(self, view: StagesView | None, seen: Examination) -> dict:
         if view is not None:
             view.close()
         view = StagesView(seen)
-        return {self.view: view, self.note: note(view.message), **self._buttons(view), **{section: [] for section in self.sections.values()}}
+        return {self.view: view, self.note: note(view.message), **self._buttons(view),
+                **{section: [] for section in self.sections.values()}}
 
     def _again(self, view: StagesView) -> dict:
         view.status = "waiting"

@@ -45,7 +45,8 @@ class StagesView:
                 self.pace = (self.seconds - before) / here if here > 0.02 else 0.0
             else:
                 stale.add(type(event))
-            recorded = all(task in self.seen.results or task in self.seen.failed for task in self.seen.tasks if isinstance(task, Record))
+            recorded = all(task in self.seen.results or task in self.seen.failed
+                           for task in self.seen.tasks if isinstance(task, Record))
             if time.monotonic() - shown_at > SHOW_EVERY:
                 yield self._drawn(stale if recorded else set())
                 stale, shown_at = set() if recorded else stale, time.monotonic()
@@ -104,7 +105,8 @@ def opened_trajectories(path: str) -> list[Trajectory]:
         return [Trajectory.open(path)]
     try:
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-            members = sorted((member for member in archive.infolist() if member.filename.endswith(".safetensors")), key=lambda one: one.filename)
+            members = sorted((member for member in archive.infolist() if member.filename.endswith(".safetensors")),
+                             key=lambda one: one.filename)
             if sum(member.file_size for member in members) > 2 * MEMORY:
                 raise ValueError(f"this ZIP holds more than {2 * MEMORY / 2**30:.0f} GiB")
             found = [Trajectory.open(archive.extract(member, folder)) for member in members]
