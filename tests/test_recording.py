@@ -24,6 +24,20 @@ def student(backend, name="student", steps=3, sampler="ode", seed=0):
     return Model(name, backend.denoiser(network.eval().requires_grad_(False)), backend.schedule.sampling_times(steps), {}, sampler)
 
 
+def for_one_seed(model):
+    """The model on a machine without memory for more."""
+
+    class Small:
+        schedule, network = model.denoiser.schedule, model.network
+
+        def __call__(self, x_t, t, condition):
+            if len(x_t) > 1:
+                raise RuntimeError("out of memory")
+            return model.denoiser(x_t, t, condition)
+
+    return replace(model, denoiser=Small())
+
+
 def recorded(model, backend, seeds=(3, 5), **settings) -> Trajectory:
     return Trajectory.cat([event for event in record(model, backend, PROMPT, seeds, **settings) if isinstance(event, Trajectory)])
 
@@ -56,15 +70,7 @@ def test_a_trajectory_of_a_seed_is_the_same_in_every_batch(backend):
 def test_a_batch_that_is_too_large_is_recorded_seed_by_seed(backend):
     model = student(backend)
 
-    class Small:
-        schedule, network = backend.schedule, model.network
-
-        def __call__(self, x_t, t, condition):
-            if len(x_t) > 1:
-                raise RuntimeError("out of memory")
-            return model.denoiser(x_t, t, condition)
-
-    kept = recorded(replace(model, denoiser=Small()), backend, (0, 1, 2))
+    kept = recorded(for_one_seed(model), backend, (0, 1, 2))
     assert kept.seeds == (0, 1, 2)
     parts = [event for event in record(model, backend, PROMPT, (0, 1, 2), 1) if isinstance(event, float)]
     assert parts == sorted(parts) and 0 < parts[0] and parts[-1] <= 1
@@ -183,15 +189,7 @@ def test_a_teacher_that_begins_below_the_level_leaves_the_first_step_out(sdxl):
 def test_batches_that_fail_are_swapped_and_branched_seed_by_seed(backend):
     model = student(backend)
 
-    class Small:
-        schedule, network = backend.schedule, model.network
-
-        def __call__(self, x_t, t, condition):
-            if len(x_t) > 1:
-                raise RuntimeError("out of memory")
-            return model.denoiser(x_t, t, condition)
-
-    small, other = replace(model, denoiser=Small()), student(backend, seed=1)
+    small, other = for_one_seed(model), student(backend, seed=1)
     torch.testing.assert_close(mixed(small, other, backend, 1), mixed(model, other, backend, 1), atol=1e-4, rtol=1e-4)
     kept = recorded(model, backend)
     a, b = (torch.cat(list(branched(one, backend, kept, 1, 2))) for one in (small, model))

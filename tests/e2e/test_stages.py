@@ -129,6 +129,15 @@ def test_gradients_are_measured(tab):
     expect(page.locator("#measure")).to_be_enabled()
 
 
+def test_measuring_is_stopped(tab):
+    page = opened(tab)
+    page.locator("#measure").click()
+    expect_note(page, "Measuring gradients")
+    page.locator("#stages-stop").click()
+    expect_note(page, "of the gradients are measured")
+    expect(page.locator("#measure")).to_be_enabled()
+
+
 @pytest.mark.parametrize("prompt, seeds, told", [("a red hexagon", "0-2", "hexagon"), ("a red circle", "4", "two or more"),
                                                  ("a red circle", "x", "Cannot read")])
 def test_mistakes_are_answered_with_help(tab, prompt, seeds, told):

@@ -36,6 +36,8 @@ async function draw(figures) {
     root.append(place);  // also moves it to its place in the order
     if (shown.get(name) === json) continue;
     const figure = JSON.parse(json);
+    place.setAttribute("role", "group");
+    place.setAttribute("aria-label", figure.layout.title?.text ?? name);
     const config = { displaylogo: false, responsive: !figure.layout.width, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
     await plotly.newPlot(place, { data: figure.data, layout: figure.layout, frames: figure.frames, config });
     shown.set(name, json);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from threading import Event
 
 import gradio as gr
 
@@ -47,7 +48,7 @@ class StagesTab:
         self.sections = {name: figures_component(f"stages-{name}", title) for name, title in TITLES.items()}
         self._build_gradients()
         self.view = gr.State(None, delete_callback=lambda view: view and view.close())
-        self.probed = gr.State([])
+        self.probed, self.halt = gr.State([]), gr.State(None)
         self._connect(page)
 
     # ---- what is on the tab
@@ -96,11 +97,12 @@ class StagesTab:
                                   **QUIET)
         for event in (asked, again, loaded):
             event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
-        self.stop.click(self._stop, self.view, shown, **QUIET)
+        self.stop.click(self._stop, [self.view, self.halt], shown, **QUIET)
         self.export.click(lambda view, probed: view.export(probed), [self.view, self.probed], self.file, **QUIET).then(
             None, js=CLICK_DOWNLOAD.replace("export-file", "stages-file"))
-        self.measure.click(self._measure, [self.view, self.probed, self.student, self.prompt],
-                           [self.note, self.probed, *self._buttons_of, self.gradients], **QUIET, **ON_DEVICE)
+        self.measure.click(Event, None, self.halt, **QUIET).then(
+            self._measure, [self.view, self.probed, self.halt, self.student, self.prompt],
+            [self.note, self.probed, *self._buttons_of, self.gradients], **QUIET, **ON_DEVICE)
 
     def _ready(self) -> dict:
         """A fresh page, when the teacher is there."""
@@ -162,20 +164,26 @@ class StagesTab:
             view.status = "stopped"
             yield {self.note: note(f"It ended early: {error}"), **self._buttons(view)}
 
-    def _stop(self, view: StagesView | None) -> dict:
+    def _stop(self, view: StagesView | None, halt: Event | None) -> dict:
+        if halt is not None:
+            halt.set()
         if view is None:
             return {self.stop: gr.update(interactive=False)}
         view.stop()
         return {self.note: note(view.message), **({} if view.going else self._buttons(view))}  # while it goes, `_run` has the buttons
 
-    def _measure(self, view: StagesView | None, probed: list[Probed], student: str, prompt: str) -> Iterator[dict]:
-        busy = {button: gr.update(interactive=False) for button in (self.start, self.resume, self.open, self.measure)}
+    def _measure(self, view: StagesView | None, probed: list[Probed], halt: Event, student: str, prompt: str) -> Iterator[dict]:
+        """Measures until it is told to halt; then shows what there is."""
+        busy = {button: gr.update(interactive=button is self.stop) for button in self._buttons_of}
         try:
             self.place.check_prompt(prompt)
             model, found = self.place.opener(GridRequest(models=(student,)))(student), None
             for found in probe(model, self.place.students()[student], self.place.backend, self.place.teacher, prompt):
                 yield {self.note: note(f"Measuring gradients: {found.done:.0%}"), **busy}
-            yield {self.note: note(""), self.probed: [one for one in probed if one.model != found.model] + [found],
+                if halt.is_set():
+                    break
+            left = f"Stopped: {found.done:.0%} of the gradients are measured." if halt.is_set() else ""
+            yield {self.note: note(left), self.probed: [one for one in probed if one.model != found.model] + [found],
                    self.gradients: figures_json(gradient_figure(found)), **self._buttons(view)}
         except Exception as error:  # too little memory to train, a student that is gone ...
             yield {self.note: note(f"The gradients could not be measured: {error}"), **self._buttons(view)}
