@@ -5,6 +5,7 @@ import torch
 
 from workbench.models import Model, teacher_model
 from workbench.evaluation import Score, evaluate, images_of, noise_seed, table
+from workbench.metrics.lite0 import Lite0
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
 
@@ -22,7 +23,7 @@ def test_images_do_not_depend_on_how_prompts_are_batched(backend):
 
 
 def test_a_score_carries_its_protocol_and_scenes_numbers_only_where_they_mean_something(backend):
-    score = evaluate(teacher_model(backend, steps=3), backend, PROMPTS, [0, 1, 2], feature_size=96)
+    score = evaluate(teacher_model(backend, steps=3), backend, PROMPTS, [0, 1, 2], Lite0.load(96))
     assert (score.model, score.prompts, score.seeds, score.feature, score.evaluations) == ("teacher", 3, 3, "lite0@96", 6)
     assert score.spread is None and score.correct is None  # 16 px images
     low, high = score.diversity_interval

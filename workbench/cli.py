@@ -57,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     _models(sample, "dp-dmd")
     evaluate = _command(commands, "evaluate", "score models on prompts and seeds", _evaluate)
     evaluate.add_argument("--prompts", default="", help="prompt file (default: the 43 captions that no setting was chosen on)")
+    evaluate.add_argument("--feature", default="lite0", help="what Eq. (9) is measured on: lite0, clip, clip-pooled, clip-projected, dinov3, "
+                          "dinov2, or NAME=SOURCE with another hub id or a folder (default: %(default)s)")
     evaluate.add_argument("--out", type=Path, help="JSON file for all numbers")
     _models(evaluate, "teacher,dmd,dp-dmd")
     stages = _command(commands, "stages", "see and measure what each denoising step decides, for one prompt", _stages)
@@ -252,15 +254,17 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from tqdm import tqdm
 
-    from workbench.build import check_prompt
+    from workbench.build import best_device, check_prompt
     from workbench.evaluation import evaluate, table
+    from workbench.metrics.vision import load_feature
     from workbench.prompts import read_prompts
     from workbench.scenes.prompt_sets import reported_on
 
+    feature = load_feature(options.feature, options.device or best_device())  # first: it may not be there
     backend, models = _loaded(options)
     prompts = (read_prompts(options.prompts, lambda prompt: check_prompt(backend, prompt)) if options.prompts
                else [request.text for request in reported_on()])
-    scores = [evaluate(model, backend, prompts, list(range(options.seeds)),
+    scores = [evaluate(model, backend, prompts, list(range(options.seeds)), feature,
                        progress=partial(tqdm, desc=model.name, total=len(prompts), unit="prompt")) for model in models]
     print(table(scores))
     if options.out:

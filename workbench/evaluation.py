@@ -19,6 +19,7 @@ from workbench.denoiser import Backend
 from workbench.metrics.diversity import bootstrap_interval, diversity
 from workbench.metrics.factors import correctness, relative_spread
 from workbench.metrics.lite0 import Lite0
+from workbench.metrics.vision import Feature
 from workbench.scenes.detector import detect
 from workbench.scenes.grammar import GrammarError, parse
 
@@ -70,18 +71,18 @@ def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[in
             made = made[len(seeds) :]
 
 
-def evaluate(model: Model, backend: Backend, prompts: list[str], seeds: list[int], feature_size: int = 224,
+def evaluate(model: Model, backend: Backend, prompts: list[str], seeds: list[int], feature: Feature | None = None,
              progress: Callable[[Iterator[Tensor]], Iterable[Tensor]] = iter) -> Score:
     """The `Score` of a model. Raises ValueError for fewer than two seeds. `progress` may watch the prompts go by (tqdm)."""
     if len(seeds) < 2:
         raise ValueError("diversity needs at least two seeds a prompt")
-    lite0 = Lite0.load(size=feature_size)
+    feature = feature or Lite0.load()
     begun = time.perf_counter()
     rows = list(progress(images_of(model, backend, prompts, seeds)))
     taken = time.perf_counter() - begun
-    values = diversity(torch.stack([lite0.features(row) for row in rows]))
+    values = diversity(torch.stack([feature.features(row) for row in rows]))
     middle = bootstrap_interval(values)
-    score = dict(model=model.name, prompts=len(prompts), seeds=len(seeds), feature=lite0.protocol, diversity=middle.mean,
+    score = dict(model=model.name, prompts=len(prompts), seeds=len(seeds), feature=feature.protocol, diversity=middle.mean,
                  diversity_interval=(middle.low, middle.high), diversity_by_prompt=values.tolist(),
                  evaluations=model.evaluations, milliseconds=1e3 * taken / (len(prompts) * len(seeds)))
     return Score(**score, **_scenes_scores(rows, prompts))
@@ -104,7 +105,8 @@ def _scenes_scores(rows: list[Tensor], prompts: list[str]) -> dict:
 
 def table(scores: list[Score]) -> str:
     """The scores as a Markdown table."""
-    lines = ["| model | NFE | ms / image | diversity (9) | factor spread | correct | " + "by task |", "|---|---|---|---|---|---|---|"]
+    lines = [f"| model | NFE | ms / image | diversity (9) on {scores[0].feature} | factor spread | correct | by task |",
+             "|---|---|---|---|---|---|---|"]
     for s in scores:
         low, high = s.diversity_interval
         spread = f"{s.spread:.2f}" if s.spread is not None else ""

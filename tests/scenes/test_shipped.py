@@ -14,6 +14,7 @@ from workbench.models import load_student, shipped_students, teacher_model
 from workbench.denoiser import Backend
 from workbench.evaluation import Score, evaluate, images_of
 from workbench.metrics.factors import relative_spread
+from workbench.metrics.lite0 import Lite0
 from workbench.sampler import sampled
 from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import GrammarError, parse
@@ -34,7 +35,7 @@ def world(request) -> tuple[str, Backend, dict[str, Score]]:
     backend = load_backend(request.param)
     students = shipped_students(request.param)
     models = [teacher_model(backend), *(load_student(students[name], backend, name) for name in ("dmd", "dp-dmd"))]
-    return request.param, backend, {model.name: evaluate(model, backend, PROMPTS, [100, 101, 102, 103], feature_size=96)
+    return request.param, backend, {model.name: evaluate(model, backend, PROMPTS, [100, 101, 102, 103], Lite0.load(96))
                                     for model in models}
 
 
@@ -105,6 +106,6 @@ def test_dmd_loses_diversity_and_dp_dmd_wins_most_of_it_back(world, measure):
 @pytest.mark.parametrize("name", ["dmd-lpips", "dmd-gan"])
 def test_the_other_baselines_draw_their_captions_too(name, teacher):
     model = load_student(shipped_students("scenes")[name], teacher)
-    correct = evaluate(model, teacher, PROMPTS[::2], [100, 101], feature_size=96).correct
+    correct = evaluate(model, teacher, PROMPTS[::2], [100, 101], Lite0.load(96)).correct
     print(correct)
     assert model.evaluations == 4 and correct["overall"] >= 0.65

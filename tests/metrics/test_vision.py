@@ -1,0 +1,121 @@
+"""The hub's features on tiny networks with random weights: what is read, the input, and what is said when they cannot be had."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from huggingface_hub import errors
+from PIL import Image
+from transformers import (CLIPConfig, CLIPImageProcessorPil, CLIPModel, Dinov2Config, Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel)
+
+from tests.backends.test_source import response
+from workbench.cli import main
+from workbench.metrics import vision
+from workbench.metrics.lite0 import Lite0
+from workbench.metrics.vision import FeatureError, load_feature
+
+SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    torch.manual_seed(0)
+    made = {"clip": CLIPModel(CLIPConfig(vision_config=SMALL | dict(image_size=224, patch_size=32, projection_dim=16),
+                                         text_config=SMALL | dict(vocab_size=20, eos_token_id=1, bos_token_id=0), projection_dim=16)),
+            "dinov3": DINOv3ViTModel(DINOv3ViTConfig(**SMALL, image_size=224, patch_size=32)),
+            "dinov2": Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=28))}
+    folder = tmp_path_factory.mktemp("features")
+    for name, network in made.items():
+        network.eval().save_pretrained(folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(3, 3, 40, 56, generator=torch.Generator().manual_seed(1))
+
+
+def pil(images):
+    return [Image.fromarray((image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)) for image in images]
+
+
+def test_clip_is_the_cls_token_before_norm_and_projection(folders, images):
+    network = CLIPModel.from_pretrained(folders / "clip").eval()
+    inputs = CLIPImageProcessorPil()(pil(images), return_tensors="pt")
+    with torch.no_grad():
+        output = network.vision_model(**inputs)
+        expected = {"clip": output.last_hidden_state[:, 0], "clip-pooled": output.pooler_output,
+                    "clip-projected": network.visual_projection(output.pooler_output)}
+    for name, value in expected.items():
+        found = load_feature(f"{name}={folders / 'clip'}")
+        torch.testing.assert_close(found.features(images), value)
+        assert found.protocol == f"{name} {folders / 'clip'}"
+    assert not torch.allclose(expected["clip"], expected["clip-pooled"])
+
+
+def test_dinov3_stretches_and_normalises(folders, images):
+    network = DINOv3ViTModel.from_pretrained(folders / "dinov3").eval()
+    eight_bit = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in pil(images)]).float() / 255
+    resized = F.interpolate(eight_bit, (224, 224), mode="bilinear", antialias=True)
+    inputs = (resized - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+    with torch.no_grad():
+        output = network(pixel_values=inputs)
+    torch.testing.assert_close(load_feature(f"dinov3={folders / 'dinov3'}").features(images), output.pooler_output)
+    torch.testing.assert_close(output.pooler_output, output.last_hidden_state[:, 0])
+
+
+def test_dinov2_crops_the_middle(folders, images):
+    found = load_feature(f"dinov2={folders / 'dinov2'}")
+    wide = torch.rand(1, 3, 64, 128)
+    cropped = wide.clone()
+    cropped[..., :8] = cropped[..., -8:] = 0.5  # outside the middle square
+    torch.testing.assert_close(found.features(wide), found.features(cropped))
+    assert found.features(images).shape == (3, 32)
+
+
+def test_models_are_scored_on_the_feature_that_is_asked_for(folders, teacher_folder, tmp_path, capsys):
+    asked = ["evaluate", "--teacher", str(teacher_folder), "--models", "teacher", "--teacher-steps", "2", "--seeds", "3", "--device", "cpu",
+             "--prompts", str(teacher_folder / "prompts.txt"), "--out", str(tmp_path / "scores.json")]
+    assert main([*asked, "--feature", f"dinov2={folders / 'dinov2'}"]) == 0
+    (score,) = json.loads((tmp_path / "scores.json").read_text())
+    assert score["feature"] == f"dinov2 {folders / 'dinov2'}" in capsys.readouterr().out and 0 < score["diversity"] < 2
+    assert main([*asked, "--feature", "dino"]) == 1
+    assert "one of lite0, clip" in capsys.readouterr().err
+
+
+def test_batches_change_nothing_and_a_feature_is_loaded_once(folders, images):
+    found = load_feature(f"clip={folders / 'clip'}")
+    torch.testing.assert_close(found.features(images, batch=1), found.features(images))
+    assert load_feature(f"clip={folders / 'clip'}") is found
+    assert isinstance(load_feature(), Lite0) and load_feature().protocol == "lite0@224"
+
+
+@pytest.mark.parametrize("wrong", [torch.rand(2, 3, 8, 8) * 2, torch.full((1, 3, 8, 8), float("nan")), torch.rand(3, 8, 8)])
+def test_images_of_another_range_or_shape_are_refused(folders, wrong):
+    with pytest.raises(ValueError, match="in \\[0, 1\\]"):
+        load_feature(f"clip={folders / 'clip'}").features(wrong)
+
+
+def test_names_sources_and_networks_that_are_not_right_are_told(folders, tmp_path):
+    with pytest.raises(FeatureError, match="there is no feature 'dino'; one of lite0, clip"):
+        load_feature("dino")
+    with pytest.raises(FeatureError, match="dinov2 cannot be loaded as clip|is a dinov2, and clip reads a clip"):
+        load_feature(f"clip={folders / 'dinov2'}")
+    with pytest.raises(FeatureError, match="cannot be loaded as dinov3"):
+        load_feature(f"dinov3={tmp_path}")
+
+
+def test_a_hub_that_cannot_be_reached_names_the_ways_out():
+    with pytest.raises(FeatureError, match="clip=FOLDER, or take the feature lite0"):
+        load_feature("clip")
+
+
+def test_the_gate_of_dinov3_is_named(monkeypatch):
+    def gated(*_, **__):
+        raise errors.GatedRepoError("gated", response=response(403))
+
+    monkeypatch.setattr(vision, "hf_hub_download", gated)
+    with pytest.raises(FeatureError, match="is gated: accept its licence .* HF_TOKEN .* dinov3=SOURCE"):
+        load_feature("dinov3")
