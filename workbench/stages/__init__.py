@@ -7,6 +7,7 @@
     paths         a common plane for many trajectories, and the length of each step
     factors       on scenes: when position, size, colour, ... become what they end up being
     gradients     which term of a method trains which step of the student, and how strongly
+    tasks         the names of what an examination does, and what each kind of task finds
 
 Sampling what they need is for `workbench.recording`, all of it on one prompt for `workbench.examination`.
 """
