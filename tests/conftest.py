@@ -12,6 +12,7 @@ import torch
 from diffusers import (AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel,
                        StableDiffusion3Pipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
 
+from tests.scenes_world import write_world
 from workbench.backends.sd3 import SD3Backend
 from workbench.backends.sdxl import SDXLBackend
 from workbench.scenes.networks import new_text_encoder, new_tokenizer, without_projection
@@ -60,6 +61,12 @@ def cached(cache: Path, repo: str) -> Path:
     (place / "refs").mkdir()
     (place / "refs" / "main").write_text(folder.name)
     return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The folder of an untrained embedded world."""
+    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests.scenes_world import write_world
 from tests.test_grid import spying
 from workbench.backends.lora import LORA_FILE
 from workbench.backends.scenes import load_scenes
@@ -22,18 +21,13 @@ from workbench.metrics.lite0 import Lite0
 from workbench.models import Residents
 from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory, trajectory_bytes
-from workbench.stages_report import branching_figure, numbers_of, strip_figures, swap_figures, write_report
+from workbench.stages_report import branching_figure, figures_of, numbers_of, strip_figures, swap_figures, write_report
 
 ASKED = GridRequest(("a red circle",), (0, 3, 7), ("teacher", "dmd"), teacher_steps=5)
 
 
 def small():
     return Lite0.load(32)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +299,7 @@ def test_the_swap_matrix_has_an_image_and_numbers_in_each_cell(whole):
 def test_the_report_needs_nothing_else_and_says_what_is_missing(whole, tmp_path):
     whole.failed[Branch("dmd", 9)] = "<b>no memory</b>"
     try:
-        page = write_report(tmp_path, whole, [], []).read_text(encoding="utf-8")
+        page = write_report(tmp_path, whole, figures_of(whole), [], []).read_text(encoding="utf-8")
     finally:
         whole.failed.clear()
     assert page.count("Plotly.newPlot") >= 8 and "&lt;b&gt;no memory&lt;/b&gt;" in page and "src=\"http" not in page

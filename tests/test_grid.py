@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.scenes_world import write_world
 from workbench.backends.scenes import load_scenes
 from workbench.models import teacher_model
 from workbench.export_grid import export_png, export_zip, format_interval
@@ -20,11 +19,6 @@ from workbench.png_settings import png_bytes, read_settings
 from workbench.runs import RunError
 from workbench.sampler import sampled
 from workbench.seeds import grid_noise
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")

@@ -278,7 +278,7 @@ def _stages(options: argparse.Namespace) -> None:
     from workbench.examination import Examination, check_folder, save_trajectories, saved_trajectories
     from workbench.gradient_probe import probe
     from workbench.grid_request import TEACHER, GridRequest
-    from workbench.stages_report import write_report
+    from workbench.stages_report import figures_of, write_report
 
     folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
     check_folder(folder, {options.prompt})
@@ -305,7 +305,7 @@ def _stages(options: argparse.Namespace) -> None:
         missing = [f"gradients of {name}: {reason}" for name, reason in left.items()]
         if seen.trajectories:
             save_trajectories(seen.trajectories, folder)
-            print(write_report(folder, seen, gradients, missing))
+            print(write_report(folder, seen, figures_of(seen), gradients, missing))
         for line in [*seen.left, *missing]:
             print(f"not done: {line}")
 

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.denoiser import Backend
-from workbench.grid import Opener, Progress, model_settings
+from workbench.grid import DECODING, Opener, Progress, model_settings, reason_of
 from workbench.grid_request import GridRequest
 from workbench.metrics.diversity import seed_interval
 from workbench.metrics.lite0 import Lite0
@@ -43,7 +43,6 @@ from workbench.stages.trajectory import Pictures, Trajectory, reduced, trajector
 
 MEMORY = 4 * 2**30  # bytes of all trajectories together
 POINTS = 8  # steps behind which a long pass is branched
-DECODING = 2.0  # network evaluations that decoding an image costs, for the progress only
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class Examination:
                     for part in self._do(task):
                         yield Progress((done + costs[task] * part) / total)
                 except Exception as error:  # any: what is done stays, and the rest goes on
-                    self.failed[task] = str(error) or type(error).__name__
+                    self.failed[task] = reason_of(error)
                 yield task
             done += costs[task]
             yield Progress(min(done / total, 1.0))
@@ -156,7 +155,7 @@ class Examination:
                 facts = Facts(model.times, model.evaluations, model_settings(model))
                 self.models.setdefault(name, facts)
             except Exception as error:  # any: the other models are worth seeing
-                self.closed[name] = str(error) or type(error).__name__
+                self.closed[name] = reason_of(error)
                 self.models.pop(name, None)
         self.models = {name: self.models[name] for name in self.request.models if name in self.models}
 

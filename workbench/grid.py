@@ -138,8 +138,8 @@ def _paint_model(index: int, ask: dict, backend: Backend, open_model: Opener, co
     """The row of one model, or its holes; a generator of its own, so that the model is let go at its end."""
     model = _opened(open_model, ask["model"])
     if isinstance(model, Exception):
-        yield from (Cell(index, ask["model"], seed, None, _reason(model), ask | {"seed": seed}) for seed in seeds)
-        yield Row(index, ask["model"], note=_reason(model))
+        yield from (Cell(index, ask["model"], seed, None, reason_of(model), ask | {"seed": seed}) for seed in seeds)
+        yield Row(index, ask["model"], note=reason_of(model))
     else:
         task = _Task(index, model, backend, cost, work, ask | model_settings(model))
         yield from _paint_row(task, seeds, together, feature)
@@ -186,7 +186,7 @@ def _paint_batch(task: _Task, seeds: list[int]) -> Generator[Event, None, tuple[
     try:
         images, seconds = yield from _sample_batch(task, seeds)
     except Exception as error:  # any: a hole in the grid tells more than a dead grid
-        wrong = _reason(error)
+        wrong = reason_of(error)
     if wrong:  # behind the block, where nothing holds the failed batch in memory any more
         task.work.done = before
         if torch.cuda.is_available():
@@ -232,7 +232,7 @@ def _measured(row: Row, images: list[Tensor], feature: Callable[[], Lite0]) -> R
         reader = feature()
         return replace(row, diversity=seed_interval(reader.features(torch.stack(images)).cpu()), feature=reader.protocol)
     except Exception as error:  # the images are worth showing without the number
-        return replace(row, note=f"no diversity: {_reason(error)}")
+        return replace(row, note=f"no diversity: {reason_of(error)}")
 
 
 def _opened(open_model: Opener, name: str) -> Model | Exception:
@@ -246,7 +246,7 @@ def _cost(model: Model | Exception) -> float:
     return 0.0 if isinstance(model, Exception) else model.evaluations + DECODING
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 

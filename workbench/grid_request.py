@@ -120,6 +120,13 @@ def format_seeds(seeds: tuple[int, ...]) -> str:
     return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in runs)
 
 
+def model_title(name: str) -> str:
+    """A model's name as people write it."""
+    if name in ("dmd", "dmd-lpips", "dmd-gan", "dp-dmd"):
+        return name.upper()
+    return "Teacher" if name == TEACHER else name
+
+
 def check_request(request: GridRequest, models: Iterable[str], check_prompt: Callable[[str], None]) -> None:
     """Raises ValueError when a model is not among `models`, or `check_prompt` (which raises ValueError) refuses a prompt."""
     models = list(models)

@@ -68,10 +68,14 @@ def gradient_figure(found: Probed) -> dict[str, go.Figure]:
     return {"gradients": reach_matrix(found.reaches, title)} if found.reaches else {}
 
 
-def write_report(folder: Path, seen: Examination, gradients: list[Probed], left: list[str]) -> Path:
-    """Writes report.html, which needs nothing else, and numbers.json; returns the report's path. `left` is told beside what the
-    examination itself has left."""
-    figures = strip_figures(seen) | branching_figure(seen) | swap_figures(seen)
+def figures_of(seen: Examination) -> dict[str, go.Figure]:
+    """All but the gradients."""
+    return strip_figures(seen) | branching_figure(seen) | swap_figures(seen)
+
+
+def write_report(folder: Path, seen: Examination, figures: dict[str, go.Figure], gradients: list[Probed], left: list[str]) -> Path:
+    """Writes report.html of `figures_of`, which needs nothing else, and numbers.json; returns the report's path. `left` is told beside
+    what the examination itself has left."""
     shown = [figures[name] for names in SECTIONS.values() for name in names if name in figures]
     shown += [figure for found in gradients for figure in gradient_figure(found).values()]
     parts = [figure.to_html(full_html=False, include_plotlyjs=n == 0, auto_play=False) for n, figure in enumerate(shown)]

@@ -20,7 +20,7 @@ LEVEL = "noise level t"
 
 def commitment_curves(trajectories: dict[str, Trajectory], full: dict[str, Commitment], low: dict[str, Commitment]) -> go.Figure:
     """Left: the distance of each belief to its own final image (solid) and to other seeds' (dashed), low-passed. Right: the share that
-    is fixed, with intervals over seeds; dotted on the full pictures. Above, the steps by which half and nine tenths are fixed."""
+    is fixed, with intervals over seeds; dotted on the full pictures. Below, the steps by which half and nine tenths are fixed."""
     figure = make_subplots(1, 2, horizontal_spacing=0.08, column_widths=[0.42, 0.58], subplot_titles=(
         "RMS distance to its own final image, and (dashed) to other seeds'", "Share of the final structure that is fixed"))
     figure.update_layout(_layout("Commitment"), height=440, margin=dict(b=48 + 18 * len(trajectories)))
@@ -107,10 +107,9 @@ def _marker(steps: int) -> int:
     return 8 if steps <= 8 else 4
 
 
-def _band(figure: go.Figure, times: list[float], intervals: list[Interval], colour: str, name: str, steps: int, column: int = 0,
+def _band(figure: go.Figure, times: list[float], intervals: list[Interval], colour: str, name: str, steps: int, column: int,
           legend: bool = True) -> None:
     """A line with its interval as a ribbon."""
-    where = dict(row=1, col=column) if column else {}
     ribbon = go.Scatter(x=times + times[::-1], y=[i.high for i in intervals] + [i.low for i in intervals[::-1]], fill="toself",
                         mode="none", fillcolor=faded(colour, 0.14), hoverinfo="skip", showlegend=False, legendgroup=name)
     line = go.Scatter(x=times, y=[i.mean for i in intervals], mode="lines+markers", name=name, legendgroup=name, showlegend=legend,
@@ -118,5 +117,4 @@ def _band(figure: go.Figure, times: list[float], intervals: list[Interval], colo
                       customdata=[[i.low, i.high] for i in intervals],
                       hovertemplate=f"{name}, t %{{x:.3f}}: %{{y:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]"
                                     "<extra></extra>")
-    figure.add_trace(ribbon, **where)
-    figure.add_trace(line, **where)
+    figure.add_traces([ribbon, line], rows=1, cols=column)

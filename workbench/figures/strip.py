@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
-from workbench.figures.theme import FAINT, INK, LINE, TEMPLATE, colours, data_uri, mosaic, placed, title_of
+from workbench.figures.theme import FAINT, INK, LINE, NAMED, TEMPLATE, data_uri, mosaic, placed, title_of
 from workbench.stages.trajectory import Pictures, Trajectory, reduced
 
 WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = 1180, 116, 12, 76, 52, 84, 14  # pixels of the figure, and around its parts
@@ -134,7 +134,7 @@ def _cursor(column: int, bottom: float) -> go.Scatter:
     """A frame around the column that is shown large."""
     left, right, top = column - 0.5, column + 0.5, -0.5
     return go.Scatter(x=[left, right, right, left, left], y=[top, top, bottom, bottom, top], xaxis="x2", yaxis="y2", mode="lines",
-                      line=dict(color=colours(["dp-dmd"])["dp-dmd"], width=2), hoverinfo="skip")
+                      line=dict(color=NAMED["dp-dmd"], width=2), hoverinfo="skip")
 
 
 def _add_controls(figure: go.Figure, levels: Tensor, column: float, y: float) -> None:

@@ -10,6 +10,8 @@ import plotly.graph_objects as go
 from PIL import Image
 from torch import Tensor
 
+from workbench.grid_request import model_title
+
 INK, FAINT, LINE = "#1c2430", "#5c6675", "#dfe3ea"
 NAMED = {"teacher": "#475569", "dmd": "#d9480f", "dp-dmd": "#4338ca", "dmd-lpips": "#0f766e", "dmd-gan": "#a21caf"}
 OTHERS = ("#0369a1", "#15803d", "#b45309", "#be123c", "#6d28d9")
@@ -36,22 +38,20 @@ def faded(colour: str, opacity: float) -> str:
 
 
 def title_of(model: str) -> str:
-    """A model's name as people write it; of a folder its last part, of a long name its end."""
-    if model in NAMED:
-        return "Teacher" if model == "teacher" else model.upper()
-    short = model.rstrip("/").rsplit("/", 1)[-1]
+    """`model_title`, short enough for a figure: of a folder its last part, of a long name its end."""
+    short = model_title(model).rstrip("/").rsplit("/", 1)[-1]
     return short if len(short) <= LONGEST else "…" + short[1 - LONGEST:]
 
 
-def mosaic(images: Tensor, side: int, gap: int = 0) -> Image.Image:
+def mosaic(images: Tensor, side: int) -> Image.Image:
     """One picture of images [rows, columns, 3, H, W] in [0, 1], each made `side` pixels wide: enlarged pixel by pixel, or averaged."""
     rows, columns = images.shape[:2]
-    sheet = Image.new("RGB", (columns * side + (columns - 1) * gap, rows * side + (rows - 1) * gap), "white")
+    sheet = Image.new("RGB", (columns * side, rows * side))
     for r in range(rows):
         for c in range(columns):
             cell = Image.fromarray((images[r, c].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
             how = Image.Resampling.NEAREST if side >= cell.width else Image.Resampling.BOX
-            sheet.paste(cell if cell.width == side else cell.resize((side, side), how), (c * (side + gap), r * (side + gap)))
+            sheet.paste(cell if cell.width == side else cell.resize((side, side), how), (c * side, r * side))
     return sheet
 
 

@@ -7,6 +7,7 @@ at it, and keeps it at a size that is good for a screen.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,10 +82,7 @@ class Trajectory:
 
 def trajectory_bytes(latent_shape: tuple[int, ...], steps: int, seeds: int) -> int:
     """What a trajectory takes in memory and on disk."""
-    elements = 1
-    for size in latent_shape:
-        elements *= size
-    return 2 * elements * seeds * (2 * steps + 1)
+    return 2 * math.prod(latent_shape) * seeds * (2 * steps + 1)
 
 
 class Pictures:

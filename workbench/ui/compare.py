@@ -17,7 +17,7 @@ from workbench.grid import paint
 from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest, check_request, format_seeds
 from workbench.metrics.lite0 import Lite0
 from workbench.scenes.grammar import EXAMPLES
-from workbench.ui.grid_view import GridView, grid_component, model_title
+from workbench.ui.grid_view import GridView, grid_component
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
 EXPLAINED = ("Every column starts from the **same noise**: read **down** a column to see what distillation changed, **along** a "
@@ -55,7 +55,7 @@ class CompareTab:
                                            show_label=False, layout="gallery", samples_per_page=len(EXAMPLES), elem_id="examples")
             with gr.Column(scale=4, min_width=260):
                 self.refresh = gr.Button("Refresh", elem_id="refresh")
-                self.models = gr.CheckboxGroup(**self._model_choices(), buttons=[self.refresh], elem_id="models")
+                self.models = gr.CheckboxGroup(**self.place.model_choices(), buttons=[self.refresh], elem_id="models")
                 self.seeds = gr.Textbox(format_seeds(defaults.seeds), label="Seeds, such as 0-8 or 0, 3, 7", max_lines=1,
                                         elem_id="seeds")
             with gr.Column(scale=4, min_width=260):
@@ -74,12 +74,6 @@ class CompareTab:
             self.link = gr.Button("Copy link", size="md", interactive=False, elem_id="copy-link")
         self.file = gr.DownloadButton(visible="hidden", elem_id="export-file")
 
-    def _model_choices(self, chosen: list[str] | None = None) -> dict:
-        """Choices, value and label of the model list; `chosen` None ticks the teacher and the students to begin with."""
-        names = self._names()
-        value = [TEACHER, *self.place.ticked()] if chosen is None else [name for name in chosen if name in names]
-        return {"choices": [(model_title(name), name) for name in names], "value": value, "label": f"Models of {self.place.teacher}"}
-
     def _names(self) -> list[str]:
         return [TEACHER, *self.place.students()]
 
@@ -97,7 +91,7 @@ class CompareTab:
         for event in (asked, opened):
             event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
         self.stop.click(self._stop, self.view, shown, **QUIET)  # no `cancels`: a late message would leave the page waiting for ever
-        self.refresh.click(lambda chosen: gr.update(**self._model_choices(chosen)), self.models, self.models, **QUIET)
+        self.refresh.click(lambda chosen: gr.update(**self.place.model_choices(chosen)), self.models, self.models, **QUIET)
         for button, kind in ((self.png, "png"), (self.zip, "zip")):
             button.click(lambda view, kind=kind: view.export(kind), self.view, self.file, **QUIET).then(None, js=CLICK_DOWNLOAD)
         self.link.click(lambda: gr.Info("The link is copied. It makes this grid again.", duration=4), js=COPY_LINK, **QUIET)
@@ -125,7 +119,7 @@ class CompareTab:
     def _open_link(self, request: gr.Request) -> dict:
         """A fresh page, ready from here on: the models there are now; and for a link, its form filled and its grid begun."""
         problem = self._missing()  # waits for the teacher
-        updates = {self.models: gr.update(**self._model_choices()), self.paint: gr.update(interactive=True), self.note: note(problem)}
+        updates = {self.models: gr.update(**self.place.model_choices()), self.paint: gr.update(interactive=True), self.note: note(problem)}
         if self.place.problem:  # it is another than the form was made for
             defaults, samples = self.place.defaults, [[text] for text in self.place.examples]
             updates |= {self.prompts: "\n".join(defaults.prompts), self.examples: gr.Dataset(samples=samples),
@@ -135,7 +129,7 @@ class CompareTab:
             if asked is None:
                 return updates
             updates |= dict(zip(self._form, ("\n".join(asked.prompts), format_seeds(asked.seeds),
-                                             gr.update(**self._model_choices(list(asked.models))), asked.teacher_steps,
+                                             gr.update(**self.place.model_choices(list(asked.models))), asked.teacher_steps,
                                              asked.guidance, asked.student_steps or 0)))
             return updates | self._begin(None, asked)
         except (ValueError, OSError) as error:

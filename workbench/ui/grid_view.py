@@ -17,7 +17,7 @@ import gradio as gr
 
 from workbench.export_grid import export_png, export_zip, format_interval, format_seconds
 from workbench.grid import Cell, Event, Grid, Row
-from workbench.grid_request import TEACHER, GridRequest
+from workbench.grid_request import TEACHER, GridRequest, model_title
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="dp-dmd-workbench-")  # removed when the process ends
 FOLDER = Path(_FOLDER.name).resolve()
@@ -152,10 +152,3 @@ def row_json(row: Row) -> dict:
 def time_left(seconds: float) -> str:
     whole = round(seconds)
     return f"{max(whole, 1)} s" if whole < 90 else f"{round(whole / 60)} min"
-
-
-def model_title(name: str) -> str:
-    """A model's name as people write it."""
-    if name in ("dmd", "dmd-lpips", "dmd-gan", "dp-dmd"):
-        return name.upper()
-    return "Teacher" if name == TEACHER else name

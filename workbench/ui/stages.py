@@ -16,7 +16,6 @@ from workbench.stages.trajectory import Trajectory
 from workbench.stages_report import gradient_figure
 from workbench.ui.compare import CLICK_DOWNLOAD, QUIET, note
 from workbench.ui.figure_view import figures_component, figures_json
-from workbench.ui.grid_view import model_title
 from workbench.ui.stages_view import StagesView, opened_trajectories
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
@@ -60,7 +59,7 @@ class StagesTab:
                 self.seeds = gr.Textbox(format_seeds(defaults.seeds), label="Seeds, such as 0-8 or 0, 3, 7", max_lines=1,
                                         elem_id="stages-seeds")
             with gr.Column(scale=4, min_width=260):
-                self.models = gr.CheckboxGroup(**self._choices(), elem_id="stages-models")
+                self.models = gr.CheckboxGroup(**self.place.model_choices(), elem_id="stages-models")
                 self.parts = gr.CheckboxGroup([("Branching", "branching"), ("Swap test", "swap")], value=["branching", "swap"],
                                               label="Besides the strip", elem_id="stages-parts")
             with gr.Column(scale=4, min_width=260):
@@ -75,11 +74,6 @@ class StagesTab:
                                        min_width=220)
             self.measure = gr.Button("Measure gradients", size="md", interactive=False, elem_id="measure")
         self.gradients = figures_component("stages-gradients", "Gradients")
-
-    def _choices(self) -> dict:
-        names = [TEACHER, *self._students()]
-        return {"choices": [(model_title(name), name) for name in names], "value": [TEACHER, *self.place.ticked()],
-                "label": f"Models of {self.place.teacher}"}
 
     def _students(self) -> list[str]:
         return list(self.place.students())
@@ -112,7 +106,7 @@ class StagesTab:
             return {self.start: gr.update(interactive=False)}
         defaults, students = self.place.defaults, self._students()
         return {self.prompt: defaults.prompts[0], self.teacher_steps: defaults.teacher_steps, self.guidance: defaults.guidance,
-                self.models: gr.update(**self._choices()),
+                self.models: gr.update(**self.place.model_choices()),
                 self.student: gr.update(choices=students, value="dp-dmd" if "dp-dmd" in students else next(iter(students), None)),
                 **self._buttons(None)}
 

@@ -32,9 +32,7 @@ class StagesView:
         self.folder = Path(tempfile.mkdtemp(dir=FOLDER))
 
     def advance(self) -> Iterator[set[str]]:
-        """Works, and yields which sections changed, now and then and at the end; stops when it is told to."""
-        if self.status != "waiting":
-            return
+        """Works on what waits, and yields which sections changed, now and then and at the end; stops when it is told to."""
         self.status, begun, before, from_here = "working", time.monotonic(), self.seconds, None
         shown_at, stale = 0.0, set()
         for event in self.seen.run():
@@ -45,8 +43,7 @@ class StagesView:
                 self.pace = (self.seconds - before) / here if here > 0.02 else 0.0
             else:
                 stale.add(type(event))
-            recorded = all(task in self.seen.results or task in self.seen.failed
-                           for task in self.seen.tasks if isinstance(task, Record))
+            recorded = all(Record(name) in self.seen.results or Record(name) in self.seen.failed for name in self.seen.request.models)
             if time.monotonic() - shown_at > SHOW_EVERY:
                 yield self._drawn(stale if recorded else set())
                 stale, shown_at = set() if recorded else stale, time.monotonic()
@@ -90,7 +87,7 @@ class StagesView:
         inside = self.folder / "stages"
         shutil.rmtree(inside, ignore_errors=True)
         save_trajectories(self.seen.trajectories, inside)
-        write_report(inside, self.seen, gradients, [])
+        write_report(inside, self.seen, self.figures, gradients, [])
         return shutil.make_archive(str(self.folder / "stages"), "zip", inside)
 
     def close(self) -> None:

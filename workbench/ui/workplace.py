@@ -11,7 +11,7 @@ from workbench.backends.size import parameters_of
 from workbench.build import best_device, check_prompt, load_backend
 from workbench.denoiser import Backend
 from workbench.grid import Opener, opener, paint
-from workbench.grid_request import GridRequest
+from workbench.grid_request import TEACHER, GridRequest, model_title
 from workbench.models import Residents, students_of
 from workbench.presets import recipe_of
 from workbench.scenes.grammar import EXAMPLES
@@ -101,6 +101,12 @@ class Workplace:
         if self.wanted:
             return [name for name in names if name == self.wanted] or [n for n in names if n.startswith(self.wanted)][:1]
         return [name for name in names if name in ("dmd", "dp-dmd")]
+
+    def model_choices(self, chosen: list[str] | None = None) -> dict:
+        """Choices, value and label of a form's list of models; `chosen` None ticks the teacher and the students to begin with."""
+        names = [TEACHER, *self.students()]
+        value = [TEACHER, *self.ticked()] if chosen is None else [name for name in chosen if name in names]
+        return {"choices": [(model_title(name), name) for name in names], "value": value, "label": f"Models of {self.teacher}"}
 
     def opener(self, request: GridRequest) -> Opener:
         return opener(request, self.backend, self.students(), self._residents)
