@@ -12,9 +12,10 @@ from transformers import (CLIPConfig, CLIPImageProcessorPil, CLIPModel, Dinov2Co
 
 from tests.backends.test_source import response
 from workbench.cli import main
-from workbench.metrics import vision
+from workbench.metrics import weights
 from workbench.metrics.lite0 import Lite0
-from workbench.metrics.vision import FeatureError, load_feature
+from workbench.metrics.vision import load_feature
+from workbench.metrics.weights import MetricError
 
 SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
 
@@ -99,16 +100,16 @@ def test_images_of_another_range_or_shape_are_refused(folders, wrong):
 
 
 def test_names_sources_and_networks_that_are_not_right_are_told(folders, tmp_path):
-    with pytest.raises(FeatureError, match="there is no feature 'dino'; one of lite0, clip"):
+    with pytest.raises(MetricError, match="there is no feature 'dino'; one of lite0, clip"):
         load_feature("dino")
-    with pytest.raises(FeatureError, match="dinov2 cannot be loaded as clip|is a dinov2, and clip reads a clip"):
+    with pytest.raises(MetricError, match="dinov2 cannot be loaded as clip|is a dinov2, and clip reads a clip"):
         load_feature(f"clip={folders / 'dinov2'}")
-    with pytest.raises(FeatureError, match="cannot be loaded as dinov3"):
+    with pytest.raises(MetricError, match="holds no config.json, which dinov3 needs"):
         load_feature(f"dinov3={tmp_path}")
 
 
 def test_a_hub_that_cannot_be_reached_names_the_ways_out():
-    with pytest.raises(FeatureError, match="clip=FOLDER, or take the feature lite0"):
+    with pytest.raises(MetricError, match="clip=FOLDER, or leave clip out"):
         load_feature("clip")
 
 
@@ -116,6 +117,6 @@ def test_the_gate_of_dinov3_is_named(monkeypatch):
     def gated(*_, **__):
         raise errors.GatedRepoError("gated", response=response(403))
 
-    monkeypatch.setattr(vision, "hf_hub_download", gated)
-    with pytest.raises(FeatureError, match="is gated: accept its licence .* HF_TOKEN .* dinov3=SOURCE"):
+    monkeypatch.setattr(weights, "hf_hub_download", gated)
+    with pytest.raises(MetricError, match="is gated: accept its licence .* HF_TOKEN .* dinov3=SOURCE"):
         load_feature("dinov3")

@@ -1,0 +1,52 @@
+"""Where a metric's network comes from: a folder or a file here, or the hub; and what is said when it cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import transformers.utils.logging as logging
+from huggingface_hub import hf_hub_download
+
+from workbench.backends.source import from_hub
+
+
+class MetricError(ValueError):
+    """A metric that cannot be had; the message names the cause and the way out."""
+
+
+def weights_file(name: str, source: str, file: str, size: str = "") -> Path:
+    """The path of `file` from `source`: a folder that holds it, or a hub id, from the cache or downloaded. `name` is what the metric
+    is called where it is asked for, `size` that of its download.
+
+    Raises `MetricError`: offline, gated, missing, or no such repository."""
+    if Path(source).is_dir():
+        if (Path(source) / file).is_file():
+            return Path(source) / file
+        raise MetricError(f"the folder {source} holds no {file}, which {name} needs")
+    needs = f" ({size})" if size else ""
+    offline = (f"{name} needs {file} of {source}{needs}, which is not in the hub cache, and the hub cannot be reached: connect to the network "
+               f"and unset HF_HUB_OFFLINE, copy it here and give {name}=FOLDER, or leave {name} out")
+    return Path(from_hub(source, lambda: hf_hub_download(source, file), absent=f"{source} holds no {file}, which {name} needs",
+                         offline=offline, error=MetricError))
+
+
+def protocol_of(name: str, source: str, file: Path, *settings: str) -> str:
+    """What a number is called: name, source, the revision when it is from the hub, and whatever else changes it.
+
+    `file` is what `weights_file` gave; the hub's cache keeps it under its revision."""
+    parts = file.parts
+    revision = f"@{parts[parts.index('snapshots') + 1][:7]}" if "snapshots" in parts and not Path(source).is_dir() else ""
+    return ", ".join([f"{name} {source}{revision}", *settings])
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' reports of weights that are not wanted."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
