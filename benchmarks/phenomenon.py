@@ -30,20 +30,27 @@ def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
 
 
 def score(folder: Path, names: list[str], teacher: str, on: str, steps: int, guidance: float, seeds: int) -> list[dict]:
-    """Scores of the teacher and of each run."""
+    """Scores of the teacher and of each run; their images stay in FOLDER/evaluation-ON."""
     from workbench.build import load_backend
+    from workbench.evaluation import Evaluation, EvaluationRequest
     from workbench.models import load_student, teacher_model
-    from workbench.evaluation import evaluate
+    from workbench.prompt_lists import Prompt, PromptList
     from workbench.scenes.prompt_sets import chosen_on, reported_on
 
-    prompts = [request.text for request in (reported_on() if on == "reported" else chosen_on())]
-    backend, scores = load_backend(teacher), []
-    for name in ["teacher", *names]:
-        model = (teacher_model(backend, steps, guidance) if name == "teacher"
-                 else load_student(folder / name / "student", backend, name))
-        scores.append(evaluate(model, backend, prompts, list(range(seeds))).to_dict())
-        print(f"scored {name}", file=sys.stderr, flush=True)
-    return scores
+    captions = tuple(Prompt(request.text) for request in (reported_on() if on == "reported" else chosen_on()))
+    backend = load_backend(teacher)
+    asked = EvaluationRequest(("teacher", *names), PromptList(on, captions, {}), tuple(range(seeds)), ("diversity", "spread", "geneval"), teacher=teacher)
+    evaluation = Evaluation(folder / f"evaluation-{on}", asked)
+
+    def opened(name: str):
+        return teacher_model(backend, steps, guidance) if name == "teacher" else load_student(folder / name / "student", backend, name)
+
+    for step in (*evaluation.generate(backend, opened), *evaluation.read()):
+        print(f"{step.what}: {step.done} of {step.total}", file=sys.stderr, flush=True)
+    if evaluation.left:
+        raise RuntimeError(f"not done: {evaluation.left}")
+    return [{"model": result.model, "evaluations": result.made.evaluations, "milliseconds": result.made.milliseconds,
+             **{column.name: number.interval.mean for column, number in result.numbers.items()}} for result in evaluation.results()]
 
 
 def training_seconds(run: Path) -> float:
@@ -53,8 +60,8 @@ def training_seconds(run: Path) -> float:
 def summary(scores: list[dict], presets: list[str], folder: Path) -> str:
     def row(name: str, found: list[dict], minutes: float | None) -> str:
         cells = []
-        for read in (lambda s: s["diversity"], lambda s: s["spread"], lambda s: s["correct"]["overall"]):
-            values = [read(s) for s in found]
+        for read in ("diversity lite0", "factor spread", "correct"):
+            values = [s[read] for s in found]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.3f}{spread}")
         took = f"{minutes:.1f}" if minutes is not None else ""

@@ -41,7 +41,7 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
                  *common]) == 0
     assert Image.open(tmp_path / "s.png").size == (3 * 16, 2 * 2 * 16)
     assert main(["evaluate", "--models", f"teacher,{run}", "--prompts", str(teacher_folder / "prompts.txt"),
-                 "--out", str(tmp_path / "e.json"), *common]) == 0
+                 "--out", str(tmp_path / "e"), *common]) == 0
     assert main(["sample", "a star", "--models", str(run), "--seeds", "2", "--out", str(tmp_path / "own.png"), "--device", "cpu"]) == 0
     assert Image.open(tmp_path / "own.png").size == (2 * 16, 16)  # by the run's own teacher
     stages = ["stages", "a red circle", "--models", f"teacher,{run}", "--branches", "2", "--parents", "2", "--out", str(tmp_path / "stages"), *common]
@@ -52,8 +52,14 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     assert len(list((tmp_path / "stages" / "trajectories").iterdir())) == 2
     assert main([*stages, "--seeds", "1"]) == 1
     assert main(["stages", "a red circle", "--models", "gone", *common]) == 1
-    scores = json.loads((tmp_path / "e.json").read_text())
-    assert [s["evaluations"] for s in scores] == [8, 2] and all(s["spread"] is None for s in scores)  # 16 px: no scenes
+    assert "Base Model" in (tmp_path / "e" / "report.md").read_text()
+    capsys.readouterr()
+    rescored = ["evaluate", "--rescore", "--out", str(tmp_path / "e"), "--device", "cpu"]
+    assert main([*rescored, "--metrics", "diversity,kid", "--features", "lite0=32"]) == 1  # the reference was not made
+    told = capsys.readouterr().out
+    assert "diversity lite0: lite0@32." in told and "not done: kid: " in told
+    assert main(["report", str(tmp_path / "e"), "--to", str(tmp_path / "both")]) == 0
+    assert (tmp_path / "both" / "table-1.csv").exists()
 
 
 def test_plan_says_what_a_recipe_needs_and_what_would_make_it_fit(teacher_folder, capsys):

@@ -1,17 +1,53 @@
+"""The harness: what is made once, made again and read again, what is left when something fails, and what the numbers are."""
+
+import dataclasses
+import json
 import math
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
 
-from workbench.models import Model, teacher_model
-from workbench.evaluation import Score, evaluate, images_of, noise_seed, table
+from workbench.denoiser import Guided
+from workbench.evaluation import Evaluation, EvaluationRequest, Step, images_of
+from workbench.evaluation_metrics import METRICS, Sampled, parse_metrics
+from workbench.image_store import OFFICIAL
+from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
 from workbench.metrics.lite0 import Lite0
+from workbench.models import Model, teacher_model
+from workbench.prompt_lists import Prompt, PromptList
+from workbench.runs import RunError
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
+LIST = PromptList("mine", tuple(map(Prompt, PROMPTS)), {"sexual": 2})
 
 
-def test_every_prompt_and_seed_has_noise_of_its_own():
-    assert len({noise_seed(prompt, seed) for prompt in PROMPTS for seed in range(50)}) == 150
+def asked(*models: str, **settings) -> EvaluationRequest:
+    return EvaluationRequest(**dict(models=models or ("teacher",), prompts=LIST, seeds=(0, 1, 2), features=("lite0=32",)) | settings)
+
+
+def opener(backend):
+    def opened(name: str) -> Model:
+        if name == "gone":
+            raise ValueError("there is no model and no folder called gone")
+        model = teacher_model(backend, steps=2)
+        return model if name == "teacher" else dataclasses.replace(model, name=name, denoiser=model.denoiser.denoiser)
+
+    return opened
+
+
+def done(evaluation: Evaluation, backend) -> Evaluation:
+    for _ in (*evaluation.generate(backend, opener(backend)), *evaluation.read()):
+        pass
+    return evaluation
+
+
+def pngs(folder) -> dict:
+    return {path: path.stat().st_mtime_ns for path in folder.glob("images/**/*.png")}
 
 
 def test_images_do_not_depend_on_how_prompts_are_batched(backend):
@@ -22,24 +58,188 @@ def test_images_do_not_depend_on_how_prompts_are_batched(backend):
     torch.testing.assert_close(torch.stack(together), torch.stack(alone), rtol=0, atol=1e-5)
 
 
-def test_a_score_carries_its_protocol_and_scenes_numbers_only_where_they_mean_something(backend):
-    score = evaluate(teacher_model(backend, steps=3), backend, PROMPTS, [0, 1, 2], Lite0.load(96))
-    assert (score.model, score.prompts, score.seeds, score.feature, score.evaluations) == ("teacher", 3, 3, "lite0@96", 6)
-    assert score.spread is None and score.correct is None  # 16 px images
-    low, high = score.diversity_interval
-    assert low <= score.diversity <= high and math.isclose(score.diversity, sum(score.diversity_by_prompt) / 3)
+def test_numbers_are_those_of_the_images_in_the_files(backend, tmp_path):
+    evaluation = done(Evaluation(tmp_path, asked("teacher", "student", metrics=("diversity", "vendi"))), backend)
+    for result in evaluation.results():
+        rows = list(images_of(opener(backend)(result.model), backend, PROMPTS, [0, 1, 2]))
+        features = torch.stack([Lite0.load(32).features((row * 255).round() / 255) for row in rows])
+        (division, found), (_, scores) = result.numbers.items()
+        assert (division.name, division.protocol) == ("diversity lite0", "lite0@32")
+        assert found.by_prompt == pytest.approx(diversity(features).tolist(), abs=1e-6) and found.prompts == 3 and found.failed == 0
+        assert found.interval == pytest.approx(tuple(bootstrap_interval(diversity(features))), abs=1e-5)
+        assert scores.interval.mean == pytest.approx(float(vendi(features).mean()), abs=1e-5)
+    assert not evaluation.left and [result.made.evaluations for result in evaluation.results()] == [4, 2]
 
 
-def test_one_seed_has_no_diversity(backend):
-    with pytest.raises(ValueError, match="at least two seeds"):
-        evaluate(teacher_model(backend), backend, PROMPTS, [0])
+def test_what_is_there_is_not_made_again(backend, tmp_path):
+    first = done(Evaluation(tmp_path, asked("teacher")), backend)
+    before = pngs(tmp_path)
+    assert len(before) == 9
+    steps = list(Evaluation(tmp_path, asked("teacher")).generate(backend, opener(backend)))
+    assert steps == [Step("images of teacher", 9, 9)] and pngs(tmp_path) == before
+    again = Evaluation.open(tmp_path)
+    assert list(again.read()) == [] and again.results() == first.results()
+    more = asked("teacher", seeds=(0, 1, 2, 3), prompts=dataclasses.replace(LIST, prompts=(*LIST.prompts, Prompt("a star"))))
+    done(Evaluation(tmp_path, more), backend)
+    assert before.items() <= pngs(tmp_path).items() and len(pngs(tmp_path)) == 16
 
 
-def test_the_table_leaves_blank_what_was_not_measured():
-    score = Score("mine", 3, 9, "lite0@224", 0.25, (0.2, 0.3), [0.25] * 3, 4, 12.3)
-    assert table([score]).splitlines()[-1] == "| mine | 4 | 12.3 | 0.250 [0.200, 0.300] |  |  |  |"
+def test_a_broken_image_is_found_and_made_again(backend, tmp_path):
+    first = done(Evaluation(tmp_path, asked("teacher")), backend).results()
+    before = pngs(tmp_path)
+    broken = sorted(before)[4]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    unmade = Evaluation.open(tmp_path)
+    assert list(unmade.read()) == []  # the other eight are read already
+    assert unmade.results()[0].numbers.popitem()[1].prompts == 2  # the prompt of the broken one does not count
+    again = done(Evaluation(tmp_path, asked("teacher")), backend)
+    assert broken.read_bytes() == whole and {path for path, at in pngs(tmp_path).items() if before[path] != at} == {broken}
+    assert [result.numbers for result in again.results()] == [result.numbers for result in first]
+
+
+def test_another_image_under_the_same_name_is_read_again(backend, tmp_path):
+    evaluation = done(Evaluation(tmp_path, asked("teacher")), backend)
+    files = sorted(pngs(tmp_path))
+    files[0].write_bytes(files[5].read_bytes())
+    again = Evaluation.open(tmp_path)
+    assert list(again.read())[-1] == Step("lite0=32 of teacher", 1, 1)
+    assert again.results() != evaluation.results()
+
+
+def test_another_state_of_a_model_has_images_of_its_own(backend, tmp_path):
+    done(Evaluation(tmp_path, asked("student")), backend)
+    with torch.no_grad():
+        next(backend.network.parameters()).flatten()[0] += 1
+    done(Evaluation(tmp_path, asked("student")), backend)
+    assert len(list(tmp_path.glob("images/student-*"))) == 2 and len(pngs(tmp_path)) == 18
+
+
+def test_the_official_policy_reads_quality_from_images_of_its_own(backend, tmp_path):
+    evaluation = done(Evaluation(tmp_path, asked("teacher", metrics=("diversity", "clipscore"), noise=OFFICIAL)), backend)
+    names = sorted(path.name for path in pngs(tmp_path))
+    assert len(names) == 12 and names[:3] == ["batch-42-row-0.png", "batch-42-row-1.png", "batch-42-row-2.png"]
+    assert list(evaluation.left) == ["clipscore"] and "hub cannot be reached" in evaluation.left["clipscore"]
+
+
+def test_models_and_metrics_that_cannot_be_had_leave_a_blank_and_a_reason(backend, tmp_path):
+    metrics = ("diversity", "maniqa", "spread", "geneval")
+    evaluation = done(Evaluation(tmp_path, asked("gone", "teacher", features=("lite0=32", "dinov3"), metrics=metrics)), backend)
+    (result,) = evaluation.results()
+    assert [column.name for column in result.numbers] == ["diversity lite0"]
+    assert evaluation.left["gone"] == "there is no model and no folder called gone"
+    assert "dinov3=FOLDER" in evaluation.left["dinov3"] and "maniqa=FOLDER" in evaluation.left["maniqa"]
+    assert "images" in evaluation.left["spread"] and evaluation.left.keys() == {"gone", "dinov3", "maniqa", "spread", "the exact detector of scenes"}
+    assert Evaluation.open(tmp_path).made.keys() == {"teacher"}
+
+
+def test_images_that_are_not_finite_are_counted_and_the_rest_goes_on(backend, tmp_path):
+    class Broken:
+        schedule = backend.schedule
+
+        def __call__(self, x_t, t, condition):
+            found = backend.denoiser(backend.network)(x_t, t, condition)
+            return dataclasses.replace(found, raw=found.raw.masked_fill(torch.arange(len(x_t)).view(-1, 1, 1, 1) == 4, torch.nan))
+
+    model = Model("broken", Broken(), torch.linspace(1, 0, 3), {})
+    evaluation = Evaluation(tmp_path, asked("broken"))
+    for _ in (*evaluation.generate(backend, lambda name: model), *evaluation.read()):
+        pass
+    assert evaluation.left == {"1 images of broken": "the model's output is not finite (NaN)"}
+    (number,) = evaluation.results()[0].numbers.values()
+    assert number.failed == 1 and number.prompts == 2
+
+
+def test_the_reference_is_the_teacher_from_other_seeds(backend, tmp_path):
+    metrics = ("coverage", "kid", "fid")
+    evaluation = done(Evaluation(tmp_path, asked("teacher", "student", metrics=metrics)), backend)
+    folders = {path.name.rsplit("-", 1)[0]: len(list(path.glob("*/*.png"))) for path in tmp_path.glob("images/*")}
+    assert folders == {"teacher": 18, "student": 9}
+    teacher, student = evaluation.results()
+    assert [column.name for column in student.numbers] == [f"{name} lite0" for name in ("precision", "recall", "density", "coverage", "kid", "fid")]
+    coverage = next(number for column, number in teacher.numbers.items() if column.name == "coverage lite0")
+    assert "coverage of the same distribution would be" in coverage.note and 0 <= coverage.interval.mean <= 1
+    fid = next((column, number) for column, number in student.numbers.items() if column.name == "fid lite0")
+    assert "prefer KID or CMMD" in fid[1].note and not fid[0].higher_is_better and "9 images against as many of the teacher" in fid[0].protocol
+    alone = done(Evaluation(tmp_path / "alone", asked("student", metrics=metrics)), backend)
+    assert not alone.results()[0].numbers and "name the teacher among the models" in alone.left["coverage"]
+
+
+def score_of(values: list[list[float]], metric: str, prompts: tuple[Prompt, ...]):
+    request = asked(prompts=PromptList("mine", prompts, {}), metrics=(metric,))
+    return parse_metrics(request)[0].numbers(Sampled(prompts, torch.tensor(values)[..., None], "protocol", list), None)
+
+
+def test_scores_are_means_over_prompts_and_failures_are_counted():
+    prompts = (Prompt("a star"), Prompt("a circle"), Prompt("a square"))
+    ((column, number),) = score_of([[1.0, 3.0], [math.nan, 5.0], [math.nan, math.nan]], "pickscore", prompts).items()
+    assert column.name == "pickscore" and number.interval.mean == 3.5 and (number.prompts, number.failed) == (2, 3)
+    with pytest.raises(ValueError, match="no image could be scored"):
+        score_of([[math.nan]] * 3, "pickscore", prompts)
+
+
+def test_geneval_is_the_mean_of_its_tasks_over_images():
+    tags = ["counting"] * 2 + ["colors"]
+    prompts = tuple(Prompt(f"prompt {n}", {"tag": tag, "include": []}) for n, tag in enumerate(tags))
+    found = {column.name: number for column, number in score_of([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]], "geneval", prompts).items()}
+    assert found["counting"].interval.mean == 0.25 and found["colors"].interval.mean == 1 and found["correct"].interval.mean == 0.625
+    assert "2 of GenEval's 6 tasks" in found["correct"].note
+    half = 1.959964 * math.sqrt(0.125 / 2)
+    assert found["counting"].interval[1:] == pytest.approx((0.0, 0.25 + half), abs=1e-5)
+
+
+def test_what_was_asked_goes_to_json_and_back():
+    request = asked("teacher", "dmd", metrics=("diversity", "geneval=folder"), noise=OFFICIAL,
+                    prompts=PromptList("geneval", (Prompt("two dogs", {"tag": "counting", "include": []}),), {}))
+    assert EvaluationRequest.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (dict(models=()), "no models"), (dict(models=("a", "a")), "named twice"), (dict(seeds=(0,)), "at least two seeds"),
+    (dict(metrics=("diversty",)), "no metric 'diversty'; did you mean diversity"), (dict(features=("dino",)), "no feature 'dino'; one of lite0, clip"),
+    (dict(noise="mine"), "per-prompt, official"), (dict(image_seeds=4), "from 1 to the number of seeds, 3")])
+def test_requests_that_make_no_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        asked(**{"models": ("teacher",)} | wrong)
+
+
+def test_every_metric_can_be_asked_for():
+    assert {metric.name for metric in parse_metrics(asked(metrics=METRICS))} == set(METRICS)
+
+
+def test_folders_without_an_evaluation_or_with_a_broken_one_are_told(tmp_path):
+    with pytest.raises(RunError, match="holds no evaluation"):
+        Evaluation.open(tmp_path)
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(RunError, match="evaluate again into the same folder, the images in it stay"):
+        Evaluation.open(tmp_path)
+
+
+def test_an_evaluation_that_was_killed_goes_on_and_ends_the_same(tmp_path):
+    def command(out):
+        return [sys.executable, "-m", "workbench", "evaluate", "--models", "teacher,dmd", "--limit", "12", "--seeds", "6", "--teacher-steps", "6",
+                "--features", "lite0=64", "--device", "cpu", "--out", str(out)]
+
+    settings = dict(env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert subprocess.run(command(whole), **settings).returncode == 0
+    process = subprocess.Popen(command(killed), **settings)
+    while len(pngs(killed)) < 40:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = pngs(killed)
+    assert 40 <= len(there) < 144
+    assert subprocess.run(command(killed), **settings).returncode == 0
+    assert there.items() <= pngs(killed).items()  # nothing twice
+    assert {path.relative_to(killed) for path in pngs(killed)} == {path.relative_to(whole) for path in pngs(whole)}
+    for (column, found), expected in zip(Evaluation.open(killed).results()[1].numbers.items(), Evaluation.open(whole).results()[1].numbers.values()):
+        # batches were cut elsewhere, which rounds otherwise
+        assert found.interval.mean == pytest.approx(expected.interval.mean, abs=1e-3), column
 
 
 def test_guidance_doubles_the_evaluations(backend):
     assert teacher_model(backend, 30, 2.0).evaluations == 60 and teacher_model(backend, 30, 1.0).evaluations == 30
-    assert Model("student", backend.denoiser(backend.network), torch.linspace(1, 0, 5), {}).evaluations == 4
+    student = teacher_model(backend, 4, 2.0).denoiser
+    assert isinstance(student, Guided) and Model("student", student.denoiser, torch.linspace(1, 0, 5), {}).evaluations == 4

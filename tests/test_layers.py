@@ -10,15 +10,16 @@ ROWS = {
     0: ("schedules", "seeds", "recipe", "cards"),
     1: ("prediction", "denoiser"),
     2: ("mixture", "sampler", "objectives"),
-    3: ("distiller", "learner", "engine_learner", "runs", "prompts", "scenes"),
+    3: ("distiller", "learner", "engine_learner", "runs", "prompts", "safety", "scenes"),
     4: ("backends", "metrics", "stages"),
-    5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "evaluation",
-        "plan_report", "recording", "examination", "gradient_probe", "figures", "stages_report"),
+    5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "plan_report",
+        "evaluation", "evaluation_metrics", "evaluation_report", "image_store", "readings", "prompt_lists", "paper_tables", "tables",
+        "recording", "examination", "gradient_probe", "figures", "stages_report"),
     6: ("cli", "ui", "__main__"),
 }
 ROW = {name: row for row, names in ROWS.items() for name in names}
 HEAVY = {"diffusers": ("backends", "scenes", "export_student"), "transformers": ("backends", "scenes", "metrics"), "gradio": ("ui",),
-         "plotly": ("figures", "stages_report", "ui")}
+         "plotly": ("figures", "stages_report", "evaluation_report", "ui")}
 
 
 def modules():

@@ -1,4 +1,4 @@
-"""The command line: python -m workbench train | plan | resume | sample | evaluate | stages | models | export | scenes make-teacher.
+"""The command line: python -m workbench train | plan | resume | sample | evaluate | report | stages | models | export | scenes make-teacher.
 
 Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every default and help text.
 """
@@ -56,11 +56,26 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", type=Path, default=Path("sample.png"), help="picture to write (default: %(default)s)")
     _models(sample, "dp-dmd")
     evaluate = _command(commands, "evaluate", "score models on prompts and seeds", _evaluate)
-    evaluate.add_argument("--prompts", default="", help="prompt file (default: the 43 captions that no setting was chosen on)")
-    evaluate.add_argument("--feature", default="lite0", help="what Eq. (9) is measured on: lite0, clip, clip-pooled, clip-projected, dinov3, "
-                          "dinov2, or NAME=SOURCE with another hub id or a folder (default: %(default)s)")
-    evaluate.add_argument("--out", type=Path, help="JSON file for all numbers")
+    evaluate.add_argument("--prompts", default="", help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: one prompt a "
+                          "line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no setting was chosen on; for other "
+                          "teachers neutral)")
+    evaluate.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
+    evaluate.add_argument("--metrics", default="", help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, maniqa, "
+                          "maniqa-pyiqa, imagereward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
+                          "(default: diversity,vendi,coverage, and on scenes spread,geneval)")
+    evaluate.add_argument("--features", default="", help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: lite0, "
+                          "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: lite0)")
+    evaluate.add_argument("--noise", default="per-prompt", choices=("per-prompt", "official"), help="per-prompt: a noise for each prompt and seed; "
+                          "official: as the released scripts, the same noises for all prompts (default: %(default)s)")
+    evaluate.add_argument("--image-seeds", type=int, default=1, help="seeds of a prompt that are read for quality and preference "
+                          "(default: %(default)s)")
+    evaluate.add_argument("--out", type=Path, help="folder of images, readings and report, which goes on where it was interrupted (default: "
+                          "evaluations/PROMPTS)")
+    evaluate.add_argument("--rescore", action="store_true", help="measure the images that --out holds, and make none")
     _models(evaluate, "teacher,dmd,dp-dmd")
+    report = _command(commands, "report", "put several evaluations, one for each prompt list, into one report", _report)
+    report.add_argument("folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote")
+    report.add_argument("--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)")
     stages = _command(commands, "stages", "see and measure what each denoising step decides, for one prompt", _stages)
     stages.add_argument("prompt", help="one prompt")
     stages.add_argument("--out", type=Path, help="folder for report.html, numbers.json and the trajectories, which are taken from "
@@ -250,25 +265,73 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from functools import partial
+    from workbench.build import best_device
+    from workbench.evaluation import Evaluation
+    from workbench.evaluation_report import number_table, write_report
 
+    device = options.device or best_device()
+    if options.rescore:
+        written = Evaluation.open(options.out or Path("evaluations") / "scenes")
+        evaluation = dataclasses.replace(written, request=dataclasses.replace(written.request, **_given_metrics(options)))
+    else:
+        evaluation = _generated(options)
+    _watched(evaluation.read(device))
+    report = write_report(evaluation.folder, [evaluation])
+    print(number_table(evaluation, evaluation.results()).markdown)
+    print(f"\n{report}, with tables as Markdown, CSV and LaTeX beside it")
+    for what, why in evaluation.left.items():
+        print(f"not done: {what}: {why}")
+    return 1 if evaluation.left else 0
+
+
+def _generated(options: argparse.Namespace):
+    """The evaluation that was asked for, with its images."""
+    from workbench.backends.scenes import EMBEDDED
+    from workbench.evaluation import Evaluation, EvaluationRequest
+    from workbench.evaluation_metrics import usual_metrics
+    from workbench.image_store import plain
+    from workbench.prompt_lists import prompt_list
+
+    names = [name.strip() for name in options.models.split(",") if name.strip()]
+    _, teacher = _common_recipe(options, names)
+    prompts = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
+    backend, models = _loaded(options)
+    asked = {"metrics": usual_metrics(teacher), "features": ("lite0",)} | _given_metrics(options)
+    request = EvaluationRequest(tuple(names), prompt_list(prompts, options.limit, backend.rewrite), tuple(range(options.seeds)), noise=options.noise,
+                                image_seeds=options.image_seeds, teacher=teacher, **asked)
+    if request.prompts.dropped:
+        print(f"dropped from {prompts}: {request.prompts.told}")
+    evaluation = Evaluation(options.out or Path("evaluations") / plain(Path(prompts).stem), request)
+    _watched(evaluation.generate(backend, dict(zip(names, models)).__getitem__))
+    return evaluation
+
+
+def _given_metrics(options: argparse.Namespace) -> dict:
+    """The metrics and features that were asked for."""
+    return {name: tuple(part.strip() for part in text.split(",") if part.strip())
+            for name, text in (("metrics", options.metrics), ("features", options.features)) if text}
+
+
+def _watched(steps) -> None:
+    """A progress bar for each part of the work."""
     from tqdm import tqdm
 
-    from workbench.build import best_device, check_prompt
-    from workbench.evaluation import evaluate, table
-    from workbench.metrics.vision import load_feature
-    from workbench.prompts import read_prompts
-    from workbench.scenes.prompt_sets import reported_on
+    bar = None
+    for step in steps:
+        if bar is None or bar.desc != step.what:
+            if bar:
+                bar.close()
+            bar = tqdm(total=step.total, desc=step.what, unit="image")
+        bar.update(step.done - bar.n)
+    if bar:
+        bar.close()
 
-    feature = load_feature(options.feature, options.device or best_device())  # first: it may not be there
-    backend, models = _loaded(options)
-    prompts = (read_prompts(options.prompts, lambda prompt: check_prompt(backend, prompt)) if options.prompts
-               else [request.text for request in reported_on()])
-    scores = [evaluate(model, backend, prompts, list(range(options.seeds)), feature,
-                       progress=partial(tqdm, desc=model.name, total=len(prompts), unit="prompt")) for model in models]
-    print(table(scores))
-    if options.out:
-        options.out.write_text(json.dumps([score.to_dict() for score in scores], indent=1))
+
+def _report(options: argparse.Namespace) -> None:
+    from workbench.evaluation import Evaluation
+    from workbench.evaluation_report import write_report
+
+    print(write_report(options.to, [Evaluation.open(folder) for folder in options.folder]))
 
 
 def _stages(options: argparse.Namespace) -> None:

@@ -1,54 +1,299 @@
-"""Scores models on prompts and seeds: Eq. (9) with an interval over prompts and, on scenes, factor spread and correctness.
+"""An evaluation: generate, read, report; a folder that goes on wherever it was interrupted.
 
-Every model gets the same noise for a (prompt, seed): `noise_seed` mixes both, so no two prompts share their noises.
+    asked = EvaluationRequest(("teacher", "dp-dmd"), prompt_list("scenes"))
+    evaluation = Evaluation(Path("evaluations/scenes"), asked)
+    for step in chain(evaluation.generate(backend, open_model), evaluation.read()):    # stop iterating to stop
+        print(step)
+    evaluation.results()
+
+Images that are there and whole are not made again, what was read from them is not read again, and one network that reads is in memory at a time. A
+model that does not open, an image that is not finite, or a metric that cannot be had leaves a blank and a reason in `left`.
 """
 
 from __future__ import annotations
 
+import gc
+import json
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from workbench import seeds as streams
-from workbench.models import Model
+from workbench.backends.source import revision_of
 from workbench.denoiser import Backend
-from workbench.metrics.diversity import bootstrap_interval, diversity
-from workbench.metrics.factors import correctness, relative_spread
-from workbench.metrics.lite0 import Lite0
-from workbench.metrics.vision import Feature
-from workbench.scenes.detector import detect
-from workbench.scenes.grammar import GrammarError, parse
+from workbench.evaluation_metrics import Column, Metric, Number, Sampled, parse_metrics
+from workbench.grid import model_settings, reason_of
+from workbench.grid_request import TEACHER
+from workbench.image_store import NOISES, PER_PROMPT, Draw, ImageFolder, plain, seed_draws, single_draws
+from workbench.models import Model
+from workbench.prompt_lists import Prompt, PromptList
+from workbench.readings import Readings
+from workbench.runs import RunError, write_whole
+
+READ_TOGETHER, SAVE_EVERY = 32, 4096  # images
 
 
 @dataclass(frozen=True)
-class Score:
-    """One model on P prompts x S seeds. Intervals are [low, high] at 95 %, by bootstrap over prompts."""
+class EvaluationRequest:
+    """What to evaluate. Raises ValueError for metrics there are not, for no models, and for fewer than two seeds."""
 
-    model: str
-    prompts: int
-    seeds: int
-    feature: str
-    diversity: float  # Eq. (9)
-    diversity_interval: tuple[float, float]
-    diversity_by_prompt: list[float]
-    evaluations: int  # NFEs an image
-    milliseconds: float  # an image, sampling and decoding
-    spread: float | None = None  # factor spread over that of the data, scenes only
-    spread_interval: tuple[float, float] | None = None
-    spread_by_factor: dict[str, float] | None = None
-    correct: dict[str, float] | None = None  # by GenEval task and "overall", scenes only
+    models: tuple[str, ...]
+    prompts: PromptList
+    seeds: tuple[int, ...] = tuple(range(9))
+    metrics: tuple[str, ...] = ("diversity",)
+    features: tuple[str, ...] = ("lite0",)
+    noise: str = PER_PROMPT
+    image_seeds: int = 1  # how many seeds of a prompt are read for quality and preference
+    teacher: str = "scenes"
+
+    def __post_init__(self):
+        if not self.models:
+            raise ValueError("there are no models to evaluate: name at least one")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("a model is named twice")
+        if len(self.seeds) < 2:
+            raise ValueError("diversity needs at least two seeds a prompt")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise = {self.noise!r} is not one of {', '.join(NOISES)}")
+        if not 1 <= self.image_seeds <= len(self.seeds):
+            raise ValueError(f"image_seeds = {self.image_seeds} is not from 1 to the number of seeds, {len(self.seeds)}")
+        parse_metrics(self)
+
+    @property
+    def seed_draws(self) -> list[list[Draw]]:
+        return seed_draws(self.prompts.texts, self.seeds, self.noise)
+
+    @property
+    def single_draws(self) -> list[list[Draw]]:
+        return single_draws(self.prompts.texts, self.seeds[: self.image_seeds], self.noise)
+
+    @property
+    def reference_draws(self) -> list[list[Draw]]:
+        """For each prompt as many images of the teacher from other seeds: an independent set, so that no student is near to it by its noise."""
+        after = max(self.seeds) + 1
+        return seed_draws(self.prompts.texts, range(after, after + len(self.seeds)), self.noise)
 
     def to_dict(self) -> dict:
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, values: dict) -> EvaluationRequest:
+        lists = {name: tuple(values[name]) for name in ("models", "seeds", "metrics", "features")}
+        prompts = tuple(Prompt(**prompt) for prompt in values["prompts"]["prompts"])
+        return cls(**values | lists | {"prompts": PromptList(**values["prompts"] | {"prompts": prompts})})
 
-def noise_seed(prompt: str, seed: int) -> int:
-    """The seed of the initial noise of one image."""
-    return zlib.crc32(f"{prompt}|{seed}".encode())
+
+@dataclass(frozen=True)
+class Step:
+    """How far one part of the work is."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """One model's images."""
+
+    folder: str  # below images/
+    settings: dict
+    evaluations: int  # NFEs an image
+    milliseconds: float | None  # an image, sampling and decoding; None where it was not made here
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's numbers: (column, number), in the order of the metrics."""
+
+    model: str
+    made: Made
+    numbers: dict[Column, Number]
+
+
+@dataclass
+class Evaluation:
+    """An evaluation in a folder; `Evaluation.open` reads one that was written."""
+
+    folder: Path
+    request: EvaluationRequest
+    made: dict[str, Made] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)  # what is not there, and why
+    about: dict = field(default_factory=dict)  # teacher's revision, device, resolution
+    _sums: dict[str, dict[Draw, int | None]] = field(default_factory=dict, repr=False)  # checksums, by model
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Evaluation:
+        """Raises `RunError` where there is none."""
+        file = Path(folder) / "evaluation.json"
+        try:
+            saved = json.loads(file.read_text())
+            return cls(Path(folder), EvaluationRequest.from_dict(saved["request"]), {name: Made(**made) for name, made in saved["made"].items()},
+                       saved["left"], saved["about"])
+        except FileNotFoundError as error:
+            raise RunError(f"{folder} holds no evaluation (no evaluation.json)") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{file} cannot be read: {error}; evaluate again into the same folder, the images in it stay") from error
+
+    def save(self) -> None:
+        saved = {"request": self.request.to_dict(), "made": {name: asdict(made) for name, made in self.made.items()}, "left": self.left,
+                 "about": self.about}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "evaluation.json", lambda part: part.write_text(json.dumps(saved, indent=1)))
+
+    # ---- generate
+
+    def generate(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Step]:
+        """Makes the images that are missing or broken."""
+        self.left, self.made, self._sums = {}, {}, {}
+        self.about = {"teacher": self.request.teacher, "revision": revision_of(self.request.teacher), "device": str(backend.device),
+                      "generator": "cpu", "latent_shape": list(backend.latent_shape)}
+        for name in self.request.models:
+            try:
+                yield from self._generate(backend, name, open_model(name))
+            except (ValueError, RuntimeError, OSError) as error:  # the others are worth having
+                self.left[name] = reason_of(error)
+            self.save()
+
+    def _generate(self, backend: Backend, name: str, model: Model) -> Iterator[Step]:
+        recipe = model.info.get("recipe", {})
+        settings = model_settings(model) | {key: recipe[key] for key in ("k", "lam") if key in recipe} | {
+            "teacher": self.request.teacher, "noise": self.request.noise, "latent_shape": list(backend.latent_shape)}
+        folder = ImageFolder.of(self.folder / "images", name, settings)
+        draws = self._wanted(name)
+        missing = [draw for draw in draws if folder.checksum(draw) is None]
+        clock, done = _Clock(folder.path / "seconds.json"), len(draws) - len(missing)
+        self.made[name] = Made(folder.path.name, settings, model.evaluations, clock.milliseconds)
+        failed, together = 0, sampled_together(backend.latent_shape)
+        for start in range(0, len(missing), together):
+            part = missing[start : start + together]
+            begun = time.perf_counter()
+            images = sampled_images(model, backend, part)
+            clock.add(len(part), time.perf_counter() - begun)
+            for draw, image in zip(part, images):
+                if torch.isfinite(image).all():
+                    folder.write(draw, image, {"prompt": draw.prompt, "image": draw.name, "model": name, **settings})
+                else:
+                    failed += 1
+            self.made[name] = replace(self.made[name], milliseconds=clock.milliseconds)
+            yield Step(f"images of {name}", done + start + len(part), len(draws))
+        if failed:
+            self.left[f"{failed} images of {name}"] = "the model's output is not finite (NaN)"
+        yield Step(f"images of {name}", len(draws), len(draws))
+
+    def _wanted(self, name: str) -> list[Draw]:
+        """Every image of a model that some metric reads, each once."""
+        return list(dict.fromkeys(draw for metric in parse_metrics(self.request) for row in self._draws(metric, name) for draw in row))
+
+    def _draws(self, metric: Metric, name: str) -> list[list[Draw]]:
+        asked = self.request
+        own = asked.seed_draws if metric.seeds else asked.single_draws
+        return own + (asked.reference_draws if metric.reference and name == TEACHER else [])
+
+    # ---- read
+
+    def read(self, device: str = "cpu") -> Iterator[Step]:
+        """Lets each reader read the images that it has not read, one after the other."""
+        readers = {metric.reader: metric for metric in sorted(parse_metrics(self.request), key=lambda metric: metric.reference) if metric.reader}
+        for reader, metric in readers.items():
+            self.left.pop(reader, None)
+            try:
+                yield from self._read(metric, device)
+            except (ValueError, RuntimeError, OSError, ModuleNotFoundError) as error:
+                self.left[reader] = reason_of(error)
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        self.save()
+
+    def _read(self, metric: Metric, device: str) -> Iterator[Step]:
+        todo = {}
+        for name in self.made:
+            readings, sums = self._readings(metric, name), self._checksums(name, metric)
+            if missing := readings.missing(sums):
+                todo[name] = readings, sums, missing
+        if not todo:
+            return
+        yield Step(f"loading {metric.reader}", 0, 1)
+        reader = metric.load(device)
+        prompts = {prompt.text: prompt for prompt in self.request.prompts.prompts}
+        for name, (readings, sums, missing) in todo.items():
+            readings.begin(reader.protocol)
+            missing = readings.missing(sums)  # all of them, where the protocol has changed
+            folder = self._folder(name)
+            try:
+                for start in range(0, len(missing), READ_TOGETHER):
+                    part = missing[start : start + READ_TOGETHER]
+                    values = reader.read(folder.read(part), [prompts[draw.prompt] for draw in part])
+                    readings.add([(draw, sums[draw]) for draw in part], values)
+                    if (start // READ_TOGETHER + 1) % (SAVE_EVERY // READ_TOGETHER // metric.slowness) == 0:
+                        readings.save()
+                    yield Step(f"{metric.reader} of {name}", start + len(part), len(missing))
+            finally:  # also when it is interrupted: what was read is kept
+                readings.save()
+
+    def _folder(self, name: str) -> ImageFolder:
+        return ImageFolder(self.folder / "images" / self.made[name].folder)
+
+    def _readings(self, metric: Metric, name: str) -> Readings:
+        return Readings(self.folder / "readings" / self.made[name].folder / f"{plain(metric.reader)}.safetensors")
+
+    def _checksums(self, name: str, metric: Metric) -> dict[Draw, int]:
+        """Of the images that are there, each file being looked at once."""
+        known, folder = self._sums.setdefault(name, {}), self._folder(name)
+        draws = [draw for row in self._draws(metric, name) for draw in row]
+        known |= {draw: folder.checksum(draw) for draw in draws if draw not in known}
+        return {draw: known[draw] for draw in draws if known[draw] is not None}
+
+    # ---- report
+
+    def results(self) -> list[Result]:
+        """Every model's numbers, from what was read."""
+        found: dict[str, dict[Column, Number]] = {name: {} for name in self.made}
+        for metric in parse_metrics(self.request):
+            if metric.reader in self.left:
+                continue
+            try:
+                reference = self._sampled(metric, TEACHER, reference=True) if metric.reference else None
+                for name in self.made:
+                    found[name] |= metric.numbers(self._sampled(metric, name), reference)
+            except (ValueError, OSError) as error:
+                self.left.setdefault(metric.name, reason_of(error))
+        return [Result(name, self.made[name], numbers) for name, numbers in found.items()]
+
+    def _sampled(self, metric: Metric, name: str, reference: bool = False) -> Sampled:
+        """A model's images, or the teacher's of other seeds."""
+        if name not in self.made:
+            raise ValueError(f"{metric.name} compares with the teacher's samples: name the teacher among the models")
+        draws, sums = self._draws(metric, name), self._checksums(name, metric)
+        count = len(self.request.prompts.prompts)
+        draws = draws[count:] if reference else draws[:count]
+        readings = self._readings(metric, name) if metric.reader else None
+        values = readings.of(draws, sums) if readings else None
+        return Sampled(self.request.prompts.prompts, values, readings.protocol if readings else "",
+                       lambda: [self._folder(name).read(draw for draw in row if draw in sums) for row in draws])
+
+
+class _Clock:
+    """Seconds spent making a model's images, over all interruptions."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            self.images, self.seconds = json.loads(path.read_text())
+        except (OSError, ValueError):
+            self.images, self.seconds = 0, 0.0
+
+    def add(self, images: int, seconds: float) -> None:
+        self.images, self.seconds = self.images + images, self.seconds + seconds
+        write_whole(self.path, lambda part: part.write_text(json.dumps([self.images, self.seconds])))
+
+    @property
+    def milliseconds(self) -> float | None:
+        return 1e3 * self.seconds / self.images if self.images else None
 
 
 def sampled_together(latent_shape: tuple[int, int, int]) -> int:
@@ -56,62 +301,19 @@ def sampled_together(latent_shape: tuple[int, int, int]) -> int:
     return max(1, min(36, 2**16 // (latent_shape[1] * latent_shape[2])))
 
 
+def sampled_images(model: Model, backend: Backend, draws: list[Draw]) -> Tensor:
+    """[B, 3, H, W] in [0, 1]."""
+    noise = torch.stack([draw.noise(backend.latent_shape) for draw in draws]).to(backend.device)
+    condition = backend.encode([draw.prompt for draw in draws])
+    return backend.decode(model.sampled(noise, condition, [draw.seed for draw in draws]))
+
+
 def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0) -> Iterator[Tensor]:
     """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as `sampled_together` says."""
     together, made = batch or sampled_together(backend.latent_shape), []
-    cells = [(prompt, seed) for prompt in prompts for seed in seeds]
-    for start in range(0, len(cells), together):
-        part = cells[start : start + together]
-        each = [noise_seed(prompt, seed) for prompt, seed in part]
-        noise = streams.grid_noise(backend.latent_shape, each).to(backend.device)
-        condition = backend.encode([prompt for prompt, _ in part])
-        made += backend.decode(model.sampled(noise, condition, each))
+    draws = [draw for row in seed_draws(prompts, seeds) for draw in row]
+    for start in range(0, len(draws), together):
+        made += sampled_images(model, backend, draws[start : start + together])
         while len(made) >= len(seeds):
             yield torch.stack(made[: len(seeds)])
             made = made[len(seeds) :]
-
-
-def evaluate(model: Model, backend: Backend, prompts: list[str], seeds: list[int], feature: Feature | None = None,
-             progress: Callable[[Iterator[Tensor]], Iterable[Tensor]] = iter) -> Score:
-    """The `Score` of a model. Raises ValueError for fewer than two seeds. `progress` may watch the prompts go by (tqdm)."""
-    if len(seeds) < 2:
-        raise ValueError("diversity needs at least two seeds a prompt")
-    feature = feature or Lite0.load()
-    begun = time.perf_counter()
-    rows = list(progress(images_of(model, backend, prompts, seeds)))
-    taken = time.perf_counter() - begun
-    values = diversity(torch.stack([feature.features(row) for row in rows]))
-    middle = bootstrap_interval(values)
-    score = dict(model=model.name, prompts=len(prompts), seeds=len(seeds), feature=feature.protocol, diversity=middle.mean,
-                 diversity_interval=(middle.low, middle.high), diversity_by_prompt=values.tolist(),
-                 evaluations=model.evaluations, milliseconds=1e3 * taken / (len(prompts) * len(seeds)))
-    return Score(**score, **_scenes_scores(rows, prompts))
-
-
-def _scenes_scores(rows: list[Tensor], prompts: list[str]) -> dict:
-    """Spread and correctness, when the prompts are captions of the scenes world and the images are of its size."""
-    try:
-        requests = [parse(prompt) for prompt in prompts]
-        seen = [detect(row) for row in rows]
-    except (GrammarError, ValueError):
-        return {}
-    relative = relative_spread(seen, requests)
-    usable = [value for value in relative.by_prompt if value == value]
-    over = bootstrap_interval(torch.tensor(usable)) if usable else None
-    flat = [(one, request) for row, request in zip(seen, requests) for one in row]
-    return {"spread": relative.mean, "spread_interval": (over.low, over.high) if over else None,
-            "spread_by_factor": relative.by_factor, "correct": correctness(*(list(part) for part in zip(*flat)))}
-
-
-def table(scores: list[Score]) -> str:
-    """The scores as a Markdown table."""
-    lines = [f"| model | NFE | ms / image | diversity (9) on {scores[0].feature} | factor spread | correct | by task |",
-             "|---|---|---|---|---|---|---|"]
-    for s in scores:
-        low, high = s.diversity_interval
-        spread = f"{s.spread:.2f}" if s.spread is not None else ""
-        correct = f"{s.correct['overall']:.3f}" if s.correct else ""
-        tasks = ", ".join(f"{name} {value:.2f}" for name, value in s.correct.items() if name != "overall") if s.correct else ""
-        lines.append(f"| {s.model} | {s.evaluations} | {s.milliseconds:.1f} | {s.diversity:.3f} [{low:.3f}, {high:.3f}] | {spread} "
-                     f"| {correct} | {tasks} |")
-    return "\n".join(lines)

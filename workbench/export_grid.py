@@ -13,7 +13,6 @@ import io
 import json
 import math
 import platform
-import re
 import time
 import zipfile
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from dataclasses import asdict
 from PIL import Image, ImageDraw, ImageFont
 
 from workbench.grid import Cell, Grid, Row
+from workbench.image_store import plain
 from workbench.png_settings import png_bytes
 from workbench.runs import PACKAGES
 
@@ -93,8 +93,8 @@ def format_interval(interval) -> str:
 
 def cell_path(grid: Grid, cell: Cell) -> str:
     """A cell's file inside the ZIP."""
-    prompt = f"{cell.prompt + 1:02d}-{_plain(grid.request.prompts[cell.prompt])}"
-    model = f"{grid.request.models.index(cell.model) + 1:02d}-{_plain(cell.model)}"
+    prompt = f"{cell.prompt + 1:02d}-{plain(grid.request.prompts[cell.prompt])}"
+    model = f"{grid.request.models.index(cell.model) + 1:02d}-{plain(cell.model)}"
     return f"{prompt}/{model}/seed-{cell.seed:04d}.png"
 
 
@@ -138,10 +138,6 @@ def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell | None,
 
 def _font(size: int) -> ImageFont.ImageFont:
     return ImageFont.load_default(size)  # PIL's own: the same on every machine
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40] or "untitled"
 
 
 def _versions() -> dict[str, str]:

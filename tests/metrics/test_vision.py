@@ -1,6 +1,6 @@
 """The hub's features on tiny networks with random weights: what is read, the input, and what is said when they cannot be had."""
 
-import json
+import csv
 
 import numpy as np
 import pytest
@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import errors
 from PIL import Image
-from transformers import (CLIPConfig, CLIPImageProcessorPil, CLIPModel, Dinov2Config, Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel)
+from transformers import (CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config,
+                          Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel)
 
 from tests.backends.test_source import response
 from workbench.cli import main
 from workbench.metrics import weights
+from workbench.metrics.inputs import eight_bit
 from workbench.metrics.lite0 import Lite0
-from workbench.metrics.vision import load_feature
+from workbench.metrics.vision import KINDS, load_feature
 from workbench.metrics.weights import MetricError
 
 SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
@@ -25,6 +27,7 @@ def folders(tmp_path_factory):
     torch.manual_seed(0)
     made = {"clip": CLIPModel(CLIPConfig(vision_config=SMALL | dict(image_size=224, patch_size=32, projection_dim=16),
                                          text_config=SMALL | dict(vocab_size=20, eos_token_id=1, bos_token_id=0), projection_dim=16)),
+            "clip-336": CLIPVisionModelWithProjection(CLIPVisionConfig(**SMALL, image_size=336, patch_size=56, projection_dim=16)),
             "dinov3": DINOv3ViTModel(DINOv3ViTConfig(**SMALL, image_size=224, patch_size=32)),
             "dinov2": Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=28))}
     folder = tmp_path_factory.mktemp("features")
@@ -56,6 +59,23 @@ def test_clip_is_the_cls_token_before_norm_and_projection(folders, images):
     assert not torch.allclose(expected["clip"], expected["clip-pooled"])
 
 
+@pytest.mark.parametrize("size", [(3, 3, 400, 400), (2, 3, 41, 56), (2, 3, 500, 341)])
+def test_clip_336_crops_the_middle_square_and_then_resizes_it(folders, size):
+    images = torch.rand(size, generator=torch.Generator().manual_seed(2))
+    inputs = []
+    for picture in pil(images):
+        side, (width, height) = min(picture.size), picture.size
+        left, top = (width - side) // 2, (height - side) // 2
+        square = picture.crop((left, top, left + side, top + side)).resize((336, 336), Image.Resampling.BICUBIC)
+        inputs.append((np.array(square) / 255 - [0.48145466, 0.4578275, 0.40821073]) / [0.26862954, 0.26130258, 0.27577711])
+    inputs = torch.from_numpy(np.stack(inputs)).permute(0, 3, 1, 2).float()
+    torch.testing.assert_close(KINDS["clip-336"].prepare(eight_bit(images)), inputs, atol=1e-6, rtol=0)
+    with torch.no_grad():
+        network = CLIPVisionModelWithProjection.from_pretrained(folders / "clip-336").eval()
+        expected = network.visual_projection(network.vision_model(inputs).pooler_output)
+    torch.testing.assert_close(load_feature(f"clip-336={folders / 'clip-336'}").features(images), expected)
+
+
 def test_dinov3_stretches_and_normalises(folders, images):
     network = DINOv3ViTModel.from_pretrained(folders / "dinov3").eval()
     eight_bit = torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in pil(images)]).float() / 255
@@ -78,11 +98,14 @@ def test_dinov2_crops_the_middle(folders, images):
 
 def test_models_are_scored_on_the_feature_that_is_asked_for(folders, teacher_folder, tmp_path, capsys):
     asked = ["evaluate", "--teacher", str(teacher_folder), "--models", "teacher", "--teacher-steps", "2", "--seeds", "3", "--device", "cpu",
-             "--prompts", str(teacher_folder / "prompts.txt"), "--out", str(tmp_path / "scores.json")]
-    assert main([*asked, "--feature", f"dinov2={folders / 'dinov2'}"]) == 0
-    (score,) = json.loads((tmp_path / "scores.json").read_text())
-    assert score["feature"] == f"dinov2 {folders / 'dinov2'}" in capsys.readouterr().out and 0 < score["diversity"] < 2
-    assert main([*asked, "--feature", "dino"]) == 1
+             "--prompts", str(teacher_folder / "prompts.txt"), "--out", str(tmp_path)]
+    assert main([*asked, "--features", f"lite0=96,dinov2={folders / 'dinov2'}", "--metrics", "diversity"]) == 0
+    assert f"dinov2 {folders / 'dinov2'}" in capsys.readouterr().out
+    numbers = list(csv.DictReader((tmp_path / "numbers.csv").open()))
+    assert [(row["number"], row["protocol"]) for row in numbers] == [("diversity lite0", "lite0@96"),
+                                                                     ("diversity dinov2", f"dinov2 {folders / 'dinov2'}")]
+    assert all(0 < float(row["value"]) < 2 for row in numbers)
+    assert main([*asked, "--features", "dino"]) == 1
     assert "one of lite0, clip" in capsys.readouterr().err
 
 

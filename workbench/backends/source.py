@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import (EntryNotFoundError, GatedRepoError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError,
                                     OfflineModeIsEnabled, RepositoryNotFoundError)
 from safetensors import SafetensorError
@@ -102,6 +102,12 @@ def from_hub(repo: str, fetch: Callable[[], str], absent: str, offline: str, err
         raise error(absent) from cause
     except HfHubHTTPError as cause:
         raise error(f"the hub did not give {repo}: {cause}") from cause
+
+
+def revision_of(source: str) -> str:
+    """The hub's revision of a pipeline that was opened; empty for a folder."""
+    path = None if Path(source).exists() else try_to_load_from_cache(source, "model_index.json") if "/" in source else None
+    return Path(path).parent.name if isinstance(path, str) else ""
 
 
 def _from_hub(source: str) -> str:

@@ -4,11 +4,13 @@
     clip             CLIP-ViT-L/14                  CLS token, neither normalised nor projected   shortest side 224 (bicubic), centre crop
     clip-pooled                                     CLS token behind the last layer norm
     clip-projected                                  image embedding, the one that text is compared with
+    clip-336         CLIP-ViT-L/14-336              image embedding                               middle square, then 336 (bicubic)
     dinov3           DINOv3-ViT-L/16                pooled output (the normalised CLS token)      224 x 224 (bilinear, no crop)
     dinov2           DINOv2-B/14                    pooled output (the normalised CLS token)      shortest side 256 (bicubic), crop 224
 
-`clip` and `dinov3` are the two of the paper's tables, as the released test_diversity.py reads them. Images are rounded to 8 bits first,
-as they would be in a file, and everything is fp32. A value means something only beside others of the same `protocol`.
+`clip` and `dinov3` are the two of the paper's tables, as the released test_diversity.py reads them; `clip-336` is for CMMD, whose
+official code crops before it resizes. Images are rounded to 8 bits first, as they would be in a file, and everything is fp32. A value
+means something only beside others of the same `protocol`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from transformers import (AutoConfig, BitImageProcessorPil, CLIPImageProcessorPi
                           DINOv3ViTModel)
 
 from workbench.metrics.inputs import IMAGENET, eight_bit, normalised, processed
-from workbench.metrics.lite0 import Lite0
+from workbench.metrics.lite0 import SIZE, Lite0
 from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
 
 
@@ -67,10 +69,12 @@ class VisionFeature:
 
 
 def load_feature(name: str = "lite0", device: str = "cpu") -> Feature:
-    """A feature by its name, or NAME=SOURCE with another hub id or a folder; loaded once a process. Raises `MetricError`."""
+    """A feature by its name, or NAME=SOURCE with another hub id or a folder; lite0=96 reads 96 pixels. Loaded once a process.
+
+    Raises `MetricError`."""
     kind, _, source = name.partition("=")
-    if kind == "lite0" and not source:
-        return Lite0.load(device=device)
+    if kind == "lite0" and (not source or source.isdecimal()):
+        return Lite0.load(int(source or SIZE), device)
     if kind not in KINDS:
         raise MetricError(f"there is no feature {kind!r}; one of lite0, {', '.join(KINDS)}, or NAME=SOURCE for another hub id or a folder")
     return _loaded(kind, source or KINDS[kind].source, str(device))
@@ -104,7 +108,16 @@ def _stretched(images: Tensor) -> Tensor:
     return F.interpolate(normalised(images, *IMAGENET), (224, 224), mode="bilinear", antialias=True)
 
 
+def _middle(processor: Callable, images: Tensor) -> Tensor:
+    """The input of the middle square of each image."""
+    height, width = images.shape[2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return processed(processor, images[..., top:top + side, left:left + side])
+
+
 _CLIP, _CLIP_INPUT = "openai/clip-vit-large-patch14", partial(processed, CLIPImageProcessorPil())
+_CLIP_336_INPUT = partial(_middle, CLIPImageProcessorPil(size={"height": 336, "width": 336}, do_center_crop=False))
 _DINOV2_INPUT = partial(processed, BitImageProcessorPil(
     size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}, resample=Image.Resampling.BICUBIC, image_mean=IMAGENET[0],
     image_std=IMAGENET[1]))
@@ -112,6 +125,7 @@ KINDS = {
     "clip": Kind(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.last_hidden_state[:, 0]),
     "clip-pooled": Kind(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.pooler_output),
     "clip-projected": Kind(_CLIP, CLIPVisionModelWithProjection, _CLIP_INPUT, lambda output: output.image_embeds),
+    "clip-336": Kind(f"{_CLIP}-336", CLIPVisionModelWithProjection, _CLIP_336_INPUT, lambda output: output.image_embeds),
     "dinov3": Kind("facebook/dinov3-vitl16-pretrain-lvd1689m", DINOv3ViTModel, _stretched, lambda output: output.pooler_output),
     "dinov2": Kind("facebook/dinov2-base", Dinov2Model, _DINOV2_INPUT, lambda output: output.pooler_output),
 }

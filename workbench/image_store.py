@@ -1,0 +1,121 @@
+"""The images of an evaluation, a PNG each with its settings in it: what is there, what is missing or broken, and where it is.
+
+    images/MODEL-DIGEST/model.json                     how the model was sampled; another state of a model has a folder of its own
+    images/MODEL-DIGEST/a-red-circle-1f3a5c7e/seed-0003.png
+
+The initial noise of an image follows one of two policies. All noise is drawn on the CPU; the released scripts draw on the GPU: other numbers, the
+same distribution.
+
+    per-prompt   a noise of its own for each (prompt, seed)
+    official     as the released scripts do: the noises of seeds 0, 1, ... are the same for all prompts; quality and preference are read from other
+                 images, one a prompt, made four at a time from a fresh generator of seed 42: four noises in all
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench.png_settings import png_bytes
+from workbench.runs import write_whole
+from workbench.seeds import grid_noise
+
+PER_PROMPT, OFFICIAL = NOISES = ("per-prompt", "official")
+OFFICIAL_SEED, OFFICIAL_BATCH = 42, 4
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One image to be made. `seed` names the noise between steps, and where `row` is None the initial noise."""
+
+    prompt: str
+    name: str
+    seed: int
+    row: int | None = None  # of the official batch
+
+    @property
+    def path(self) -> str:
+        """Its file below the model's folder."""
+        return f"{plain(self.prompt)}-{hashlib.sha256(self.prompt.encode()).hexdigest()[:8]}/{self.name}.png"
+
+    def noise(self, shape: tuple[int, ...]) -> Tensor:
+        """The initial noise [*shape]."""
+        if self.row is None:
+            return grid_noise(shape, [self.seed])[0]
+        return torch.randn((OFFICIAL_BATCH, *shape), generator=torch.Generator().manual_seed(OFFICIAL_SEED))[self.row]
+
+
+def noise_seed(prompt: str, seed: int) -> int:
+    """The seed of the initial noise of one image, where no two prompts share their noises."""
+    return zlib.crc32(f"{prompt}|{seed}".encode())
+
+
+def seed_draws(prompts: Iterable[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[Draw]]:
+    """For each prompt its images for diversity and prompt following, one a seed."""
+    return [[Draw(prompt, f"seed-{seed:04d}", seed if noise == OFFICIAL else noise_seed(prompt, seed)) for seed in seeds] for prompt in prompts]
+
+
+def single_draws(prompts: list[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[Draw]]:
+    """For each prompt its images for quality, preference and distance: those of `seeds`, or under the official policy one other image."""
+    if noise == PER_PROMPT:
+        return seed_draws(prompts, seeds)
+    rows = (number % OFFICIAL_BATCH for number in range(len(prompts)))
+    return [[Draw(prompt, f"batch-{OFFICIAL_SEED}-row-{row}", noise_seed(OFFICIAL, row), row)] for prompt, row in zip(prompts, rows)]
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images of one state of one model."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, parent: Path, model: str, settings: dict) -> ImageFolder:
+        """The folder, made if need be, of what `settings` (JSON) says."""
+        text = json.dumps(settings, sort_keys=True)
+        folder = parent / f"{plain(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "model.json").is_file():
+            write_whole(folder / "model.json", lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)))
+        return cls(folder)
+
+    def checksum(self, draw: Draw) -> int | None:
+        """Of the file's bytes; None for an image that is missing or broken (cut short, a changed bit, no PNG)."""
+        try:
+            content = (self.path / draw.path).read_bytes()
+            with Image.open(BytesIO(content)) as image:
+                image.verify()  # reads the checksums of all parts
+        except (OSError, SyntaxError, ValueError):  # PIL's ways to say so
+            return None
+        return zlib.crc32(content)
+
+    def write(self, draw: Draw, image: Tensor, settings: dict) -> None:
+        """Keeps an image [3, H, W] in [0, 1]."""
+        path = self.path / draw.path
+        path.parent.mkdir(exist_ok=True)
+        content = png_bytes(Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()), settings)
+        write_whole(path, lambda part: part.write_bytes(content))
+
+    def read(self, draws: Iterable[Draw]) -> Tensor:
+        """[B, 3, H, W] in [0, 1]."""
+        arrays = []
+        for draw in draws:
+            with Image.open(self.path / draw.path) as image:
+                arrays.append(np.array(image.convert("RGB")))
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+
+
+def plain(text: str) -> str:
+    """Letters and digits of a text, for a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].rstrip("-") or "untitled"

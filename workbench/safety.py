@@ -1,0 +1,39 @@
+"""Says which prompts are not to be drawn: sexual ones, and anything suggestive about minors.
+
+Public prompt lists are not clean, also where they are called "sfw". This is a list of words, not a judgement of meaning: it drops
+some harmless prompts (a nude statue), and misses what is written around it. What it drops is counted, never drawn.
+"""
+
+from __future__ import annotations
+
+import re
+
+SEXUAL = ("nsfw", "nude", "nudes", "nudity", "naked", "topless", "bottomless", "porn", "porno", "pornographic", "xxx", "hentai", "ecchi", "ahegao",
+          "futanari", "erotic", "erotica", "orgasm", "orgy", "sex", "sexual", "sexually", "intercourse", "fellatio", "cunnilingus", "blowjob",
+          "handjob", "masturbating", "masturbation", "genitals", "genitalia", "penis", "cock", "vagina", "vulva", "pussy", "clitoris", "anus",
+          "nipple", "nipples", "areola", "areolas", "boobs", "boob", "tits", "breasts", "butt", "buttocks", "ass", "booty", "upskirt", "downblouse",
+          "cameltoe", "undressed", "undressing", "unclothed", "bondage", "bdsm", "fetish", "milf", "dildo", "stripper", "striptease", "semen",
+          "cum", "cumshot", "lolicon", "shotacon", "loli", "shota", "playboy", "onlyfans", "incest", "rape", "raped", "bukkake", "gangbang", "sexy", "lewd",
+          "lingerie", "busty", "voluptuous", "cleavage", "panties", "thong", "lustful")
+SUGGESTIVE = ("seductive", "sensual", "bikini", "swimsuit", "underwear", "bra",
+              "curvy", "provocative", "hot", "kissing", "stockings", "miniskirt", "flirty", "thighs", "bathing",
+              "shirtless", "barely", "tight", "wet", "spread", "bulge")
+MINORS = ("child", "children", "childlike", "kid", "kids", "girl", "girls", "boy", "boys", "teen", "teens", "teenage", "teenager", "teenagers",
+          "underage", "minor", "minors", "toddler", "infant", "baby", "schoolgirl", "schoolgirls", "schoolboy", "preteen", "tween", "young",
+          "youthful", "petite", "daughter", "son", "student", "pupil", "highschool")
+
+
+def _any(words: tuple[str, ...]) -> re.Pattern:
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])", re.IGNORECASE)
+
+
+_SEXUAL, _SUGGESTIVE, _MINORS = _any(SEXUAL), _any(SUGGESTIVE), _any(MINORS)
+
+
+def unsafe(prompt: str) -> str:
+    """Why a prompt is not to be drawn, in a few words without its own; empty where it may be."""
+    if _SEXUAL.search(prompt):
+        return "sexual"
+    if _MINORS.search(prompt) and _SUGGESTIVE.search(prompt):
+        return "suggestive, about a minor perhaps"
+    return ""
