@@ -55,6 +55,9 @@ def test_genevals_metadata_is_kept(tmp_path):
     file.write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
     with pytest.raises(PromptFileError, match="geneval.jsonl, line 2: not a JSON object with a \"prompt\""):
         prompt_list(str(file))
+    file.write_text(json.dumps(entry | {"include": [{"class": "dogg", "count": 2}]}))
+    with pytest.raises(PromptFileError, match="geneval.jsonl, line 1: .*'dogg'"):
+        prompt_list(str(file))
 
 
 def test_lists_and_files_that_are_not_there_are_told():

@@ -52,6 +52,8 @@ class EvaluationRequest:
     def __post_init__(self):
         if not self.models:
             raise ValueError("there are no models to evaluate: name at least one")
+        if not self.metrics:
+            raise ValueError("there are no metrics to evaluate by: choose at least one")
         if len(set(self.models)) < len(self.models):
             raise ValueError("a model is named twice")
         if len(self.seeds) < 2:

@@ -25,6 +25,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 
 from workbench.backends.source import from_hub
+from workbench.metrics import geneval
 from workbench.prompts import PromptFileError, read_prompts
 from workbench.runs import write_whole
 from workbench.safety import unsafe
@@ -131,9 +132,15 @@ def _metadata(path: Path) -> list[Prompt]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             entry = json.loads(line)
-            found.append(Prompt(entry["prompt"].strip(), entry if "include" in entry else None))
+            text, asks = entry["prompt"].strip(), "include" in entry
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PromptFileError(f'{path}, line {number}: not a JSON object with a "prompt": {error}') from error
+        try:
+            if asks:
+                geneval.check(entry)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise PromptFileError(f"{path}, line {number}: {error}") from error
+        found.append(Prompt(text, entry if asks else None))
     return found
 
 

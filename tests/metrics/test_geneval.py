@@ -10,7 +10,7 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPTokenizer
 
 from tests.metrics.test_mask2former_mmdet import network
-from workbench.metrics.geneval import COLOURS, NAMES, TASKS, Detection, Verdict, judge, overall, relations, surest
+from workbench.metrics.geneval import COLOURS, NAMES, TASKS, Detection, Verdict, judge, relations, surest
 from workbench.metrics.geneval_colours import ObjectColours, picture
 from workbench.metrics.geneval_scorer import GenEval
 from workbench.metrics.object_detector import ObjectDetector
@@ -144,10 +144,13 @@ def test_a_position_is_of_all_objects_to_all_of_the_target():
     assert judge([thing("car", box=far), thing("car", box=far), thing("dog", box=dog)], ask, unasked).correct
     assert judge([thing("car", box=far), thing("car", box=near), thing("dog", box=dog)], ask, unasked) == Verdict(
         False, "dog: right of car found, left of asked for")
-    assert judge([thing("dog", box=dog)], ask, unasked).reason == "car: 0 found, 2 asked for; dog: nothing found to be left of"
+    assert judge([thing("dog", box=dog)], ask, unasked).reason == "car: 0 found, 2 asked for; dog: no target to be left of"
     other = request("position", one("car", color="red"), one("cat"), one("dog", position=["left of", 1]))  # of the cat, not the car
     things = [thing("car", 0.6, near), thing("cat", box=far), thing("dog", box=dog)]
     assert judge(things, other, says((0.6, "pink"))).reason == "car: pink found, 1 red asked for"
+    other["include"][2]["position"] = ["right of", 0]  # where a car is, but not a red one
+    assert judge(things, other, says((0.6, "red"))).correct
+    assert judge(things, other, says((0.6, "pink"))).reason == "car: pink found, 1 red asked for; dog: no target to be right of"
     assert placed(BOX, BOX, "above").reason == "dog: in no relation to car found, above asked for"
 
 
@@ -160,15 +163,6 @@ def test_requests_that_are_not_genevals_are_refused():
                            (request("position", one("dog"), one("cat", position=["near", 0])), "no position 'near'")):
         with pytest.raises(ValueError, match=message):
             judge([], wrong, unasked)
-
-
-def test_overall_is_the_mean_of_the_tasks_not_of_the_images():
-    tags = ["position", "counting", "counting", "counting", "counting"]
-    found = overall([Verdict(True), Verdict(True), Verdict(False), Verdict(False), Verdict(False)], tags)
-    assert found == {"counting": 0.25, "position": 1.0, "overall": 0.625} and list(found) == ["counting", "position", "overall"]
-    for verdicts, tags in (([], []), ([Verdict(True)], ["colours"]), ([Verdict(True)], ["colors", "colors"])):
-        with pytest.raises(ValueError, match="make no score"):
-            overall(verdicts, tags)
 
 
 def holds(relation, a, b):

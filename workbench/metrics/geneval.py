@@ -13,7 +13,7 @@ component, to 0 at most, and divided by the length of the unshortened one; a rel
 direction, so none or two may hold.
 
 Scores and boxes are compared in fp32, as in the original. This module sees no pixels: who names the colours is an argument.
-Source: Ghosh et al. 2023 (arXiv 2310.11513), https://github.com/djghosh13/geneval, evaluate_images.py and summary_scores.py.
+Source: Ghosh et al. 2023 (arXiv 2310.11513), https://github.com/djghosh13/geneval, evaluate_images.py.
 Departs: of equally sure objects the later one comes first (there, what an unstable sort makes of them); a request that no image could
 fulfil, such as an unknown class, is an error.
 """
@@ -109,19 +109,6 @@ def relations(a: Sequence[float], b: Sequence[float]) -> set[str]:
     return {relation for relation in RELATIONS if holds[relation]}
 
 
-def overall(verdicts: Sequence[Verdict], tags: Sequence[str]) -> dict[str, float]:
-    """The share of correct images of each task that is among `tags`, one an image, and "overall", the mean of these shares.
-
-    Raises ValueError without images, for a tag that is not in `TASKS`, and for other lengths."""
-    unknown = set(tags) - set(TASKS)
-    if not tags or unknown or len(verdicts) != len(tags):
-        raise ValueError(f"{len(verdicts)} verdicts and {len(tags)} tags, one of {', '.join(TASKS)} for each image, make no score"
-                         + (f": there is no {', '.join(sorted(unknown))}" if unknown else ""))
-    correct = {task: [verdict.correct for verdict, tag in zip(verdicts, tags) if tag == task] for task in TASKS if task in tags}
-    shares = {task: sum(values) / len(values) for task, values in correct.items()}
-    return {**shares, "overall": sum(shares.values()) / len(shares)}
-
-
 def check(request: dict) -> None:
     """Raises ValueError where a request is not GenEval's, naming what is wrong and the nearest that is right."""
     _one_of("tag", request.get("tag"), TASKS)
@@ -151,7 +138,7 @@ def _fault(objects: list[Detection], clause: dict, matched: list[list[Detection]
     if "position" in clause:
         relation, target = clause["position"]
         if not matched[target]:
-            return f"{name}: nothing found to be {relation}"
+            return f"{name}: no target to be {relation}"
         wrong = [(a, b) for a in objects for b in matched[target] if relation not in relations(a.box, b.box)]
         if wrong:
             there = " and ".join(sorted(relations(wrong[0][0].box, wrong[0][1].box))) or "in no relation to"

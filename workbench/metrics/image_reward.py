@@ -1,4 +1,4 @@
-"""ImageReward: how well people would like an image for its prompt; about 0 on average, higher is better.
+"""ImageReward: how well people would like an image for its prompt; higher is better.
 
     reward = (m(t) - 0.16717362830052426) / 1.0333394966054072
     t   CLS token of BLIP's text encoder, which reads the prompt and attends to the tokens of BLIP's ViT-L/16
@@ -34,11 +34,11 @@ from workbench.metrics.weights import MetricError, protocol_of, weights_file
 
 SOURCE, FILE, SIZE, TOKENIZER = "zai-org/ImageReward", "ImageReward.pt", "1.8 GB", "bert-base-uncased"
 SIDE, TOKENS, VOCABULARY = 224, 35, 30522
-MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072  # of the rewards of the training prompts, as the authors give them
+MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072  # of raw rewards, as the authors give them
 VISION = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=SIDE, patch_size=16,
               layer_norm_eps=1e-6, hidden_act="gelu")
 TEXT = dict(vocab_size=VOCABULARY + 2, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-            max_position_embeddings=512, layer_norm_eps=1e-12, hidden_act="gelu", is_decoder=True)  # + [DEC] and [ENC], never read here
+            max_position_embeddings=512, layer_norm_eps=1e-12, hidden_act="gelu", is_decoder=True)  # + [DEC] and [ENC], never read
 
 UNUSED = r"blip\.(vision_proj|text_proj)\.(weight|bias)|blip\.text_encoder\.embeddings\.position_ids"
 _IMAGE, _LAYER = r"blip\.visual_encoder\.", r"blip\.visual_encoder\.blocks\.(\d+)\."
@@ -62,7 +62,7 @@ def converted(state: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises `MetricError` with the names that it does not know."""
     names = {name: _renamed(name) for name in state if not re.fullmatch(UNUSED, name)}
     if unknown := [name for name, ours in names.items() if ours is None]:
-        raise MetricError(f"this is not the published ImageReward: it holds {', '.join(unknown)}")
+        raise MetricError(f"ImageReward knows no {', '.join(unknown)}")
     return {ours: state[name] for name, ours in names.items()}
 
 
@@ -80,8 +80,8 @@ class RewardNetwork(nn.Module):
         self.vision, self.text = BlipVisionModel(vision_config), BlipTextModel(text_config, add_pooling_layer=False)
         # Identity where the published network has a dropout: the names count it
         self.mlp = nn.ModuleDict({"layers": nn.Sequential(
-            nn.Linear(text_config.hidden_size, 1024), nn.Identity(), nn.Linear(1024, 128), nn.Identity(), nn.Linear(128, 64), nn.Identity(),
-            nn.Linear(64, 16), nn.Linear(16, 1))})
+            nn.Linear(text_config.hidden_size, 1024), nn.Identity(), nn.Linear(1024, 128), nn.Identity(), nn.Linear(128, 64),
+            nn.Identity(), nn.Linear(64, 16), nn.Linear(16, 1))})
 
     def forward(self, pixels: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """[B] rewards of images [B, 3, 224, 224] and tokens [B, L], of which `mask` [B, L] is 0 where they only pad."""
@@ -112,7 +112,7 @@ class ImageReward:
 
     @classmethod
     def from_config(cls, vision: dict, text: dict, words: Sequence[str]) -> ImageReward:
-        """A network of other sizes (what differs from `VISION` and `TEXT`) with random weights, and a vocabulary of its own, for tests."""
+        """A network of other sizes (what differs from `VISION` and `TEXT`) with random weights and its own vocabulary, for tests."""
         network = RewardNetwork(vision, text).eval().requires_grad_(False)
         return cls(protocol_of("image-reward", "random weights", Path(), f"{TOKENS} tokens"), network, BertTokenizer(_numbered(words)))
 
@@ -134,8 +134,8 @@ class ImageReward:
 
 
 def prepared(images: Tensor) -> Tensor:
-    """[B, 3, 224, 224] fp32 inputs of 8-bit images, by torchvision's rules for the other side's length and the middle: where they leave
-    a half, the length is rounded down and the crop's corner to the even pixel (transformers' processor rounds the corner down)."""
+    """[B, 3, 224, 224] fp32 inputs of 8-bit images. The longer side's length is rounded down, and the middle's corner to the nearest
+    pixel (a half to the even one), as torchvision has it; transformers' processor rounds the corner down, at times to another pixel."""
     crops = []
     for picture in pictures(images):
         small = picture.resize([SIDE * side // min(picture.size) for side in picture.size], Image.Resampling.BICUBIC)
@@ -151,16 +151,16 @@ def loaded(file: Path, vision: dict | None = None, text: dict | None = None) -> 
     try:
         network.load_state_dict(converted(torch.load(file, map_location="cpu", weights_only=True)), assign=True)
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, MetricError) as error:
-        raise MetricError(f"{file} is not the network that was published as {FILE}, download it again: {str(error)[:1000]}") from error
+        raise MetricError(f"{file} is not the network published as {FILE}, download it again: {str(error)[:1000]}") from error
     return network.float()
 
 
 def vocabulary(tokenizer: str) -> dict[str, int]:
     """BERT's uncased tokens and their numbers, from the vocab.txt of a hub id or a folder. Raises `MetricError`."""
     try:
-        file = weights_file("image-reward's tokenizer", tokenizer, "vocab.txt", "0.2 MB")
+        file = weights_file("image-reward", tokenizer, "vocab.txt", "0.2 MB")
     except MetricError as error:
-        raise MetricError(f"{error}; a vocab.txt of {TOKENIZER} in the folder of {FILE} is found as well") from error
+        raise MetricError(f"{error}. The vocab.txt may lie beside {FILE}, in one FOLDER") from error
     words = _numbered(file.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     if len(words) != VOCABULARY or "[CLS]" not in words:
         raise MetricError(f"{file} holds {len(words)} tokens, and image-reward was trained with the {VOCABULARY} of {TOKENIZER}")

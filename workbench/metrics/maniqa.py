@@ -4,11 +4,11 @@
     dpdmd      10 at random, the same for all images of one size       0.8
     pyiqa      20 on a uniform grid                                    0.13
 
-Both run the PIPAL weights that pyiqa publishes. `dpdmd` is the released test_quality.py: at the image's own size, top and left of each
-crop drawn in turn from numpy's RandomState(20), set anew for every image; pixels 2 x / 255 - 1. `pyiqa` is made to that library's
-description, not from its code (whose licence is non-commercial): scale and number of crops are its own; that the grid is 4 x 5 with
-the 5 along the longer side (the width of a square), from edge to edge, and that the pixels are scaled as above, is our choice, so small
-differences from the library are to be expected. The scale moves all scores: numbers of the two are never compared.
+Both run the PIPAL weights that pyiqa publishes, on crops at the image's own size. `dpdmd` is the released test_quality.py: top and
+left of each crop drawn in turn from numpy's RandomState(20), set anew for every image; pixels 2 x / 255 - 1. `pyiqa` follows what is
+said of that library, not its code (whose licence is non-commercial): the scale and the number of crops are its own. That the grid is
+4 x 5, the 5 along the longer side (the width of a square), from edge to edge, and that pixels are scaled as above, is our choice:
+small differences from the library are to be expected. The scale moves all scores: numbers of the two are never compared.
 
 Source: Yang et al. 2022 (arXiv 2204.08958); `maniqa_network` is the network.
 """
@@ -56,7 +56,8 @@ class Crops:
     words: str
 
 
-CROPS = {"dpdmd": Crops(random_corners, 0.8, "10 random crops, seed 20"), "pyiqa": Crops(grid_corners, 0.13, "20 crops on a 4 x 5 grid")}
+CROPS = {"dpdmd": Crops(random_corners, 0.8, "10 random crops, seed 20"),
+         "pyiqa": Crops(grid_corners, 0.13, "20 crops on a 4 x 5 grid")}
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Maniqa:
         pixels, side = eight_bit(images), self.network.side
         count, _, height, width = pixels.shape
         if min(height, width) < side:
-            raise ValueError(f"maniqa reads crops of {side} x {side} at the image's own size, and {height} x {width} is too small for one: "
+            raise ValueError(f"maniqa reads crops of {side} x {side} at the image's own size, and {height} x {width} is too small: "
                              f"score images of at least {side} px on each side, or leave maniqa out")
         device = self.network.conv1.weight.device
         places = list(product(range(count), self.corners(height, width, side)))
@@ -116,7 +117,7 @@ def loaded(file: Path, scale: float, **config: int) -> ManiqaNetwork:
         state = torch.load(file, map_location="cpu", weights_only=True)
         network.load_state_dict(state.get("params", state), assign=True)
     except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, TypeError) as error:
-        raise MetricError(f"{file} is not the MANIQA network that was published as {FILE}, download it again: {str(error)[:1000]}") from error
+        raise MetricError(f"{file} is not the network published as {FILE}, download it again: {str(error)[:1000]}") from error
     return network.float()
 
 

@@ -136,9 +136,8 @@ def joined(windows: Tensor, window: int, grid: int) -> Tensor:
 
 def seam_mask(grid: int, window: int, shift: int) -> Tensor:
     """[windows, window^2, window^2], added to the logits: -100 between tokens that only the roll over the edge brought together."""
-    place = torch.arange(grid)
-    part = (place >= grid - window).long() + (place >= grid - shift)
-    parts = windows_of((3 * part[:, None] + part)[None, :, :, None], window)[0, :, :, 0]
+    rolled = (torch.arange(grid) >= grid - shift).long()
+    parts = windows_of((2 * rolled[:, None] + rolled)[None, :, :, None], window)[0, :, :, 0]
     return (parts[:, :, None] != parts[:, None]) * -100.0
 
 
@@ -194,10 +193,12 @@ class ManiqaNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         x = self.vit(crops).transpose(1, 2)
-        for blocks, conv, swin in ((self.tablock1, self.conv1, self.swintransformer1), (self.tablock2, self.conv2, self.swintransformer2)):
-            for block in blocks:
-                x = block(x)
-            x = swin(conv(x.unflatten(2, (self.grid, self.grid)))).flatten(2)
-        tokens = x.transpose(1, 2)
+        x = self._stage(x, self.tablock1, self.conv1, self.swintransformer1)
+        tokens = self._stage(x, self.tablock2, self.conv2, self.swintransformer2).transpose(1, 2)
         score, weight = self.fc_score(tokens), self.fc_weight(tokens)
         return ((score * weight).sum(1) / weight.sum(1))[:, 0]
+
+    def _stage(self, x: Tensor, attention: nn.ModuleList, conv: nn.Conv2d, swin: Swin) -> Tensor:
+        for block in attention:
+            x = block(x)
+        return swin(conv(x.unflatten(2, (self.grid, self.grid)))).flatten(2)

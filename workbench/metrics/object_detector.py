@@ -73,8 +73,8 @@ class ObjectDetector:
 
     @torch.inference_mode()
     def detect(self, images: Tensor, above: float = THRESHOLD, batch: int = 1) -> list[list[Detection]]:
-        """The objects of each of the images [B, 3, H, W] in [0, 1] whose score is above a value (GenEval reads no other), the surest
-        query first; their masks are on the CPU, and one tensor where a query has two classes.
+        """The objects of each of the images [B, 3, H, W] in [0, 1] whose score is above a value (GenEval reads no other), by
+        falling p; their masks are on the CPU, and one tensor where a query has two classes.
 
         Raises ValueError for another shape or range."""
         pixels, device = eight_bit(images), self.network.device
@@ -136,9 +136,8 @@ def objects(classes: Tensor, logits: Tensor, above: float = THRESHOLD) -> list[D
     query, label = likely.indices // len(NAMES), likely.indices % len(NAMES)
     scores = likely.values * quality[query]
     wanted = scores > above
-    boxes, shapes = _extents(masks).tolist(), {}
-    for n in set(query[wanted].tolist()):
-        shapes[n] = masks[n].cpu()  # one tensor for all classes of a query
+    boxes = _extents(masks).tolist()
+    shapes = {n: masks[n].cpu() for n in set(query[wanted].tolist())}  # one tensor for all classes of a query
     return [Detection(NAMES[name], score, tuple(boxes[n]), shapes[n])
             for score, n, name in zip(scores[wanted].tolist(), query[wanted].tolist(), label[wanted].tolist())]
 

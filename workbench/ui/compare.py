@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from functools import partial
-from html import escape
 
 import gradio as gr
 
@@ -18,14 +17,13 @@ from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest
 from workbench.metrics.lite0 import Lite0
 from workbench.scenes.grammar import EXAMPLES
 from workbench.ui.grid_view import GridView, grid_component
+from workbench.ui.parts import QUIET, click, note
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
 EXPLAINED = ("Every column starts from the **same noise**: read **down** a column to see what distillation changed, **along** a "
              "row to see how much a model varies from seed to seed. *Div* measures that: 0 for identical images, larger for more "
              "variety.")
 SHOW_EVERY = 0.1  # seconds between two looks at the grid while it is painted
-QUIET = {"show_progress": "hidden", "api_visibility": "private"}
-CLICK_DOWNLOAD = "() => document.querySelector('#export-file').click()"
 COPY_LINK = """async () => { const link = document.querySelector('#grid [data-root]').dataset.link;
   try { await navigator.clipboard.writeText(link); } catch { window.prompt('The link to this grid:', link); } }"""
 
@@ -93,7 +91,7 @@ class CompareTab:
         self.stop.click(self._stop, self.view, shown, **QUIET)  # no `cancels`: a late message would leave the page waiting for ever
         self.refresh.click(lambda chosen: gr.update(**self.place.model_choices(chosen)), self.models, self.models, **QUIET)
         for button, kind in ((self.png, "png"), (self.zip, "zip")):
-            button.click(lambda view, kind=kind: view.export(kind), self.view, self.file, **QUIET).then(None, js=CLICK_DOWNLOAD)
+            button.click(lambda view, kind=kind: view.export(kind), self.view, self.file, **QUIET).then(None, js=click("export-file"))
         self.link.click(lambda: gr.Info("The link is copied. It makes this grid again.", duration=4), js=COPY_LINK, **QUIET)
 
     def _ask(self, view: GridView | None, prompts: str, seeds: str, models: list[str], teacher_steps: int, guidance: float,
@@ -193,8 +191,3 @@ class CompareTab:
             return (f"There are no students yet, so only the teacher can be painted. Distil one into the folder "
                     f"“{self.place.runs}” and press “Refresh models”.")
         return ""
-
-
-def note(text: str) -> dict:
-    """An update of the note: text for people, escaped, spoken at once by a screen reader; hidden when empty."""
-    return gr.update(value=f'<p role="alert">{escape(text)}</p>' if text else "", visible=bool(text))

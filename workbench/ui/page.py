@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from workbench.ui.compare import CompareTab
+from workbench.ui.evaluate import EvaluateTab
 from workbench.ui.stages import StagesTab
 from workbench.ui.workplace import Workplace
 
@@ -30,6 +31,8 @@ def new_page(place: Workplace) -> gr.Blocks:
                 CompareTab(page, place)
             with gr.Tab("Stages", id="stages"):
                 StagesTab(page, place)
+            with gr.Tab("Evaluate", id="evaluate"):
+                EvaluateTab(page, place)
     return page
 
 

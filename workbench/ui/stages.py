@@ -14,8 +14,8 @@ from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest
 from workbench.metrics.lite0 import Lite0
 from workbench.stages.trajectory import Trajectory
 from workbench.stages_report import gradient_figure
-from workbench.ui.compare import CLICK_DOWNLOAD, QUIET, note
 from workbench.ui.figure_view import figures_component, figures_json
+from workbench.ui.parts import QUIET, click, note
 from workbench.ui.stages_view import StagesView, opened_trajectories
 from workbench.ui.workplace import ON_DEVICE, Workplace
 
@@ -93,7 +93,7 @@ class StagesTab:
             event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
         self.stop.click(self._stop, [self.view, self.halt], shown, **QUIET)
         self.export.click(lambda view, probed: view.export(probed), [self.view, self.probed], self.file, **QUIET).then(
-            None, js=CLICK_DOWNLOAD.replace("export-file", "stages-file"))
+            None, js=click("stages-file"))
         self.measure.click(Event, None, self.halt, **QUIET).then(
             self._measure, [self.view, self.probed, self.halt, self.student, self.prompt],
             [self.note, self.probed, *self._buttons_of, self.gradients], **QUIET, **ON_DEVICE)
