@@ -12,15 +12,21 @@ import time
 import pytest
 import torch
 
+from transformers import CLIPModel
+
+from tests.metrics.test_mask2former_mmdet import network
+from tests.metrics.test_text_match import config
 from workbench.denoiser import Guided
 from workbench.evaluation import Evaluation, EvaluationRequest, Step, images_of
 from workbench.evaluation_metrics import METRICS, Sampled, parse_metrics
 from workbench.image_store import OFFICIAL
 from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
 from workbench.metrics.lite0 import Lite0
+from workbench.metrics.text_match import PickScore
 from workbench.models import Model, teacher_model
 from workbench.prompt_lists import Prompt, PromptList
 from workbench.runs import RunError
+from workbench.scenes.networks import new_tokenizer
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
 LIST = PromptList("mine", tuple(map(Prompt, PROMPTS)), {"sexual": 2})
@@ -163,6 +169,37 @@ def test_the_reference_is_the_teacher_from_other_seeds(backend, tmp_path):
     assert "prefer KID or CMMD" in fid[1].note and not fid[0].higher_is_better and "9 images against as many of the teacher" in fid[0].protocol
     alone = done(Evaluation(tmp_path / "alone", asked("student", metrics=metrics)), backend)
     assert not alone.results()[0].numbers and "name the teacher among the models" in alone.left["coverage"]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The folder of a tiny CLIP with random weights."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("clip")
+    CLIPModel(config()).save_pretrained(folder)
+    new_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_scorers_run_one_after_the_other_on_networks_of_their_own(backend, tmp_path, clip):
+    detector = tmp_path / "detector"
+    network().save_pretrained(detector)
+    prompts = tuple(Prompt(f"a {name}", {"tag": tag, "include": [{"class": name, "count": 1}]})
+                    for name, tag in (("dog", "single_object"), ("cat", "colors"), ("bird", "colors")))
+    metrics = (f"clipscore={clip}", f"pickscore={clip}", f"pickscore-26={clip}", f"geneval={detector}+{clip}")
+    request = asked("teacher", "student", prompts=PromptList("geneval", prompts, {}), seeds=(0, 1), metrics=metrics)
+    evaluation = done(Evaluation(tmp_path, request), backend)
+    assert not evaluation.left
+    for result in evaluation.results():
+        numbers = {column.name: (column, number) for column, number in result.numbers.items()}
+        assert list(numbers) == ["clipscore", "pickscore", "pickscore-26", "correct", "single_object", "colors"]
+        images = torch.cat([row[:1] for row in images_of(opener(backend)(result.model), backend, [p.text for p in prompts], [0])])
+        scorer = PickScore.load(str(clip))
+        scores = scorer.score((images * 255).round() / 255, [prompt.text for prompt in prompts])
+        column, number = numbers["pickscore"]
+        assert number.by_prompt == pytest.approx(scores.tolist(), abs=1e-4) and column.protocol == scorer.protocol
+        assert numbers["pickscore-26"][1].interval.mean == pytest.approx(number.interval.mean / 26) and column.protocol != numbers["pickscore-26"][0].protocol
+        assert numbers["correct"][0].protocol.startswith("geneval-hf") and 0 <= numbers["correct"][1].interval.mean <= 1
 
 
 def score_of(values: list[list[float]], metric: str, prompts: tuple[Prompt, ...]):

@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
                           "teachers neutral)")
     evaluate.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
     evaluate.add_argument("--metrics", default="", help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, maniqa, "
-                          "maniqa-pyiqa, imagereward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
+                          "maniqa-pyiqa, image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
                           "(default: diversity,vendi,coverage, and on scenes spread,geneval)")
     evaluate.add_argument("--features", default="", help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: lite0, "
                           "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: lite0)")

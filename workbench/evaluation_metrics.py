@@ -9,9 +9,10 @@
     spread         factor spread, over that of the data      scenes only
     geneval        GenEval's six tasks and their mean        on scenes the exact detector, else Mask2Former and CLIP
     vq-r1, maniqa, maniqa-pyiqa                              quality of single images
-    imagereward, pickscore, pickscore-26, clipscore          preference and prompt following of single images
+    image-reward, pickscore, pickscore-26, clipscore          preference and prompt following of single images
 
-Metrics on features are repeated for each feature. NAME=SOURCE takes weights from another folder or hub id. Intervals are over prompts.
+Metrics on features are repeated for each feature. NAME=SOURCE takes weights from another folder or hub id (geneval=DETECTOR+COLOURS). Intervals
+are over prompts.
 """
 
 from __future__ import annotations
@@ -249,7 +250,7 @@ def _given(source: str) -> tuple[str, ...]:
     return (source,) if source else ()
 
 
-SCORERS = {"vq-r1": _vq_r1, "maniqa": partial(_maniqa, "dpdmd"), "maniqa-pyiqa": partial(_maniqa, "pyiqa"), "imagereward": _imagereward,
+SCORERS = {"vq-r1": _vq_r1, "maniqa": partial(_maniqa, "dpdmd"), "maniqa-pyiqa": partial(_maniqa, "pyiqa"), "image-reward": _imagereward,
            "pickscore": partial(_pickscore, False), "pickscore-26": partial(_pickscore, True), "clipscore": _clipscore}
 
 
@@ -316,7 +317,7 @@ def _load_exact(device: str) -> Reader:
 def _load_geneval(source: str, device: str) -> Reader:
     from workbench.metrics.geneval_scorer import GenEval
 
-    geneval = GenEval.load(*_given(source), device=device)
+    geneval = GenEval.load(*filter(None, source.split("+")), device=device)
 
     def read(images: Tensor, prompts: list[Prompt]) -> Tensor:
         verdicts = geneval.verdicts(images, [prompt.geneval for prompt in prompts])

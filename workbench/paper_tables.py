@@ -13,7 +13,7 @@ PICK, COCO = "pick-a-pic", "coco-10k"
 LIST_TITLES = {PICK: "Pick-a-Pic", COCO: "COCO-10K 2014", "geneval": "GenEval"}
 TEACHER_TITLES = {SD35: "SD3.5-M", SDXL: "SDXL", SD3: "SD3-M"}
 GROUPS = {"Diversity": ("DINO", "CLIP"), "Quality": ("VQ-R1", "MIQA"), "Preference": ("ImgR", "PicS")}
-OURS = {"DINO": "diversity dinov3", "CLIP": "diversity clip", "VQ-R1": "vq-r1", "MIQA": "maniqa", "ImgR": "imagereward", "PicS": "pickscore"}
+OURS = {"DINO": "diversity dinov3", "CLIP": "diversity clip", "VQ-R1": "vq-r1", "MIQA": "maniqa", "ImgR": "image-reward", "PicS": "pickscore"}
 TASK_TITLES = {"correct": "Overall", "single_object": "Single object", "two_object": "Two objects", "counting": "Counting", "colors": "Colors",
                "position": "Position", "color_attr": "Attribute binding"}
 

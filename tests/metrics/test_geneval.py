@@ -287,13 +287,13 @@ def test_clip_from_a_folder_names_the_same_colours(colours, image, tmp_path):
 
 
 def test_clip_that_cannot_be_had_is_told(tmp_path):
-    with pytest.raises(MetricError, match="geneval-colours needs config.json of openai/clip-vit-large-patch14 .1.7 GB"):
+    with pytest.raises(MetricError, match="geneval needs config.json of openai/clip-vit-large-patch14 .1.7 GB"):
         ObjectColours.load()
     network().config.save_pretrained(tmp_path)
-    with pytest.raises(MetricError, match="is a mask2former, and geneval-colours is a clip"):
+    with pytest.raises(MetricError, match="is a mask2former, and geneval is a clip"):
         ObjectColours.load(str(tmp_path))
     CLIPConfig().save_pretrained(tmp_path)
-    with pytest.raises(MetricError, match="cannot be loaded as geneval-colours, a CLIPModel with its tokenizer"):
+    with pytest.raises(MetricError, match="cannot be loaded as geneval, a CLIPModel with its tokenizer"):
         ObjectColours.load(str(tmp_path))
 
 
@@ -318,8 +318,8 @@ def test_images_are_judged_by_what_the_detector_finds_in_them(colours):
 
 
 def test_both_networks_are_loaded_from_their_sources(tmp_path):
-    with pytest.raises(MetricError, match="geneval-detector needs config.json of facebook/mask2former"):
+    with pytest.raises(MetricError, match="geneval needs config.json of facebook/mask2former"):
         GenEval.load()
     network().save_pretrained(tmp_path)
-    with pytest.raises(MetricError, match="geneval-colours needs config.json of openai/clip"):
+    with pytest.raises(MetricError, match="geneval needs config.json of openai/clip"):
         GenEval.load(detector=str(tmp_path))

@@ -169,7 +169,7 @@ def test_weights_of_another_network_are_told(folder, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     tensors.pop("class_predictor.bias")
     save_file(tensors, tmp_path / "less" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(MetricError, match="lacks 1 of geneval-detector's tensors, class_predictor.bias"):
+    with pytest.raises(MetricError, match="lacks 1 of geneval's tensors, class_predictor.bias"):
         ObjectDetector.load(str(tmp_path / "less"))
     torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(1)}}, tmp_path / "other.pth")
     with pytest.raises(MetricError, match="no place in transformers' network for backbone.conv1.weight"):
@@ -177,12 +177,12 @@ def test_weights_of_another_network_are_told(folder, tmp_path):
 
 
 def test_weights_that_are_not_there_are_told(tmp_path):
-    with pytest.raises(MetricError, match="holds no config.json, which geneval-detector needs"):
+    with pytest.raises(MetricError, match="holds no config.json, which geneval needs"):
         ObjectDetector.load(str(tmp_path))
-    with pytest.raises(MetricError, match="geneval-detector needs config.json of facebook/mask2former-swin-small.* .275 MB.*FOLDER"):
+    with pytest.raises(MetricError, match="geneval needs config.json of facebook/mask2former-swin-small.* .275 MB.*FOLDER"):
         ObjectDetector.load()
     with pytest.raises(MetricError, match=f"needs {FILE} of someone/weights"):
         ObjectDetector.load(f"someone/weights/{FILE}")
     network().config.save_pretrained(tmp_path)
-    with pytest.raises(MetricError, match="cannot be loaded as geneval-detector, a Mask2FormerForUniversalSegmentation"):
+    with pytest.raises(MetricError, match="cannot be loaded as geneval, a Mask2FormerForUniversalSegmentation"):
         ObjectDetector.load(str(tmp_path))

@@ -53,7 +53,7 @@ def planes(results: list[Result]) -> dict[str, go.Figure]:
     """Diversity across, and up whatever says how good the images are: one figure of such panels, if there are any."""
     columns = columns_of(results)
     across = next((column for column in columns if column.name.startswith("diversity")), None)
-    up = [column for column in columns if column.name in ("correct", "vq-r1", "maniqa", "imagereward", "pickscore", "clipscore")]
+    up = [column for column in columns if column.name in ("correct", "vq-r1", "maniqa", "image-reward", "pickscore", "clipscore")]
     if across is None or not up:
         return {}
     figure = make_subplots(1, len(up), subplot_titles=[column.title for column in up], horizontal_spacing=0.08)

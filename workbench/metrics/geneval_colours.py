@@ -28,7 +28,8 @@ from workbench.metrics.geneval import COLOURS, Detection
 from workbench.metrics.inputs import CLIP, normalised, pictures
 from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
 
-NAME, SOURCE, SIZE = "geneval-colours", "openai/clip-vit-large-patch14", "1.7 GB"
+NAME, SOURCE, SIZE = "geneval", "openai/clip-vit-large-patch14", "1.7 GB"
+SETTING = "geneval=DETECTOR+FOLDER"
 TEMPLATES = ("a photo of a {colour} {name}", "a photo of a {colour}-colored {name}", "a photo of a {colour} object")
 BACKGROUND = 0x99
 SIDE = 224
@@ -46,7 +47,7 @@ class ObjectColours:
     @classmethod
     def load(cls, source: str = SOURCE, device: str = "cpu") -> ObjectColours:
         """CLIP of a hub id or a folder, in fp32. Raises `MetricError` where it cannot be had or is another network."""
-        file = weights_file(NAME, source, "config.json", SIZE)
+        file = weights_file(NAME, source, "config.json", SIZE, SETTING)
         try:
             kind = AutoConfig.from_pretrained(file.parent).model_type
             if kind != "clip":

@@ -32,7 +32,7 @@ from workbench.metrics.inputs import IMAGENET, eight_bit, normalised
 from workbench.metrics.mask2former_mmdet import FILE, OWN, checkpoint, converted, swin_small
 from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
 
-NAME, SOURCE, SIZE = "geneval-detector", "facebook/mask2former-swin-small-coco-instance", "275 MB"
+NAME, SOURCE, SIZE = "geneval", "facebook/mask2former-swin-small-coco-instance", "275 MB"
 LONGER, SHORTER, MULTIPLE, GREY = 1333, 800, 32, 128
 MAX_PER_IMAGE = 100
 

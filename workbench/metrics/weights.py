@@ -16,9 +16,9 @@ class MetricError(ValueError):
     """A metric that cannot be had; the message names the cause and the way out."""
 
 
-def weights_file(name: str, source: str, file: str, size: str = "") -> Path:
+def weights_file(name: str, source: str, file: str, size: str = "", setting: str = "") -> Path:
     """The path of `file` from `source`: a folder that holds it, or a hub id, from the cache or downloaded. `name` is what the metric
-    is called where it is asked for, `size` that of its download.
+    is called where it is asked for, `size` that of its download, `setting` how another source is given (NAME=FOLDER).
 
     Raises `MetricError`: offline, gated, missing, or no such repository."""
     if Path(source).is_dir():
@@ -27,7 +27,7 @@ def weights_file(name: str, source: str, file: str, size: str = "") -> Path:
         raise MetricError(f"the folder {source} holds no {file}, which {name} needs")
     needs = f" ({size})" if size else ""
     offline = (f"{name} needs {file} of {source}{needs}, which is not in the hub cache, and the hub cannot be reached: connect to the network "
-               f"and unset HF_HUB_OFFLINE, copy it here and give {name}=FOLDER, or leave {name} out")
+               f"and unset HF_HUB_OFFLINE, copy it here and give {setting or name + '=FOLDER'}, or leave {name} out")
     return Path(from_hub(source, lambda: hf_hub_download(source, file), absent=f"{source} holds no {file}, which {name} needs",
                          offline=offline, error=MetricError))
 

@@ -26,7 +26,7 @@ EXPLAINED = ("Every number carries its protocol and an interval over prompts. Im
 OWN = "own prompts"
 METRICS = {"diversity": "Diversity, Eq. (9)", "vendi": "Vendi score", "coverage": "Coverage of the teacher", "kid": "KID", "fid": "FID", "cmmd": "CMMD (1.7 GB)",
            "spread": "Factor spread (scenes)", "geneval": "GenEval's tasks (2 GB, on scenes nothing)", "vq-r1": "VisualQuality-R1 (16.6 GB)",
-           "maniqa": "MANIQA (0.5 GB)", "imagereward": "ImageReward (1.8 GB)", "pickscore": "PickScore (3.9 GB)", "clipscore": "CLIPScore (1.7 GB)"}
+           "maniqa": "MANIQA (0.5 GB)", "image-reward": "ImageReward (1.8 GB)", "pickscore": "PickScore (3.9 GB)", "clipscore": "CLIPScore (1.7 GB)"}
 SHOW_EVERY = 0.3  # seconds between two looks at the progress
 
 
