@@ -13,6 +13,7 @@ model that does not open, an image that is not finite, or a metric that cannot b
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -152,7 +153,8 @@ class Evaluation:
         """Makes the images that are missing or broken."""
         self.left, self.made, self._sums = {}, {}, {}
         self.about = {"teacher": self.request.teacher, "revision": revision_of(self.request.teacher), "device": str(backend.device),
-                      "generator": "cpu", "latent_shape": list(backend.latent_shape)}
+                      "generator": "cpu", "latent_shape": list(backend.latent_shape), "tokens": backend.max_tokens,
+                      "cut": sum(len(backend.tokenizer(text).input_ids) > backend.max_tokens for text in self.request.prompts.texts)}
         for name in self.request.models:
             try:
                 yield from self._generate(backend, name, open_model(name))
@@ -241,7 +243,8 @@ class Evaluation:
         return ImageFolder(self.folder / "images" / self.made[name].folder)
 
     def _readings(self, metric: Metric, name: str) -> Readings:
-        return Readings(self.folder / "readings" / self.made[name].folder / f"{plain(metric.reader)}.safetensors")
+        digest = hashlib.sha256(metric.reader.encode()).hexdigest()[:8]
+        return Readings(self.folder / "readings" / self.made[name].folder / f"{plain(metric.reader)}-{digest}.safetensors")
 
     def _checksums(self, name: str, metric: Metric) -> dict[Draw, int]:
         """Of the images that are there, each file being looked at once."""

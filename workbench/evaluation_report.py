@@ -218,6 +218,8 @@ def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
              f"{asked.image_seeds} of them read for quality and preference." if asked.noise != OFFICIAL else
              f"S = {len(asked.seeds)} seeds ({format_seeds(asked.seeds)}), the same noises for all prompts, drawn on the {about.get('generator')}; quality and "
              "preference on one other image a prompt, batches of 4 from seed 42."]
+    if about.get("cut"):
+        lines.append(f"{about['cut']} prompts are longer than the {about['tokens']} tokens of the teacher's CLIP encoder, which reads that much of them.")
     for result in results:
         made = result.made.settings
         lines.append(f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} steps ({made['sampler']}), guidance "

@@ -109,11 +109,13 @@ def test_models_are_scored_on_the_feature_that_is_asked_for(folders, teacher_fol
     assert "one of lite0, clip" in capsys.readouterr().err
 
 
-def test_batches_change_nothing_and_a_feature_is_loaded_once(folders, images):
+def test_batches_change_nothing(folders, images):
     found = load_feature(f"clip={folders / 'clip'}")
     torch.testing.assert_close(found.features(images, batch=1), found.features(images))
-    assert load_feature(f"clip={folders / 'clip'}") is found
-    assert isinstance(load_feature(), Lite0) and load_feature().protocol == "lite0@224"
+
+
+def test_lite0_is_the_feature_that_is_always_there():
+    assert isinstance(load_feature(), Lite0) and load_feature().protocol == "lite0@224" and load_feature("lite0=96").protocol == "lite0@96"
 
 
 @pytest.mark.parametrize("wrong", [torch.rand(2, 3, 8, 8) * 2, torch.full((1, 3, 8, 8), float("nan")), torch.rand(3, 8, 8)])

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -69,9 +69,7 @@ class VisionFeature:
 
 
 def load_feature(name: str = "lite0", device: str = "cpu") -> Feature:
-    """A feature by its name, or NAME=SOURCE with another hub id or a folder; lite0=96 reads 96 pixels. Loaded once a process.
-
-    Raises `MetricError`."""
+    """A feature by its name, or NAME=SOURCE with another hub id or a folder; lite0=96 reads 96 pixels. Raises `MetricError`."""
     kind, _, source = name.partition("=")
     if kind == "lite0" and (not source or source.isdecimal()):
         return Lite0.load(int(source or SIZE), device)
@@ -80,7 +78,6 @@ def load_feature(name: str = "lite0", device: str = "cpu") -> Feature:
     return _loaded(kind, source or KINDS[kind].source, str(device))
 
 
-@cache
 def _loaded(name: str, source: str, device: str) -> VisionFeature:
     kind, file = KINDS[name], _config_of(name, source)
     try:
