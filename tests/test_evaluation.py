@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_images_in_the_files(backend, tmp_path):
         features = torch.stack([Lite0.load(32).features((row * 255).round() / 255) for row in rows])
         (division, found), (_, scores) = result.numbers.items()
         assert (division.name, division.protocol) == ("diversity lite0", "lite0@32")
-        assert found.by_prompt == pytest.approx(diversity(features).tolist(), abs=1e-6) and found.prompts == 3 and found.failed == 0
+        assert list(found.by_prompt) == PROMPTS and list(found.by_prompt.values()) == pytest.approx(diversity(features).tolist(), abs=1e-6) and found.prompts == 3 and found.failed == 0
         assert found.interval == pytest.approx(tuple(bootstrap_interval(diversity(features))), abs=1e-5)
         assert scores.interval.mean == pytest.approx(float(vendi(features).mean()), abs=1e-5)
     assert not evaluation.left and [result.made.evaluations for result in evaluation.results()] == [4, 2]
@@ -197,7 +197,7 @@ def test_scorers_run_one_after_the_other_on_networks_of_their_own(backend, tmp_p
         scorer = PickScore.load(str(clip))
         scores = scorer.score((images * 255).round() / 255, [prompt.text for prompt in prompts])
         column, number = numbers["pickscore"]
-        assert number.by_prompt == pytest.approx(scores.tolist(), abs=1e-4) and column.protocol == scorer.protocol
+        assert list(number.by_prompt.values()) == pytest.approx(scores.tolist(), abs=1e-4) and column.protocol == scorer.protocol
         assert numbers["pickscore-26"][1].interval.mean == pytest.approx(number.interval.mean / 26) and column.protocol != numbers["pickscore-26"][0].protocol
         assert numbers["correct"][0].protocol.startswith("geneval-hf") and 0 <= numbers["correct"][1].interval.mean <= 1
 

@@ -9,7 +9,7 @@ import pytest
 from workbench.backends.published import SD35
 from workbench.evaluation import Evaluation, EvaluationRequest, Made, Result
 from workbench.evaluation_metrics import Column, Number
-from workbench.evaluation_report import figures_of, number_table, paper_layouts, provenance, write_report
+from workbench.evaluation_report import difference_table, figures_of, number_table, paper_layouts, provenance, write_report
 from workbench.image_store import OFFICIAL
 from workbench.metrics.diversity import Interval
 from workbench.paper_tables import GROUPS, OURS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TASK_TITLES
@@ -120,6 +120,18 @@ def test_the_protocol_tells_what_a_reader_needs(tmp_path):
     assert "diversity dinov3: dinov3 facebook/x@1234567." in number_table(one, [failed]).notes
 
 
+def test_differences_are_paired_over_the_prompts_that_both_have(tmp_path):
+    def having(model, values):
+        return dataclasses.replace(result(model, "dmd", {}), numbers={DINO: Number(Interval(0, 0, 0), 3, by_prompt=values)})
+
+    across = {f"prompt {n}": n / 10 for n in range(8)} | {"alone": 9.0}
+    up = {text: value - 0.05 - 0.01 * (n % 2) for n, (text, value) in enumerate(across.items()) if text != "alone"} | {"other": -9.0}
+    (table,) = difference_table(evaluation(tmp_path), [having("teacher", across), having("dmd", up), having("none", {"other": 1.0})])
+    (row,) = rows(table)
+    mean, low, high = (float(part.strip("'[],")) for part in row["diversity dinov3 ↑"].split())
+    assert row["model"] == "DMD" and mean == -0.055 and -0.059 <= low < mean < high <= -0.051
+
+
 @pytest.mark.parametrize("text, written", [("=1+1", "'=1+1"), ("@x", "'@x"), ("-0.5", "-0.5"), ("a fox", "a fox"), ("-a", "'-a")])
 def test_spreadsheets_are_given_no_formulas(text, written):
     assert list(csv.reader(io.StringIO(Table("t", "T", (("", "a"),), ((text,),)).csv)))[1] == [written]
@@ -133,7 +145,7 @@ def test_signs_that_mean_something_elsewhere_are_escaped():
 def test_a_report_is_written_with_all_its_files(backend, tmp_path):
     found = done(Evaluation(tmp_path, asked("teacher", "student", metrics=("diversity", "vendi"))), backend)
     page = write_report(tmp_path, [found]).read_text()
-    assert page.count("<table>") == 1 and page.count("plotly-graph-div") == 2 and "Plotly" in page
+    assert page.count("<table>") == 2 and page.count("plotly-graph-div") == 2 and "Plotly" in page
     assert set(figures_of(found, found.results())) == {"numbers", "prompts"}
     numbers = list(csv.DictReader((tmp_path / "numbers.csv").open()))
     assert [(row["model"], row["number"]) for row in numbers] == [(model, f"{name} lite0") for model in ("teacher", "student")

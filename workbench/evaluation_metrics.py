@@ -59,13 +59,14 @@ class Column(NamedTuple):
         return f"{self.name} {'↑' if self.higher_is_better else '↓'}"
 
 
-class Number(NamedTuple):
+@dataclass(frozen=True)
+class Number:
     """One cell: the value with its 95 % interval, on how many prompts, and how many images could not be read."""
 
     interval: Interval
     prompts: int
     failed: int = 0
-    by_prompt: tuple[float, ...] = ()
+    by_prompt: dict[str, float] = field(default_factory=dict)  # empty where there is no number of one prompt
     note: str = ""
 
 
@@ -83,12 +84,12 @@ class Sampled:
         return int(torch.isnan(self.values).any(-1).sum())
 
     @property
-    def whole(self) -> Tensor:
-        """[P', S, D] of the prompts of which no image is missing. Raises ValueError where there are none."""
-        there = self.values[torch.isfinite(self.values).flatten(1).all(1)]
-        if not len(there):
+    def whole(self) -> tuple[list[str], Tensor]:
+        """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError where there are none."""
+        there = torch.isfinite(self.values).flatten(1).all(1)
+        if not there.any():
             raise ValueError("no prompt has all of its images read")
-        return there
+        return [prompt.text for prompt, one in zip(self.prompts, there) if one], self.values[there]
 
 
 Numbers = dict[Column, Number]
@@ -156,11 +157,11 @@ def _load_feature(name: str, device: str) -> Reader:
 
 
 def _diversity(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
-    return {Column(f"diversity {feature}", own.protocol): _over_prompts(diversity(own.whole), own)}
+    return {Column(f"diversity {feature}", own.protocol): _over_prompts(diversity, own)}
 
 
 def _vendi(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
-    return {Column(f"vendi {feature}", f"{own.protocol}, {own.values.shape[1]} seeds", digits=2): _over_prompts(vendi(own.whole), own)}
+    return {Column(f"vendi {feature}", f"{own.protocol}, {own.values.shape[1]} seeds", digits=2): _over_prompts(vendi, own)}
 
 
 def _coverage(feature: str, own: Sampled, reference: Sampled) -> Numbers:
@@ -209,8 +210,10 @@ REFERRING = ("coverage", "kid", "fid", "cmmd")
 ON_FEATURES = {"diversity": _diversity, "vendi": _vendi, "coverage": _coverage, "kid": _kid, "fid": _fid}
 
 
-def _over_prompts(values: Tensor, own: Sampled) -> Number:
-    return Number(bootstrap_interval(values), len(values), own.failed, tuple(values.tolist()))
+def _over_prompts(measure: Callable[[Tensor], Tensor], own: Sampled) -> Number:
+    texts, readings = own.whole
+    values = measure(readings)
+    return Number(bootstrap_interval(values), len(values), own.failed, dict(zip(texts, values.tolist())))
 
 
 # ---- scores of single images
@@ -266,11 +269,11 @@ def _load_scorer(name: str, source: str, device: str) -> Reader:
 
 def _score_numbers(name: str, own: Sampled, reference: Sampled | None) -> Numbers:
     """The mean over prompts of the mean over a prompt's images that could be scored."""
-    by_prompt = own.values[..., 0].double().nanmean(1)
-    usable = by_prompt[torch.isfinite(by_prompt)]
-    if not len(usable):
+    means = own.values[..., 0].double().nanmean(1).tolist()
+    usable = {prompt.text: value for prompt, value in zip(own.prompts, means) if math.isfinite(value)}
+    if not usable:
         raise ValueError("no image could be scored")
-    return {Column(name, own.protocol): Number(bootstrap_interval(usable), len(usable), own.failed, tuple(usable.tolist()))}
+    return {Column(name, own.protocol): Number(bootstrap_interval(torch.tensor(list(usable.values()))), len(usable), own.failed, usable)}
 
 
 # ---- scenes, and GenEval
@@ -283,11 +286,11 @@ def _spread(source: str, prompts: tuple[Prompt, ...]) -> Metric:
         except GrammarError as error:
             raise ValueError(f"factor spread is for captions of the scenes world: {error}") from error
         relative = relative_spread([detect(images) for images in own.images()], requests)
-        usable = [value for value in relative.by_prompt if value == value]
+        usable = {prompt.text: value for prompt, value in zip(own.prompts, relative.by_prompt) if value == value}
         if not usable:
             raise ValueError("no prompt has two images that show what it asks")
         note = f"read from the {relative.matched} of {relative.total} images that show what was asked"
-        mean = Number(bootstrap_interval(torch.tensor(usable)), len(usable), by_prompt=tuple(usable), note=note)
+        mean = Number(bootstrap_interval(torch.tensor(list(usable.values()))), len(usable), by_prompt=usable, note=note)
         return {Column("factor spread", EXACT, digits=2): mean} | {
             Column(f"spread of {factor}", EXACT, digits=2, part=True): Number(Interval(value, math.nan, math.nan), len(usable))
             for factor, value in relative.by_factor.items()}
@@ -337,13 +340,14 @@ def _task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
         if not len(shares):
             continue
         variance = float(shares.var() / len(shares)) if len(shares) > 1 else math.nan
-        found[task] = Number(_share(float(shares.mean()), variance), len(shares), by_prompt=tuple(shares.tolist()))
+        found[task] = Number(_share(float(shares.mean()), variance), len(shares))
         variances.append(variance)
     if not found:
         raise ValueError("no image could be judged")
     mean = sum(number.interval.mean for number in found.values()) / len(found)
     note = "" if len(found) == len(TASKS) else f"the mean of {len(found)} of GenEval's {len(TASKS)} tasks"
-    overall = Number(_share(mean, sum(variances) / len(found) ** 2), sum(number.prompts for number in found.values()), own.failed, note=note)
+    by_prompt = {prompt.text: value for prompt, value in zip(own.prompts, right.tolist()) if math.isfinite(value)}
+    overall = Number(_share(mean, sum(variances) / len(found) ** 2), len(by_prompt), own.failed, by_prompt, note)
     return {Column(name, own.protocol, digits=2, part=name != "correct"): number for name, number in ({"correct": overall} | found).items()}
 
 

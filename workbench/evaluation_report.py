@@ -15,8 +15,10 @@ import csv
 import io
 import math
 from html import escape
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 
 from workbench.evaluation import Evaluation, Result
@@ -24,6 +26,7 @@ from workbench.evaluation_metrics import Column, Number
 from workbench.figures.evaluation import columns_of, number_dots, planes, prompt_scatter
 from workbench.grid_request import TEACHER, format_seeds, model_title
 from workbench.image_store import OFFICIAL
+from workbench.metrics.diversity import bootstrap_interval
 from workbench.paper_tables import (GROUPS, LIST_TITLES, OURS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TASK_TITLES, TEACHER_TITLES, PaperRow)
 from workbench.recipe import same_teacher
 from workbench.runs import write_whole
@@ -43,6 +46,30 @@ def number_table(evaluation: Evaluation, results: list[Result]) -> Table:
     asked = evaluation.request
     title = f"{len(asked.prompts.prompts)} prompts of {asked.prompts.name}, {len(asked.seeds)} seeds"
     return Table("numbers-by-model", title, tuple(("", head) for head in heads), tuple(rows), tuple(_protocols(columns)))
+
+
+def difference_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
+    """Each student's number less the teacher's on the same prompts, with the interval of these differences: far narrower than those of
+    the two numbers, for a prompt that is diverse for one is so for the other."""
+    teacher = next((result for result in results if _teacher(result)), None)
+    columns = [column for column in columns_of(results) if teacher and column in teacher.numbers and teacher.numbers[column].by_prompt
+               and column.name != "correct"]  # which is a mean of tasks, not of prompts
+    rows = []
+    for result in results:
+        cells = [_cell(_difference(result.numbers.get(column), teacher.numbers[column]), column.digits) for column in columns]
+        if result is not teacher and any(cells):
+            rows.append((model_title(result.model), *cells))
+    if not rows:
+        return []
+    return [Table("differences", "Less the teacher, prompt by prompt", (("", "model"), *(("", column.title) for column in columns)), tuple(rows))]
+
+
+def _difference(own: Number | None, teacher: Number) -> Number | None:
+    """Over the prompts that both have a number of; None where there are none."""
+    both = [text for text in teacher.by_prompt if own and text in own.by_prompt]
+    if not both:
+        return None
+    return Number(bootstrap_interval(np.array([own.by_prompt[text] - teacher.by_prompt[text] for text in both])), len(both))
 
 
 def part_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
@@ -234,11 +261,11 @@ def figures_of(evaluation: Evaluation, results: list[Result]) -> dict[str, go.Fi
     """The plotly figures of one evaluation."""
     if not any(result.numbers for result in results):
         return {}
-    return {"numbers": number_dots(results), **planes(results), **prompt_scatter(results, evaluation.request.prompts.texts)}
+    return {"numbers": number_dots(results), **planes(results), **prompt_scatter(results)}
 
 
 def tables_of(found: Found) -> list[Table]:
-    return [table for one in found for table in (number_table(*one), *part_table(*one))] + paper_layouts(found)
+    return [table for one in found for table in (number_table(*one), *difference_table(*one), *part_table(*one))] + paper_layouts(found)
 
 
 def write_report(folder: Path, evaluations: list[Evaluation]) -> Path:
@@ -252,8 +279,9 @@ def write_report(folder: Path, evaluations: list[Evaluation]) -> Path:
 
     put("report.md", "\n\n".join(["# Evaluation", *(table.markdown for table in tables), "## Protocol", *(_bullets(lines) for lines in told)]) + "\n")
     put("report.tex", "\n\n".join(table.latex for table in tables) + "\n")
-    for number, table in enumerate(tables):
-        put(f"{table.name}{f'-{number + 1}' if table.name.startswith('numbers') and len(found) > 1 else ''}.csv", table.csv)
+    for name, same in groupby(sorted(tables, key=lambda table: table.name), lambda table: table.name):
+        for number, table in enumerate(same, 1):
+            put(f"{name}.csv" if number == 1 else f"{name}-{number}.csv", table.csv)
     put("numbers.csv", _long(found))
     put("by_prompt.csv", _by_prompt(found))
     put("report.html", _page(found, tables, told))
@@ -272,13 +300,9 @@ def _long(found: Found) -> str:
 
 
 def _by_prompt(found: Found) -> str:
-    """A line for each number that has as many values as there are prompts (one that leaves prompts out has no line for them)."""
     rows = [("prompts", "model", "number", "prompt", "value")]
-    for evaluation, results in found:
-        texts = evaluation.request.prompts.texts
-        rows += [(evaluation.request.prompts.name, result.model, column.name, text, value) for result in results
-                 for column, number in result.numbers.items() if len(number.by_prompt) == len(texts)
-                 for text, value in zip(texts, number.by_prompt)]
+    rows += [(evaluation.request.prompts.name, result.model, column.name, text, value) for evaluation, results in found for result in results
+             for column, number in result.numbers.items() for text, value in number.by_prompt.items()]
     return _csv(rows)
 
 
@@ -290,7 +314,7 @@ def _csv(rows: list[tuple]) -> str:
 
 STYLE = ("body{max-width:1200px;margin:auto;padding:0 16px 48px;font:14px/1.45 system-ui,sans-serif;color:#1c2430}table{border-collapse:collapse;"
          "display:block;overflow-x:auto}th,td{padding:4px 10px;border-bottom:1px solid #dfe3ea;text-align:right;white-space:nowrap;"
-         "font-variant-numeric:tabular-nums}th:first-child{text-align:left}thead th{vertical-align:bottom;color:#5c6675;font-weight:600}p{color:#5c6675}")
+         "font-variant-numeric:tabular-nums}th:first-child{text-align:left}th[colspan]{text-align:center}thead th{vertical-align:bottom;color:#5c6675;font-weight:600}p{color:#5c6675}")
 
 
 def _page(found: Found, tables: list[Table], told: list[list[str]]) -> str:

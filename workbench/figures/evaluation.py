@@ -74,21 +74,23 @@ def _point(model: str, x: Number, y: Number, colour: str, legend: bool) -> go.Sc
                       hovertemplate=f"{title_of(model)}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>")
 
 
-def prompt_scatter(results: list[Result], prompts: list[str]) -> dict[str, go.Figure]:
+def prompt_scatter(results: list[Result]) -> dict[str, go.Figure]:
     """Diversity prompt by prompt: the teacher's across, a student's up; below the diagonal it was lost. Needs the teacher."""
     teacher = next((result for result in results if result.model == TEACHER), None)
     column = next((column for column in (teacher.numbers if teacher else ()) if column.name.startswith("diversity")), None)
-    if column is None or len(teacher.numbers[column].by_prompt) != len(prompts):
+    if column is None:
         return {}
-    across, tints = teacher.numbers[column].by_prompt, colours([result.model for result in results])
+    tints = colours([result.model for result in results])
     figure = go.Figure(layout=dict(template=TEMPLATE, title=f"{column.title}, prompt by prompt", height=460, xaxis_title="teacher",
                                    yaxis_title="student"))
-    end = max(across, default=0.0)
+    end = max(teacher.numbers[column].by_prompt.values())
     for result in results:
-        ups = result.numbers[column].by_prompt if column in result.numbers and result is not teacher else ()
-        if len(ups) == len(prompts):
-            end = max(end, *ups)
-            figure.add_trace(go.Scatter(x=across, y=ups, mode="markers", name=title_of(result.model), text=prompts, opacity=0.8,
+        if column in result.numbers and result is not teacher:
+            across, up = teacher.numbers[column].by_prompt, result.numbers[column].by_prompt
+            both = [text for text in across if text in up]
+            end = max(end, *up.values())
+            figure.add_trace(go.Scatter(x=[across[text] for text in both], y=[up[text] for text in both], mode="markers",
+                                        name=title_of(result.model), text=both, opacity=0.8,
                                         marker=dict(color=tints[result.model], size=7),
                                         hovertemplate="%{text}<br>teacher %{x:.3f}, student %{y:.3f}<extra></extra>"))
     if not figure.data:
