@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor
@@ -83,13 +84,13 @@ class Sampled:
     def failed(self) -> int:
         return int(torch.isnan(self.values).any(-1).sum())
 
-    @property
-    def whole(self) -> tuple[list[str], Tensor]:
-        """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError where there are none."""
-        there = torch.isfinite(self.values).flatten(1).all(1)
-        if not there.any():
-            raise ValueError("no prompt has all of its images read")
-        return [prompt.text for prompt, one in zip(self.prompts, there) if one], self.values[there]
+
+def whole(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[str], Tensor]:
+    """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError where there are none."""
+    there = torch.isfinite(values).flatten(1).all(1)
+    if not there.any():
+        raise ValueError("no prompt has all of its images read")
+    return [prompt.text for prompt, one in zip(prompts, there) if one], values[there]
 
 
 Numbers = dict[Column, Number]
@@ -166,38 +167,36 @@ def _vendi(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
 
 def _coverage(feature: str, own: Sampled, reference: Sampled) -> Numbers:
     """By prompt, against as many of the teacher's own samples from other seeds: the teacher's row says what can be had."""
-    x, y = _both(own, reference)
+    texts, x, y = _both(own, reference)
     k = min(3, x.shape[1] - 1)
     found = coverage_by_prompt(x, y, k)
     protocol = f"{own.protocol}, k = {k}, by prompt, against {y.shape[1]} teacher samples of other seeds"
-    note = f"coverage of the same distribution would be {found.expected_coverage:.3f}"
-    return {Column(f"{name} {feature}", protocol): Number(Interval(getattr(found, name), math.nan, math.nan), len(x), own.failed,
-                                                          note=note if name == "coverage" else "")
+    note = f"coverage of the same distribution would be {found[0].expected_coverage:.3f}"
+    return {Column(f"{name} {feature}", protocol): _mean(dict(zip(texts, (getattr(one, name) for one in found))), own.failed,
+                                                         note if name == "coverage" else "")
             for name in ("precision", "recall", "density", "coverage")}
 
 
 def _kid(feature: str, own: Sampled, reference: Sampled) -> Numbers:
-    x, y = _both(own, reference)
+    _, x, y = _both(own, reference)
     return _distance(f"kid {feature}", own, x, Interval(*(1000 * value for value in kid_by_prompt(x, y))), "x 1000")
 
 
 def _fid(feature: str, own: Sampled, reference: Sampled) -> Numbers:
-    x, y = _both(own, reference)
+    _, x, y = _both(own, reference)
     found = fid(x.flatten(0, 1), y.flatten(0, 1))
     return _distance(f"fid {feature}", own, x, Interval(found.value, math.nan, math.nan), "Frechet distance", found.note)
 
 
 def _cmmd(feature: str, own: Sampled, reference: Sampled) -> Numbers:
-    x, y = _both(own, reference)
+    _, x, y = _both(own, reference)
     return _distance("cmmd", own, x, Interval(cmmd(x.flatten(0, 1), y.flatten(0, 1)), math.nan, math.nan), "x 1000")
 
 
-def _both(own: Sampled, reference: Sampled) -> tuple[Tensor, Tensor]:
-    """[P', S, D] of each, of the prompts of which neither lacks an image. Raises ValueError where there are none."""
-    there = torch.isfinite(torch.cat([own.values, reference.values], 1)).flatten(1).all(1)
-    if not there.any():
-        raise ValueError("no prompt has all of its images read")
-    return own.values[there], reference.values[there]
+def _both(own: Sampled, reference: Sampled) -> tuple[list[str], Tensor, Tensor]:
+    """The prompts of which neither lacks an image, and the readings [P', S, D] of each. Raises ValueError where there are none."""
+    texts, both = whole(own.prompts, torch.cat([own.values, reference.values], 1))
+    return texts, *both.split([own.values.shape[1], reference.values.shape[1]], 1)
 
 
 def _distance(name: str, own: Sampled, x: Tensor, value: Interval, how: str, note: str = "") -> Numbers:
@@ -211,9 +210,13 @@ ON_FEATURES = {"diversity": _diversity, "vendi": _vendi, "coverage": _coverage, 
 
 
 def _over_prompts(measure: Callable[[Tensor], Tensor], own: Sampled) -> Number:
-    texts, readings = own.whole
-    values = measure(readings)
-    return Number(bootstrap_interval(values), len(values), own.failed, dict(zip(texts, values.tolist())))
+    texts, readings = whole(own.prompts, own.values)
+    return _mean(dict(zip(texts, measure(readings).tolist())), own.failed)
+
+
+def _mean(by_prompt: dict[str, float], failed: int = 0, note: str = "") -> Number:
+    """The mean over prompts and its interval."""
+    return Number(bootstrap_interval(np.array(list(by_prompt.values()))), len(by_prompt), failed, by_prompt, note)
 
 
 # ---- scores of single images
@@ -273,7 +276,7 @@ def _score_numbers(name: str, own: Sampled, reference: Sampled | None) -> Number
     usable = {prompt.text: value for prompt, value in zip(own.prompts, means) if math.isfinite(value)}
     if not usable:
         raise ValueError("no image could be scored")
-    return {Column(name, own.protocol): Number(bootstrap_interval(torch.tensor(list(usable.values()))), len(usable), own.failed, usable)}
+    return {Column(name, own.protocol): _mean(usable, own.failed)}
 
 
 # ---- scenes, and GenEval
@@ -290,8 +293,7 @@ def _spread(source: str, prompts: tuple[Prompt, ...]) -> Metric:
         if not usable:
             raise ValueError("no prompt has two images that show what it asks")
         note = f"read from the {relative.matched} of {relative.total} images that show what was asked"
-        mean = Number(bootstrap_interval(torch.tensor(list(usable.values()))), len(usable), by_prompt=usable, note=note)
-        return {Column("factor spread", EXACT, digits=2): mean} | {
+        return {Column("factor spread", EXACT, digits=2): _mean(usable, note=note)} | {
             Column(f"spread of {factor}", EXACT, digits=2, part=True): Number(Interval(value, math.nan, math.nan), len(usable))
             for factor, value in relative.by_factor.items()}
 

@@ -91,21 +91,24 @@ def test_lost_modes_cost_coverage_and_not_precision():
 
 def test_each_prompt_is_measured_against_its_own_reference():
     samples, reference = normal(4, 9, 5), normal(4, 7, 5, seed=1) + 20 * torch.arange(4)[:, None, None]
-    each = torch.tensor([coverage(x, y, 3) for x, y in zip(samples, reference)])
     found = coverage_by_prompt(samples, reference)
-    assert found == pytest.approx(tuple(each.mean(0).tolist()))
-    assert found.coverage < 0.3 and found.expected_coverage == pytest.approx(expected_coverage(7, 9, 3))
-    same = coverage_by_prompt(reference, reference)
-    assert same[:4] == pytest.approx((1, 1, 1, 1))
+    assert found == [coverage(x, y, 3) for x, y in zip(samples, reference)]
+    assert all(one.coverage < 0.6 and one.expected_coverage == pytest.approx(expected_coverage(7, 9, 3)) for one in found[1:])
+    assert all(one[:4] == (1, 1, 1, 1) for one in coverage_by_prompt(reference, reference))
+
+
+def mean_coverage(samples, reference):
+    found = coverage_by_prompt(samples, reference)
+    return sum(one.coverage for one in found) / len(found)
 
 
 def test_copies_of_one_image_fall_from_the_expected_coverage_to_what_one_image_has():
     reference = normal(300, 9, 16)
     other, one = normal(300, 9, 16, seed=1), normal(300, 1, 16, seed=2).expand(300, 9, 16)
-    assert coverage_by_prompt(other, reference).coverage == pytest.approx(0.918, abs=0.02)
-    assert coverage_by_prompt(one, reference).coverage == pytest.approx(0.333, abs=0.03)
+    assert mean_coverage(other, reference) == pytest.approx(0.918, abs=0.02)
+    assert mean_coverage(one, reference) == pytest.approx(0.333, abs=0.03)
     near = reference + 0.3 * normal(300, 9, 16, seed=3)
-    assert coverage_by_prompt(near, reference).coverage > 0.98  # the reference's own seeds: not independent
+    assert mean_coverage(near, reference) > 0.98  # the reference's own seeds: not independent
 
 
 def test_what_cannot_be_measured_is_refused():

@@ -63,9 +63,9 @@ def coverage(samples: Tensor, reference: Tensor, k: int = 5) -> Coverage:
                     expected_coverage=expected_coverage(len(reference), len(samples), k))
 
 
-def coverage_by_prompt(samples: Tensor, reference: Tensor, k: int = 3) -> Coverage:
-    """The four values of each prompt's samples [P, S, D] against that prompt's reference [P, R, D], averaged over prompts: does the
-    student keep what the teacher shows for this prompt?
+def coverage_by_prompt(samples: Tensor, reference: Tensor, k: int = 3) -> list[Coverage]:
+    """The four values of each prompt's samples [P, S, D] against that prompt's reference [P, R, D], to be averaged over prompts: does
+    the student keep what the teacher shows for this prompt?
 
     With S = R = 9 the teacher's own distribution has coverage 0.918 at k = 3, and nine copies of one of its images 0.333; no other k
     parts the two as far (1: 0.529 and 0.111, 5: 0.991 and 0.556). Its expected density is 1 at any size; precision and recall have no
@@ -74,8 +74,7 @@ def coverage_by_prompt(samples: Tensor, reference: Tensor, k: int = 3) -> Covera
     if samples.ndim != 3 or reference.ndim != 3 or len(samples) != len(reference) or not len(samples):
         raise ValueError("coverage by prompt needs features [P, S, D] and [P, R, D] of the same prompts, "
                          f"not {list(samples.shape)} and {list(reference.shape)}")
-    values = [coverage(of_prompt, its_reference, k) for of_prompt, its_reference in zip(samples, reference)]
-    return Coverage(*(math.fsum(column) / len(values) for column in zip(*values)))
+    return [coverage(of_prompt, its_reference, k) for of_prompt, its_reference in zip(samples, reference)]
 
 
 def expected_coverage(n: int, m: int, k: int) -> float:

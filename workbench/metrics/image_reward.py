@@ -135,7 +135,7 @@ class ImageReward:
 
 def prepared(images: Tensor) -> Tensor:
     """[B, 3, 224, 224] fp32 inputs of 8-bit images. The longer side's length is rounded down, and the middle's corner to the nearest
-    pixel (a half to the even one), as torchvision has it; transformers' processor rounds the corner down, at times to another pixel."""
+    pixel (a half to the even one), as torchvision has it; transformers' processor rounds it down, at times to another pixel."""
     crops = []
     for picture in pictures(images):
         small = picture.resize([SIDE * side // min(picture.size) for side in picture.size], Image.Resampling.BICUBIC)
