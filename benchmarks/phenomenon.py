@@ -32,14 +32,16 @@ def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
 def score(folder: Path, names: list[str], teacher: str, on: str, steps: int, guidance: float, seeds: int) -> list[dict]:
     """Scores of the teacher and of each run; their images stay in FOLDER/evaluation-ON."""
     from workbench.build import load_backend
-    from workbench.evaluation import Evaluation, EvaluationRequest
+    from workbench.evaluation import Evaluation
+    from workbench.evaluation_request import EvaluationRequest
     from workbench.models import load_student, teacher_model
     from workbench.prompt_lists import Prompt, PromptList
     from workbench.scenes.prompt_sets import chosen_on, reported_on
 
     captions = tuple(Prompt(request.text) for request in (reported_on() if on == "reported" else chosen_on()))
     backend = load_backend(teacher)
-    asked = EvaluationRequest(("teacher", *names), PromptList(on, captions, {}), tuple(range(seeds)), ("diversity", "spread", "geneval"), teacher=teacher)
+    asked = EvaluationRequest(("teacher", *names), PromptList(on, captions, {}), tuple(range(seeds)),
+                              ("diversity", "spread", "geneval"), teacher=teacher)
     evaluation = Evaluation(folder / f"evaluation-{on}", asked)
 
     def opened(name: str):

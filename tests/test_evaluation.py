@@ -17,8 +17,10 @@ from transformers import CLIPModel
 from tests.metrics.test_mask2former_mmdet import network
 from tests.metrics.test_text_match import config
 from workbench.denoiser import Guided
-from workbench.evaluation import Evaluation, EvaluationRequest, Step, images_of
-from workbench.evaluation_metrics import METRICS, Sampled, parse_metrics
+from workbench.evaluation import Evaluation, Step, images_of
+from workbench.evaluation_metrics import METRICS
+from workbench.evaluation_numbers import Sampled
+from workbench.evaluation_request import EvaluationRequest
 from workbench.image_store import OFFICIAL
 from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
 from workbench.metrics.lite0 import Lite0
@@ -71,7 +73,8 @@ def test_numbers_are_those_of_the_images_in_the_files(backend, tmp_path):
         features = torch.stack([Lite0.load(32).features((row * 255).round() / 255) for row in rows])
         (division, found), (_, scores) = result.numbers.items()
         assert (division.name, division.protocol) == ("diversity lite0", "lite0@32")
-        assert list(found.by_prompt) == PROMPTS and list(found.by_prompt.values()) == pytest.approx(diversity(features).tolist(), abs=1e-6) and found.prompts == 3 and found.failed == 0
+        assert found.by_prompt == pytest.approx(dict(zip(PROMPTS, diversity(features).tolist())), abs=1e-6)
+        assert found.prompts == 3 and found.failed == 0
         assert found.interval == pytest.approx(tuple(bootstrap_interval(diversity(features))), abs=1e-5)
         assert scores.interval.mean == pytest.approx(float(vendi(features).mean()), abs=1e-5)
     assert not evaluation.left and [result.made.evaluations for result in evaluation.results()] == [4, 2]
@@ -135,7 +138,8 @@ def test_models_and_metrics_that_cannot_be_had_leave_a_blank_and_a_reason(backen
     assert [column.name for column in result.numbers] == ["diversity lite0"]
     assert evaluation.left["gone"] == "there is no model and no folder called gone"
     assert "dinov3=FOLDER" in evaluation.left["dinov3"] and "maniqa=FOLDER" in evaluation.left["maniqa"]
-    assert "images" in evaluation.left["spread"] and evaluation.left.keys() == {"gone", "dinov3", "maniqa", "spread", "the exact detector of scenes"}
+    assert "images" in evaluation.left["spread"]
+    assert evaluation.left.keys() == {"gone", "dinov3", "maniqa", "spread", "the exact detector of scenes"}
     assert Evaluation.open(tmp_path).made.keys() == {"teacher"}
 
 
@@ -198,13 +202,14 @@ def test_scorers_run_one_after_the_other_on_networks_of_their_own(backend, tmp_p
         scores = scorer.score((images * 255).round() / 255, [prompt.text for prompt in prompts])
         column, number = numbers["pickscore"]
         assert list(number.by_prompt.values()) == pytest.approx(scores.tolist(), abs=1e-4) and column.protocol == scorer.protocol
-        assert numbers["pickscore-26"][1].interval.mean == pytest.approx(number.interval.mean / 26) and column.protocol != numbers["pickscore-26"][0].protocol
+        other, divided = numbers["pickscore-26"]
+        assert divided.interval.mean == pytest.approx(number.interval.mean / 26) and column.protocol != other.protocol
         assert numbers["correct"][0].protocol.startswith("geneval-hf") and 0 <= numbers["correct"][1].interval.mean <= 1
 
 
 def score_of(values: list[list[float]], metric: str, prompts: tuple[Prompt, ...]):
     request = asked(prompts=PromptList("mine", prompts, {}), metrics=(metric,))
-    return parse_metrics(request)[0].numbers(Sampled(prompts, torch.tensor(values)[..., None], "protocol", list), None)
+    return request.parsed[0].numbers(Sampled(prompts, torch.tensor(values)[..., None], "protocol", list), None)
 
 
 def test_scores_are_means_over_prompts_and_failures_are_counted():
@@ -233,7 +238,8 @@ def test_what_was_asked_goes_to_json_and_back():
 
 @pytest.mark.parametrize("wrong, message", [
     (dict(models=()), "no models"), (dict(models=("a", "a")), "named twice"), (dict(seeds=(0,)), "at least two seeds"),
-    (dict(metrics=("diversty",)), "no metric 'diversty'; did you mean diversity"), (dict(features=("dino",)), "no feature 'dino'; one of lite0, clip"),
+    (dict(metrics=("diversty",)), "no metric 'diversty'; did you mean diversity"),
+    (dict(features=("dino",)), "no feature 'dino'; one of lite0, clip"),
     (dict(noise="mine"), "per-prompt, official"), (dict(image_seeds=4), "from 1 to the number of seeds, 3")])
 def test_requests_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
@@ -241,7 +247,7 @@ def test_requests_that_make_no_sense_are_refused(wrong, message):
 
 
 def test_every_metric_can_be_asked_for():
-    assert {metric.name for metric in parse_metrics(asked(metrics=METRICS))} == set(METRICS)
+    assert {metric.name for metric in asked(metrics=METRICS).parsed} == set(METRICS)
 
 
 def test_folders_without_an_evaluation_or_with_a_broken_one_are_told(tmp_path):

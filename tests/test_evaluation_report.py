@@ -7,9 +7,11 @@ import io
 import pytest
 
 from workbench.backends.published import SD35
-from workbench.evaluation import Evaluation, EvaluationRequest, Made, Result
-from workbench.evaluation_metrics import Column, Number
-from workbench.evaluation_report import difference_table, figures_of, number_table, paper_layouts, provenance, write_report
+from workbench.evaluation import Evaluation, Made, Result
+from workbench.evaluation_numbers import Column, Number
+from workbench.evaluation_report import figures_of, provenance, write_report
+from workbench.evaluation_request import EvaluationRequest
+from workbench.evaluation_tables import difference_table, number_table, paper_layouts
 from workbench.image_store import OFFICIAL
 from workbench.metrics.diversity import Interval
 from workbench.paper_tables import GROUPS, OURS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TASK_TITLES
@@ -37,8 +39,8 @@ def rows(table: Table) -> list[dict]:
 
 
 def test_ours_stands_beside_the_papers_and_what_was_not_run_is_blank(tmp_path):
-    found = [(evaluation(tmp_path), [result("teacher", None, {DINO: (0.25, 0.2, 0.3), PICS: (21.5, 21, 22)}), result("mine", "dp_dmd", {DINO: (0.18, 0.1, 0.2)})])]
-    (table,) = paper_layouts(found)
+    ours = [result("teacher", None, {DINO: (0.25, 0.2, 0.3), PICS: (21.5, 21, 22)}), result("mine", "dp_dmd", {DINO: (0.18, 0.1, 0.2)})]
+    (table,) = paper_layouts([(evaluation(tmp_path), ours)])
     assert table.title.startswith("Table 1") and not table.notes
     printed = {row["method"]: row for row in rows(table)}
     assert list(printed)[:5] == [f"{row.label} (paper)" for row in TABLE_1[SD35]]
@@ -53,8 +55,10 @@ def test_another_teacher_or_list_is_not_compared(tmp_path):
     for other in (evaluation(tmp_path, teacher="scenes"), evaluation(tmp_path, prompts="mine.txt")):
         (table,) = paper_layouts([(other, one)])
         assert len(table.rows) == 1 and "Not comparable" in table.notes[0] and "DINO" in table.markdown
-    (table,) = paper_layouts([(evaluation(tmp_path, seeds=(0, 1)), one)])
-    assert "9 seeds and the noise policy official; ours differ" in table.notes[0]
+    part = evaluation(tmp_path, seeds=(0, 1))
+    part.request = dataclasses.replace(part.request, prompts=dataclasses.replace(part.request.prompts, limited_to=3))
+    (table,) = paper_layouts([(part, one)])
+    assert "9 seeds and the noise policy official; ours differ" in table.notes[0] and "whole prompt lists; ours are not" in table.notes[1]
 
 
 def test_lite0_is_never_called_dino_and_other_protocols_have_columns_of_their_own(tmp_path):
@@ -64,6 +68,12 @@ def test_lite0_is_never_called_dino_and_other_protocols_have_columns_of_their_ow
     assert [ours[f"Pick-a-Pic, {group}: {name}"] for group, name in (("Diversity", "DINO"), ("Quality", "MIQA"), ("Preference", "PicS"))] == [""] * 3
     assert ours["Pick-a-Pic, Diversity: lite0"] == "0.100" and ours["Pick-a-Pic, Preference: pickscore-26"] == "0.800"
     assert ours["Pick-a-Pic, Quality: maniqa-pyiqa"] == "0.400"
+    other = DINO._replace(protocol="dinov3 elsewhere")
+    one = [result("dmd", "dmd", {DINO: (0.1, 0.05, 0.2)}), result("dp-dmd", "dp_dmd", {other: (0.2, 0.1, 0.3)})]
+    (table,) = paper_layouts([(evaluation(tmp_path), one)])
+    first, second = rows(table)[-2:]
+    assert (first["Pick-a-Pic, Diversity: DINO"], second["Pick-a-Pic, Diversity: DINO"]) == ("0.100", "")
+    assert second["Pick-a-Pic, Diversity: DINO (dinov3 elsewhere)"] == "0.200"
 
 
 def test_two_prompt_lists_are_two_groups_of_one_table(tmp_path):
@@ -80,7 +90,8 @@ def test_ablations_are_rows_by_k_and_by_lambda(tmp_path):
     one = [result("dmd", "dmd", {DINO: (0.13, 0.1, 0.2)}), *(result(f"k{k}", "dp_dmd", {DINO: (0.1 + k / 100, 0.1, 0.2)}, k=k) for k in (1, 10)),
            result("weak", "dp_dmd", {DINO: (0.15, 0.1, 0.2)}, k=1, lam=0.01)]
     _, by_k, by_lam = paper_layouts([(evaluation(tmp_path), one)])
-    assert [row["method"] for row in rows(by_k)] == [*(f"{row.label} (paper)" for row in TABLE_3[SD35]), "DMD", "K = 1: k1", "K = 10: k10", "K = 1: weak"]
+    printed = [f"{row.label} (paper)" for row in TABLE_3[SD35]]
+    assert [row["method"] for row in rows(by_k)] == [*printed, "DMD", "K = 1: k1", "K = 10: k10", "K = 1: weak"]
     assert rows(by_lam)[-1]["method"] == "lambda = 0.01: weak" and r"$\lambda$ = 0.01" in by_lam.latex
     assert len(rows(by_lam)) == len(TABLE_4[SD35]) + 4
 
@@ -113,8 +124,8 @@ def test_the_protocol_tells_what_a_reader_needs(tmp_path):
     failed = result("dmd", "dmd", {DINO: (0.1, 0.05, 0.2)})
     failed = dataclasses.replace(failed, numbers={DINO: Number(Interval(0.1, 0.05, 0.2), 2, failed=4, note="biased")})
     told = "\n".join(provenance(one, [failed]))
-    for part in (f"{SD35} at revision {'f' * 40}", "dropped: 2 sexual", "S = 9 seeds (0-8)", "the same noises for all prompts, drawn on the cpu",
-                 "DMD: method dmd, 4 steps (ode), guidance 1, weights abc, recipe def", "Images without a number: dmd, diversity dinov3: 4",
+    for part in (f"{SD35} at revision {'f' * 40}", "dropped: 2 sexual", "S = 9 seeds (0-8)", "noise policy official, drawn on the cpu",
+                 "DMD: method dmd, 4 steps (ode), guidance 1, weights abc, recipe def", "Images without a number: DMD, diversity dinov3: 4",
                  "diversity dinov3: biased", "Not done: pickscore: the hub cannot be reached"):
         assert part in told, part
     assert "diversity dinov3: dinov3 facebook/x@1234567." in number_table(one, [failed]).notes

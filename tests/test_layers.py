@@ -13,7 +13,8 @@ ROWS = {
     3: ("distiller", "learner", "engine_learner", "runs", "prompts", "safety", "scenes"),
     4: ("backends", "metrics", "stages"),
     5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "plan_report",
-        "evaluation", "evaluation_metrics", "evaluation_report", "image_store", "readings", "prompt_lists", "paper_tables", "tables",
+        "evaluation", "evaluation_request", "evaluation_metrics", "evaluation_numbers", "evaluation_tables", "evaluation_report",
+        "image_store", "readings", "prompt_lists", "paper_tables", "tables",
         "recording", "examination", "gradient_probe", "figures", "stages_report"),
     6: ("cli", "ui", "__main__"),
 }

@@ -37,6 +37,7 @@ def test_what_is_dropped_is_counted_and_the_limit_counts_what_is_left(tmp_path):
     file.write_text("a red circle\nnude\ntwo dogs\na red circle\na star\ntwo stars\n")
     found = prompt_list(str(file), limit=2, check=parse)
     assert found.texts == ["a red circle", "a star"] and found.dropped == {"sexual": 1, "not understood": 1, "repeated": 1}
+    assert found.limited_to == 2 and prompt_list(str(file), limit=3, check=parse).limited_to == 0
     assert found.told == "1 sexual, 1 not understood, 1 repeated" and found.name == str(file)
 
 

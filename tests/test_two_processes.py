@@ -41,7 +41,8 @@ def launch(processes: int, kind: str, *command: str) -> subprocess.CompletedProc
     """By `accelerate launch` with a shipped configuration; one process by plain Python."""
     accelerate = ["-m", "accelerate.commands.launch", "--config_file", f"workbench/launch/{kind}.yaml", "--num_processes", str(processes)]
     return subprocess.run([sys.executable, *(accelerate if processes > 1 else []), *command], cwd=ROOT, capture_output=True, text=True,
-                          timeout=180, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"})
+                          timeout=180,
+                          env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"})
 
 
 def run(folder: Path, processes: int, kind: str = "ddp", accumulate: int = 1, method: str = "dp_dmd") -> list[dict]:

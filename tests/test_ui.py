@@ -111,7 +111,7 @@ def test_an_adapter_that_is_closed_leaves_the_network_as_it_was(embedded, tmp_pa
 def test_everything_that_computes_shares_one_queue(tmp_path):
     page = new_page(Workplace(str(tmp_path / "nothing"), tmp_path / "runs"))
     computing = [fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") in ("_run", "_measure")]
-    assert len(computing) == 2 + 3 + 1  # grids asked and linked; stages asked, resumed and opened; gradients
+    assert len(computing) == 2 + 3 + 1 + 1  # grids asked and linked; stages asked, resumed and opened; gradients; evaluations
     assert {fn.concurrency_id for fn in computing} == {ON_DEVICE["concurrency_id"]} and all(fn.concurrency_limit == 1 for fn in computing)
 
 

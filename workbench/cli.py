@@ -60,8 +60,9 @@ def _parser() -> argparse.ArgumentParser:
                           "line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no setting was chosen on; for other "
                           "teachers neutral)")
     evaluate.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
-    evaluate.add_argument("--metrics", default="", help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, maniqa, "
-                          "maniqa-pyiqa, image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
+    evaluate.add_argument("--metrics", default="", help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, "
+                          "maniqa, maniqa-pyiqa, "
+                          "image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
                           "(default: diversity,vendi,coverage, and on scenes spread,geneval)")
     evaluate.add_argument("--features", default="", help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: lite0, "
                           "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: lite0)")
@@ -267,7 +268,8 @@ def _sample(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from workbench.build import best_device
     from workbench.evaluation import Evaluation
-    from workbench.evaluation_report import number_table, write_report
+    from workbench.evaluation_report import write_report
+    from workbench.evaluation_tables import number_table
 
     device = options.device or best_device()
     if options.rescore:
@@ -287,8 +289,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _generated(options: argparse.Namespace):
     """The evaluation that was asked for, with its images."""
     from workbench.backends.scenes import EMBEDDED
-    from workbench.evaluation import Evaluation, EvaluationRequest
+    from workbench.evaluation import Evaluation
     from workbench.evaluation_metrics import usual_metrics
+    from workbench.evaluation_request import EvaluationRequest
     from workbench.image_store import plain
     from workbench.prompt_lists import prompt_list
 

@@ -25,68 +25,17 @@ from torch import Tensor
 
 from workbench.backends.source import revision_of
 from workbench.denoiser import Backend
-from workbench.evaluation_metrics import Column, Metric, Number, Sampled, parse_metrics
+from workbench.evaluation_metrics import Metric
+from workbench.evaluation_numbers import Column, Number, Sampled
+from workbench.evaluation_request import EvaluationRequest
 from workbench.grid import model_settings, reason_of
 from workbench.grid_request import TEACHER
-from workbench.image_store import NOISES, PER_PROMPT, Draw, ImageFolder, plain, seed_draws, single_draws
+from workbench.image_store import Draw, ImageFolder, plain, seed_draws
 from workbench.models import Model
-from workbench.prompt_lists import Prompt, PromptList
 from workbench.readings import Readings
 from workbench.runs import RunError, write_whole
 
 READ_TOGETHER, SAVE_EVERY = 32, 4096  # images
-
-
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What to evaluate. Raises ValueError for metrics there are not, for no models, and for fewer than two seeds."""
-
-    models: tuple[str, ...]
-    prompts: PromptList
-    seeds: tuple[int, ...] = tuple(range(9))
-    metrics: tuple[str, ...] = ("diversity",)
-    features: tuple[str, ...] = ("lite0",)
-    noise: str = PER_PROMPT
-    image_seeds: int = 1  # how many seeds of a prompt are read for quality and preference
-    teacher: str = "scenes"
-
-    def __post_init__(self):
-        if not self.models:
-            raise ValueError("there are no models to evaluate: name at least one")
-        if not self.metrics:
-            raise ValueError("there are no metrics to evaluate by: choose at least one")
-        if len(set(self.models)) < len(self.models):
-            raise ValueError("a model is named twice")
-        if len(self.seeds) < 2:
-            raise ValueError("diversity needs at least two seeds a prompt")
-        if self.noise not in NOISES:
-            raise ValueError(f"noise = {self.noise!r} is not one of {', '.join(NOISES)}")
-        if not 1 <= self.image_seeds <= len(self.seeds):
-            raise ValueError(f"image_seeds = {self.image_seeds} is not from 1 to the number of seeds, {len(self.seeds)}")
-        parse_metrics(self)
-
-    @property
-    def seed_draws(self) -> list[list[Draw]]:
-        return seed_draws(self.prompts.texts, self.seeds, self.noise)
-
-    @property
-    def single_draws(self) -> list[list[Draw]]:
-        return single_draws(self.prompts.texts, self.seeds[: self.image_seeds], self.noise)
-
-    @property
-    def reference_draws(self) -> list[list[Draw]]:
-        """For each prompt as many images of the teacher from other seeds: an independent set, so that no student is near to it by its noise."""
-        after = max(self.seeds) + 1
-        return seed_draws(self.prompts.texts, range(after, after + len(self.seeds)), self.noise)
-
-    def to_dict(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict) -> EvaluationRequest:
-        lists = {name: tuple(values[name]) for name in ("models", "seeds", "metrics", "features")}
-        prompts = tuple(Prompt(**prompt) for prompt in values["prompts"]["prompts"])
-        return cls(**values | lists | {"prompts": PromptList(**values["prompts"] | {"prompts": prompts})})
 
 
 @dataclass(frozen=True)
@@ -190,7 +139,7 @@ class Evaluation:
 
     def _wanted(self, name: str) -> list[Draw]:
         """Every image of a model that some metric reads, each once."""
-        return list(dict.fromkeys(draw for metric in parse_metrics(self.request) for row in self._draws(metric, name) for draw in row))
+        return list(dict.fromkeys(draw for metric in self.request.parsed for row in self._draws(metric, name) for draw in row))
 
     def _draws(self, metric: Metric, name: str) -> list[list[Draw]]:
         asked = self.request
@@ -201,7 +150,7 @@ class Evaluation:
 
     def read(self, device: str = "cpu") -> Iterator[Step]:
         """Lets each reader read the images that it has not read, one after the other."""
-        readers = {metric.reader: metric for metric in sorted(parse_metrics(self.request), key=lambda metric: metric.reference) if metric.reader}
+        readers = {metric.reader: metric for metric in sorted(self.request.parsed, key=lambda metric: metric.reference) if metric.reader}
         for reader, metric in readers.items():
             self.left.pop(reader, None)
             try:
@@ -258,7 +207,7 @@ class Evaluation:
     def results(self) -> list[Result]:
         """Every model's numbers, from what was read."""
         found: dict[str, dict[Column, Number]] = {name: {} for name in self.made}
-        for metric in parse_metrics(self.request):
+        for metric in self.request.parsed:
             if metric.reader in self.left:
                 continue
             try:

@@ -71,6 +71,7 @@ class PromptList:
     name: str  # of a list, or the file's
     prompts: tuple[Prompt, ...]
     dropped: dict[str, int]
+    limited_to: int = 0  # 0: all that were left
 
     @property
     def texts(self) -> list[str]:
@@ -105,7 +106,8 @@ def kept(name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[
             dropped[reason] += 1
         else:
             left[prompt.text] = prompt
-    found = PromptList(name, tuple(left.values())[: limit or None], dict(dropped))
+    limited = limit if limit < len(left) else 0
+    found = PromptList(name, tuple(left.values())[: limited or None], dict(dropped), limited)
     if not found.prompts:
         raise PromptFileError(f"{name} has no prompt left to draw ({found.told or 'it is empty'}). {first}".strip())
     return found

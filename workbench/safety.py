@@ -13,8 +13,8 @@ SEXUAL = ("nsfw", "nude", "nudes", "nudity", "naked", "topless", "bottomless", "
           "handjob", "masturbating", "masturbation", "genitals", "genitalia", "penis", "cock", "vagina", "vulva", "pussy", "clitoris", "anus",
           "nipple", "nipples", "areola", "areolas", "boobs", "boob", "tits", "breasts", "butt", "buttocks", "ass", "booty", "upskirt", "downblouse",
           "cameltoe", "undressed", "undressing", "unclothed", "bondage", "bdsm", "fetish", "milf", "dildo", "stripper", "striptease", "semen",
-          "cum", "cumshot", "lolicon", "shotacon", "loli", "shota", "playboy", "onlyfans", "incest", "rape", "raped", "bukkake", "gangbang", "sexy", "lewd",
-          "lingerie", "busty", "voluptuous", "cleavage", "panties", "thong", "lustful")
+          "cum", "cumshot", "lolicon", "shotacon", "loli", "shota", "playboy", "onlyfans", "incest", "rape", "raped", "bukkake", "gangbang",
+          "sexy", "lewd", "lingerie", "busty", "voluptuous", "cleavage", "panties", "thong", "lustful")
 SUGGESTIVE = ("seductive", "sensual", "bikini", "swimsuit", "underwear", "bra",
               "curvy", "provocative", "hot", "kissing", "stockings", "miniskirt", "flirty", "thighs", "bathing",
               "shirtless", "barely", "tight", "wet", "spread", "bulge")

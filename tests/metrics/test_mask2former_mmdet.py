@@ -220,8 +220,8 @@ def test_a_tensor_too_many_too_few_or_of_another_shape_is_named(source):
 def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
     for content in ({"model": {}}, [1, 2]):
         torch.save(content, tmp_path / "other.pth")
-        with pytest.raises(MetricError, match=f"other.pth is not an mmdet checkpoint, download {FILE} again"):
+        with pytest.raises(MetricError, match=f"other.pth is not the network published as {FILE}, download it again"):
             checkpoint(tmp_path / "other.pth")
     (tmp_path / "cut.pth").write_bytes(b"cut")
-    with pytest.raises(MetricError, match="is not an mmdet checkpoint"):
+    with pytest.raises(MetricError, match="is not the network published as .*: it is cut short, or holds more than tensors"):
         checkpoint(tmp_path / "cut.pth")

@@ -13,7 +13,8 @@ from workbench.build import load_backend
 from workbench.models import Model, load_student, shipped_students, teacher_model
 from workbench.prompt_lists import prompt_list
 from workbench.denoiser import Backend
-from workbench.evaluation import Evaluation, EvaluationRequest, images_of
+from workbench.evaluation import Evaluation, images_of
+from workbench.evaluation_request import EvaluationRequest
 from workbench.metrics.factors import relative_spread
 from workbench.sampler import sampled
 from workbench.scenes.detector import detect, satisfies

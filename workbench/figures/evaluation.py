@@ -13,7 +13,7 @@ from workbench.grid_request import TEACHER
 
 if TYPE_CHECKING:
     from workbench.evaluation import Result
-    from workbench.evaluation_metrics import Column, Number
+    from workbench.evaluation_numbers import Column, Number
 
 PER_ROW = 4
 
@@ -30,8 +30,8 @@ def number_dots(results: list[Result]) -> go.Figure:
     figure = make_subplots(rows, PER_ROW, subplot_titles=[column.title for column in columns], shared_yaxes=True, horizontal_spacing=0.03,
                            vertical_spacing=min(0.3, 70 / (60 + 70 * rows + 24 * rows * len(results))))
     figure.update_annotations(font_size=12)
-    figure.update_layout(template=TEMPLATE, title="Each number with its 95 % interval", height=100 + rows * (70 + 24 * len(results)), showlegend=False,
-                         margin=dict(l=130, t=84))
+    figure.update_layout(template=TEMPLATE, title="Each number with its 95 % interval", showlegend=False,
+                         height=100 + rows * (70 + 24 * len(results)), margin=dict(l=130, t=84))
     for place, column in enumerate(columns):
         for result in results:
             if column in result.numbers:

@@ -16,7 +16,6 @@ Source: Xu et al. 2023 (arXiv 2304.05977), https://github.com/THUDM/ImageReward.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 from transformers import BertTokenizer, BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
 from workbench.metrics.inputs import CLIP, eight_bit, normalised, pictures
-from workbench.metrics.weights import MetricError, protocol_of, weights_file
+from workbench.metrics.weights import MetricError, protocol_of, read_from, weights_file
 
 SOURCE, FILE, SIZE, TOKENIZER = "zai-org/ImageReward", "ImageReward.pt", "1.8 GB", "bert-base-uncased"
 SIDE, TOKENS, VOCABULARY = 224, 35, 30522
@@ -148,10 +147,8 @@ def loaded(file: Path, vision: dict | None = None, text: dict | None = None) -> 
     """The fp32 network of a published file, of whose names none is missing and none left over. Raises `MetricError`."""
     with init_empty_weights():  # the file brings every value
         network = RewardNetwork(vision, text)
-    try:
+    with read_from(file, FILE):
         network.load_state_dict(converted(torch.load(file, map_location="cpu", weights_only=True)), assign=True)
-    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, TypeError, MetricError) as error:
-        raise MetricError(f"{file} is not the network published as {FILE}, download it again: {str(error)[:1000]}") from error
     return network.float()
 
 

@@ -15,7 +15,6 @@ Source: Yang et al. 2022 (arXiv 2204.08958); `maniqa_network` is the network.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -27,7 +26,7 @@ from torch import Tensor
 
 from workbench.metrics.inputs import eight_bit, normalised
 from workbench.metrics.maniqa_network import ManiqaNetwork
-from workbench.metrics.weights import MetricError, protocol_of, weights_file
+from workbench.metrics.weights import MetricError, protocol_of, read_from, weights_file
 
 SOURCE, FILE, SIZE = "chaofengc/IQA-PyTorch-Weights", "MANIQA_PIPAL-ae6d356b.pth", "543 MB"
 MIDDLE = ((0.5,) * 3, (0.5,) * 3)
@@ -113,11 +112,9 @@ def loaded(file: Path, scale: float, **config: int) -> ManiqaNetwork:
     Raises `MetricError`."""
     with torch.device("meta"):  # the file brings every value
         network = ManiqaNetwork(scale, **config)
-    try:
+    with read_from(file, FILE):
         state = torch.load(file, map_location="cpu", weights_only=True)
         network.load_state_dict(state.get("params", state), assign=True)
-    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, TypeError) as error:
-        raise MetricError(f"{file} is not the network published as {FILE}, download it again: {str(error)[:1000]}") from error
     return network.float()
 
 

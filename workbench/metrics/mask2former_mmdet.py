@@ -16,7 +16,6 @@ Source: mmdet 2.28.2, configs/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_5
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +24,7 @@ import torch
 from torch import Tensor
 from transformers import Mask2FormerConfig, SwinConfig
 
-from workbench.metrics.weights import MetricError
+from workbench.metrics.weights import MetricError, read_from
 
 FILE = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth"
 
@@ -90,10 +89,8 @@ def swin_small() -> Mask2FormerConfig:
 
 def checkpoint(file: Path) -> dict[str, Tensor]:
     """The tensors of an mmdet checkpoint. Raises `MetricError` where the file is not one."""
-    try:
+    with read_from(file, FILE):
         return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError) as error:
-        raise MetricError(f"{file} is not an mmdet checkpoint, download {FILE} again: {str(error)[:1000]}") from error
 
 
 def converted(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,17 @@ def protocol_of(name: str, source: str, file: Path, *settings: str) -> str:
     parts = file.parts
     revision = f"@{parts[parts.index('snapshots') + 1][:7]}" if "snapshots" in parts and not Path(source).is_dir() else ""
     return ", ".join([f"{name} {source}{revision}", *settings])
+
+
+@contextmanager
+def read_from(file: Path, published: str) -> Iterator[None]:
+    """Around the loading of a downloaded `file`, which was `published` under a name: whatever is wrong with it is a `MetricError`."""
+    try:
+        yield
+    except (OSError, EOFError, pickle.UnpicklingError, RuntimeError, AttributeError, KeyError, TypeError, MetricError) as error:
+        # torch's own words on a file that it does not trust are an invitation to trust it
+        wrong = "it is cut short, or holds more than tensors" if isinstance(error, pickle.UnpicklingError) else str(error)[:1000]
+        raise MetricError(f"{file} is not the network published as {published}, download it again: {wrong}") from error
 
 
 @contextmanager

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import gradio as gr
 
 from workbench.backends.scenes import EMBEDDED
-from workbench.evaluation import Evaluation, EvaluationRequest
+from workbench.evaluation import Evaluation
 from workbench.evaluation_metrics import usual_metrics
-from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest
+from workbench.evaluation_request import EvaluationRequest
+from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, GridRequest
 from workbench.image_store import NOISES, plain
 from workbench.metrics.vision import KINDS
 from workbench.prompt_lists import NAMES, kept, prompt_list, written
@@ -24,8 +24,9 @@ from workbench.ui.workplace import ON_DEVICE, Workplace
 EXPLAINED = ("Every number carries its protocol and an interval over prompts. Images are kept: what is there is not made again, so an evaluation "
              "goes on where it was stopped, and further metrics cost no sampling.")
 OWN = "own prompts"
-METRICS = {"diversity": "Diversity, Eq. (9)", "vendi": "Vendi score", "coverage": "Coverage of the teacher", "kid": "KID", "fid": "FID", "cmmd": "CMMD (1.7 GB)",
-           "spread": "Factor spread (scenes)", "geneval": "GenEval's tasks (2 GB, on scenes nothing)", "vq-r1": "VisualQuality-R1 (16.6 GB)",
+METRICS = {"diversity": "Diversity, Eq. (9)", "vendi": "Vendi score", "coverage": "Coverage of the teacher", "kid": "KID", "fid": "FID",
+           "cmmd": "CMMD (1.7 GB)", "spread": "Factor spread (scenes)",
+           "geneval": "GenEval's tasks (2 GB, on scenes nothing)", "vq-r1": "VisualQuality-R1 (16.6 GB)",
            "maniqa": "MANIQA (0.5 GB)", "image-reward": "ImageReward (1.8 GB)", "pickscore": "PickScore (3.9 GB)", "clipscore": "CLIPScore (1.7 GB)"}
 SHOW_EVERY = 0.3  # seconds between two looks at the progress
 
@@ -41,7 +42,8 @@ class EvaluateTab:
             self.start = gr.Button("Evaluate", variant="primary", size="md", interactive=False, elem_id="evaluate")
             self.stop = gr.Button("Stop", variant="stop", size="md", interactive=False, elem_id="evaluate-stop")
             self.export = gr.Button("Export report", size="md", interactive=False, elem_id="evaluate-export")
-            self.earlier = gr.Dropdown(earlier(self._folder), value="", label="Earlier evaluations", container=False, scale=0, min_width=260, elem_id="evaluate-earlier")
+            self.earlier = gr.Dropdown(earlier(self._folder), value="", label="Earlier evaluations", container=False, scale=0, min_width=260,
+                                       elem_id="evaluate-earlier")
         self.file = gr.DownloadButton(visible="hidden", elem_id="evaluate-file")
         self.note = gr.HTML("", elem_id="evaluate-note", elem_classes="wb-note-box", visible=False)
         self.tables = gr.HTML("", elem_id="evaluate-tables", apply_default_css=False)

@@ -1,0 +1,232 @@
+"""Evaluations as tables: every number, differences to the teacher, and the paper's tables with ours beside the paper's.
+
+In the layout of Tables 1 to 4 a prompt list is a group of columns, so several evaluations (one a list) are one table. The paper's rows
+stand there where teacher and list are the paper's; nowhere else would the comparison mean anything.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from workbench.evaluation import Evaluation, Result
+from workbench.evaluation_numbers import Column, Number
+from workbench.figures.evaluation import columns_of
+from workbench.grid_request import TEACHER, model_title
+from workbench.image_store import OFFICIAL
+from workbench.metrics.diversity import bootstrap_interval
+from workbench.paper_tables import (GROUPS, LIST_TITLES, OURS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TASK_TITLES, PaperRow)
+from workbench.recipe import same_teacher
+from workbench.tables import Table
+
+LABELS = {"dmd": "DMD", "dmd_lpips": "DMD-LPIPS", "dmd_gan": "DMD-GAN", "dp_dmd": "DP-DMD", "dp_dmd_no_stop": "DP-DMD, no stop"}
+IMAGE_FREE = {"dmd": True, "dmd_lpips": False, "dmd_gan": False, "dp_dmd": True, "dp_dmd_no_stop": True}
+Found = list[tuple[Evaluation, list[Result]]]
+
+
+def number_table(evaluation: Evaluation, results: list[Result]) -> Table:
+    """A row a model, a column a number, with 95 % intervals over prompts."""
+    columns = columns_of(results)
+    heads = ["model", "NFE", "ms / image", *(column.title for column in columns)]
+    rows = [(model_title(result.model), str(result.made.evaluations), _plain(result.made.milliseconds, 1),
+             *(_cell(result.numbers.get(column), column.digits) for column in columns)) for result in results]
+    asked = evaluation.request
+    title = f"{len(asked.prompts.prompts)} prompts of {asked.prompts.name}, {len(asked.seeds)} seeds"
+    return Table("numbers-by-model", title, tuple(("", head) for head in heads), tuple(rows), tuple(_protocols(columns)))
+
+
+def difference_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
+    """Each student's number less the teacher's on the same prompts, with the interval of these differences: far narrower than those of
+    the two numbers, for a prompt that is diverse for one is so for the other."""
+    teacher = next((result for result in results if _teacher(result)), None)
+    columns = [column for column in columns_of(results) if teacher and column in teacher.numbers and teacher.numbers[column].by_prompt
+               and column.name != "correct"]  # which is a mean of tasks, not of prompts
+    rows = []
+    for result in results:
+        cells = [_cell(_difference(result.numbers.get(column), teacher.numbers[column]), column.digits) for column in columns]
+        if result is not teacher and any(cells):
+            rows.append((model_title(result.model), *cells))
+    if not rows:
+        return []
+    return [Table("differences", "Less the teacher, prompt by prompt", (("", "model"), *(("", column.title) for column in columns)), tuple(rows))]
+
+
+def _difference(own: Number | None, teacher: Number) -> Number | None:
+    """Over the prompts that both have a number of; None where there are none."""
+    both = [text for text in teacher.by_prompt if own and text in own.by_prompt]
+    if not both:
+        return None
+    return Number(bootstrap_interval(np.array([own.by_prompt[text] - teacher.by_prompt[text] for text in both])), len(both))
+
+
+def part_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
+    """Factor spread, factor by factor, where it was measured."""
+    columns = dict.fromkeys(column for result in results for column in result.numbers if column.name.startswith("spread of "))
+    if not columns:
+        return []
+    rows = [(model_title(result.model), *(_cell(result.numbers.get(column), column.digits) for column in columns)) for result in results]
+    heads = ("model", *(column.name.removeprefix("spread of ") for column in columns))
+    return [Table("factor-spread", "Factor spread over that of the data, by factor", tuple(("", head) for head in heads), tuple(rows))]
+
+
+def paper_layouts(found: Found) -> list[Table]:
+    """Those of the paper's tables that one of the models has a row in."""
+    results = [result for _, part in found for result in part]
+    students = [result for result in results if result.model != TEACHER]
+    tables = []
+    if any(_method(result) in LABELS for result in students):
+        tables.append(_scores("table-1", "Table 1: variants of DMD", TABLE_1, found,
+                              lambda result: _label(result) if _method(result) in LABELS or _teacher(result) else ""))
+    if any(_label(result) in ("Hyper-SD", "Flash", "TDM") for result in students):
+        tables.append(_scores("table-2", "Table 2: few-step methods", TABLE_2, found, _label))
+    varied = [result for result in students if _method(result) == "dp_dmd"]
+    for name, title, paper, key, written in (("table-3", "Table 3: the anchor step K", TABLE_3, "k", "K = {:g}"),
+                                             ("table-4", "Table 4: the weight lambda", TABLE_4, "lam", "lambda = {:g}")):
+        if len({result.made.settings[key] for result in varied}) > 1:
+            tables.append(_scores(name, title, paper, found, lambda r, key=key, written=written: _varied(r, key, written)))
+    if any(column.name == "correct" for result in results for column in result.numbers):
+        tables.append(_geneval(found))
+    return tables
+
+
+def _scores(name: str, title: str, paper: dict[str, tuple[PaperRow, ...]], found: Found, label) -> Table:
+    """The layout of Tables 1 to 4. `label` says which row a result is, "" for none."""
+    groups = [_group(results) for _, results in found]
+    columns = [("", "method"), ("", "image-free"), ("", "NFEs")]
+    columns += [(f"{_list_title(evaluation)}, {group}", short) for (evaluation, _), part in zip(found, groups) for group, short, _ in part]
+    rows = []
+    for teacher in dict.fromkeys(evaluation.request.teacher for evaluation, _ in found):
+        for row in _paper_rows(paper, teacher, found):
+            cells = [_paper_cells(row, evaluation, part) for (evaluation, _), part in zip(found, groups)]
+            rows.append((f"{row.label} (paper)", _mark(row.image_free), str(row.evaluations or ""), *sum(cells, [])))
+        rows += _our_rows(teacher, found, groups, label)
+    return Table(name, title, tuple(columns), tuple(rows), _comparable(paper, found))
+
+
+def _our_rows(teacher: str, found: Found, groups: list, label) -> list[tuple[str, ...]]:
+    models: dict[str, list[Result | None]] = {}
+    for place, (evaluation, results) in enumerate(found):
+        for result in results:
+            if evaluation.request.teacher == teacher and label(result):
+                models.setdefault(result.model, [None] * len(found))[place] = result
+    rows = []
+    for model, places in models.items():
+        one = next(result for result in places if result)
+        cells = [_our_cells(result, part) for result, part in zip(places, groups)]
+        shown = label(one) if label(one) == model_title(model) else f"{label(one)}: {model_title(model)}"
+        rows.append((shown if not _teacher(one) else f"Base Model: {teacher}", _mark(IMAGE_FREE.get(_method(one))), str(one.made.evaluations),
+                     *sum(cells, [])))
+    return rows
+
+
+def _geneval(found: Found) -> Table:
+    rows = []
+    for evaluation, results in found:
+        teacher = evaluation.request.teacher
+        rows += [(f"{row.label} (paper)", *(f"{value:.2f}" for value in row.numbers["geneval"]))
+                 for row in _paper_rows(TABLE_5, teacher, [(evaluation, results)])]
+        for result in results:
+            numbers = {column.name: number for column, number in result.numbers.items()}
+            if "correct" in numbers:
+                shown = f"Base Model: {teacher}" if _teacher(result) else model_title(result.model)
+                rows.append((shown, *(_plain(numbers[task].interval.mean, 2) if task in numbers else "" for task in TASK_TITLES)))
+    judged = dict.fromkeys(f"Judged by: {column.protocol}." for _, results in found for result in results for column in result.numbers
+                           if column.name == "correct")
+    heads = tuple(("", head) for head in ("method", *TASK_TITLES.values()))
+    return Table("table-5", "Table 5: prompt following, GenEval's six tasks", heads, tuple(rows), (*judged, *_comparable(TABLE_5, found)))
+
+
+def _paper_rows(paper: dict[str, tuple[PaperRow, ...]], teacher: str, found: Found) -> tuple[PaperRow, ...]:
+    """The paper's rows of a teacher, where one of the lists is one of the paper's."""
+    lists = {evaluation.request.prompts.name for evaluation, _ in found if evaluation.request.teacher == teacher}
+    rows = next((rows for source, rows in paper.items() if same_teacher(source, teacher)), ())
+    return tuple(row for row in rows if lists & set(row.numbers))
+
+
+def _paper_cells(row: PaperRow, evaluation: Evaluation, part: list) -> list[str]:
+    printed = dict(zip(OURS, row.numbers.get(evaluation.request.prompts.name, ())))
+    return [(f"{printed[short]:.2f}" if short == "PicS" else f"{printed[short]:.3f}") if short in printed else "" for _, short, _ in part]
+
+
+def _our_cells(result: Result | None, part: list) -> list[str]:
+    numbers = result.numbers if result else {}
+    return [_plain(numbers[column].interval.mean, 2 if short == "PicS" else column.digits) if column in numbers else "" for _, short, column in part]
+
+
+def _group(results: list[Result]) -> list[tuple[str, str, Column | None]]:
+    """(group, heading, column): the paper's columns, None for one that was not run, and beside them what the paper does not have."""
+    kinds = {"diversity": "Diversity", "vendi": "Diversity", "factor": "Diversity", "recall": "Diversity", "coverage": "Diversity",
+             "maniqa-pyiqa": "Quality", "pickscore-26": "Preference", "clipscore": "Prompt following", "correct": "Prompt following"}
+    columns, found = columns_of(results), []
+    for group in dict.fromkeys([*GROUPS, *kinds.values()]):
+        for short in GROUPS.get(group, ()):
+            ours = [column for column in columns if column.name == OURS[short]]
+            # two protocols of one name never share a column
+            found += [(group, short, ours[0] if ours else None), *((group, f"{short} ({column.protocol})", column) for column in ours[1:])]
+        found += [(group, column.name.removeprefix("diversity "), column) for column in columns
+                  if column.name not in OURS.values() and kinds.get(column.name.split(" ")[0]) == group]
+    return found
+
+
+def _comparable(paper: dict, found: Found) -> tuple[str, ...]:
+    """What is to be said about the comparison."""
+    if not any(_paper_rows(paper, evaluation.request.teacher, [(evaluation, [])]) for evaluation, _ in found):
+        return ("Not comparable with the paper's numbers, which are of other teachers and prompts and therefore left out.",)
+    asked, notes = [evaluation.request for evaluation, _ in found], []
+    if any(len(one.seeds) != 9 or one.noise != OFFICIAL for one in asked):
+        notes.append("The paper's rows have 9 seeds and the noise policy official; ours differ in that.")
+    if any(one.prompts.limited_to for one in asked):
+        notes.append("The paper's rows are of whole prompt lists; ours are not.")
+    return tuple(notes)
+
+
+def _method(result: Result) -> str:
+    return str(result.made.settings.get("method") or "")
+
+
+def _teacher(result: Result) -> bool:
+    return result.model == TEACHER
+
+
+def _label(result: Result) -> str:
+    """The row of Tables 1 and 2 that a model is."""
+    if _teacher(result):
+        return "Base Model"
+    title = LABELS.get(_method(result), _method(result))
+    return next((name for name in ("Hyper-SD", "Flash", "TDM") if title.startswith(name)), title)
+
+
+def _varied(result: Result, key: str, written: str) -> str:
+    if _method(result) == "dp_dmd":
+        return written.format(result.made.settings[key])
+    return "DMD" if _method(result) == "dmd" else ""
+
+
+def _list_title(evaluation: Evaluation) -> str:
+    name = evaluation.request.prompts.name
+    return LIST_TITLES.get(name, Path(name).name)
+
+
+def _mark(flag: bool | None) -> str:
+    return {True: "yes", False: "no", None: ""}[flag]
+
+
+def _plain(value: float | None, digits: int) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _cell(number: Number | None, digits: int) -> str:
+    if number is None:
+        return ""
+    mean, low, high = number.interval
+    shown = _plain(mean, digits)
+    return shown if math.isnan(low) else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _protocols(columns: list[Column]) -> list[str]:
+    by: dict[str, list[str]] = {}
+    for column in columns:
+        by.setdefault(column.protocol, []).append(column.name)
+    return [f"{', '.join(names)}: {protocol}." for protocol, names in by.items()]
