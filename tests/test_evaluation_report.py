@@ -126,7 +126,7 @@ def test_the_protocol_tells_what_a_reader_needs(tmp_path):
     told = "\n".join(provenance(one, [failed]))
     for part in (f"{SD35} at revision {'f' * 40}", "dropped: 2 sexual", "S = 9 seeds (0-8)", "noise policy official, drawn on the cpu",
                  "DMD: method dmd, 4 steps (ode), guidance 1, weights abc, recipe def", "Images without a number: DMD, diversity dinov3: 4",
-                 "diversity dinov3: biased", "Not done: pickscore: the hub cannot be reached"):
+                 "diversity dinov3 (DMD): biased", "Not done: pickscore: the hub cannot be reached"):
         assert part in told, part
     assert "diversity dinov3: dinov3 facebook/x@1234567." in number_table(one, [failed]).notes
 

@@ -41,7 +41,10 @@ def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
     lines += [_model_line(result) for result in results]
     numbers = [(model_title(result.model), column.name, number) for result in results for column, number in result.numbers.items()]
     lines += [f"Images without a number: {model}, {name}: {number.failed}." for model, name, number in numbers if number.failed]
-    lines += [f"{model}, {name}: {number.note}." for model, name, number in numbers if number.note]
+    notes: dict[tuple[str, str], list[str]] = {}
+    for model, name, number in numbers:
+        notes.setdefault((name, number.note), []).append(model)
+    lines += [f"{name} ({', '.join(models)}): {note}." for (name, note), models in notes.items() if note]
     return lines + [f"Not done: {what}: {why}" for what, why in evaluation.left.items()]
 
 
