@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 import pytest
 import torch
 
+from scipy.stats import ttest_1samp, ttest_ind
 from transformers import CLIPModel
 
 from tests.metrics.test_mask2former_mmdet import network
@@ -20,6 +22,7 @@ from workbench.denoiser import Guided
 from workbench.evaluation import Evaluation, Step, images_of
 from workbench.evaluation_metrics import METRICS
 from workbench.evaluation_numbers import Sampled
+from workbench.evaluation_report import write_report
 from workbench.evaluation_request import EvaluationRequest
 from workbench.image_store import OFFICIAL
 from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
@@ -136,10 +139,10 @@ def test_models_and_metrics_that_cannot_be_had_leave_a_blank_and_a_reason(backen
     evaluation = done(Evaluation(tmp_path, asked("gone", "teacher", features=("lite0=32", "dinov3"), metrics=metrics)), backend)
     (result,) = evaluation.results()
     assert [column.name for column in result.numbers] == ["diversity lite0"]
-    assert evaluation.left["gone"] == "there is no model and no folder called gone"
+    assert evaluation.left["images of gone"] == "there is no model and no folder called gone"
     assert "dinov3=FOLDER" in evaluation.left["dinov3"] and "maniqa=FOLDER" in evaluation.left["maniqa"]
-    assert "images" in evaluation.left["spread"]
-    assert evaluation.left.keys() == {"gone", "dinov3", "maniqa", "spread", "the exact detector of scenes"}
+    assert "images" in evaluation.left["spread of teacher"]
+    assert evaluation.left.keys() == {"images of gone", "dinov3", "maniqa", "spread of teacher", "the exact detector of scenes"}
     assert Evaluation.open(tmp_path).made.keys() == {"teacher"}
 
 
@@ -160,6 +163,75 @@ def test_images_that_are_not_finite_are_counted_and_the_rest_goes_on(backend, tm
     assert number.failed == 1 and number.prompts == 2
 
 
+@pytest.mark.parametrize("metric", ["diversity", "coverage", "kid", "spread"])
+def test_a_model_without_images_does_not_cost_the_others_their_numbers(backend, tmp_path, metric):
+    def opened(name: str) -> Model:
+        model = opener(backend)(name)
+        if name == "broken":
+            return dataclasses.replace(model, times=torch.tensor([1.0, torch.nan, 0.0]))
+        return model
+
+    evaluation = Evaluation(tmp_path, asked("teacher", "broken", "student", metrics=(metric,)))
+    for _ in (*evaluation.generate(backend, opened), *evaluation.read()):
+        pass
+    teacher, broken, student = evaluation.results()
+    assert not broken.numbers and evaluation.missing["9 images of broken"] == "the model's output is not finite (NaN)"
+    assert bool(teacher.numbers) == bool(student.numbers) == (metric != "spread")  # 16 px images are no scenes
+    assert f"{metric} of broken" in evaluation.missing
+    write_report(tmp_path, [(evaluation, [teacher, broken, student])])
+
+
+def test_what_another_revision_has_read_is_never_compared(backend, tmp_path, monkeypatch):
+    request = asked("teacher", "student", metrics=("kid",))
+    first = done(Evaluation(tmp_path, asked("teacher", metrics=("kid",))), backend)
+    monkeypatch.setattr(Lite0, "protocol", property(lambda self: "lite0, another revision"))
+    evaluation = done(Evaluation(tmp_path, request), backend)
+    assert {column.protocol.split(",")[1] for result in evaluation.results() for column in result.numbers} == {" another revision"}
+    assert first.results()[0].numbers.popitem()[0].protocol.startswith("lite0, another")  # read again, of every model
+    readings = evaluation._readings(request.parsed[0], "student")
+    readings.begin("a third")
+    readings.add([(draw, sums) for draw, sums in evaluation._checksums("student", request.parsed[0]).items()], torch.rand(9, 1280))
+    readings.save()
+    evaluation.results()
+    assert evaluation.left == {"kid of student": "its images and the teacher's were not read by the same network"}
+
+
+def test_weights_that_change_in_their_folder_are_noticed(backend, tmp_path, clip):
+    folder = tmp_path / "clip"
+    shutil.copytree(clip, folder)
+    request = asked("teacher", features=(f"clip={folder}",))
+    before = done(Evaluation(tmp_path / "e", request), backend).results()
+    torch.manual_seed(1)
+    CLIPModel(config()).save_pretrained(folder)
+    assert done(Evaluation(tmp_path / "e", request), backend).results() != before
+
+
+def test_verdicts_belong_to_what_was_asked(backend, tmp_path, clip, monkeypatch):
+    detector = tmp_path / "detector"
+    network().save_pretrained(detector)
+
+    def numbers(count: int) -> dict:
+        prompts = tuple(Prompt(text, {"tag": "counting", "include": [{"class": "dog", "count": count}]}) for text in PROMPTS)
+        request = asked("teacher", prompts=PromptList("geneval", prompts, {}), metrics=(f"geneval={detector}+{clip}",))
+        evaluation = Evaluation(tmp_path / "e", request)
+        steps = [*evaluation.generate(backend, opener(backend)), *evaluation.read()]
+        return {step.what for step in steps}
+
+    assert any(what.startswith("loading geneval") for what in numbers(1))
+    assert not any(what.startswith("loading geneval") for what in numbers(1))
+    assert any(what.startswith("loading geneval") for what in numbers(2))
+
+
+def test_what_an_interruption_left_out_is_told(backend, tmp_path):
+    done(Evaluation(tmp_path, asked("teacher", "student")), backend)
+    stopped = Evaluation(tmp_path, asked("teacher", "student", "other"))
+    for step in stopped.generate(backend, opener(backend)):
+        if step.what == "images of student":
+            break
+    stopped.save()
+    assert Evaluation.open(tmp_path).missing == {"images of other": "not begun"}
+
+
 def test_the_reference_is_the_teacher_from_other_seeds(backend, tmp_path):
     metrics = ("coverage", "kid", "fid")
     evaluation = done(Evaluation(tmp_path, asked("teacher", "student", metrics=metrics)), backend)
@@ -171,8 +243,6 @@ def test_the_reference_is_the_teacher_from_other_seeds(backend, tmp_path):
     assert "coverage of the same distribution would be" in coverage.note and 0 <= coverage.interval.mean <= 1
     fid = next((column, number) for column, number in student.numbers.items() if column.name == "fid lite0")
     assert "prefer KID or CMMD" in fid[1].note and not fid[0].higher_is_better and "9 images against as many of the teacher" in fid[0].protocol
-    alone = done(Evaluation(tmp_path / "alone", asked("student", metrics=metrics)), backend)
-    assert not alone.results()[0].numbers and "name the teacher among the models" in alone.left["coverage"]
 
 
 @pytest.fixture(scope="module")
@@ -226,8 +296,14 @@ def test_geneval_is_the_mean_of_its_tasks_over_images():
     found = {column.name: number for column, number in score_of([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0]], "geneval", prompts).items()}
     assert found["counting"].interval.mean == 0.25 and found["colors"].interval.mean == 1 and found["correct"].interval.mean == 0.625
     assert "2 of GenEval's 6 tasks" in found["correct"].note
-    half = 1.959964 * math.sqrt(0.125 / 2)
-    assert found["counting"].interval[1:] == pytest.approx((0.0, 0.25 + half), abs=1e-5)
+    assert found["counting"].interval[1:] == (0.0, 1.0) and math.isnan(found["colors"].interval.low)  # of two prompts; of one
+    many = tuple(Prompt(f"prompt {n}", {"tag": ("colors", "position")[n % 2], "include": []}) for n in range(20))
+    values = torch.rand(20, 4, generator=torch.Generator().manual_seed(0)).round()
+    found = {column.name: number.interval for column, number in score_of(values.tolist(), "geneval", many).items()}
+    shares = values.mean(1).double()
+    welch = ttest_ind(shares[::2], -shares[1::2], equal_var=False).confidence_interval()  # of the sum of both means
+    assert found["colors"][1:] == pytest.approx(ttest_1samp(shares[::2], 0).confidence_interval(), abs=1e-9)
+    assert found["correct"][1:] == pytest.approx((welch.low / 2, welch.high / 2), abs=1e-9)
 
 
 def test_what_was_asked_goes_to_json_and_back():
@@ -240,6 +316,8 @@ def test_what_was_asked_goes_to_json_and_back():
     (dict(models=()), "no models"), (dict(models=("a", "a")), "named twice"), (dict(seeds=(0,)), "at least two seeds"),
     (dict(metrics=("diversty",)), "no metric 'diversty'; did you mean diversity"),
     (dict(features=("dino",)), "no feature 'dino'; one of lite0, clip"),
+    (dict(models=("dmd",), metrics=("kid",)), "kid compares with the teacher's samples: name the teacher"),
+    (dict(noise=OFFICIAL, image_seeds=2), "leave image_seeds at 1"),
     (dict(noise="mine"), "per-prompt, official"), (dict(image_seeds=4), "from 1 to the number of seeds, 3")])
 def test_requests_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):

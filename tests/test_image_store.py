@@ -35,7 +35,7 @@ def test_images_go_to_files_with_their_settings_and_back(tmp_path):
     folder = ImageFolder.of(tmp_path, "runs/mine", {"steps": 4})
     image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(0))
     ((draw,),) = seed_draws(["a red circle"], [3])
-    assert folder.checksum(draw) is None
+    assert folder.checksums([draw]) == {}
     folder.write(draw, image, {"prompt": draw.prompt})
     assert folder.path.name.startswith("mine-") and draw.path.startswith("a-red-circle-") and draw.path.endswith("/seed-0003.png")
     assert (folder.read([draw])[0] - image).abs().max() <= 0.5 / 255 + 1e-6
@@ -48,10 +48,24 @@ def test_a_cut_or_changed_file_counts_as_missing(tmp_path):
     ((draw,),) = seed_draws(["a star"], [0])
     folder.write(draw, torch.rand(3, 32, 32), {})
     file, whole = folder.path / draw.path, (folder.path / draw.path).read_bytes()
-    assert folder.checksum(draw) is not None
+    assert draw in folder.checksums([draw])
     middle = len(whole) // 2
     for broken in (whole[:middle], whole[:-8], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], b"", b"no picture at all"):
         file.write_bytes(broken)
-        assert folder.checksum(draw) is None
+        assert folder.checksums([draw]) == {}
     file.write_bytes(whole)
-    assert folder.checksum(draw) is not None
+    assert draw in folder.checksums([draw])
+
+
+def test_files_that_have_not_changed_are_not_read_again(tmp_path, monkeypatch):
+    folder = ImageFolder.of(tmp_path, "teacher", {})
+    ((first, second),) = seed_draws(["a star"], [0, 1])
+    folder.write(first, torch.rand(3, 8, 8), {})
+    found = folder.checksums([first, second])
+    folder.write(second, torch.rand(3, 8, 8), {})
+    read = []
+    monkeypatch.setattr(ImageFolder, "_checksum", lambda self, draw: read.append(draw) or 7)
+    assert folder.checksums([first, second]) == found | {second: 7} and read == [second]
+    (folder.path / "checksums.json").write_text("{")  # broken: everything is looked at
+    folder.checksums([first, second])
+    assert read == [second, first, second]

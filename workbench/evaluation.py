@@ -15,7 +15,9 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import re
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -25,12 +27,13 @@ from torch import Tensor
 
 from workbench.backends.source import revision_of
 from workbench.denoiser import Backend
-from workbench.evaluation_metrics import Metric
+from workbench.evaluation_metrics import Metric, Reader
 from workbench.evaluation_numbers import Column, Number, Sampled
 from workbench.evaluation_request import EvaluationRequest
-from workbench.grid import model_settings, reason_of
+from workbench.grid import model_settings, parts_digest, reason_of
 from workbench.grid_request import TEACHER
 from workbench.image_store import Draw, ImageFolder, plain, seed_draws
+from workbench.metrics.weights import fingerprint
 from workbench.models import Model
 from workbench.readings import Readings
 from workbench.runs import RunError, write_whole
@@ -101,24 +104,23 @@ class Evaluation:
     def generate(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Step]:
         """Makes the images that are missing or broken."""
         self.left, self.made, self._sums = {}, {}, {}
-        self.about = {"teacher": self.request.teacher, "revision": revision_of(self.request.teacher), "device": str(backend.device),
-                      "generator": "cpu", "latent_shape": list(backend.latent_shape), "tokens": backend.max_tokens,
-                      "cut": sum(len(backend.tokenizer(text).input_ids) > backend.max_tokens for text in self.request.prompts.texts)}
+        texts = self.request.prompts.texts
+        self.about = {"revision": revision_of(self.request.teacher), "device": str(backend.device), "generator": "cpu",
+                      "latent_shape": list(backend.latent_shape), "tokens": backend.max_tokens,
+                      "cut": sum(len(backend.tokenizer(text).input_ids) > backend.max_tokens for text in texts)}
         for name in self.request.models:
             try:
                 yield from self._generate(backend, name, open_model(name))
             except (ValueError, RuntimeError, OSError) as error:  # the others are worth having
-                self.left[name] = reason_of(error)
+                self.left[f"images of {name}"] = reason_of(error)
             self.save()
 
     def _generate(self, backend: Backend, name: str, model: Model) -> Iterator[Step]:
-        recipe = model.info.get("recipe", {})
-        settings = model_settings(model) | {key: recipe[key] for key in ("k", "lam") if key in recipe} | {
-            "teacher": self.request.teacher, "noise": self.request.noise, "latent_shape": list(backend.latent_shape)}
-        folder = ImageFolder.of(self.folder / "images", name, settings)
-        draws = self._wanted(name)
-        missing = [draw for draw in draws if folder.checksum(draw) is None]
-        clock, done = _Clock(folder.path / "seconds.json"), len(draws) - len(missing)
+        settings = self._settings(backend, model)
+        folder, draws = ImageFolder.of(self.folder / "images", name, settings), self._wanted(name)
+        there = folder.checksums(draws)
+        missing = [draw for draw in draws if draw not in there]
+        clock = _Clock(folder.path / "seconds.json")
         self.made[name] = Made(folder.path.name, settings, model.evaluations, clock.milliseconds)
         failed, together = 0, sampled_together(backend.latent_shape)
         for start in range(0, len(missing), together):
@@ -132,10 +134,18 @@ class Evaluation:
                 else:
                     failed += 1
             self.made[name] = replace(self.made[name], milliseconds=clock.milliseconds)
-            yield Step(f"images of {name}", done + start + len(part), len(draws))
+            yield Step(f"images of {name}", len(there) + start + len(part), len(draws))
         if failed:
             self.left[f"{failed} images of {name}"] = "the model's output is not finite (NaN)"
         yield Step(f"images of {name}", len(draws), len(draws))
+
+    def _settings(self, backend: Backend, model: Model) -> dict:
+        """Everything that an image follows from, but for its prompt and noise."""
+        recipe = model.info.get("recipe", {})
+        return model_settings(model) | {key: recipe[key] for key in ("k", "lam") if key in recipe} | {
+            "teacher": self.request.teacher, "teacher_parts": parts_digest(backend), "noise": self.request.noise, "fresh": model.fresh,
+            "latent_shape": list(backend.latent_shape), "device": torch.device(backend.device).type,
+            "dtype": str(next(backend.network.parameters()).dtype).removeprefix("torch.")}
 
     def _wanted(self, name: str) -> list[Draw]:
         """Every image of a model that some metric reads, each once."""
@@ -151,8 +161,8 @@ class Evaluation:
     def read(self, device: str = "cpu") -> Iterator[Step]:
         """Lets each reader read the images that it has not read, one after the other."""
         readers = {metric.reader: metric for metric in sorted(self.request.parsed, key=lambda metric: metric.reference) if metric.reader}
+        self.left = {what: why for what, why in self.left.items() if what not in readers}
         for reader, metric in readers.items():
-            self.left.pop(reader, None)
             try:
                 yield from self._read(metric, device)
             except (ValueError, RuntimeError, OSError, ModuleNotFoundError) as error:
@@ -163,72 +173,77 @@ class Evaluation:
         self.save()
 
     def _read(self, metric: Metric, device: str) -> Iterator[Step]:
-        todo = {}
-        for name in self.made:
-            readings, sums = self._readings(metric, name), self._checksums(name, metric)
-            if missing := readings.missing(sums):
-                todo[name] = readings, sums, missing
-        if not todo:
+        found = {name: (self._readings(metric, name), self._checksums(name, metric)) for name in self.made}
+        if not any(readings.missing(sums) for readings, sums in found.values()):
             return
         yield Step(f"loading {metric.reader}", 0, 1)
         reader = metric.load(device)
-        prompts = {prompt.text: prompt for prompt in self.request.prompts.prompts}
-        for name, (readings, sums, missing) in todo.items():
-            readings.begin(reader.protocol)
-            missing = readings.missing(sums)  # all of them, where the protocol has changed
-            folder = self._folder(name)
+        for name, (readings, sums) in found.items():
+            readings.begin(reader.protocol)  # what another revision has read is read again, of every model
             try:
-                for start in range(0, len(missing), READ_TOGETHER):
-                    part = missing[start : start + READ_TOGETHER]
-                    values = reader.read(folder.read(part), [prompts[draw.prompt] for draw in part])
-                    readings.add([(draw, sums[draw]) for draw in part], values)
-                    if (start // READ_TOGETHER + 1) % (SAVE_EVERY // READ_TOGETHER // metric.slowness) == 0:
-                        readings.save()
-                    yield Step(f"{metric.reader} of {name}", start + len(part), len(missing))
+                yield from self._read_images(reader, metric, name, readings, sums)
             finally:  # also when it is interrupted: what was read is kept
                 readings.save()
+
+    def _read_images(self, reader: Reader, metric: Metric, name: str, readings: Readings, sums: dict[Draw, int]) -> Iterator[Step]:
+        missing, folder = readings.missing(sums), self._folder(name)
+        prompts = {prompt.text: prompt for prompt in self.request.prompts.prompts}
+        for start in range(0, len(missing), READ_TOGETHER):
+            part = missing[start : start + READ_TOGETHER]
+            values = reader.read(folder.read(part), [prompts[draw.prompt] for draw in part])
+            readings.add([(draw, sums[draw]) for draw in part], values)
+            if (start // READ_TOGETHER + 1) % (SAVE_EVERY // READ_TOGETHER // metric.slowness) == 0:
+                readings.save()
+            yield Step(f"{metric.reader} of {name}", start + len(part), len(missing))
 
     def _folder(self, name: str) -> ImageFolder:
         return ImageFolder(self.folder / "images" / self.made[name].folder)
 
     def _readings(self, metric: Metric, name: str) -> Readings:
-        digest = hashlib.sha256(metric.reader.encode()).hexdigest()[:8]
+        digest = hashlib.sha256("|".join([metric.reader, *map(fingerprint, re.split("[=+]", metric.reader)[1:])]).encode()).hexdigest()[:8]
         return Readings(self.folder / "readings" / self.made[name].folder / f"{plain(metric.reader)}-{digest}.safetensors")
 
     def _checksums(self, name: str, metric: Metric) -> dict[Draw, int]:
-        """Of the images that are there, each file being looked at once."""
-        known, folder = self._sums.setdefault(name, {}), self._folder(name)
-        draws = [draw for row in self._draws(metric, name) for draw in row]
-        known |= {draw: folder.checksum(draw) for draw in draws if draw not in known}
-        return {draw: known[draw] for draw in draws if known[draw] is not None}
+        """Of the images that are there; where a reader judges by more than a prompt's text, of that too."""
+        known, draws = self._sums.setdefault(name, {}), [draw for row in self._draws(metric, name) for draw in row]
+        if any(draw not in known for draw in draws):
+            known |= dict.fromkeys(draws) | self._folder(name).checksums(draws)
+        asked = {prompt.text: zlib.crc32(json.dumps(prompt.geneval, sort_keys=True).encode()) for prompt in self.request.prompts.prompts
+                 if metric.name == "geneval" and prompt.geneval}
+        return {draw: known[draw] ^ asked.get(draw.prompt, 0) for draw in draws if known[draw] is not None}
 
     # ---- report
 
     def results(self) -> list[Result]:
-        """Every model's numbers, from what was read."""
+        """Every model's numbers, from what was read; what has none of its own is told in `missing`."""
         found: dict[str, dict[Column, Number]] = {name: {} for name in self.made}
         for metric in self.request.parsed:
-            if metric.reader in self.left:
-                continue
-            try:
-                reference = self._sampled(metric, TEACHER, reference=True) if metric.reference else None
-                for name in self.made:
+            for name in self.made:
+                try:
+                    reference = self._sampled(metric, TEACHER, reference=True) if metric.reference else None
                     found[name] |= metric.numbers(self._sampled(metric, name), reference)
-            except (ValueError, OSError) as error:
-                self.left.setdefault(metric.name, reason_of(error))
+                except (ValueError, OSError) as error:
+                    if metric.reader not in self.left:
+                        self.left[f"{metric.name} of {name}"] = reason_of(error)
         return [Result(name, self.made[name], numbers) for name, numbers in found.items()]
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """All that is not there, and why: what failed, and models that an interruption left out."""
+        unmade = [f"images of {name}" for name in self.request.models if name not in self.made]
+        return self.left | {what: "not begun" for what in unmade if what not in self.left}
 
     def _sampled(self, metric: Metric, name: str, reference: bool = False) -> Sampled:
         """A model's images, or the teacher's of other seeds."""
         if name not in self.made:
-            raise ValueError(f"{metric.name} compares with the teacher's samples: name the teacher among the models")
+            raise ValueError(f"there are no images of the {name} to compare with")
         draws, sums = self._draws(metric, name), self._checksums(name, metric)
         count = len(self.request.prompts.prompts)
         draws = draws[count:] if reference else draws[:count]
         readings = self._readings(metric, name) if metric.reader else None
         values = readings.of(draws, sums) if readings else None
         return Sampled(self.request.prompts.prompts, values, readings.protocol if readings else "",
-                       lambda: [self._folder(name).read(draw for draw in row if draw in sums) for row in draws])
+                       lambda: (self._folder(name).read(draw for draw in row if draw in sums) for row in draws))
 
 
 class _Clock:

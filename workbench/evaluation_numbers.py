@@ -7,7 +7,7 @@ ValueError, with the reason, where nothing can be said.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ class Sampled:
     prompts: tuple[Prompt, ...]
     values: Tensor | None  # [P, S, D], nan where there is no image or it could not be read
     protocol: str
-    images: Callable[[], list[Tensor]] = field(repr=False)  # [S, 3, H, W] of each prompt, those that are there
+    images: Callable[[], Iterator[Tensor]] = field(repr=False)  # [S, 3, H, W] of each prompt, those that are there
 
     @property
     def failed(self) -> int:
@@ -115,6 +115,8 @@ def cmmd_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
 
 def _both(own: Sampled, reference: Sampled) -> tuple[list[str], Tensor, Tensor]:
     """The prompts of which neither lacks an image, and the readings [P', S, D] of each. Raises ValueError where there are none."""
+    if own.protocol != reference.protocol or own.values.shape[-1] != reference.values.shape[-1]:  # or nothing was read of one of them
+        raise ValueError("its images and the teacher's were not read by the same network")
     texts, both = whole(own.prompts, torch.cat([own.values, reference.values], 1))
     return texts, *both.split([own.values.shape[1], reference.values.shape[1]], 1)
 
@@ -150,7 +152,7 @@ def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
         requests = [parse(prompt.text) for prompt in own.prompts]
     except GrammarError as error:
         raise ValueError(f"factor spread is for captions of the scenes world: {error}") from error
-    relative = relative_spread([detect(images) for images in own.images()], requests)
+    relative = relative_spread([detect(images) if len(images) else [] for images in own.images()], requests)
     usable = {prompt.text: value for prompt, value in zip(own.prompts, relative.by_prompt) if value == value}
     if not usable:
         raise ValueError("no prompt has two images that show what it asks")
@@ -161,28 +163,32 @@ def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
 
 
 def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
-    """The share of right images by task, and the mean of the tasks, with normal intervals from the spread over prompts."""
+    """The share of right images by task, and the mean of the tasks. Prompts are the sample: Student's t from their spread within a task, and
+    Welch's degrees of freedom for the mean of tasks."""
     tasks = [prompt.geneval["tag"] if prompt.geneval else parse(prompt.text).task for prompt in own.prompts]
     right = own.values[..., 0].double().nanmean(1)
-    found, variances = {}, []
+    found, parts = {}, []
     for task in TASKS:
         shares = right[[name == task for name in tasks]]
         shares = shares[torch.isfinite(shares)]
-        if not len(shares):
-            continue
-        variance = float(shares.var() / len(shares)) if len(shares) > 1 else math.nan
-        found[task] = Number(_share(float(shares.mean()), variance), len(shares))
-        variances.append(variance)
+        if len(shares):
+            parts.append((float(shares.var() / len(shares)) if len(shares) > 1 else math.nan, len(shares) - 1))
+            found[task] = Number(_share(float(shares.mean()), [parts[-1]]), len(shares))
     if not found:
         raise ValueError("no image could be judged")
     mean = sum(number.interval.mean for number in found.values()) / len(found)
     note = "" if len(found) == len(TASKS) else f"the mean of {len(found)} of GenEval's {len(TASKS)} tasks"
     by_prompt = {prompt.text: value for prompt, value in zip(own.prompts, right.tolist()) if math.isfinite(value)}
-    overall = Number(_share(mean, sum(variances) / len(found) ** 2), len(by_prompt), own.failed, by_prompt, note)
+    overall = Number(_share(mean, [(variance / len(found) ** 2, freedom) for variance, freedom in parts]), len(by_prompt), own.failed, by_prompt, note)
     return {Column(name, own.protocol, digits=2, part=name != "correct"): number for name, number in ({"correct": overall} | found).items()}
 
 
-def _share(mean: float, variance: float) -> Interval:
-    """The normal interval of a share, cut at 0 and 1."""
-    half = float(stats.norm.ppf(0.975)) * math.sqrt(variance) if variance == variance else math.nan
-    return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0)) if half == half else Interval(mean, math.nan, math.nan)
+def _share(mean: float, parts: list[tuple[float, int]]) -> Interval:
+    """A share and its interval, cut at 0 and 1, from (variance, degrees of freedom) of the parts that it is the sum of; no ends where there
+    is no spread to tell them from."""
+    variance = sum(part for part, _ in parts)
+    if not variance > 0:  # nan too
+        return Interval(mean, math.nan, math.nan)
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts if part)
+    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+    return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))

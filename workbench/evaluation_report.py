@@ -17,7 +17,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from workbench.evaluation import Evaluation, Result
-from workbench.evaluation_tables import Found, difference_table, number_table, paper_layouts, part_table
+from workbench.evaluation_tables import TABLES, Found, difference_table, number_table, paper_layouts, part_table
 from workbench.figures.evaluation import number_dots, planes, prompt_scatter
 from workbench.grid_request import format_seeds, model_title
 from workbench.image_store import OFFICIAL
@@ -45,13 +45,13 @@ def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
     for model, name, number in numbers:
         notes.setdefault((name, number.note), []).append(model)
     lines += [f"{name} ({', '.join(models)}): {note}." for (name, note), models in notes.items() if note]
-    return lines + [f"Not done: {what}: {why}" for what, why in evaluation.left.items()]
+    return lines + [f"Not done: {what}: {why}" for what, why in evaluation.missing.items()]
 
 
 def _model_line(result: Result) -> str:
     made = result.made.settings
     return (f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} steps ({made['sampler']}), guidance "
-            f"{made['guidance']:g}, weights {made['weights']}, recipe {made.get('digest') or 'none'}.")
+            f"{made['guidance']:g}, {made.get('dtype')} on {made.get('device')}, weights {made['weights']}, recipe {made.get('digest') or 'none'}.")
 
 
 def figures_of(evaluation: Evaluation, results: list[Result]) -> dict[str, go.Figure]:
@@ -65,11 +65,13 @@ def tables_of(found: Found) -> list[Table]:
     return [table for one in found for table in (number_table(*one), *difference_table(*one), *part_table(*one))] + paper_layouts(found)
 
 
-def write_report(folder: Path, evaluations: list[Evaluation]) -> Path:
-    """Writes the files named above into `folder`; returns the path of report.html."""
-    found = [(evaluation, evaluation.results()) for evaluation in evaluations]
+def write_report(folder: Path, found: Found) -> Path:
+    """Writes the files named above into `folder`, in place of an earlier report's; returns the path of report.html. `found` are evaluations
+    with their results."""
     tables, told = tables_of(found), [provenance(*one) for one in found]
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (path for name in TABLES for path in folder.glob(f"{name}*.csv")):
+        old.unlink()
 
     def put(name: str, text: str) -> None:
         write_whole(folder / name, lambda part: part.write_text(text, encoding="utf-8"))
@@ -90,15 +92,15 @@ def _bullets(lines: list[str]) -> str:
 
 
 def _long(found: Found) -> str:
-    rows = [("prompts", "model", "number", "value", "low", "high", "count", "failed", "protocol", "note")]
-    rows += [(evaluation.request.prompts.name, result.model, column.name, *number.interval, number.prompts, number.failed, column.protocol,
+    rows = [("teacher", "prompts", "model", "number", "value", "low", "high", "count", "failed", "protocol", "note")]
+    rows += [(evaluation.request.teacher, evaluation.request.prompts.name, result.model, column.name, *number.interval, number.prompts, number.failed, column.protocol,
               number.note) for evaluation, results in found for result in results for column, number in result.numbers.items()]
     return _csv(rows)
 
 
 def _by_prompt(found: Found) -> str:
-    rows = [("prompts", "model", "number", "prompt", "value")]
-    rows += [(evaluation.request.prompts.name, result.model, column.name, text, value) for evaluation, results in found for result in results
+    rows = [("teacher", "prompts", "model", "number", "protocol", "prompt", "value")]
+    rows += [(evaluation.request.teacher, evaluation.request.prompts.name, result.model, column.name, column.protocol, text, value) for evaluation, results in found for result in results
              for column, number in result.numbers.items() for text, value in number.by_prompt.items()]
     return _csv(rows)
 

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 
 from workbench.evaluation_metrics import Metric, parse_metrics
-from workbench.image_store import NOISES, PER_PROMPT, Draw, seed_draws, single_draws
+from workbench.grid_request import TEACHER
+from workbench.image_store import NOISES, OFFICIAL, PER_PROMPT, Draw, seed_draws, single_draws
 from workbench.prompt_lists import Prompt, PromptList
 
 
@@ -36,7 +37,11 @@ class EvaluationRequest:
             raise ValueError(f"noise = {self.noise!r} is not one of {', '.join(NOISES)}")
         if not 1 <= self.image_seeds <= len(self.seeds):
             raise ValueError(f"image_seeds = {self.image_seeds} is not from 1 to the number of seeds, {len(self.seeds)}")
-        self.parsed  # so that a metric there is not is told at once
+        if self.noise == OFFICIAL and self.image_seeds != 1:
+            raise ValueError("the official noise policy reads quality and preference from one image a prompt: leave image_seeds at 1")
+        for metric in self.parsed:
+            if metric.reference and TEACHER not in self.models:
+                raise ValueError(f"{metric.name} compares with the teacher's samples: name the teacher among the models")
 
     @cached_property
     def parsed(self) -> list[Metric]:

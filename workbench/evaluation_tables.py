@@ -6,6 +6,7 @@ stand there where teacher and list are the paper's; nowhere else would the compa
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -23,34 +24,36 @@ from workbench.tables import Table
 
 LABELS = {"dmd": "DMD", "dmd_lpips": "DMD-LPIPS", "dmd_gan": "DMD-GAN", "dp_dmd": "DP-DMD", "dp_dmd_no_stop": "DP-DMD, no stop"}
 IMAGE_FREE = {"dmd": True, "dmd_lpips": False, "dmd_gan": False, "dp_dmd": True, "dp_dmd_no_stop": True}
+TABLES = ("numbers-by-model", "differences", "factor-spread", "table-")  # how their files begin
 Found = list[tuple[Evaluation, list[Result]]]
 
 
 def number_table(evaluation: Evaluation, results: list[Result]) -> Table:
     """A row a model, a column a number, with 95 % intervals over prompts."""
-    columns = columns_of(results)
-    heads = ["model", "NFE", "ms / image", *(column.title for column in columns)]
+    columns, asked = columns_of(results), evaluation.request
+    titles, count = _titles(columns), len(asked.prompts.prompts)
+    heads = ["model", "NFE", "ms / image", *titles.values()]
     rows = [(model_title(result.model), str(result.made.evaluations), _plain(result.made.milliseconds, 1),
-             *(_cell(result.numbers.get(column), column.digits) for column in columns)) for result in results]
-    asked = evaluation.request
+             *(_cell(result.numbers.get(column), column.digits, count) for column in columns)) for result in results]
     title = f"{len(asked.prompts.prompts)} prompts of {asked.prompts.name}, {len(asked.seeds)} seeds"
-    return Table("numbers-by-model", title, tuple(("", head) for head in heads), tuple(rows), tuple(_protocols(columns)))
+    return Table("numbers-by-model", title, tuple(("", head) for head in heads), tuple(rows), tuple(_protocols(titles)))
 
 
 def difference_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
     """Each student's number less the teacher's on the same prompts, with the interval of these differences: far narrower than those of
     the two numbers, for a prompt that is diverse for one is so for the other."""
-    teacher = next((result for result in results if _teacher(result)), None)
+    teacher, count = next((result for result in results if _teacher(result)), None), len(evaluation.request.prompts.prompts)
     columns = [column for column in columns_of(results) if teacher and column in teacher.numbers and teacher.numbers[column].by_prompt
                and column.name != "correct"]  # which is a mean of tasks, not of prompts
     rows = []
     for result in results:
-        cells = [_cell(_difference(result.numbers.get(column), teacher.numbers[column]), column.digits) for column in columns]
+        cells = [_cell(_difference(result.numbers.get(column), teacher.numbers[column]), column.digits, count) for column in columns]
         if result is not teacher and any(cells):
             rows.append((model_title(result.model), *cells))
     if not rows:
         return []
-    return [Table("differences", "Less the teacher, prompt by prompt", (("", "model"), *(("", column.title) for column in columns)), tuple(rows))]
+    heads = (("", "model"), *(("", title) for title in _titles(columns).values()))
+    return [Table("differences", "Less the teacher, prompt by prompt", heads, tuple(rows))]
 
 
 def _difference(own: Number | None, teacher: Number) -> Number | None:
@@ -83,7 +86,7 @@ def paper_layouts(found: Found) -> list[Table]:
         tables.append(_scores("table-2", "Table 2: few-step methods", TABLE_2, found, _label))
     varied = [result for result in students if _method(result) == "dp_dmd"]
     for name, title, paper, key, written in (("table-3", "Table 3: the anchor step K", TABLE_3, "k", "K = {:g}"),
-                                             ("table-4", "Table 4: the weight lambda", TABLE_4, "lam", "lambda = {:g}")):
+                                             ("table-4", "Table 4: the weight lambda", TABLE_4, "lam", "λ = {:g}")):
         if len({result.made.settings[key] for result in varied}) > 1:
             tables.append(_scores(name, title, paper, found, lambda r, key=key, written=written: _varied(r, key, written)))
     if any(column.name == "correct" for result in results for column in result.numbers):
@@ -106,13 +109,14 @@ def _scores(name: str, title: str, paper: dict[str, tuple[PaperRow, ...]], found
 
 
 def _our_rows(teacher: str, found: Found, groups: list, label) -> list[tuple[str, ...]]:
-    models: dict[str, list[Result | None]] = {}
+    models: dict[tuple[str, str], list[Result | None]] = {}  # by name and by how it was sampled: a name may mean something else elsewhere
     for place, (evaluation, results) in enumerate(found):
         for result in results:
             if evaluation.request.teacher == teacher and label(result):
-                models.setdefault(result.model, [None] * len(found))[place] = result
+                sampled = json.dumps({key: value for key, value in result.made.settings.items() if key != "noise"}, sort_keys=True)
+                models.setdefault((result.model, sampled), [None] * len(found))[place] = result
     rows = []
-    for model, places in models.items():
+    for (model, _), places in models.items():
         one = next(result for result in places if result)
         cells = [_our_cells(result, part) for result, part in zip(places, groups)]
         shown = label(one) if label(one) == model_title(model) else f"{label(one)}: {model_title(model)}"
@@ -125,17 +129,16 @@ def _geneval(found: Found) -> Table:
     rows = []
     for evaluation, results in found:
         teacher = evaluation.request.teacher
-        rows += [(f"{row.label} (paper)", *(f"{value:.2f}" for value in row.numbers["geneval"]))
+        rows += [(f"{row.label} (paper)", *(f"{value:.2f}" for value in row.numbers["geneval"]), "GenEval", "")
                  for row in _paper_rows(TABLE_5, teacher, [(evaluation, results)])]
         for result in results:
-            numbers = {column.name: number for column, number in result.numbers.items()}
-            if "correct" in numbers:
-                shown = f"Base Model: {teacher}" if _teacher(result) else model_title(result.model)
-                rows.append((shown, *(_plain(numbers[task].interval.mean, 2) if task in numbers else "" for task in TASK_TITLES)))
-    judged = dict.fromkeys(f"Judged by: {column.protocol}." for _, results in found for result in results for column in result.numbers
-                           if column.name == "correct")
-    heads = tuple(("", head) for head in ("method", *TASK_TITLES.values()))
-    return Table("table-5", "Table 5: prompt following, GenEval's six tasks", heads, tuple(rows), (*judged, *_comparable(TABLE_5, found)))
+            shown = f"Base Model: {teacher}" if _teacher(result) else model_title(result.model)
+            for protocol in dict.fromkeys(column.protocol for column in result.numbers if column.name == "correct"):
+                numbers = {column.name: number for column, number in result.numbers.items() if column.protocol == protocol}
+                shares = (_plain(numbers[task].interval.mean, 2) if task in numbers else "" for task in TASK_TITLES)
+                rows.append((shown, *shares, _list_title(evaluation), protocol))
+    heads = tuple(("", head) for head in ("method", *TASK_TITLES.values(), "prompts", "judged by"))
+    return Table("table-5", "Table 5: prompt following, GenEval's six tasks", heads, tuple(rows), _comparable(TABLE_5, found)[:1])
 
 
 def _paper_rows(paper: dict[str, tuple[PaperRow, ...]], teacher: str, found: Found) -> tuple[PaperRow, ...]:
@@ -175,10 +178,12 @@ def _comparable(paper: dict, found: Found) -> tuple[str, ...]:
     if not any(_paper_rows(paper, evaluation.request.teacher, [(evaluation, [])]) for evaluation, _ in found):
         return ("Not comparable with the paper's numbers, which are of other teachers and prompts and therefore left out.",)
     asked, notes = [evaluation.request for evaluation, _ in found], []
+    for one in asked:
+        if one.prompts.limited_to or one.prompts.dropped:
+            left_out = f"without {one.prompts.told}" if one.prompts.dropped else "the first of them"
+            notes.append(f"The paper's rows are of whole prompt lists; ours are of {len(one.prompts.prompts)} prompts of {one.prompts.name}, {left_out}.")
     if any(len(one.seeds) != 9 or one.noise != OFFICIAL for one in asked):
         notes.append("The paper's rows have 9 seeds and the noise policy official; ours differ in that.")
-    if any(one.prompts.limited_to for one in asked):
-        notes.append("The paper's rows are of whole prompt lists; ours are not.")
     return tuple(notes)
 
 
@@ -217,16 +222,24 @@ def _plain(value: float | None, digits: int) -> str:
     return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _cell(number: Number | None, digits: int) -> str:
+def _cell(number: Number | None, digits: int, prompts: int = 0) -> str:
+    """The value and its interval, and how many of the `prompts` it is of where not of all."""
     if number is None:
         return ""
     mean, low, high = number.interval
-    shown = _plain(mean, digits)
-    return shown if math.isnan(low) else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
+    interval = "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{_plain(mean, digits)}{interval}{f' ({number.prompts} of {prompts} prompts)' if number.prompts < prompts else ''}"
 
 
-def _protocols(columns: list[Column]) -> list[str]:
+def _titles(columns: list[Column]) -> dict[Column, str]:
+    """A heading for each column; of one name, but two protocols, the later ones are numbered."""
+    names = [column.name for column in columns]
+    again = [names[:place].count(name) for place, name in enumerate(names)]
+    return {column: f"{column.title} ({count + 1})" if count else column.title for column, count in zip(columns, again)}
+
+
+def _protocols(titles: dict[Column, str]) -> list[str]:
     by: dict[str, list[str]] = {}
-    for column in columns:
-        by.setdefault(column.protocol, []).append(column.name)
+    for column, title in titles.items():
+        by.setdefault(column.protocol, []).append(title.translate({ord(arrow): "" for arrow in "↑↓"}).replace("  ", " ").strip())
     return [f"{', '.join(names)}: {protocol}." for protocol, names in by.items()]

@@ -258,6 +258,13 @@ def model_settings(model: Model) -> dict:
             "digest": model.info.get("digest"), "weights": weights_digest(model.network) if model.network is not None else None}
 
 
+def parts_digest(backend: Backend) -> str:
+    """12 hexadecimal digits of the teacher's other networks: text encoders and autoencoder."""
+    components = getattr(getattr(backend, "pipeline", None), "components", {})
+    parts = {name: part for name, part in components.items() if isinstance(part, nn.Module) and part is not backend.network}
+    return hashlib.sha256("".join(name + weights_digest(part) for name, part in sorted(parts.items())).encode()).hexdigest()[:12]
+
+
 def weights_digest(network: nn.Module) -> str:
     """12 hexadecimal digits of the first 64 values of every tensor: other training, other digits; cheap for large networks."""
     digest = hashlib.sha256()

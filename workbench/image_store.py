@@ -90,8 +90,32 @@ class ImageFolder:
             write_whole(folder / "model.json", lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)))
         return cls(folder)
 
-    def checksum(self, draw: Draw) -> int | None:
-        """Of the file's bytes; None for an image that is missing or broken (cut short, a changed bit, no PNG)."""
+    def checksums(self, draws: Iterable[Draw]) -> dict[Draw, int]:
+        """Of the files that are there and whole; missing and broken ones (cut short, a changed bit, no PNG) are left out. A file that has kept
+        its size and time since it was last looked at is not read again."""
+        known, found, seen = self._known(), {}, {}
+        for draw in draws:
+            try:
+                state = (self.path / draw.path).stat()
+            except OSError:
+                continue
+            size, changed, checksum = known.get(draw.path, (0, 0, None))
+            if (size, changed) != (state.st_size, state.st_mtime_ns):
+                checksum = self._checksum(draw)
+            if checksum is not None:
+                found[draw], seen[draw.path] = checksum, (state.st_size, state.st_mtime_ns, checksum)
+        if seen.items() - known.items():
+            content = json.dumps(known | seen)
+            write_whole(self.path / "checksums.json", lambda part: part.write_text(content))
+        return found
+
+    def _known(self) -> dict[str, tuple[int, int, int]]:
+        try:
+            return {path: tuple(state) for path, state in json.loads((self.path / "checksums.json").read_text()).items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def _checksum(self, draw: Draw) -> int | None:
         try:
             content = (self.path / draw.path).read_bytes()
             with Image.open(BytesIO(content)) as image:
@@ -113,7 +137,7 @@ class ImageFolder:
         for draw in draws:
             with Image.open(self.path / draw.path) as image:
                 arrays.append(np.array(image.convert("RGB")))
-        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255 if arrays else torch.empty(0, 3, 0, 0)
 
 
 def plain(text: str) -> str:

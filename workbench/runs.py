@@ -116,7 +116,7 @@ class Run:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """`write(temporary path)`, flush, rename to `path`. Raises `RunError`, having removed the part, when the disk is full."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes may write one path
     try:
         write(part)
         with part.open("rb") as file:

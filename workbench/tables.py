@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import re
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -64,11 +65,8 @@ class Table:
 
 def guarded(cell: str) -> str:
     """A cell that a spreadsheet does not take for a formula; numbers stay as they are."""
-    try:
-        float(cell)
-    except ValueError:
-        return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
-    return cell
+    number = re.match(r"-?[\d.]+(e-?\d+)?( \[|$)", cell)
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not number else cell
 
 
 def _row(cells) -> str:
@@ -79,12 +77,9 @@ def _line(cells) -> str:
     return " & ".join(_escaped(cell) for cell in cells) + r" \\"
 
 
-_SIGNS = {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "lambda": r"$\lambda$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+_SIGNS = {**{sign: "\\" + sign for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+          "λ": r"$\lambda$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
 def _escaped(text: str) -> str:
-    for sign in "&%$#_{}":
-        text = text.replace(sign, "\\" + sign)
-    for sign, written in _SIGNS.items():
-        text = text.replace(sign, written)
-    return text
+    return "".join(_SIGNS.get(sign, sign) for sign in text)

@@ -75,20 +75,28 @@ def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
     if x.ndim != 3 or y.ndim != 3 or len(x) != len(y) or len(x) < 2:
         raise ValueError("KID by prompt needs features [P, S, D] and [P, R, D] of the same prompts, 2 or more, "
                          f"not {list(x.shape)} and {list(y.shape)}")
-    prompts = len(x)
-    x, y = _pair(x.flatten(0, 1), y.flatten(0, 1))
-    cross = _prompt_means(x, y, prompts)
-    pairs = (_prompt_means(x, x, prompts) + _prompt_means(y, y, prompts) - cross - cross.T).fill_diagonal_(0)
-    value = float(pairs.sum() / (prompts * (prompts - 1)))
+    prompts, shapes = len(x), (x.shape, y.shape)
+    x, y = (part.unflatten(0, shape[:2]) for part, shape in zip(_pair(x.flatten(0, 1), y.flatten(0, 1)), shapes))
+    few = max(BLOCK // (x.shape[1] * y.shape[0] * y.shape[1]), 1)
+    sums = torch.zeros(prompts, dtype=torch.float64, device=x.device)  # of each prompt with all others
+    for start in range(0, prompts, few):
+        rows = slice(start, start + few)
+        cross = _prompt_means(x[rows], y)
+        pairs = _prompt_means(x[rows], x) + _prompt_means(y[rows], y) - cross
+        own = torch.arange(len(cross), device=x.device)
+        pairs[own, start + own] = 0
+        cross[own, start + own] = 0
+        sums[rows] += pairs.sum(1)
+        sums -= cross.sum(0)
+    value = float(sums.sum() / (prompts * (prompts - 1)))
     if prompts == 2:
         return Interval(value, math.nan, math.nan)
-    return jackknife_interval(value, (pairs.sum() - 2 * pairs.sum(1)) / ((prompts - 1) * (prompts - 2)), level)
+    return jackknife_interval(value, (sums.sum() - 2 * sums) / ((prompts - 1) * (prompts - 2)), level)
 
 
-def _prompt_means(x: Tensor, y: Tensor, prompts: int) -> Tensor:
-    """[P, P] mean cubic kernel of the images of each prompt in x [P * S, D] and in y [P * R, D]."""
-    rows = [_cubic(part, y).unflatten(1, (prompts, -1)).mean(2) for part in x.split(max(BLOCK // len(y), 1))]
-    return torch.cat(rows).unflatten(0, (prompts, -1)).mean(1)
+def _prompt_means(x: Tensor, y: Tensor) -> Tensor:
+    """[B, P] mean cubic kernel of the images of each prompt in x [B, S, D] and in y [P, R, D]."""
+    return _cubic(x.flatten(0, 1), y.flatten(0, 1)).unflatten(1, y.shape[:2]).mean(2).unflatten(0, x.shape[:2]).mean(1)
 
 
 def cmmd(x: Tensor, y: Tensor) -> float:

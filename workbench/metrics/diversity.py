@@ -57,16 +57,14 @@ def vendi(features: Tensor) -> Tensor:
 def bootstrap_interval(values: Tensor, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean over prompts of `values` [P] and its bootstrap interval (BCa), prompts being what is drawn again.
 
-    One prompt, or equal values at all of them, has no spread to draw from: then the ends are nan, or the mean itself.
+    One prompt, or equal values at all of them, has no spread to draw from: then the ends are nan.
     Raises ValueError for no values or values that are not finite."""
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
         raise ValueError(f"expected finite values [P] of one or more prompts, not shape {list(sample.shape)}")
     mean = float(sample.mean())
-    if len(sample) == 1:
+    if len(sample) == 1 or np.ptp(sample) <= 1e-12 * np.abs(sample).max():
         return Interval(mean, math.nan, math.nan)
-    if np.ptp(sample) <= 1e-12 * np.abs(sample).max():
-        return Interval(mean, mean, mean)
     ends = stats.bootstrap((sample,), np.mean, confidence_level=level, n_resamples=resamples, method="BCa", vectorized=True,
                            batch=100, rng=np.random.default_rng(seed)).confidence_interval
     return Interval(mean, float(ends.low), float(ends.high))

@@ -33,6 +33,13 @@ def weights_file(name: str, source: str, file: str, size: str = "", setting: str
                          offline=offline, error=MetricError))
 
 
+def fingerprint(source: str) -> str:
+    """What changes when the files of a local source change (their names, sizes and times); empty for a hub id, which has revisions."""
+    place = Path(source)
+    files = sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file() else []
+    return str([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])[:100_000] if files else ""
+
+
 def protocol_of(name: str, source: str, file: Path, *settings: str) -> str:
     """What a number is called: name, source, the revision when it is from the hub, and whatever else changes it.
 

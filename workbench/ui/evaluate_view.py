@@ -46,7 +46,7 @@ class EvaluationView:
     def finish(self) -> None:
         """Reads the numbers and writes the report."""
         self.results = self.evaluation.results()
-        write_report(self.evaluation.folder, [self.evaluation])
+        write_report(self.evaluation.folder, [(self.evaluation, self.results)])
 
     def stop(self) -> None:
         """One that waits for the device is over at once, one at work behind the batch in progress."""
@@ -64,7 +64,7 @@ class EvaluationView:
         if self.going:
             return f"{'Stopping' if self.status == 'stopping' else 'Working'}: {self._progress}"
         told = {"done": f"Done in {self.seconds:.0f} s", "opened": "Opened", "stopped": "Stopped; “Evaluate” goes on from here"}[self.status]
-        left = "; ".join(f"{what}: {why}" for what, why in self.evaluation.left.items())
+        left = "; ".join(f"{what}: {why}" for what, why in self.evaluation.missing.items())
         return f"{told}. Images and report are in {self.evaluation.folder}.{f' Not done: {left}' if left else ''}"
 
     @property
@@ -89,7 +89,7 @@ class EvaluationView:
     def export(self) -> str:
         """Writes a ZIP of the report's files, without the images; returns its path."""
         folder = Path(tempfile.mkdtemp(dir=FOLDER))
-        write_report(folder / "report", [self.evaluation])
+        write_report(folder / "report", [(self.evaluation, self.results)])
         return shutil.make_archive(str(folder / "evaluation"), "zip", folder / "report")
 
 

@@ -1,0 +1,229 @@
+"""What a study asks: methods, prompts, seeds, criteria, and how many trials a participant gets. One frozen dataclass, the only place of defaults.
+
+An item is one pair of methods for one prompt; a study's items are numbered pair by pair, in the order of its pairs and prompts, and a
+participant sees one at most once as a real trial. The two default criteria have the words of the paper's Appendix D.
+
+A design is frozen once a study has it: its digest names it, and so the rule of exclusion (`max_gold_failures`) is older than any vote. Not here:
+who gets which trial (`assignment`), what a rule does (`conduct`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.study.errors import StudyError
+
+SPOILED = "spoiled"  # the reserved name of the wrong answer of a gold trial
+REPEAT_GAP = 3  # a repeat comes so many trials after the one that it repeats, or later
+
+CONSENT = ("You will compare pictures that computer models made from a short text. Your answers are stored with the time they took, under a random "
+           "number and without your name, and are used for research. Taking part is voluntary, and you may stop at any time; the answers that you "
+           "gave until then are kept.")
+INSTRUCTIONS = ("Each question shows one text and two sheets of pictures that two methods made from it. Look at all pictures of both sheets, then "
+                "answer each question on its own: the better sheet of one question need not be that of the other. Begin with one question for practice.")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One question that is asked about every trial."""
+
+    name: str
+    question: str
+    explanation: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One pair of methods (as the design writes it) for one prompt."""
+
+    pair: tuple[str, str]
+    prompt: str
+
+
+CRITERIA = (
+    Criterion("diversity", "Which side is more diverse?", "Diversity is variation in overall composition, global and local structure, and semantic "
+              "attributes across the samples of a side, which were all made from the same prompt."),
+    Criterion("quality", "Which side has the better image quality?", "Image quality is semantic and statistical fidelity, and naturalness."))
+
+
+@dataclass(frozen=True)
+class StudyDesign:
+    """A whole study. Raises `StudyError`, naming the setting and the way out, for a design that could not be carried out."""
+
+    title: str
+    methods: tuple[str, ...]
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    pairs: tuple[tuple[str, str], ...] = ()  # empty: all pairs of methods
+    criteria: tuple[Criterion, ...] = CRITERIA
+    votes_per_item: int = 3  # what the study is after; trials are given evenly, and go on after that until its owner closes it
+    trials: int = 20  # real ones that a participant gets
+    gold: int = 2  # trials with a right answer, of each participant
+    repeats: int = 2  # earlier real trials again, with sides exchanged
+    ties: bool = True  # may be answered
+    max_gold_failures: int = 1  # who fails more is excluded from the analysis
+    expires_minutes: float = 30  # an unanswered trial counts as given away for so long
+    consent: str = CONSENT
+    instructions: str = INSTRUCTIONS
+    seed: int = 0  # of all that is random about who sees what
+
+    def __post_init__(self):
+        self._take_as_tuples()
+        _check_texts(self)
+        _check_numbers(self)
+        _check_pairs(self.methods, self.pairs)
+        self._check_sizes()
+
+    def _take_as_tuples(self) -> None:
+        for name in ("methods", "prompts", "seeds", "criteria", "pairs"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise StudyError(f"{name} must be a list, not {value!r}")
+            object.__setattr__(self, name, tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value))
+        if not self.pairs:
+            object.__setattr__(self, "pairs", tuple(itertools.combinations(self.methods, 2)))
+
+    def _check_sizes(self) -> None:
+        items, golds = len(self.pairs) * len(self.prompts), len(self.methods) * len(self.prompts)
+        if self.trials > items:
+            raise StudyError(f"trials = {self.trials} is more than the {items} items there are ({len(self.pairs)} pairs of methods x {len(self.prompts)} "
+                             "prompts), and a participant gets none twice: lower trials, or add prompts")
+        if self.gold + 1 > golds:
+            raise StudyError(f"gold = {self.gold} and one trial for practice need {self.gold + 1} different sheets, and there are {golds}; lower gold")
+        if self.repeats > self.trials:
+            raise StudyError(f"repeats = {self.repeats} is more than trials = {self.trials}; lower repeats")
+        if self.repeats and self.trials + self.gold < REPEAT_GAP:
+            raise StudyError(f"a repeat comes {REPEAT_GAP} trials after its first time, and trials + gold = {self.trials + self.gold}: "
+                             "raise trials, or set repeats = 0")
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """All items; item `n` is that of pair `n // len(prompts)` and prompt `n % len(prompts)`."""
+        return tuple(Item(pair, prompt) for pair in self.pairs for prompt in self.prompts)
+
+    @property
+    def length(self) -> int:
+        """Trials that a participant gets, all but the one for practice."""
+        return self.trials + self.gold + self.repeats
+
+    @property
+    def digest(self) -> str:
+        """12 hexadecimal digits that name this design."""
+        return digest_of(dataclasses.asdict(self))
+
+    @property
+    def consent_version(self) -> str:
+        """12 hexadecimal digits that name the text that was consented to."""
+        return hashlib.sha256(self.consent.encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> StudyDesign:
+        """The design of a JSON object. Raises `StudyError` for an unknown key, naming the nearest known one, and as the class does."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise StudyError(f"a study's design must be a JSON object: {error}") from error
+        criteria = values.get("criteria") if isinstance(values, dict) else None
+        if isinstance(criteria, list):
+            values["criteria"] = [_made(Criterion, entry, "a criterion") for entry in criteria]
+        return _made(cls, values, "a study's design")
+
+
+def digest_of(values: dict[str, Any]) -> str:
+    """12 hexadecimal digits of a JSON object, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _made(kind: type, values: Any, what: str) -> Any:
+    """A dataclass of a JSON object that has its keys and no others."""
+    if not isinstance(values, dict):
+        raise StudyError(f"{what} must be a JSON object, not {values!r}")
+    fields = dataclasses.fields(kind)
+    known = [field.name for field in fields]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise StudyError(f"unknown key {key!r} in {what}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"))
+    missing = [field.name for field in fields if field.default is dataclasses.MISSING and field.name not in values]
+    if missing:
+        raise StudyError(f"{what} needs {' and '.join(missing)}")
+    return kind(**values)
+
+
+def _check_texts(design: StudyDesign) -> None:
+    for name in ("title", "consent", "instructions"):
+        _check_text(name, getattr(design, name))
+    for name in ("methods", "prompts"):
+        for text in getattr(design, name):
+            _check_text(f"each of {name}", text)
+    for criterion in design.criteria:
+        if not isinstance(criterion, Criterion):
+            raise StudyError(f"criteria must be Criterion values, not {criterion!r}")
+        _check_text("a criterion's name", criterion.name)
+        _check_text("a criterion's question", criterion.question)
+    _check_once("criterion", [criterion.name for criterion in design.criteria])
+    _check_once("method", design.methods)
+    _check_once("prompt", design.prompts)
+    _check_once("seed", design.seeds)
+    if len(design.methods) < 2:
+        raise StudyError(f"a study compares two or more methods, not {len(design.methods)}; add methods")
+    if SPOILED in design.methods:
+        raise StudyError(f"{SPOILED!r} is the name of what gold trials show beside a method; call that method otherwise")
+
+
+def _check_text(name: str, text: Any) -> None:
+    if not isinstance(text, str) or not text.strip():
+        raise StudyError(f"{name} must be a text that is not empty, not {text!r}")
+    if any(ch == "\0" or 0xD800 <= ord(ch) <= 0xDFFF for ch in text):  # no database keeps these
+        raise StudyError(f"{name} has a character that is not text: {text!r}")
+
+
+def _check_once(kind: str, values: Sequence) -> None:
+    if not values:
+        raise StudyError(f"a study needs at least one {kind}")
+    for n, value in enumerate(values):
+        if value in values[:n]:
+            raise StudyError(f"the {kind} {value!r} is there twice; leave one out")
+
+
+def _check_numbers(design: StudyDesign) -> None:
+    lowest = {"votes_per_item": 1, "trials": 1, "gold": 0, "repeats": 0, "max_gold_failures": 0, "seed": 0}
+    for name, low in lowest.items():
+        value = getattr(design, name)
+        if type(value) is not int or value < low:
+            raise StudyError(f"{name} must be a whole number of {low} or more, not {value!r}")
+    if any(type(seed) is not int or seed < 0 for seed in design.seeds):
+        raise StudyError(f"seeds must be whole numbers of 0 or more, not {list(design.seeds)}")
+    if type(design.ties) is not bool:
+        raise StudyError(f"ties must be true or false, not {design.ties!r}")
+    minutes = design.expires_minutes
+    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not math.isfinite(minutes) or minutes <= 0:
+        raise StudyError(f"expires_minutes must be a number above 0, not {minutes!r}")
+
+
+def _check_pairs(methods: Sequence[str], pairs: Sequence) -> None:
+    seen: set[frozenset] = set()
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise StudyError(f"a pair must be two methods, not {pair!r}")
+        for method in pair:
+            if method not in methods:
+                near = difflib.get_close_matches(str(method), methods, n=1)
+                raise StudyError(f"the pair {' and '.join(map(str, pair))} names {method!r}, which is none of methods"
+                                 + (f"; did you mean {near[0]!r}?" if near else f" ({', '.join(methods)})"))
+        if pair[0] == pair[1]:
+            raise StudyError(f"{pair[0]!r} is paired with itself; a pair is two different methods")
+        if frozenset(pair) in seen:
+            raise StudyError(f"the pair {' and '.join(pair)} is there twice (in whichever order); leave one out")
+        seen.add(frozenset(pair))
