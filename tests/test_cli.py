@@ -55,9 +55,10 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     assert "Base Model" in (tmp_path / "e" / "report.md").read_text()
     capsys.readouterr()
     rescored = ["evaluate", "--rescore", "--out", str(tmp_path / "e"), "--device", "cpu"]
+    assert main(["evaluate", "--rescore"]) == 1 and "say with --out which folder" in capsys.readouterr().err
     assert main([*rescored, "--metrics", "diversity,kid", "--features", "lite0=32"]) == 1  # the reference was not made
     told = capsys.readouterr().out
-    assert "diversity lite0: lite0@32." in told and "not done: kid: " in told
+    assert "diversity lite0: lite0@32." in told and "not done: kid of teacher: " in told
     assert main(["report", str(tmp_path / "e"), "--to", str(tmp_path / "both")]) == 0
     assert (tmp_path / "both" / "table-1.csv").exists()
 

@@ -11,10 +11,10 @@ ROWS = {
     1: ("prediction", "denoiser"),
     2: ("mixture", "sampler", "objectives"),
     3: ("distiller", "learner", "engine_learner", "runs", "prompts", "safety", "scenes"),
-    4: ("backends", "metrics", "stages"),
+    4: ("backends", "metrics", "stages", "study"),
     5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "plan_report",
         "evaluation", "evaluation_request", "evaluation_metrics", "evaluation_numbers", "evaluation_tables", "evaluation_report",
-        "image_store", "readings", "prompt_lists", "paper_tables", "tables",
+        "image_store", "readings", "prompt_lists", "paper_tables", "tables", "study_stimuli", "study_report",
         "recording", "examination", "gradient_probe", "figures", "stages_report"),
     6: ("cli", "ui", "__main__"),
 }
@@ -53,8 +53,8 @@ def test_heavy_packages_stay_in_their_rows():
     assert not wrong
 
 
-def test_the_user_interface_and_the_recipe_know_no_torch():
-    wrong = [str(path.relative_to(ROOT)) for path, top in modules() if top in ("ui", "recipe") and "torch" in set(imports(path))]
+def test_the_user_interface_the_recipe_and_the_study_know_no_torch():
+    wrong = [str(path.relative_to(ROOT)) for path, top in modules() if top in ("ui", "recipe", "study") and "torch" in set(imports(path))]
     assert not wrong
 
 

@@ -53,6 +53,12 @@ def test_genevals_metadata_is_kept(tmp_path):
     file = tmp_path / "geneval.jsonl"
     file.write_text(json.dumps(entry) + "\n" + json.dumps({"prompt": "a cat"}) + "\n")
     assert prompt_list(str(file)).prompts == (Prompt("two dogs", entry), Prompt("a cat"))
+    file.write_bytes(b'\xef\xbb\xbf{"prompt": "a cat\xe2\x80\xa8"}\n\n{"prompt": "a dog"}\r\n')
+    assert prompt_list(str(file)).texts == ["a cat", "a dog"]
+    for broken in (b'{"prompt": ""}', b'{"prompt": "\xff"}', b"[1]"):
+        file.write_bytes(b'{"prompt": "a cat"}\n' + broken)
+        with pytest.raises(PromptFileError, match="geneval.jsonl, line 2: not a JSON object"):
+            prompt_list(str(file))
     file.write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
     with pytest.raises(PromptFileError, match="geneval.jsonl, line 2: not a JSON object with a \"prompt\""):
         prompt_list(str(file))
@@ -64,6 +70,11 @@ def test_genevals_metadata_is_kept(tmp_path):
 def test_lists_and_files_that_are_not_there_are_told():
     with pytest.raises(PromptFileError, match=f"no prompt list and no file called pick-a-pick; the lists are {', '.join(NAMES)}"):
         prompt_list("pick-a-pick")
+
+
+def test_a_limit_below_nothing_is_refused():
+    with pytest.raises(PromptFileError, match="a limit of -1 prompts"):
+        prompt_list("neutral", limit=-1)
 
 
 def test_a_text_is_a_prompt_a_line():

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
-    except (ValueError, RuntimeError, FileNotFoundError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--metrics", default="", help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, "
                           "maniqa, maniqa-pyiqa, "
                           "image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
-                          "(default: diversity,vendi,coverage, and on scenes spread,geneval)")
+                          "(default: diversity,vendi, and on scenes spread,geneval)")
     evaluate.add_argument("--features", default="", help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: lite0, "
                           "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: lite0)")
     evaluate.add_argument("--noise", default="per-prompt", choices=("per-prompt", "official"), help="per-prompt: a noise for each prompt and seed; "
@@ -219,17 +219,35 @@ def _follow(run, device: str) -> None:
 
 def _loaded(options: argparse.Namespace):
     """The backend and the models that `--models` names."""
-    from workbench.build import best_device, load_backend
-    from workbench.models import open_model, teacher_model
+    backend, names, open_model = _openable(options)
+    return backend, [open_model(name) for name in names]
 
-    names = [name.strip() for name in options.models.split(",") if name.strip()]
+
+def _openable(options: argparse.Namespace):
+    """The backend, the names in `--models`, and what opens one of them."""
+    from workbench.build import best_device, load_backend
+    from workbench.models import Residents, check_model, recipe_of_student, shipped_students, teacher_model
+
+    names = _names(options)
     run, teacher = _common_recipe(options, names)
+    shipped = shipped_students(teacher)
+    for name in names:
+        if name != "teacher":
+            check_model(name, teacher)
     resolution = run.get("resolution", 0) if options.resolution is None else options.resolution
     backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
-    models = [None if name == "teacher" else open_model(name, backend, teacher=teacher) for name in names]
-    trained = [model.info["recipe"]["guidance"] for model in models if model and "recipe" in model.info]
-    guidance = options.guidance if options.guidance is not None else (trained[0] if trained else SCENES.guidance)
-    return backend, [model or teacher_model(backend, options.teacher_steps, guidance) for model in models]
+    recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
+    guidance = options.guidance if options.guidance is not None else next(recipes, {}).get("guidance", SCENES.guidance)
+    residents = Residents(backend)
+
+    def open_model(name: str):
+        return teacher_model(backend, options.teacher_steps, guidance) if name == "teacher" else residents.open(shipped.get(name, name), name)
+
+    return backend, names, open_model
+
+
+def _names(options: argparse.Namespace) -> list[str]:
+    return [name.strip() for name in options.models.split(",") if name.strip()]
 
 
 def _common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[dict, str]:
@@ -265,25 +283,29 @@ def _sample(options: argparse.Namespace) -> None:
     print(f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} seeds")
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _evaluate(options: argparse.Namespace) -> int:
     from workbench.build import best_device
     from workbench.evaluation import Evaluation
     from workbench.evaluation_report import write_report
     from workbench.evaluation_tables import number_table
 
     device = options.device or best_device()
+    if options.rescore and not options.out:
+        raise ValueError("--rescore measures the images of an evaluation: say with --out which folder it is in")
     if options.rescore:
-        written = Evaluation.open(options.out or Path("evaluations") / "scenes")
+        written = Evaluation.open(options.out)
         evaluation = dataclasses.replace(written, request=dataclasses.replace(written.request, **_given_metrics(options)))
     else:
         evaluation = _generated(options)
     _watched(evaluation.read(device))
-    report = write_report(evaluation.folder, [evaluation])
-    print(number_table(evaluation, evaluation.results()).markdown)
+    results = evaluation.results()
+    report = write_report(evaluation.folder, [(evaluation, results)])
+    evaluation.save()
+    print(number_table(evaluation, results).markdown)
     print(f"\n{report}, with tables as Markdown, CSV and LaTeX beside it")
-    for what, why in evaluation.left.items():
+    for what, why in evaluation.missing.items():
         print(f"not done: {what}: {why}")
-    return 1 if evaluation.left else 0
+    return 1 if evaluation.missing else 0
 
 
 def _generated(options: argparse.Namespace):
@@ -292,20 +314,20 @@ def _generated(options: argparse.Namespace):
     from workbench.evaluation import Evaluation
     from workbench.evaluation_metrics import usual_metrics
     from workbench.evaluation_request import EvaluationRequest
-    from workbench.image_store import plain
-    from workbench.prompt_lists import prompt_list
+    from workbench.prompt_lists import folder_name, prompt_list
 
-    names = [name.strip() for name in options.models.split(",") if name.strip()]
+    names = _names(options)
     _, teacher = _common_recipe(options, names)
-    prompts = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
-    backend, models = _loaded(options)
+    listed = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
     asked = {"metrics": usual_metrics(teacher), "features": ("lite0",)} | _given_metrics(options)
-    request = EvaluationRequest(tuple(names), prompt_list(prompts, options.limit, backend.rewrite), tuple(range(options.seeds)), noise=options.noise,
-                                image_seeds=options.image_seeds, teacher=teacher, **asked)
+    request = EvaluationRequest(tuple(names), prompt_list(listed, options.limit), tuple(range(options.seeds)), noise=options.noise,
+                                image_seeds=options.image_seeds, teacher=teacher, **asked)  # before anything is loaded: it may make no sense
+    backend, _, open_model = _openable(options)
+    request = dataclasses.replace(request, prompts=prompt_list(listed, options.limit, backend.rewrite))
     if request.prompts.dropped:
-        print(f"dropped from {prompts}: {request.prompts.told}")
-    evaluation = Evaluation(options.out or Path("evaluations") / plain(Path(prompts).stem), request)
-    _watched(evaluation.generate(backend, dict(zip(names, models)).__getitem__))
+        print(f"dropped from {listed}: {request.prompts.told}")
+    evaluation = Evaluation(options.out or Path("evaluations") / folder_name(request.prompts), request)
+    _watched(evaluation.generate(backend, open_model))
     return evaluation
 
 
@@ -334,7 +356,8 @@ def _report(options: argparse.Namespace) -> None:
     from workbench.evaluation import Evaluation
     from workbench.evaluation_report import write_report
 
-    print(write_report(options.to, [Evaluation.open(folder) for folder in options.folder]))
+    evaluations = [Evaluation.open(folder) for folder in options.folder]
+    print(write_report(options.to, [(evaluation, evaluation.results()) for evaluation in evaluations]))
 
 
 def _stages(options: argparse.Namespace) -> None:

@@ -136,11 +136,15 @@ def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
     folder = Path(folder)
     try:
         info = json.loads((folder / STUDENT_FILE).read_text())
+        method, times, sampler = info["method"], torch.tensor(info["times"]), info["recipe"].get("student_sampler", "ode")
         network = backend.load_network(folder)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"cannot load the student in {folder}: {error}") from error
-    sampler = info["recipe"].get("student_sampler", "ode")
-    return Model(name or info["method"], backend.denoiser(network), torch.tensor(info["times"]), info, sampler)
+    except (OSError, ValueError, RuntimeError, SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(f"cannot load the student in {folder}: {_reason(error)}") from error
+    return Model(name or method, backend.denoiser(network), times, info, sampler)
+
+
+def _reason(error: Exception) -> str:
+    return f"{STUDENT_FILE} has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def published_model(entry: Published, backend: Backend, name: str = "") -> Model:
@@ -159,16 +163,21 @@ def open_model(source: str | Path, backend: Backend, name: str = "", teacher: st
     """A student by the name of a published one, or of one that ships with `teacher`; by a run folder, or by a student's folder.
 
     Raises `PublishedError` or `RunError`, and ValueError with the nearest names for what is none of these."""
+    check_model(source, teacher)
     shipped, path = shipped_students(teacher), Path(source)
     if str(source) in PUBLISHED:
         return published_model(PUBLISHED[str(source)], backend, name or str(source))
-    if str(source) not in shipped and not path.is_dir():
-        known = [*shipped, *PUBLISHED]
+    folder = shipped.get(str(source)) or (path / "student" if (path / "student").is_dir() else path)
+    return load_student(folder, backend, name or str(source))
+
+
+def check_model(source: str | Path, teacher: str = "scenes") -> None:
+    """Raises ValueError, with the nearest names, for what `open_model` cannot know."""
+    known = [*shipped_students(teacher), *PUBLISHED]
+    if str(source) not in known and not Path(source).is_dir():
         near = ", ".join(difflib.get_close_matches(str(source), known, 3, 0.4) or known)
         raise ValueError(f"there is no model and no folder called {source}; did you mean {near}? `python -m workbench models` lists "
                          "them")
-    folder = shipped.get(str(source)) or (path / "student" if (path / "student").is_dir() else path)
-    return load_student(folder, backend, name or str(source))
 
 
 def shipped_students(teacher: str) -> dict[str, Path]:

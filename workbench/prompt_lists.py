@@ -25,6 +25,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 
 from workbench.backends.source import from_hub
+from workbench.image_store import plain
 from workbench.metrics import geneval
 from workbench.prompts import PromptFileError, read_prompts
 from workbench.runs import write_whole
@@ -93,6 +94,8 @@ def prompt_list(name: str, limit: int = 0, check: Callable[[str], object] = str)
 
 def kept(name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[str], object] = str) -> PromptList:
     """`prompt_list`, of prompts that are there already."""
+    if limit < 0:
+        raise PromptFileError(f"a limit of {limit} prompts makes no sense; 0 takes all")
     left: dict[str, Prompt] = {}
     dropped, first = Counter(), ""
     for prompt in prompts:
@@ -113,9 +116,16 @@ def kept(name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[
     return found
 
 
+def folder_name(prompts: PromptList) -> str:
+    """What to call a folder of a list; two files of one name, or two versions of one, have two."""
+    if prompts.name in NAMES:
+        return prompts.name
+    return f"{plain(Path(prompts.name).stem)}-{hashlib.sha256(chr(10).join(prompts.texts).encode()).hexdigest()[:8]}"
+
+
 def written(text: str) -> list[Prompt]:
     """The prompts of a text, one a line."""
-    return [Prompt(line.strip()) for line in text.splitlines() if line.strip()]
+    return [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
 
 
 def _read(name: str) -> list[Prompt]:
@@ -131,10 +141,14 @@ def _read(name: str) -> list[Prompt]:
 
 def _metadata(path: Path) -> list[Prompt]:
     found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not line.strip():
+            continue
         try:
-            entry = json.loads(line)
+            entry = json.loads(line.decode())
             text, asks = entry["prompt"].strip(), "include" in entry
+            if not text:
+                raise ValueError("the prompt is empty")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise PromptFileError(f'{path}, line {number}: not a JSON object with a "prompt": {error}') from error
         try:

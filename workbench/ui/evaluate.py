@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 
@@ -13,9 +12,9 @@ from workbench.evaluation import Evaluation
 from workbench.evaluation_metrics import usual_metrics
 from workbench.evaluation_request import EvaluationRequest
 from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, GridRequest
-from workbench.image_store import NOISES, plain
+from workbench.image_store import NOISES
 from workbench.metrics.vision import KINDS
-from workbench.prompt_lists import NAMES, kept, prompt_list, written
+from workbench.prompt_lists import NAMES, folder_name, kept, prompt_list, written
 from workbench.ui.evaluate_view import EvaluationView, earlier
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, click, note
@@ -105,10 +104,9 @@ class EvaluateTab:
             asked = GridRequest(models=tuple(models), teacher_steps=int(teacher_steps), guidance=float(guidance))
             check = self.place.backend.rewrite
             prompts = kept(OWN, written(own), int(limit or 0), check) if listed == OWN else prompt_list(listed, int(limit or 0), check)
-            name = f"own-{hashlib.sha256(own.encode()).hexdigest()[:8]}" if listed == OWN else plain(listed)
             request = EvaluationRequest(asked.models, prompts, tuple(range(int(seeds))), tuple(metrics), tuple(features), noise,
                                         teacher=self.place.teacher)
-            view = EvaluationView(Evaluation(self._folder / name, request), self.place.opener(asked))
+            view = EvaluationView(Evaluation(self._folder / folder_name(prompts), request), self.place.opener(asked))
             return {self.view: view, self.note: note(view.message), self.tables: "", self.figures: [], **self._buttons(view)}
         except (ValueError, OSError) as error:
             return {self.note: note(str(error))}
