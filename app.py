@@ -20,17 +20,27 @@ def main() -> None:
     parser.add_argument("--student", default="", help="the student to begin with, by its name or how that begins, such as dp-dmd")
     parser.add_argument("--resolution", type=int, default=0, help="side of the images in pixels; 0: what the teacher was made for")
     parser.add_argument("--device", default="", help="cuda, mps or cpu (default: the first that is there)")
+    parser.add_argument("--study", type=Path, help="folder of a study that `python -m workbench study create` made, for the tabs Vote and Results")
     options = parser.parse_args()
 
+    from starlette.routing import Mount
+
     from workbench.ui.page import launch_settings, new_page
+    from workbench.ui.study import PATH, opened_study
     from workbench.ui.workplace import Workplace
 
     place = Workplace(options.teacher, options.runs, options.device, options.student, options.resolution)
-    page, where = new_page(place), {"server_name": options.host, "server_port": options.port}
     try:
-        _, address, _ = page.launch(**where, **launch_settings(), prevent_thread_lock=True)
+        study, voting = opened_study(options.study)
+    except ValueError as error:
+        parser.error(str(error))
+    page, where = new_page(place, study), {"server_name": options.host, "server_port": options.port}
+    try:
+        app, address, _ = page.launch(**where, **launch_settings(), prevent_thread_lock=True)
     except OSError as error:
         parser.error(f"cannot listen on {options.host}, port {options.port}: {error} Choose another with --port.")
+    if voting:
+        app.router.routes.insert(0, Mount(PATH, voting))  # before gradio's own, which answer everything
     print(f"The workbench is at {address} (device: {place.device_title}). Ctrl-C ends it.", flush=True)
     threading.Thread(target=place.warm, daemon=True).start()
     page.block_thread()

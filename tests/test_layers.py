@@ -16,7 +16,7 @@ ROWS = {
         "evaluation", "evaluation_request", "evaluation_metrics", "evaluation_numbers", "evaluation_tables", "evaluation_report",
         "image_store", "readings", "prompt_lists", "paper_tables", "tables", "study_stimuli", "study_report",
         "recording", "examination", "gradient_probe", "figures", "stages_report"),
-    6: ("cli", "ui", "__main__"),
+    6: ("cli", "study_commands", "ui", "__main__"),
 }
 ROW = {name: row for row, names in ROWS.items() for name in names}
 HEAVY = {"diffusers": ("backends", "scenes", "export_student"), "transformers": ("backends", "scenes", "metrics"), "gradio": ("ui",),

@@ -1,4 +1,5 @@
-"""The command line: python -m workbench train | plan | resume | sample | evaluate | report | stages | models | export | scenes make-teacher.
+"""The command line: python -m workbench train | plan | resume | sample | evaluate | report | stages | models | export |
+study ... | scenes make-teacher.
 
 Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every default and help text.
 """
@@ -94,6 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, help="folder to write")
     export.add_argument("--lora", type=int, default=0, metavar="RANK",
                         help="write a whole student as the nearest adapter of this rank (default: as a pipeline)")
+    from workbench.study_commands import add_study_commands
+
+    add_study_commands(commands, _command, _models)
     scenes = commands.add_parser("scenes", help="the embedded world").add_subparsers(required=True, metavar="COMMAND")
     make = _command(scenes, "make-teacher", "train the embedded teacher from nothing (hours; resumable)", _make_teacher)
     make.add_argument("--out", type=Path, default=Path("scenes-teacher"), help="work folder (default: %(default)s)")
@@ -296,7 +300,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         written = Evaluation.open(options.out)
         evaluation = dataclasses.replace(written, request=dataclasses.replace(written.request, **_given_metrics(options)))
     else:
-        evaluation = _generated(options)
+        evaluation = generated(options, options.out)
     _watched(evaluation.read(device))
     results = evaluation.results()
     report = write_report(evaluation.folder, [(evaluation, results)])
@@ -308,8 +312,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 1 if evaluation.missing else 0
 
 
-def _generated(options: argparse.Namespace):
-    """The evaluation that was asked for, with its images."""
+def generated(options: argparse.Namespace, out: Path | None):
+    """The evaluation that was asked for, with its images, in the folder `out` or one that is called after its prompts."""
     from workbench.backends.scenes import EMBEDDED
     from workbench.evaluation import Evaluation
     from workbench.evaluation_metrics import usual_metrics
@@ -319,14 +323,14 @@ def _generated(options: argparse.Namespace):
     names = _names(options)
     _, teacher = _common_recipe(options, names)
     listed = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
-    asked = {"metrics": usual_metrics(teacher), "features": ("lite0",)} | _given_metrics(options)
-    request = EvaluationRequest(tuple(names), prompt_list(listed, options.limit), tuple(range(options.seeds)), noise=options.noise,
-                                image_seeds=options.image_seeds, teacher=teacher, **asked)  # before anything is loaded: it may make no sense
+    asked = {name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)}
+    asked |= {"metrics": usual_metrics(teacher)} | _given_metrics(options)
+    request = EvaluationRequest(tuple(names), prompt_list(listed, options.limit), tuple(range(options.seeds)), teacher=teacher, **asked)  # before anything is loaded: it may make no sense
     backend, _, open_model = _openable(options)
     request = dataclasses.replace(request, prompts=prompt_list(listed, options.limit, backend.rewrite))
     if request.prompts.dropped:
         print(f"dropped from {listed}: {request.prompts.told}")
-    evaluation = Evaluation(options.out or Path("evaluations") / folder_name(request.prompts), request)
+    evaluation = Evaluation(out or Path("evaluations") / folder_name(request.prompts), request)
     _watched(evaluation.generate(backend, open_model))
     return evaluation
 
@@ -334,7 +338,7 @@ def _generated(options: argparse.Namespace):
 def _given_metrics(options: argparse.Namespace) -> dict:
     """The metrics and features that were asked for."""
     return {name: tuple(part.strip() for part in text.split(",") if part.strip())
-            for name, text in (("metrics", options.metrics), ("features", options.features)) if text}
+            for name, text in ((name, getattr(options, name, "")) for name in ("metrics", "features")) if text}
 
 
 def _watched(steps) -> None:

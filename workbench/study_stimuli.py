@@ -1,10 +1,11 @@
 """The pictures of a study: for each prompt and method one sheet of its samples, all of one size and format, under names that say nothing.
 
     stimuli/3f9c0a...png      a sheet: the images of one method for one prompt, seeds along the rows
+    study.json                what the study is called, and where its votes are
     stimuli.json              {"sheets": {PROMPT: {METHOD: file}}}; beside each method "spoiled METHOD", the wrong answer of a gold trial
 
-Images come from an evaluation (`workbench.evaluation`), or from folders that hold a folder of images for each prompt. A spoiled sheet shows one of the
-images again and again, blurred: less diverse, and of less quality.
+Images come from an evaluation (`workbench.evaluation`), or from folders that hold a folder of images for each prompt. A spoiled sheet shows one
+of the images again and again, blurred: less diverse, and of less quality.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from workbench.evaluation import Evaluation
 from workbench.image_store import ImageFolder, seed_draws
 from workbench.metrics.inputs import pictures
 from workbench.runs import write_whole
+from workbench.study.design import SPOILED, StudyDesign
 from workbench.study.errors import StudyError
+from workbench.study.store import Store
 
 SIDE, GAP = 900, 4  # pixels: a sheet is about as wide; between its images
 PAPER = "#ffffff"
+STUDY_FILE = "study.json"
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -53,7 +57,7 @@ def samples_of_evaluation(folder: Path, methods: tuple[str, ...] = (), limit: in
     def images(method: str, prompt: str) -> list[Image.Image]:
         place = ImageFolder(evaluation.folder / "images" / evaluation.made[method].folder)
         (draws,) = seed_draws([prompt], asked.seeds, asked.noise)
-        if any(place.checksum(draw) is None for draw in draws):
+        if len(place.checksums(draws)) < len(draws):
             raise StudyError(f"an image of {method} for “{prompt}” is missing or broken in {folder}: evaluate again into the same folder")
         return pictures((place.read(draws) * 255).round().byte())
 
@@ -107,7 +111,7 @@ def render(samples: Samples, folder: Path) -> None:
         for method in samples.methods:
             images = samples.images(method, prompt)
             side = side or _cell(images[0].width, len(images))
-            for name, shown in ((method, images), (f"spoiled {method}", [spoiled(images[0])] * len(images))):
+            for name, shown in ((method, images), (f"{SPOILED} {method}", [spoiled(images[0])] * len(images))):
                 file = f"{secrets.token_hex(12)}.png"
                 sheet(shown, side).save(place / file)  # nothing of the images' own settings goes with it
                 sheets.setdefault(prompt, {})[name] = file
@@ -135,3 +139,27 @@ def _cell(native: int, count: int) -> int:
     """The side of an image on the sheet: a whole multiple of a small one, so that its pixels stay square."""
     room = SIDE // math.ceil(math.sqrt(count))
     return native * (room // native) if native <= room else room
+
+
+def create_study(folder: Path, samples: Samples, settings: dict, database: str = "") -> Store:
+    """A study in a new `folder`: its pictures, then its database (a file there, or an address such as postgresql://...), then study.json.
+
+    `settings` are the other fields of `StudyDesign`. Raises `StudyError` for a folder that holds a study, and as design, samples and store do."""
+    if (folder / STUDY_FILE).exists():
+        raise StudyError(f"{folder} holds a study already, and it stays as it is; choose another folder")
+    design = StudyDesign(methods=samples.methods, prompts=samples.prompts, seeds=samples.seeds, **settings)  # before hours of rendering
+    folder.mkdir(parents=True, exist_ok=True)
+    render(samples, folder)
+    store = Store.create(database or folder / "study.db", design)
+    content = json.dumps({"title": design.title, "digest": design.digest, "database": database}, indent=1)
+    write_whole(folder / STUDY_FILE, lambda part: part.write_text(content, encoding="utf-8"))
+    return store
+
+
+def open_study(folder: Path) -> Store:
+    """The study in a folder. Raises `StudyError` where there is none."""
+    try:
+        database = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))["database"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{folder} holds no study ({error}); make one with `python -m workbench study create`") from error
+    return Store.open(database or folder / "study.db")

@@ -12,7 +12,7 @@ from workbench.study.simulation import simulated_ballots
 
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": D (4 observers, 12 units, missing data), A (2 observers, 10 units)
 FOUR = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
-TWO = ["0100000000", "1110010000"]
+TWO = ["0100000000", "1110010010"]
 
 
 def units(observers):

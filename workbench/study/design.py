@@ -15,6 +15,7 @@ import hashlib
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ CONSENT = ("You will compare pictures that computer models made from a short tex
            "number and without your name, and are used for research. Taking part is voluntary, and you may stop at any time; the answers that you "
            "gave until then are kept.")
 INSTRUCTIONS = ("Each question shows one text and two sheets of pictures that two methods made from it. Look at all pictures of both sheets, then "
-                "answer each question on its own: the better sheet of one question need not be that of the other. Begin with one question for practice.")
+                "answer each question on its own: the better sheet of one question need not be that of the other. The first trial is for practice.")
 
 
 @dataclass(frozen=True)
@@ -70,15 +71,15 @@ class StudyDesign:
     repeats: int = 2  # earlier real trials again, with sides exchanged
     ties: bool = True  # may be answered
     max_gold_failures: int = 1  # who fails more is excluded from the analysis
-    expires_minutes: float = 30  # an unanswered trial counts as given away for so long
+    expires_minutes: float = 30.0  # an unanswered trial counts as given away for so long
     consent: str = CONSENT
     instructions: str = INSTRUCTIONS
     seed: int = 0  # of all that is random about who sees what
 
     def __post_init__(self):
         self._take_as_tuples()
-        _check_texts(self)
         _check_numbers(self)
+        _check_texts(self)
         _check_pairs(self.methods, self.pairs)
         self._check_sizes()
 
@@ -94,10 +95,11 @@ class StudyDesign:
     def _check_sizes(self) -> None:
         items, golds = len(self.pairs) * len(self.prompts), len(self.methods) * len(self.prompts)
         if self.trials > items:
-            raise StudyError(f"trials = {self.trials} is more than the {items} items there are ({len(self.pairs)} pairs of methods x {len(self.prompts)} "
-                             "prompts), and a participant gets none twice: lower trials, or add prompts")
+            raise StudyError(f"trials = {self.trials} is more than the {items} items there are ({len(self.pairs)} pairs of methods x "
+                             f"{len(self.prompts)} prompts), and a participant gets none twice: lower trials, or add prompts")
         if self.gold + 1 > golds:
-            raise StudyError(f"gold = {self.gold} and one trial for practice need {self.gold + 1} different sheets, and there are {golds}; lower gold")
+            raise StudyError(f"gold = {self.gold} and one trial for practice need {self.gold + 1} different sheets of the "
+                             f"{golds} there are; lower gold")
         if self.repeats > self.trials:
             raise StudyError(f"repeats = {self.repeats} is more than trials = {self.trials}; lower repeats")
         if self.repeats and self.trials + self.gold < REPEAT_GAP:
@@ -172,14 +174,17 @@ def _check_texts(design: StudyDesign) -> None:
             raise StudyError(f"criteria must be Criterion values, not {criterion!r}")
         _check_text("a criterion's name", criterion.name)
         _check_text("a criterion's question", criterion.question)
+        if not isinstance(criterion.explanation, str):
+            raise StudyError(f"a criterion's explanation must be a text, not {criterion.explanation!r}")
     _check_once("criterion", [criterion.name for criterion in design.criteria])
     _check_once("method", design.methods)
     _check_once("prompt", design.prompts)
     _check_once("seed", design.seeds)
     if len(design.methods) < 2:
         raise StudyError(f"a study compares two or more methods, not {len(design.methods)}; add methods")
-    if SPOILED in design.methods:
-        raise StudyError(f"{SPOILED!r} is the name of what gold trials show beside a method; call that method otherwise")
+    for method in design.methods:
+        if method.split()[0] == SPOILED:
+            raise StudyError(f"{SPOILED!r} begins the names of what gold trials show beside a method; call the method {method!r} otherwise")
 
 
 def _check_text(name: str, text: Any) -> None:
@@ -192,9 +197,9 @@ def _check_text(name: str, text: Any) -> None:
 def _check_once(kind: str, values: Sequence) -> None:
     if not values:
         raise StudyError(f"a study needs at least one {kind}")
-    for n, value in enumerate(values):
-        if value in values[:n]:
-            raise StudyError(f"the {kind} {value!r} is there twice; leave one out")
+    value, count = Counter(values).most_common(1)[0]
+    if count > 1:
+        raise StudyError(f"the {kind} {value!r} is there twice; leave one out")
 
 
 def _check_numbers(design: StudyDesign) -> None:
@@ -210,6 +215,7 @@ def _check_numbers(design: StudyDesign) -> None:
     minutes = design.expires_minutes
     if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not math.isfinite(minutes) or minutes <= 0:
         raise StudyError(f"expires_minutes must be a number above 0, not {minutes!r}")
+    object.__setattr__(design, "expires_minutes", float(minutes))
 
 
 def _check_pairs(methods: Sequence[str], pairs: Sequence) -> None:

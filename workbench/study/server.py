@@ -1,38 +1,36 @@
-"""The web side of a study: one page for participants, an interface that answers a participant about themselves alone, and pages for its owner.
+"""The web side of a study: one page for participants, an interface that answers a participant about themselves alone, and one for its owner.
 
-What goes out about a trial is its prompt and two tokens that were drawn for this trial and this participant. The pictures under them have one
-size in pixels, one format and one length in bytes, which a chunk of random bytes fills up, so that neither address, name, length nor checksum of
-an answer tells a method or links a picture to the same one elsewhere. (The picture itself can of course be recognised.)
+What goes out about a trial is its prompt and two tokens that were drawn for this trial and this participant; `pictures` sees to it that nothing but
+the picture itself tells what it is. (The picture can of course be recognised.)
 
-A participant is who has the secret token, sent as a header: no cookies, so that no other site can act for a participant; requests from other
-origins are refused all the same. The owner's pages want the owner's token.
+A participant is who has the secret token, sent as a header: there are no cookies, so that no other site can act for a participant, and requests from
+other origins are refused all the same. The owner's interface wants the owner's token.
 """
 
 from __future__ import annotations
 
-import json
-import os
+import dataclasses
 import secrets
-import struct
 import threading
 import time
-import zlib
 from collections import defaultdict, deque
 from pathlib import Path
 from typing import Annotated, Literal
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
-from workbench.study.errors import StudyError
+from workbench.study.errors import Busy, Conflict, NotKnown, StudyError
+from workbench.study.pictures import Pictures
+from workbench.study.records import Progress
 from workbench.study.store import Store
 
 PAGE = Path(__file__).with_name("page")
 LONGEST_BODY = 16_384  # bytes
-BLOCK = 65_536  # lengths of pictures are a multiple of it
-JOINS, REQUESTS = (20, 60.0), (240, 60.0)  # of one address, of one participant: so many within so many seconds
+JOINS, REQUESTS, OWNERS = (30, 60.0), (240, 60.0), (60, 60.0)  # of one address, one participant, the owner: so many within so many seconds
+STATUS = {NotKnown: 404, Conflict: 409, Busy: 503}  # other errors of a study: 422
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN",
            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
                                       "form-action 'self'; base-uri 'none'; frame-ancestors 'self'"}
@@ -45,11 +43,17 @@ class Joining(BaseModel):
 
 class Vote(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    trial: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]+$")]
+    trial: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     client_id: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{36}$")]
-    answers: Annotated[dict[Annotated[str, Field(max_length=64)], Literal["left", "right", "tie"]], Field(max_length=16)] = {}
+    answers: Annotated[dict[Annotated[str, Field(max_length=200)], Literal["left", "right", "tie"]], Field(max_length=16)] = {}
     seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 0.0
     skip_reason: Annotated[str, Field(max_length=200)] = ""
+
+
+class Undo(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    trial: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    client_id: Annotated[str, Field(pattern=r"^[0-9a-fA-F-]{36}$")]
 
 
 class RateLimit:
@@ -70,5 +74,128 @@ class RateLimit:
                 raise HTTPException(429, "Too many requests; wait a minute.", headers={"Retry-After": str(int(self.seconds))})
             calls.append(now)
             if len(self.calls) > 10_000:  # keys that went quiet
-                for old in [key for key, calls in self.calls.items() if not calls or calls[-1] < now - self.seconds]:
-                    del self.calls[old]
+                quiet = [key for key, calls in self.calls.items() if not calls or calls[-1] < now - self.seconds]
+                for key in quiet:
+                    del self.calls[key]
+
+
+def study_app(store: Store, folder: Path, owner_token: str = "") -> FastAPI:
+    """The application of the study whose pictures are in `folder`, to be served or mounted. `owner_token` "" closes the owner's interface.
+
+    Raises `StudyError` where a picture is missing."""
+    pictures = Pictures(folder)
+    pictures.check(store.design.methods, store.design.prompts)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # the interface is the page's, and published nowhere
+    _guard(app)
+    joins, requests, owners = RateLimit(*JOINS), RateLimit(*REQUESTS), RateLimit(*OWNERS)
+
+    def participant(authorization: Annotated[str, Header(max_length=300)] = "") -> str:
+        try:
+            found = store.participant_of(_bearer(authorization))
+        except NotKnown as error:
+            raise HTTPException(401, str(error)) from error
+        requests(found)
+        return found
+
+    def owner(authorization: Annotated[str, Header(max_length=300)] = "") -> None:
+        owners("")
+        if not owner_token or not secrets.compare_digest(_bearer(authorization).encode(), owner_token.encode()):
+            raise HTTPException(401, "This is for the study's owner, who has its token.")
+
+    whose = Depends(participant)
+
+    @app.get("/api/study")
+    def study() -> dict:
+        design = store.design
+        return {"title": design.title, "consent": design.consent, "instructions": design.instructions, "ties": design.ties,
+                "criteria": [dataclasses.asdict(criterion) for criterion in design.criteria]}
+
+    @app.post("/api/join")
+    def join(request: Request, joining: Joining) -> dict:
+        joins(request.client.host if request.client else "")
+        return {"token": store.join(joining.consent).token}
+
+    @app.get("/api/trial")
+    def trial(who: str = whose) -> dict:
+        found = store.next_trial(who)
+        return {"trial": found and dataclasses.asdict(found), "progress": _told(store.progress(who))}
+
+    @app.post("/api/shown/{trial}")
+    def shown(trial: str, who: str = whose) -> dict:
+        store.shown(who, trial)
+        return {}
+
+    @app.post("/api/vote")
+    def vote(given: Vote, who: str = whose) -> dict:
+        store.vote(who, given.trial, given.answers, given.client_id, given.seconds, given.skip_reason)
+        return {"saved": True}
+
+    @app.post("/api/undo")
+    def undo(given: Undo, who: str = whose) -> dict:
+        store.undo(who, given.trial, given.client_id)
+        return {"undone": True}
+
+    @app.get("/api/picture/{token}")
+    def picture(token: str, who: str = whose) -> Response:
+        stimulus = store.image_of(token)
+        if stimulus.participant != who:
+            raise NotKnown("this study has no such picture; load the trial again")  # as of a token that never was
+        return Response(pictures.disguised(stimulus), media_type="image/png")
+
+    @app.get("/api/owner/status", dependencies=[Depends(owner)])
+    def status() -> dict:
+        return dataclasses.asdict(store.status())
+
+    for name, kind in (("study.css", "text/css"), ("study.js", "text/javascript")):
+        app.get(f"/{name}")(_file(name, kind))
+    app.get("/")(_file("study.html", "text/html"))
+    app.get("/favicon.ico")(lambda: Response(status_code=204))
+    return app
+
+
+def _guard(app: FastAPI) -> None:
+    """Headers of every answer, what is refused before it is read, and errors as one line of text."""
+
+    @app.middleware("http")
+    async def guarded(request: Request, go):
+        problem = _refusal(request)
+        answer = JSONResponse({"detail": problem}, 403) if problem else await go(request)
+        answer.headers.update(HEADERS)
+        return answer
+
+    @app.exception_handler(StudyError)
+    async def of_the_study(request: Request, error: StudyError):
+        return JSONResponse({"detail": str(error)}, STATUS.get(type(error), 422))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_the_request(request: Request, error: RequestValidationError):
+        wrong = error.errors()[0]
+        return JSONResponse({"detail": f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"}, 422)  # without what was sent
+
+
+def _refusal(request: Request) -> str:
+    """Why a request is not even read: too long, or sent by another site's page."""
+    length = request.headers.get("content-length", "0")
+    if not length.isdecimal() or int(length) > LONGEST_BODY or "chunked" in request.headers.get("transfer-encoding", ""):
+        return "The request is too long."
+    origin = request.headers.get("origin")
+    if origin and origin.partition("://")[2] != request.headers.get("host"):
+        return "Requests from other sites are refused."
+    if request.headers.get("sec-fetch-site", "same-origin") == "cross-site" and request.url.path != "/":
+        return "Requests from other sites are refused."
+    return ""
+
+
+def _bearer(authorization: str) -> str:
+    return authorization.removeprefix("Bearer ").strip()
+
+
+def _told(progress: Progress) -> dict:
+    return {"done": progress.done, "total": progress.total, "undo": progress.last}
+
+
+def _file(name: str, kind: str):
+    def answer() -> FileResponse:
+        return FileResponse(PAGE / name, media_type=kind)
+
+    return answer

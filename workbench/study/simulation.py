@@ -1,11 +1,11 @@
 """Studies whose truth is known: ballots drawn from a model, to check the analysis against and to try a report before anyone votes.
 
-A careful participant i, asked for a criterion to compare methods a (left) and b on prompt j, ties with probability `ties`, and else chooses a
-with
+A careful participant i, asked for a criterion to compare methods a (left) and b (right) on prompt j, ties with probability `ties`,
+and else chooses a with
 
     logit P = strength_a - strength_b + (u_ia - u_ib) + (v_ja - v_jb) + side_bias
 
-with normal effects of person and prompt for each method and criterion, of variance sd^2 / 2, so that the effects of a pair have the sd given.
+with normal effects of person and prompt for each method and criterion, of variance sd^2 / 2, so that those of a pair have the sd given.
 Careless participants choose by a coin, golds too, and fast. A repeat is answered by the same logit anew.
 
 Departs from real studies: ties do not depend on how close the methods are; effects are normal; nobody learns or tires.
@@ -29,6 +29,10 @@ SLIPS = 0.02  # of golds that a careful participant fails
 SECONDS, CARELESS_SECONDS = 12.0, 1.5  # medians of a trial
 
 
+Strengths = Mapping[str, Mapping[str, float]]  # criterion -> method -> score
+Effects = Mapping[tuple[str, str], np.ndarray]  # (criterion, method) -> of each participant, or of each prompt
+
+
 @dataclass(frozen=True)
 class _Asked:
     prompt: int
@@ -37,8 +41,45 @@ class _Asked:
     kind: Kind = Kind.REAL
     repeats: int = -1  # a place in the order
 
+    @property
+    def expected(self) -> Choice | None:
+        return None if self.kind != Kind.GOLD else Choice.LEFT if self.left == GOLD[0] else Choice.RIGHT
 
-def simulated_ballots(strengths: Mapping[str, Mapping[str, float]] = TWO, *, participants: int = 20, prompts: int = 40, trials: int = 20,
+
+@dataclass(frozen=True)
+class _Model:
+    strengths: Strengths
+    of_people: Effects
+    of_prompts: Effects
+    ties: float
+    skips: float
+    side_bias: float
+    rng: np.random.Generator
+
+    def votes(self, person: int, place: int, asked: _Asked, careless: bool) -> list[Ballot]:
+        """One for each criterion."""
+        name, skipped = f"p{person:03}", asked.kind == Kind.REAL and self.rng.random() < self.skips
+        seconds = float(self.rng.lognormal(np.log(CARELESS_SECONDS if careless else SECONDS), 0.4))
+        repeats = f"{name}-{asked.repeats}" if asked.kind == Kind.REPEAT else ""
+        return [Ballot(f"{name}-{place}", name, f"prompt {asked.prompt:03}", criterion, asked.left, asked.right,
+                       Choice.SKIP if skipped else self._choice(criterion, person, asked, careless),
+                       asked.kind, asked.expected, repeats, seconds, place) for criterion in self.strengths]
+
+    def _choice(self, criterion: str, person: int, asked: _Asked, careless: bool) -> Choice:
+        if asked.expected and not careless:
+            return asked.expected if self.rng.random() >= SLIPS else Choice.TIE
+        if self.rng.random() < self.ties:
+            return Choice.TIE
+        logit = 0.0 if careless else self._logit(criterion, person, asked)
+        return Choice.LEFT if self.rng.random() < expit(logit) else Choice.RIGHT
+
+    def _logit(self, criterion: str, person: int, asked: _Asked) -> float:
+        left, right = (self.strengths[key[0]][key[1]] + self.of_people[key][person] + self.of_prompts[key][asked.prompt]
+                       for key in ((criterion, asked.left), (criterion, asked.right)))
+        return left - right + self.side_bias
+
+
+def simulated_ballots(strengths: Strengths = TWO, *, participants: int = 20, prompts: int = 40, trials: int = 20,
                       participant_sd: float = 0.5, prompt_sd: float = 0.8, ties: float = 0.0, skips: float = 0.0, side_bias: float = 0.0,
                       careless: int = 0, golds: int = 0, repeats: int = 0, seed: int = 0) -> list[Ballot]:
     """The ballots of a study of the methods in `strengths` (criterion -> method -> score on the logit scale), equal for equal arguments.
@@ -55,14 +96,15 @@ def simulated_ballots(strengths: Mapping[str, Mapping[str, float]] = TWO, *, par
     if any(sorted(scores) != methods for scores in strengths.values()):
         raise StudyError("every criterion needs a score for the same methods")
     rng = np.random.default_rng(seed)
-    effects = _effects(strengths, methods, participants, prompts, participant_sd, prompt_sd, rng)
+    model = _Model(strengths, _effects(strengths, participants, participant_sd, rng), _effects(strengths, prompts, prompt_sd, rng),
+                   ties, skips, side_bias, rng)
     used, ballots = np.zeros(len(cells)), []
     for person in range(participants):
         chosen = np.lexsort((rng.random(len(cells)), used))[:trials]  # the least used first
         used[chosen] += 1
         order = _order([cells[cell] for cell in rng.permutation(chosen)], golds, repeats, rng)
         for place, asked in enumerate(order):
-            ballots += _votes(person, place, asked, strengths, effects, person >= participants - careless, ties, skips, side_bias, rng)
+            ballots += model.votes(person, place, asked, careless=person >= participants - careless)
     return ballots
 
 
@@ -73,18 +115,14 @@ def true_rate(difference: float, participant_sd: float = 0.5, prompt_sd: float =
     return float(ties / 2 + (1 - ties) * decided)
 
 
-def _effects(strengths, methods: list[str], participants: int, prompts: int, participant_sd: float, prompt_sd: float,
-             rng: np.random.Generator) -> dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]:
-    """Of each criterion and method: by participant and by prompt."""
-    return {(criterion, method): (rng.normal(0, participant_sd / 2**0.5, participants), rng.normal(0, prompt_sd / 2**0.5, prompts))
-            for criterion in strengths for method in methods}
+def _effects(strengths: Strengths, count: int, sd: float, rng: np.random.Generator) -> Effects:
+    return {(criterion, method): rng.normal(0, sd / 2**0.5, count) for criterion, scores in strengths.items() for method in sorted(scores)}
 
 
 def _order(cells: list[tuple[int, tuple[str, str]]], golds: int, repeats: int, rng: np.random.Generator) -> list[_Asked]:
     """Real trials with golds strewn in, then the repeats."""
-    turned, order = _balanced_sides([pair for _, pair in cells], rng), []
-    for (prompt, pair), turn in zip(cells, turned):
-        order.append(_Asked(prompt, *(pair[::-1] if turn else pair)))
+    turned = _balanced_sides([pair for _, pair in cells], rng)
+    order = [_Asked(prompt, *(pair[::-1] if turn else pair)) for (prompt, pair), turn in zip(cells, turned)]
     for _ in range(golds):
         sides = GOLD[::-1] if rng.random() < 0.5 else GOLD
         order.insert(int(rng.integers(len(order) + 1)), _Asked(cells[0][0] if cells else 0, *sides, kind=Kind.GOLD))
@@ -99,32 +137,3 @@ def _balanced_sides(pairs: list[tuple[str, str]], rng: np.random.Generator) -> n
         places = rng.permutation([place for place, other in enumerate(pairs) if other == pair])
         turned[places[: (len(places) + int(rng.integers(2))) // 2]] = True
     return turned
-
-
-def _votes(person: int, place: int, asked: _Asked, strengths, effects, careless: bool, ties: float, skips: float, side_bias: float,
-           rng: np.random.Generator) -> list[Ballot]:
-    name, skipped = f"p{person:03}", asked.kind == Kind.REAL and rng.random() < skips
-    seconds = float(rng.lognormal(np.log(CARELESS_SECONDS if careless else SECONDS), 0.4))
-    expected = None if asked.kind != Kind.GOLD else Choice.LEFT if asked.left == GOLD[0] else Choice.RIGHT
-    votes = []
-    for criterion, scores in strengths.items():
-        if skipped:
-            choice = Choice.SKIP
-        elif expected and not careless:
-            choice = expected if rng.random() >= SLIPS else Choice.TIE
-        elif rng.random() < ties:
-            choice = Choice.TIE
-        else:
-            logit = 0.0 if careless else side_bias + _preference(criterion, asked, person, scores, effects)
-            choice = Choice.LEFT if rng.random() < expit(logit) else Choice.RIGHT
-        votes.append(Ballot(f"{name}-{place}", name, f"prompt {asked.prompt:03}", criterion, asked.left, asked.right, choice, asked.kind, expected,
-                            f"{name}-{asked.repeats}" if asked.kind == Kind.REPEAT else "", seconds, place))
-    return votes
-
-
-def _preference(criterion: str, asked: _Asked, person: int, scores: Mapping[str, float], effects) -> float:
-    """The logit of preferring the left method."""
-    def liking(method: str) -> float:
-        by_participant, by_prompt = effects[criterion, method]
-        return scores[method] + by_participant[person] + by_prompt[asked.prompt]
-    return liking(asked.left) - liking(asked.right)

@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const TOKEN = "study-participant", PENDING = "study-pending";
 const base = new URL(".", location.href).pathname;
 const store = (() => { try { localStorage.setItem("study-test", "1"); return localStorage; } catch { return sessionStorage; } })();
-const state = { study: null, trial: null, answers: {}, shown: 0, busy: false, urls: [] };
+const state = { study: null, trial: null, undo: "", answers: {}, shown: 0, busy: false, urls: [] };
 
 function token() {
   const fromLink = new URLSearchParams(location.hash.slice(1)).get("me");
@@ -66,8 +66,8 @@ function element(name, text, properties = {}) {
 
 function buildCriteria() {
   const choices = [["left", "Left", "1"], ["right", "Right", "2"], ...(state.study.ties ? [["tie", "No difference", "3"]] : [])];
-  for (const criterion of state.study.criteria) {
-    const field = element("fieldset", "", { id: `criterion-${criterion.name}` });
+  for (const [n, criterion] of state.study.criteria.entries()) {
+    const field = element("fieldset", "", { id: `criterion-${n}` });
     field.append(element("legend", criterion.question), element("p", criterion.explanation, { className: "explained" }));
     const row = element("div", "", { className: "choices" });
     for (const [value, title, key] of choices) {
@@ -102,7 +102,8 @@ function tellProgress(progress) {
   $("bar").max = progress.total || 1;
   $("bar").value = progress.done;
   $("count").textContent = `${progress.done} of ${progress.total} answered`;
-  $("undo").disabled = $("undo-end").disabled = !progress.can_undo;
+  state.undo = progress.undo;
+  $("undo").disabled = $("undo-end").disabled = !progress.undo;
 }
 
 async function picture(name) {
@@ -119,6 +120,7 @@ async function present(found) {
   const { trial } = found;
   show("trial");
   say("Loading the pictures …");
+  delete $("trial").dataset.shown;
   state.trial = null;
   setAnswers({});
   $("skip-form").hidden = true;
@@ -133,6 +135,8 @@ async function present(found) {
   $("zoom-right").append(images[1]);
   state.trial = trial;
   state.shown = performance.now();
+  $("trial").dataset.shown = trial.id;
+  post(`api/shown/${trial.id}`, {}).catch(() => {});  // for the record alone
   say(trial.practice ? "A practice question; its answer does not count." : "");
   setAnswers({});
 }
@@ -141,14 +145,14 @@ function setAnswers(answers) {
   state.answers = answers;
   const names = state.study.criteria.map((criterion) => criterion.name);
   const current = names.find((name) => !answers[name]);
-  for (const name of names) {
-    const field = $(`criterion-${name}`);
+  for (const [n, name] of names.entries()) {
+    const field = $(`criterion-${n}`);
     field.classList.toggle("current", name === current);
-    field.disabled = !state.trial;
+    field.disabled = !state.trial || state.busy;
     for (const input of field.querySelectorAll("input")) input.checked = input.value === answers[name];
   }
-  $("next").disabled = !state.trial || Boolean(current);
-  $("skip").disabled = !state.trial;
+  $("next").disabled = !state.trial || state.busy || Boolean(current);
+  $("skip").disabled = !state.trial || state.busy;
 }
 
 function answer(name, choice) { setAnswers({ ...state.answers, [name]: choice }); }
@@ -156,20 +160,21 @@ function answer(name, choice) { setAnswers({ ...state.answers, [name]: choice })
 async function submit(body) {
   if (!state.trial || state.busy) return;
   state.busy = true;
-  $("next").disabled = true;
+  setAnswers(state.answers);
+  delete $("trial").dataset.shown;
   say("Saving …");
-  const vote = { trial: state.trial.id, client_id: crypto.randomUUID ? crypto.randomUUID() : uuid(), seconds: (performance.now() - state.shown) / 1000,
-    answers: {}, skip_reason: "", ...body };
+  const vote = { trial: state.trial.id, client_id: uuid(), seconds: (performance.now() - state.shown) / 1000, answers: {}, skip_reason: "", ...body };
   store.setItem(PENDING, JSON.stringify({ token: token(), vote }));
   try {
     await sendPending();
-    say("Saved.");
+    state.busy = false;
     await next(true);
   } catch (error) {
-    warn(error.message);
+    state.busy = false;
+    setAnswers(state.answers);
     if (error.status === 409) await next(true);
-    else setAnswers(state.answers);
-  } finally { state.busy = false; }
+    warn(error.message);
+  }
 }
 
 async function sendPending() {
@@ -184,7 +189,7 @@ async function sendPending() {
   store.removeItem(PENDING);
 }
 
-function uuid() {  // pages that are not served securely have no randomUUID
+function uuid() {  // pages that are not served securely have no crypto.randomUUID
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 15) | 64;
   bytes[8] = (bytes[8] & 63) | 128;
@@ -193,10 +198,12 @@ function uuid() {  // pages that are not served securely have no randomUUID
 }
 
 async function undo() {
-  if (state.busy) return;
+  if (state.busy || !state.undo) return;
   state.busy = true;
+  const asked = { trial: state.undo, client_id: uuid() };
   try {
-    await insist(() => post("api/undo", {}));
+    await insist(() => post("api/undo", asked));
+    state.busy = false;
     await next(true);
     say("The last answer is taken back; answer it again.");
   } catch (error) { warn(error.message); } finally { state.busy = false; }

@@ -1,0 +1,311 @@
+"""A participant in a real browser: keyboard, lost network, two tabs, a killed server, another device, a phone; and every byte that arrives is read."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from workbench.study_stimuli import create_study, open_study, samples_of_folders
+
+ROOT = Path(__file__).parents[2]
+METHODS = ("secretone", "secrettwo")
+
+
+class Served:
+    """A study that `study serve` serves; it can be killed and started again."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}/"
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-m", "workbench", "study", "serve", str(self.folder), "--port", str(self.port)], cwd=ROOT,
+                                        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(self.address, timeout=5).close()
+                return
+            except OSError:
+                assert self.process.poll() is None
+                time.sleep(0.1)
+        raise RuntimeError("the study was not served")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def ballots(self) -> list:
+        with open_study(self.folder) as store:
+            return store.ballots()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for method in METHODS:
+        for prompt in ("a red fox", "two stars", "a hill"):
+            place = folder / method / prompt
+            place.mkdir(parents=True)
+            for n in range(4):
+                Image.fromarray(rng.integers(256, size=(24, 24, 3), dtype=np.uint8)).save(place / f"{n}.png")
+    return {method: folder / method for method in METHODS}
+
+
+@pytest.fixture
+def served(images, tmp_path):
+    settings = {"title": "Which pictures?", "trials": 3, "gold": 1, "repeats": 1}
+    create_study(tmp_path / "study", samples_of_folders(images), settings).close()
+    found = Served(tmp_path / "study")
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def device(served, browser):
+    """A function that opens the study on a device of its own; no address or header that it sees may tell a method."""
+    contexts, heard, errors = [], [], []
+
+    def opened(address: str = "", width: int = 1100, height: int = 1000):
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        context.on("response", lambda answer: heard.append((answer.url, str(answer.headers))))
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address or served.address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert heard and all(url.startswith((served.address, "blob:", "about:")) for url, _ in heard)
+    assert not any(secret in url + headers for url, headers in heard for secret in secrets_of(served))
+    assert not errors
+
+
+def secrets_of(served: Served) -> list[str]:
+    """What no participant may come to see."""
+    sheets = json.loads((served.folder / "stimuli.json").read_text())["sheets"]
+    return ["secretone", "secrettwo", "spoiled", *(file[:-4] for names in sheets.values() for file in names.values())]
+
+
+def begun(page) -> None:
+    """To the practice question."""
+    page.get_by_label("I have read").check()
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("button", name="Start with a practice question").click()
+    expect_trial(page)
+
+
+def expect_trial(page, done: int = 0) -> None:
+    expect(page.locator("#trial[data-shown]")).to_be_visible(timeout=30_000)
+    expect(page.locator("#count")).to_have_text(f"{done} of 5 answered")
+    expect(page.locator(".picture img")).to_have_count(2)
+
+
+def answer(page, keys: str = "12") -> None:
+    page.keyboard.press(keys[0])
+    page.keyboard.press(keys[1])
+    expect(page.locator("#next")).to_be_enabled()
+    page.keyboard.press("Enter")
+
+
+def test_the_whole_study_by_keyboard_alone(device, served):
+    page, texts = device(), []
+
+    def read(route):
+        answer = route.fetch()
+        texts.append(answer.body().decode("latin-1"))
+        route.fulfill(response=answer)
+
+    page.route("**/*", read)  # every byte that arrives
+    expect(page.get_by_role("heading", name="Which pictures?")).to_be_visible()
+    focused = "document.activeElement.id || document.activeElement.textContent"
+    page.keyboard.press("Tab")  # the page has put the focus on the main part
+    assert page.evaluate(focused) == "agree"
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#start")).to_be_visible()
+    while page.evaluate(focused) != "start":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect_trial(page)
+    expect(page.locator("#legend")).to_contain_text("1 left, 2 right, 3 no difference")
+    answer(page)  # practice
+    for done in range(5):
+        expect_trial(page, done)
+        assert page.locator("#practice").is_hidden()
+        answer(page, "13" if done % 2 else "21")
+    expect(page.get_by_role("heading", name="Thank you")).to_be_visible()
+    choices = [str(ballot.choice.value) for ballot in served.ballots()]
+    assert choices == ["right", "left", "left", "tie", "right", "left", "left", "tie", "right", "left"]
+    assert len(texts) > 20 and not any(secret in text for text in texts + [page.content()] for secret in secrets_of(served))
+    page.get_by_role("button", name="Undo the last answer").click()
+    expect_trial(page, 4)
+    assert len(served.ballots()) == 8
+
+
+def test_both_sides_are_shown_together_and_only_then_answered(device):
+    page, held = device(), []
+    page.route("**/api/picture/*", lambda route: held.append(route) if len(held) < 1 else route.continue_())
+    page.get_by_label("I have read").check()
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("button", name="Start with a practice question").click()
+    expect(page.locator("#status")).to_have_text("Loading the pictures …")
+    page.wait_for_timeout(500)
+    assert len(held) == 1 and page.locator(".picture img").count() == 0 and page.locator("#criteria input").first.is_disabled()
+    held[0].continue_()
+    expect(page.locator(".picture img")).to_have_count(2)
+    boxes = [page.locator(".picture").nth(n).bounding_box() for n in (0, 1)]
+    assert boxes[0]["width"] == boxes[1]["width"] and boxes[0]["y"] == boxes[1]["y"]
+
+
+def test_a_lost_network_loses_no_answer_and_counts_none_twice(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    page.context.set_offline(True)
+    answer(page, "11")
+    expect(page.locator("#alert")).to_contain_text("Your answer is kept here; trying again")
+    assert not served.ballots()
+    page.context.set_offline(False)
+    expect_trial(page, 1)
+    assert [ballot.choice for ballot in served.ballots()] == ["left", "left"]
+
+
+def test_an_answer_that_was_taken_but_not_acknowledged_counts_once(device, served):
+    page, lost = device(), []
+
+    def lose(route):
+        if not lost:
+            lost.append(route.fetch())  # the server has it, the page never hears of it
+            route.abort()
+        else:
+            route.continue_()
+
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    page.route("**/api/vote", lose)
+    answer(page, "22")
+    expect_trial(page, 1)
+    assert lost and [ballot.choice for ballot in served.ballots()] == ["right", "right"]
+
+
+def test_a_server_that_is_killed_has_every_acknowledged_vote(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    answer(page, "11")
+    expect_trial(page, 1)
+    served.kill()
+    answer(page, "22")
+    expect(page.locator("#alert")).to_contain_text("trying again")
+    served.start()
+    expect_trial(page, 2)
+    assert [ballot.choice for ballot in served.ballots()] == ["left", "left", "right", "right"]
+
+
+def test_an_answer_is_sent_after_the_page_was_closed(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    page.context.set_offline(True)
+    answer(page, "33")
+    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+    context = page.context
+    page.close()
+    context.set_offline(False)
+    page = context.new_page()
+    page.goto(served.address)
+    expect_trial(page, 1)
+    assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"]
+
+
+def test_two_tabs_answer_a_trial_once(device, served):
+    one = device()
+    begun(one)
+    answer(one)
+    expect_trial(one)
+    other = one.context.new_page()
+    other.goto(served.address)
+    expect_trial(other)
+    assert other.locator("#prompt").inner_text() == one.locator("#prompt").inner_text()
+    answer(one, "11")
+    expect_trial(one, 1)
+    answer(other, "22")
+    expect(other.locator("#alert")).to_contain_text("answered already")
+    expect_trial(other, 1)
+    assert [ballot.choice for ballot in served.ballots()] == ["left", "left"]
+
+
+def test_the_personal_link_goes_on_elsewhere_and_going_back_changes_nothing(device, served):
+    page = device()
+    page.get_by_label("I have read").check()
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("#link")).to_be_visible()
+    link = page.locator("#link").input_value()
+    page.locator("#start").click()
+    expect_trial(page)
+    answer(page)
+    expect_trial(page)
+    answer(page)
+    expect_trial(page, 1)
+    elsewhere = device(link)
+    expect_trial(elsewhere, 1)
+    assert "#" not in elsewhere.url and elsewhere.locator("#prompt").inner_text() == page.locator("#prompt").inner_text()
+    elsewhere.reload()
+    expect_trial(elsewhere, 1)
+    elsewhere.goto("about:blank")
+    elsewhere.go_back()
+    expect_trial(elsewhere, 1)
+    assert len(served.ballots()) == 2
+
+
+def test_skipping_wants_a_reason_and_typing_is_no_answer(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    page.keyboard.press("s")
+    expect(page.locator("#skip-form")).to_be_visible()
+    page.keyboard.press("1")  # in the reasons: no answer to the question
+    assert page.locator("#criteria input:checked").count() == 0
+    expect(page.locator("#skip-now")).to_be_disabled()
+    page.get_by_label("I cannot decide").check()
+    page.locator("#skip-now").click()
+    expect_trial(page, 1)
+    assert [ballot.choice for ballot in served.ballots()] == ["skip", "skip"]
+
+
+def test_everything_has_a_name_and_fits_a_phone(device):
+    page = device(width=390, height=800)
+    begun(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    unnamed = """[...document.querySelectorAll('#trial input, #trial button')].filter((one) =>
+        !(one.labels && one.labels.length && one.labels[0].textContent.trim()) && !one.textContent.trim() && !one.getAttribute('aria-label')).length"""
+    assert page.evaluate(unnamed) == 0
+    assert page.evaluate("[...document.querySelectorAll('fieldset')].every((one) => one.querySelector('legend'))")
+    small = "[...document.querySelectorAll('#trial button:not([hidden])')].filter((b) => b.offsetHeight && b.offsetHeight < 44).length"
+    assert page.evaluate(small) == 0
+    page.locator("#zoom-left").click()
+    expect(page.locator("#large-image")).to_be_visible()
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator("#large-image")).to_be_hidden()

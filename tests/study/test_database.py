@@ -1,0 +1,224 @@
+"""The database under a study: the schema's revisions, SQLite's settings, backups, and what is said of a database that cannot be used."""
+
+import dataclasses
+import json
+import sqlite3
+import sys
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import CheckConstraint, inspect, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tests.study.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
+from workbench.study.database import engine_of, network_filesystem, revision_of, told, upgrade
+from workbench.study.errors import Busy, StudyError
+from workbench.study.store import Store
+from workbench.study.tables import Table, VoteRow
+
+
+@pytest.fixture
+def file(tmp_path):
+    """The file of a study with one participant who has answered everything, and the answers."""
+    path = tmp_path / "study.sqlite"
+    with Store.create(path, DESIGN) as store:
+        answer_all(store, store.join(True).participant)
+        return path, kept(store)
+
+
+def change(path, statement):
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(statement)
+
+
+# ---- the schema
+
+def test_the_revisions_make_the_schema_of_the_tables(where):
+    engine = engine_of(where, create=True)
+    with engine.execution_options(writing=True).begin() as connection:
+        assert revision_of(connection) is None
+        upgrade(connection)
+        upgrade(connection)  # nothing to do
+        assert revision_of(connection) == "0001"
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+        looked = inspect(connection)
+        for name, table in Table.metadata.tables.items():  # alembic compares no checks
+            checks = {constraint.name for constraint in table.constraints if isinstance(constraint, CheckConstraint)}
+            assert {check["name"] for check in looked.get_check_constraints(name)} == checks
+    engine.dispose()
+
+
+def test_an_upgrade_that_fails_leaves_nothing(tmp_path):
+    path = tmp_path / "study.sqlite"
+    engine = engine_of(path, create=True)
+    with pytest.raises(RuntimeError), engine.execution_options(writing=True).begin() as connection:
+        upgrade(connection)
+        raise RuntimeError
+    with engine.connect() as connection:
+        assert inspect(connection).get_table_names() == []
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_program_is_left_alone(where):
+    with Store.create(where, DESIGN) as store, store._writer.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for use in (lambda: Store.open(where), lambda: Store.create(where, DESIGN)):
+        with pytest.raises(StudyError, match="has the schema 9999, which is newer than this program .0001.: update the program"):
+            use()
+
+
+def test_a_database_with_other_tables_is_left_alone(tmp_path):
+    path = tmp_path / "other.sqlite"
+    change(path, "CREATE TABLE vote (id INTEGER)")
+    with pytest.raises(StudyError, match="tables that are no study's .vote.; give a study one of its own"):
+        Store.create(path, DESIGN)
+    with pytest.raises(StudyError, match="there is no study in"):
+        Store.open(path)
+
+
+def test_a_design_that_was_altered_is_told(file):
+    path, _ = file
+    design = json.loads(DESIGN.to_json())
+    change(path, f"UPDATE study SET design = '{json.dumps(design | {'max_gold_failures': 9})}'")
+    with pytest.raises(StudyError, match=f"design of the study {DESIGN.digest} was altered"):
+        Store.open(path)
+    change(path, f"UPDATE study SET design = '{json.dumps(design, indent=4)}'")  # the same in other clothes
+    with Store.open(path) as store:
+        assert store.design == DESIGN
+
+
+def test_the_tables_themselves_refuse_a_second_live_vote(store):
+    participant, _ = store.join(True)
+    trial = store.next_trial(participant)
+    store.vote(participant, trial.id, answers_of(0), new_id(), 1.0)
+    row = {"trial": trial.id, "criterion": "quality", "choice": "left", "skip_reason": "", "seconds": 1.0, "received": 1.0}
+    for wrong in ({"revision": 0, "client_id": new_id()}, {"revision": 1, "client_id": new_id(), "trial": "none"},
+                  {"revision": 1, "client_id": new_id(), "choice": "middle"}):
+        with pytest.raises(IntegrityError), Session(store._writer) as session, session.begin():
+            session.add(VoteRow(**(row | wrong)))
+
+
+# ---- SQLite
+
+def test_sqlite_is_set_for_votes_that_stay(file):
+    engine = engine_of(file[0])
+    with engine.connect() as connection:
+        settings = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")}
+    engine.dispose()
+    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+
+
+def test_a_vote_waits_for_another_writer_and_readers_wait_for_nobody(file):
+    path, before = file
+    with Store.open(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        participant = store.join(True).participant
+        answer(store, participant)
+        trial = store.next_trial(participant)
+        other.execute("BEGIN IMMEDIATE")
+        voter = threading.Thread(target=store.vote, args=(participant, trial.id, answers_of(0), new_id(), 1.0))
+        voter.start()
+        time.sleep(0.3)
+        assert voter.is_alive() and kept(store) == before
+        other.execute("COMMIT")
+        voter.join(10)
+        assert kept(store) == before | {trial.id: answers_of(0)}
+
+
+def test_a_lock_that_never_ends_is_told_and_the_same_can_be_sent_again(file):
+    path, before = file
+    with Store.open(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
+        participant = store.join(True).participant
+        answer(store, participant)
+        trial, client_id = store.next_trial(participant), new_id()
+        with store._engine.connect() as connection:  # the one that the pool will give
+            connection.exec_driver_sql("PRAGMA busy_timeout = 50")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Busy, match="does not answer .database is locked.; .* send the same again"):
+            store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
+        other.execute("COMMIT")
+        store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
+        assert kept(store) == before | {trial.id: answers_of(0)}
+
+
+def test_a_backup_while_votes_come_in_is_a_whole_study(file, tmp_path):
+    path, before = file
+    with Store.open(path) as store:
+        stop, told_ids = threading.Event(), []
+
+        def vote():
+            while not stop.is_set():
+                told_ids.extend(answer_all(store, store.join(True).participant))
+
+        voter = threading.Thread(target=vote)
+        voter.start()
+        while len(told_ids) < 9:
+            time.sleep(0.01)
+        at_least = set(told_ids)
+        copy = store.backup(tmp_path / "copy.sqlite")
+        stop.set()
+        voter.join()
+        with Store.open(copy) as backup:
+            answered = kept(backup)
+            assert before.items() <= answered.items() <= kept(store).items()
+            assert len(at_least - answered.keys()) == sum(1 for trial in at_least if trial not in kept(store))  # those for practice
+            assert len(answer_all(backup, backup.join(True).participant)) == 9
+        for place, message in ((copy, "is there already"), (path, "is there already"), (tmp_path / "none" / "copy", "cannot back up to")):
+            with pytest.raises(StudyError, match=message):
+                store.backup(place)
+        assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_file_that_is_no_database_is_told(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to be taken for one" * 20)
+    for use in (lambda: Store.open(path), lambda: Store.create(path, DESIGN)):
+        with pytest.raises(StudyError, match="file is not a database"):
+            use()
+    assert path.read_text().startswith("not a database")
+    with pytest.raises(StudyError, match="is a folder"):
+        Store.create(tmp_path, DESIGN)
+
+
+@pytest.mark.parametrize("where, message", [
+    (":memory:", "needs a file that stays"), ("sqlite://", "needs a file that stays"), ("sqlite:///a?mode=memory", "give its path alone"),
+    ("mysql://host/name", "SQLite or PostgreSQL, not in mysql"), ("post gres://", "cannot be read"), ("http:/x://", "cannot be read")])
+def test_an_address_of_something_else_is_told(where, message):
+    with pytest.raises(StudyError, match=message):
+        Store.open(where)
+
+
+def test_the_address_of_a_file_is_a_path_too(file):
+    with Store.open(f"sqlite:///{file[0]}") as store:
+        assert kept(store) == file[1]
+
+
+def test_a_network_filesystem_is_recognised():
+    mounts = "/dev/a / ext4 rw 0 0\nhost:/x /home nfs4 rw 0 0\n/dev/b /home/local\\040disk xfs rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n//h/s /tmp/s cifs rw 0 0"
+    kinds = {place: network_filesystem(Path(place), mounts) for place in
+             ("/a.sqlite", "/home/me/a.sqlite", "/home/local disk/a.sqlite", "/homes/a.sqlite", "/tmp/a.sqlite", "/tmp/s/a.sqlite")}
+    assert kinds == {"/a.sqlite": None, "/home/me/a.sqlite": "nfs4", "/home/local disk/a.sqlite": None, "/homes/a.sqlite": None,
+                     "/tmp/a.sqlite": None, "/tmp/s/a.sqlite": "cifs"}
+
+
+# ---- errors
+
+def test_an_error_of_the_database_shows_no_values(store):
+    with pytest.raises(StudyError) as caught, told(), store._writer.begin() as connection:
+        connection.execute(text("INSERT INTO participant VALUES ('a', 'secret-value', 'c', 1, NULL), ('b', 'secret-value', 'c', 1, NULL)"))
+    assert "secret-value" not in str(caught.value)
+
+
+def test_without_the_driver_it_is_said_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not installed
+    with pytest.raises(StudyError, match=r'pip install "dp-dmd-workbench\[postgresql\]"'):
+        Store.open("postgresql://host/name")
+
+
+def test_a_status_can_be_written_as_json(store):
+    assert json.loads(json.dumps(dataclasses.asdict(store.status())))["items"][0][0] == {"pair": ["dmd", "dp_dmd"], "prompt": "prompt 0"}

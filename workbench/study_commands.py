@@ -1,0 +1,153 @@
+"""python -m workbench study create | serve | status | export | report | backup | power."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import shlex
+from pathlib import Path
+
+
+def add_study_commands(commands, command, models) -> None:
+    """Adds the parsers; `command` and `models` are the command line's own ways to add one, and the options that name models."""
+    study = commands.add_parser("study", help="a blind pairwise user study").add_subparsers(required=True, metavar="COMMAND")
+    create = command(study, "create", "freeze a study and render its pictures, from models, an evaluation, or folders of images", _create)
+    create.add_argument("--out", type=Path, required=True, help="folder of the study, on a local disk")
+    create.add_argument("--title", default="Comparison of pictures", help="what participants read (default: %(default)s)")
+    create.add_argument("--evaluation", type=Path, help="take the images of this evaluation instead of sampling; --models chooses among its models")
+    create.add_argument("--images", default="", help="take images from NAME=FOLDER,NAME=FOLDER: a folder of images for each prompt in each")
+    create.add_argument("--prompts", default="", help="prompt list or file, as evaluate takes it (default: scenes, or neutral)")
+    create.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
+    create.add_argument("--pairs", default="", help="A:B,A:C, the pairs to compare (default: all)")
+    create.add_argument("--votes", type=int, default=3, help="votes wanted on each pair and prompt (default: %(default)s)")
+    create.add_argument("--trials", type=int, default=0, help="questions a participant gets (default: 20, or as many as there are)")
+    create.add_argument("--gold", type=int, default=2, help="questions with a known answer besides (default: %(default)s)")
+    create.add_argument("--repeats", type=int, default=2, help="questions asked twice besides (default: %(default)s)")
+    create.add_argument("--max-gold-failures", type=int, default=1, help="who fails more is excluded (default: %(default)s)")
+    create.add_argument("--no-ties", action="store_true", help="leave out the answer “no difference”")
+    create.add_argument("--database", default="", help="address of a PostgreSQL database (default: a SQLite file in the folder)")
+    models(create, "dmd,dp-dmd")
+    serve = command(study, "serve", "serve a study to participants", _serve)
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)")
+    serve.add_argument("--port", type=int, default=7870, help="port to listen on (default: %(default)s)")
+    status = command(study, "status", "say how far a study is", _status)
+    status.add_argument("--json", action="store_true", help="print JSON")
+    export = command(study, "export", "write every vote that counts as CSV", _export)
+    export.add_argument("--to", type=Path, default=Path("votes.csv"), help="file to write (default: %(default)s)")
+    report = command(study, "report", "analyse the votes: one page with tables and figures", _report)
+    report.add_argument("--to", type=Path, help="folder to write (default: report/ in the study's folder)")
+    backup = command(study, "backup", "copy the database while it is in use", _backup)
+    backup.add_argument("--to", type=Path, required=True, help="file to write")
+    for parser in (serve, status, export, report, backup):
+        parser.add_argument("folder", type=Path, metavar="STUDY", help="folder that create wrote")
+    planned = command(study, "power", "say by simulation which win rate a study of some size would find", _power)
+    for name, default, text in (("participants", "20", "participants"), ("prompts", "40", "prompts"), ("votes", "20", "votes of a participant"),
+                                ("rates", "0.55,0.6,0.65,0.7", "true win rates")):
+        planned.add_argument(f"--{name}", default=default, help=f"{text}, comma-separated (default: %(default)s)")
+    planned.add_argument("--repetitions", type=int, default=1000, help="simulated studies (default: %(default)s)")
+
+
+def _create(options: argparse.Namespace) -> None:
+    from workbench.study_stimuli import create_study, samples_of_folders
+
+    if options.images:
+        folders = dict(part.strip().split("=", 1) for part in options.images.split(",") if "=" in part)
+        samples = samples_of_folders({name: Path(folder) for name, folder in folders.items()}, options.limit)
+    else:
+        samples = _sampled(options)
+    pairs = tuple(tuple(part.strip().split(":")) for part in options.pairs.split(",") if part.strip())
+    items = len(samples.prompts) * (len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2)
+    settings = {"title": options.title, "pairs": pairs, "votes_per_item": options.votes, "trials": options.trials or min(20, items), "gold": options.gold,
+                "repeats": options.repeats, "ties": not options.no_ties, "max_gold_failures": options.max_gold_failures}
+    with create_study(options.out, samples, settings, options.database) as store:
+        design = store.design
+    print(f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} prompts, {design.length} questions a participant")
+    print(f"serve it with: python -m workbench study serve {shlex.quote(str(options.out))}")
+
+
+def _sampled(options: argparse.Namespace):
+    """Samples of models, which are kept as an evaluation in the study's folder; or of an evaluation that is there."""
+    from workbench import cli
+    from workbench.study.errors import StudyError
+    from workbench.study_stimuli import samples_of_evaluation
+
+    names = [name.strip() for name in options.models.split(",") if name.strip()]
+    if options.evaluation:
+        return samples_of_evaluation(options.evaluation, tuple(names), options.limit)
+    made = options.out / "samples"
+    evaluation = cli.generated(options, made)
+    if evaluation.missing:
+        raise StudyError("; ".join(f"{what}: {why}" for what, why in evaluation.missing.items()))
+    return samples_of_evaluation(made, tuple(names))
+
+
+def _serve(options: argparse.Namespace) -> None:
+    import uvicorn
+
+    from workbench.study.server import study_app
+    from workbench.study_stimuli import open_study
+
+    with open_study(options.folder) as store:
+        token = secrets.token_urlsafe(18)
+        app = study_app(store, options.folder, token)
+        print(f"Participants: http://{options.host}:{options.port}/\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends it; no vote is lost.",
+              flush=True)
+        uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False, server_header=False)
+
+
+def _status(options: argparse.Namespace) -> None:
+    import dataclasses
+
+    from workbench.study_stimuli import open_study
+
+    with open_study(options.folder) as store:
+        status, design = store.status(), store.design
+    if options.json:
+        print(json.dumps(dataclasses.asdict(status), indent=1))
+        return
+    wanted = design.votes_per_item * len(status.items)
+    had = sum(min(item.votes, design.votes_per_item) for item in status.items)
+    print(f"{design.title} ({design.digest}): {status.participants} participants, {status.finished} of them finished\n"
+          f"{had} of {wanted} votes wanted ({design.votes_per_item} on each of {len(status.items)} pairs and prompts), {status.reserved} being answered, "
+          f"{status.skipped} skipped{'; full' if status.full else ''}")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from workbench.runs import write_whole
+    from workbench.study_report import votes_csv
+    from workbench.study_stimuli import open_study
+
+    with open_study(options.folder) as store:
+        ballots = store.ballots()
+    content = votes_csv(ballots)
+    write_whole(options.to, lambda part: part.write_text(content, encoding="utf-8"))
+    print(f"{options.to}: {len(ballots)} votes")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from workbench.study_report import write_study_report
+    from workbench.study_stimuli import open_study
+
+    with open_study(options.folder) as store:
+        print(write_study_report(options.to or options.folder / "report", store.design, store.ballots(), store.status()))
+
+
+def _backup(options: argparse.Namespace) -> None:
+    from workbench.study_stimuli import open_study
+
+    with open_study(options.folder) as store:
+        print(f"backed up to {store.backup(options.to)}")
+
+
+def _power(options: argparse.Namespace) -> None:
+    from workbench.study.power import power_table
+
+    def numbers(text: str, kind: type) -> list:
+        return [kind(part) for part in text.split(",") if part.strip()]
+
+    print("| participants | prompts | votes each | true win rate | power, 95 % interval |\n| --- | --- | --- | --- | --- |")
+    for found in power_table(numbers(options.participants, int), numbers(options.prompts, int), numbers(options.votes, int),
+                             numbers(options.rates, float), repetitions=options.repetitions):
+        print(f"| {found.participants} | {found.prompts} | {found.votes_per_participant} | {found.rate:g} | {found.power:.3f} "
+              f"[{found.low:.3f}, {found.high:.3f}] |")
