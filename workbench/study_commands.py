@@ -58,7 +58,7 @@ def _create(options: argparse.Namespace) -> None:
         samples = _sampled(options)
     pairs = tuple(tuple(part.strip().split(":")) for part in options.pairs.split(",") if part.strip())
     items = len(samples.prompts) * (len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2)
-    settings = {"title": options.title, "pairs": pairs, "votes_per_item": options.votes, "trials": options.trials or min(20, items), "gold": options.gold,
+    settings = {"title": options.title, "pairs": pairs, "votes_per_item": options.votes, "trials": options.trials or max(1, min(20, items)), "gold": options.gold,
                 "repeats": options.repeats, "ties": not options.no_ties, "max_gold_failures": options.max_gold_failures}
     with create_study(options.out, samples, settings, options.database) as store:
         design = store.design
@@ -75,6 +75,8 @@ def _sampled(options: argparse.Namespace):
     names = [name.strip() for name in options.models.split(",") if name.strip()]
     if options.evaluation:
         return samples_of_evaluation(options.evaluation, tuple(names), options.limit)
+    if len(names) < 2:
+        raise StudyError(f"a study compares two or more methods, not {len(names)}: name them with --models")  # before anything is sampled
     made = options.out / "samples"
     evaluation = cli.generated(options, made)
     if evaluation.missing:

@@ -15,6 +15,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.e2e.conftest import served as app_served
+from tests.e2e.conftest import watched
+from tests.scenes_world import write_world
 from workbench.study_stimuli import create_study, open_study, samples_of_folders
 
 ROOT = Path(__file__).parents[2]
@@ -309,3 +312,35 @@ def test_everything_has_a_name_and_fits_a_phone(device):
     expect(page.locator("#large-image")).to_be_visible()
     page.get_by_role("button", name="Close").click()
     expect(page.locator("#large-image")).to_be_hidden()
+
+
+def test_the_app_votes_and_shows_results_of_a_local_study(served, browser, tmp_path):
+    write_world(tmp_path / "weights")
+    with app_served(tmp_path, "--study", str(served.folder), WORKBENCH_SCENES=str(tmp_path / "weights")) as address, watched(address, browser) as open_page:
+        page = open_page()
+        page.get_by_role("tab", name="Vote").click()
+        frame = page.frame_locator("iframe.wb-study")
+        frame.get_by_label("I have read").check()
+        frame.get_by_role("button", name="Begin").click()
+        frame.get_by_role("button", name="Start with a practice question").click()
+        for done in ("0", "0", "1"):
+            expect(frame.locator("#trial[data-shown]")).to_be_visible(timeout=30_000)
+            expect(frame.locator("#count")).to_have_text(f"{done} of 5 answered")
+            for name in ("diversity", "quality"):
+                frame.locator(f'input[name="{name}"][value="left"]').check()
+            shown = frame.locator("#trial").get_attribute("data-shown")
+            frame.locator("#next").click()
+            expect(frame.locator(f'#trial[data-shown="{shown}"]')).to_have_count(0, timeout=30_000)
+        page.get_by_role("tab", name="Results").click()
+        page.locator("#study-refresh").click()
+        expect(page.locator("#study-note")).to_contain_text("1 participants, 0 of them finished", timeout=60_000)
+        expect(page.locator("#study-tables")).to_contain_text("Results by pair and criterion")
+        expect(page.locator("#study-figures [data-drawn]").first).to_be_visible(timeout=30_000)
+    assert [ballot.choice for ballot in served.ballots()] == ["left"] * 4
+
+
+def test_without_a_study_the_tabs_say_how_to_make_one(tab):
+    page = tab()
+    for name in ("Vote", "Results"):
+        page.get_by_role("tab", name=name).click()
+        expect(page.locator("[role=tabpanel]:visible")).to_contain_text("python app.py --study study")

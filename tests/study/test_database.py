@@ -109,9 +109,9 @@ def test_the_tables_themselves_refuse_a_second_live_vote(store):
 def test_sqlite_is_set_for_votes_that_stay(file):
     engine = engine_of(file[0])
     with engine.connect() as connection:
-        settings = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")}
+        expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
+        assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in expected} == expected
     engine.dispose()
-    assert settings == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
 
 
 def test_a_vote_waits_for_another_writer_and_readers_wait_for_nobody(file):
@@ -199,7 +199,8 @@ def test_the_address_of_a_file_is_a_path_too(file):
 
 
 def test_a_network_filesystem_is_recognised():
-    mounts = "/dev/a / ext4 rw 0 0\nhost:/x /home nfs4 rw 0 0\n/dev/b /home/local\\040disk xfs rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n//h/s /tmp/s cifs rw 0 0"
+    mounts = "\n".join(("/dev/a / ext4 rw 0 0", "host:/x /home nfs4 rw 0 0", "/dev/b /home/local\\040disk xfs rw 0 0", "tmpfs /tmp tmpfs rw 0 0",
+                        "//h/s /tmp/s cifs rw 0 0"))
     kinds = {place: network_filesystem(Path(place), mounts) for place in
              ("/a.sqlite", "/home/me/a.sqlite", "/home/local disk/a.sqlite", "/homes/a.sqlite", "/tmp/a.sqlite", "/tmp/s/a.sqlite")}
     assert kinds == {"/a.sqlite": None, "/home/me/a.sqlite": "nfs4", "/home/local disk/a.sqlite": None, "/homes/a.sqlite": None,

@@ -1,11 +1,6 @@
-"""The store on both databases: what is acknowledged is kept and counts once, whatever is killed, repeated or done at the same time."""
+"""The store on both databases: what is acknowledged is kept and counts once, whatever is repeated or done at the same time."""
 
 import itertools
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +13,6 @@ from workbench.study.ballots import Choice, Kind
 from workbench.study.design import SPOILED
 from workbench.study.errors import Conflict, NotKnown, StudyError
 from workbench.study.store import Store
-
-ROOT = Path(__file__).parents[2]
-
-
-def voting_clients(where: str, clients: int, people: int) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "tests.study.voting_client", where, str(clients), str(people)], cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def at_once(count: int, call) -> list:
@@ -48,7 +36,7 @@ def test_a_participant_answers_everything_and_it_is_all_there(where):
     with Store.create(where, DESIGN) as store:
         participant, token = store.join(True)
         assert store.participant_of(token) == participant
-        told = {}
+        told, practice = {}, ""
         for n in itertools.count():
             trial = store.next_trial(participant)
             if trial is None:
@@ -379,44 +367,6 @@ def test_no_participant_of_a_filled_study_is_turned_away(tmp_path):
             assert len(answer_all(store, store.join(True).participant)) == 9
         assert store.status().full
         assert len(answer_all(store, store.join(True).participant)) == 9
-
-
-# ---- killed, and in parallel
-
-def test_a_killed_process_loses_no_acknowledged_vote(where):
-    with Store.create(where, DESIGN):
-        pass
-    clients = voting_clients(where, 3, 0)
-    lines = [clients.stdout.readline() for _ in range(60)]
-    os.kill(clients.pid, signal.SIGKILL)
-    lines += clients.stdout.readlines()
-    clients.wait()
-    assert clients.returncode == -signal.SIGKILL, clients.stderr.read()
-    told = dict(map(json.loads, lines))
-    assert len(told) == len(lines) >= 60
-    with Store.open(where) as store:
-        found = kept(store)
-        assert {trial: found.get(trial) for trial in told} == told
-        assert len(found) - len(told) <= 3  # committed, but not yet acknowledged: one of each thread
-        assert all(set(answers) == {"diversity", "quality"} for answers in found.values())  # no half submission
-        participant = store.join(True).participant
-        assert len(answer_all(store, participant)) == 9
-
-
-def test_fifty_parallel_clients_end_with_exactly_the_acknowledged_votes(where):
-    with Store.create(where, DESIGN):
-        pass
-    processes = [voting_clients(where, 10, 1) for _ in range(5)]
-    ended = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 5, ended
-    told = [json.loads(line) for out, _ in ended for line in out.splitlines()]
-    assert len(told) == 50 * 8
-    with Store.open(where) as store:
-        assert kept(store) == dict(map(tuple, told)) and len(store.ballots()) == 800
-        status = store.status()
-        assert (status.participants, status.finished, status.reserved) == (50, 50, 0)
-        assert {entry.votes for entry in status.items} <= {12, 13} and sum(entry.votes for entry in status.items) == 300
-        assert store.events() == []
 
 
 # ---- the log, and what is not a study

@@ -1,7 +1,7 @@
 """A process of participants that vote, for the tests: `python -m tests.study.voting_client WHERE CLIENTS PEOPLE`.
 
-CLIENTS threads each let PEOPLE participants, one after another, answer everything (0: without end), sending each vote one to four times, some at once. After the
-first receipt of a vote it writes one line of JSON, [trial, answers], and so tells only what was acknowledged.
+CLIENTS threads each let PEOPLE participants, one after another, answer everything (0: without end), and send each vote one to four times, some at
+once. What was acknowledged, and nothing else, is written as a line of JSON: [trial, answers].
 """
 
 import json

@@ -14,18 +14,18 @@ from html import escape
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.theme import INK, NAMED, TEMPLATE, colours, title_of
+from workbench.figures.theme import INK, NAMED, TEMPLATE, title_of
 from workbench.study.analysis import Analysis
 from workbench.study.ballots import Ballot, Choice, Kind
 from workbench.study.bradley_terry import Strengths
-from workbench.study.clustering import Interval, Rate
+from workbench.study.clustering import Interval
 from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.statistics import PairResult
 
 PER_ROW = 2
 WON, TIED, LOST = NAMED["dp-dmd"], "#cbd2dc", "#f0a878"
-TOP, LINE_HEIGHT, BETWEEN = 96, 40, 72  # pixels: title, legend and panels' names; one line of a panel; from one row of panels to the next
+TOP, BOTTOM, LINE_HEIGHT, BETWEEN = 96, 56, 40, 84  # pixels: above and below the panels, a line in one, from one row of panels to the next
 
 
 def study_figures(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], reference: str = "") -> dict[str, go.Figure]:
@@ -57,9 +57,10 @@ def reference_of(design: StudyDesign, asked: str = "") -> str:
 
 
 def ordered_results(design: StudyDesign, results: Iterable[PairResult], reference: str) -> list[PairResult]:
-    """Results in the order of the design's criteria and pairs, the reference first in its pairs, and the others as the design writes them."""
+    """Results in the order of the design's criteria and pairs, those of the reference first, and it first in them."""
     by = {(result.criterion, frozenset((result.first, result.second))): result for result in results}
-    return [by[key].of(reference if reference in pair else pair[0]) for criterion in design.criteria for pair in design.pairs
+    pairs = sorted(design.pairs, key=lambda pair: reference not in pair)
+    return [by[key].of(reference if reference in pair else pair[0]) for criterion in design.criteria for pair in pairs
             if (key := (criterion.name, frozenset(pair))) in by]
 
 
@@ -81,7 +82,8 @@ def _preferences(design: StudyDesign, results: list[PairResult], reference: str,
 def _majorities(design: StudyDesign, results: list[PairResult], titles: dict[str, str], without: str) -> go.Figure:
     lines = _pair_lines(results, titles)
     figure = _panels(design, f"Prompts by the majority of their votes{without}", lines)
-    shares = [(result.criterion, _pair(result), (result.majorities.first, result.majorities.even, result.majorities.second)) for result in results]
+    signs = [(result, result.majorities) for result in results]
+    shares = [(result.criterion, _pair(result), (sign.first, sign.even, sign.second)) for result, sign in signs]
     return _stacked(figure, design, shares, lines, ("for the first", "even", "for the second"), "prompts")
 
 
@@ -92,12 +94,13 @@ def _stacked(figure: go.Figure, design: StudyDesign, shares: list[tuple], lines:
         own = [(order.index(line), counts) for name, line, counts in shares if name == criterion.name]
         for part, (name, colour) in enumerate(zip(names, (WON, TIED, LOST))):
             counts = [parts[part] for _, parts in own]
-            figure.add_trace(go.Bar(
-                x=[100 * parts[part] / sum(parts) for _, parts in own], y=[place for place, _ in own], orientation="h", width=0.62, name=name,
-                legendgroup=name, showlegend=panel == 0, text=[str(count or "") for count in counts], customdata=counts, marker_color=colour,
-                textfont_color="#ffffff" if colour == WON else INK, insidetextanchor="middle", textposition="inside", textangle=0,
-                constraintext="none", hovertemplate=f"{name.replace('%', '&#37;')}: %{{customdata}} {of}, %{{x:.1f}} %<extra></extra>"),
-                panel // PER_ROW + 1, panel % PER_ROW + 1)
+            bar = go.Bar(
+                x=[100 * parts[part] / sum(parts) for _, parts in own], y=[place for place, _ in own], orientation="h", width=0.62,
+                name=name, legendgroup=name, showlegend=panel == 0, marker_color=colour, customdata=counts,
+                text=[str(count or "") for count in counts], textfont_color="#ffffff" if colour == WON else INK, textposition="inside",
+                insidetextanchor="middle", textangle=0, constraintext="none",
+                hovertemplate=f"%{{fullData.name}}: %{{customdata}} {of}, %{{x:.1f}} %<extra></extra>")
+            figure.add_trace(bar, *_place(panel))
     figure.update_layout(barmode="stack")
     figure.update_xaxes(range=[0, 100], ticksuffix=" %", title=f"share of {of}", showgrid=False)
     return figure
@@ -105,49 +108,58 @@ def _stacked(figure: go.Figure, design: StudyDesign, shares: list[tuple], lines:
 
 def _rates(design: StudyDesign, results: list[PairResult], titles: dict[str, str], without: str) -> go.Figure:
     lines = _pair_lines(results, titles)
-    figure = _panels(design, f"Win rates of the first, 95 % intervals{without}", lines)
+    figure = _panels(design, f"Win rates of the method named first, 95 % intervals{without}", lines)
     for panel, criterion in enumerate(design.criteria):
         own = [result for result in results if result.criterion == criterion.name]
         for name, shift, symbol in (("ties as half", -0.14, "circle"), ("ties left out", 0.14, "circle-open")):
             rates = [result.half if symbol == "circle" else result.decided for result in own]
+            percent = [Interval(*(100 * part for part in rate[:3])) for rate in rates]
             places = [list(lines).index(_pair(result)) + shift for result in own]
-            figure.add_trace(_dots([Rate(*(100 * part for part in rate[:3]), rate.p) for rate in rates], places, " %", name=name, legendgroup=name,
-                                   showlegend=panel == 0, marker=dict(color=WON, size=9, symbol=symbol)), panel // PER_ROW + 1, panel % PER_ROW + 1)
-    figure.add_vline(50, line=dict(color=INK, width=1, dash="dot"), layer="below", row="all", col="all")
+            dots = _dots(percent, places, " %", name=name, legendgroup=name, showlegend=panel == 0,
+                         marker=dict(color=WON, size=9, symbol=symbol))
+            figure.add_trace(dots, *_place(panel))
+    figure.add_vline(50, line=dict(color=INK, width=1, dash="dot"), opacity=0.6, row="all", col="all")
     figure.update_xaxes(range=[0, 100], ticksuffix=" %", title="share of votes won")
     return figure
 
 
 def _scores(design: StudyDesign, strengths: list[Strengths], titles: dict[str, str], without: str) -> go.Figure:
     lines = {method: _text(titles[method]) for method in design.methods if any(method in scale.scores for scale in strengths)}
-    figure, tints = _panels(design, f"Bradley-Terry scores, 95 % intervals{without}", lines), colours(list(lines))
+    figure = _panels(design, f"Bradley-Terry scores, 95 % intervals{without}", lines)
     panels = [criterion.name for criterion in design.criteria]
     for scale in strengths:
-        panel = panels.index(scale.criterion)
-        figure.add_trace(_dots(list(scale.scores.values()), [list(lines).index(method) for method in scale.scores], "", showlegend=False,
-                               marker=dict(color=[tints[method] for method in scale.scores], size=9)), panel // PER_ROW + 1, panel % PER_ROW + 1)
-    figure.add_vline(0, line=dict(color=INK, width=1, dash="dot"), layer="below", row="all", col="all")
+        places = [list(lines).index(method) for method in scale.scores]
+        dots = _dots(list(scale.scores.values()), places, "", showlegend=False, marker=dict(color=WON, size=9))
+        figure.add_trace(dots, *_place(panels.index(scale.criterion)))
+    figure.add_vline(0, line=dict(color=INK, width=1, dash="dot"), opacity=0.6, row="all", col="all")
     return figure.update_xaxes(title="score (logit), 0 is the methods' mean")
 
 
 def _participants(found: Analysis, ballots: Iterable[Ballot]) -> go.Figure:
-    people = list(found.golds)
+    people, golds = list(found.golds), found.golds.values()
     votes = Counter((ballot.participant, ballot.kind) for ballot in ballots if ballot.choice != Choice.SKIP)
-    figure = make_subplots(1, 3, subplot_titles=["votes", "gold trials", "median seconds of a trial"], shared_yaxes=True, horizontal_spacing=0.04)
-    golds = found.golds.values()
+    names, places = ["votes", "gold trials", "median seconds of a trial"], list(range(len(people)))
+    figure = make_subplots(1, 3, subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.05)
     for name, colour, column, values in (("real", WON, 1, [votes[person, Kind.REAL] for person in people]),
                                          ("repeat", "#a5a0e8", 1, [votes[person, Kind.REPEAT] for person in people]),
                                          ("gold, right", "#0f766e", 2, [gold.answered - gold.failed for gold in golds]),
                                          ("gold, failed", LOST, 2, [gold.failed for gold in golds])):
-        figure.add_trace(go.Bar(x=values, y=list(range(len(people))), orientation="h", name=name, marker_color=colour, customdata=people,
+        figure.add_trace(go.Bar(x=values, y=places, orientation="h", name=name, marker_color=colour, customdata=people,
                                 hovertemplate=f"%{{customdata}}: %{{x}} {name}<extra></extra>"), 1, column)
-    figure.add_trace(go.Scatter(x=[found.seconds.get(person) for person in people], y=list(range(len(people))), mode="markers", customdata=people,
-                                marker=dict(color=INK, size=7), showlegend=False, hovertemplate="%{customdata}: %{x:.1f} s<extra></extra>"), 1, 3)
+    seconds = [found.seconds.get(person) for person in people]
+    figure.add_trace(go.Scatter(x=seconds, y=places, mode="markers", marker=dict(color=INK, size=7), showlegend=False, customdata=people,
+                                hovertemplate="%{customdata}: %{x:.1f} s<extra></extra>"), 1, 3)
     _framed(figure, "Participants" + (" (✕ excluded)" if found.excluded else ""), 1, 20 * len(people))
     figure.update_layout(barmode="stack")
     labels = [_text(person) + (" ✕" if person in found.excluded else "") for person in people]
     _lined(figure, labels, tickfont_size=10)
+    figure.update_xaxes(dtick=math.ceil(max(gold.answered for gold in golds) / 5) or 1, col=2)
     return figure.update_xaxes(rangemode="tozero", nticks=6)
+
+
+def _place(panel: int) -> tuple[int, int]:
+    """Row and column, from 1."""
+    return panel // PER_ROW + 1, panel % PER_ROW + 1
 
 
 def _pair(result: PairResult) -> tuple[str, str]:
@@ -162,8 +174,8 @@ def _panels(design: StudyDesign, title: str, lines: dict) -> go.Figure:
     """An empty panel for each criterion, and on the left `lines`, from top to bottom at 0, 1, ..."""
     names, height = [_text(criterion.name) for criterion in design.criteria], LINE_HEIGHT * len(lines)
     rows, columns = math.ceil(len(names) / PER_ROW), min(len(names), PER_ROW)
-    figure = make_subplots(rows, columns, subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.04,
-                           vertical_spacing=BETWEEN / (rows * height + (rows - 1) * BETWEEN))
+    figure = make_subplots(rows, columns, subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.08,
+                           vertical_spacing=BETWEEN / (rows * height + (rows - 1) * BETWEEN) if rows > 1 else 0)
     _framed(figure, title, rows, height)
     _lined(figure, list(lines.values()))
     return figure
@@ -171,8 +183,10 @@ def _panels(design: StudyDesign, title: str, lines: dict) -> go.Figure:
 
 def _framed(figure: go.Figure, title: str, rows: int, height: int) -> None:
     figure.update_annotations(font_size=13, yshift=2)
-    figure.update_layout(template=TEMPLATE, title=title, height=TOP + rows * height + (rows - 1) * BETWEEN + 56, margin=dict(t=TOP, b=56),
-                         legend=dict(y=1 - 34 / (TOP + rows * height + (rows - 1) * BETWEEN + 56), x=0, xanchor="left", xref="container"))
+    whole = TOP + rows * height + (rows - 1) * BETWEEN + BOTTOM
+    figure.update_layout(template=TEMPLATE, title=dict(text=title, xref="container", pad_l=12), height=whole,
+                         margin=dict(t=TOP, b=BOTTOM, r=36),
+                         legend=dict(y=1 - 36 / whole, x=0, xanchor="left", xref="container", traceorder="normal"))
 
 
 def _lined(figure: go.Figure, labels: list[str], **settings) -> None:
@@ -180,13 +194,13 @@ def _lined(figure: go.Figure, labels: list[str], **settings) -> None:
                         ticks="", automargin=True, **settings)
 
 
-def _dots(values: Sequence[Interval | Rate], places: Sequence[float], unit: str, **settings) -> go.Scatter:
-    told = [not math.isnan(value.low) for value in values]
-    ends = [f"95 % interval {value.low:.2f} to {value.high:.2f}{unit}" if there else "no interval yet" for value, there in zip(values, told)]
-    return go.Scatter(x=[value.value for value in values], y=list(places), mode="markers", customdata=ends, hovertemplate=f"%{{x:.2f}}{unit}<br>%{{customdata}}<extra></extra>",
-                      error_x=dict(array=[value.high - value.value if there else 0.0 for value, there in zip(values, told)],
-                                   arrayminus=[value.value - value.low if there else 0.0 for value, there in zip(values, told)], thickness=1.6, width=4),
-                      **settings)
+def _dots(values: Sequence[Interval], places: Sequence[float], unit: str, **settings) -> go.Scatter:
+    ends = ["no interval yet" if math.isnan(low) else f"95 % interval {low:.2f} to {high:.2f}{unit}" for _, low, high in values]
+    up, down = ([0.0 if math.isnan(length) else length for length in lengths]
+                for lengths in ([high - value for value, _, high in values], [value - low for value, low, _ in values]))
+    return go.Scatter(x=[value for value, _, _ in values], y=list(places), mode="markers", customdata=ends,
+                      hovertemplate=f"%{{x:.2f}}{unit}<br>%{{customdata}}<extra></extra>",
+                      error_x=dict(array=up, arrayminus=down, thickness=1.6, width=4), **settings)
 
 
 def _text(name: str) -> str:

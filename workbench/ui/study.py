@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import gradio as gr
 
+from workbench.figures.study import study_figures
+from workbench.study.analysis import analysis
 from workbench.study.server import study_app
 from workbench.study.store import Store
-from workbench.study_report import study_figures, study_tables
+from workbench.study_report import findings_told, study_tables, untold
 from workbench.study_stimuli import open_study
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, note
@@ -52,9 +55,12 @@ class ResultsTab:
     def _read(self) -> dict:
         try:
             ballots, status, design = self.store.ballots(), self.store.status(), self.store.design
-            tables = "".join(table.html for table in study_tables(design, ballots))
-            return {self.note: note(f"{len(ballots)} votes of {status.participants} participants"), self.figures: figures_json(study_figures(design, ballots)),
-                    self.tables: f'<div class="wb-tables">{tables}</div>'}
+            found = analysis(ballots, design.max_gold_failures)
+            told = "".join(f"<li>{escape(line)}</li>" for line in [*findings_told(design, found), *untold(design, found, ballots)])
+            tables = "".join(table.html for table in study_tables(design, found, ballots))
+            return {self.note: note(f"{status.participants} participants, {status.finished} of them finished"),
+                    self.tables: f'<div class="wb-tables"><ul>{told}</ul>{tables}</div>',
+                    self.figures: figures_json(study_figures(design, found, ballots))}
         except (ValueError, OSError) as error:
             return {self.note: note(str(error))}
 

@@ -1,0 +1,95 @@
+"""How many votes a second one served study takes, and how long a participant waits: real HTTP, real commits.
+
+    python benchmarks/study_load.py [--clients 50] [--trials 20] [--database postgresql://...]
+
+Starts `study serve` on small pictures in a process of its own, and CLIENTS participants at once, each of whom joins, loads every trial with
+both pictures, and votes. Prints votes a second and the median, 99th percentile and maximum of the time that a vote takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from pathlib import Path
+
+
+def make(folder: Path, trials: int, database: str) -> None:
+    import numpy as np
+    from PIL import Image
+
+    from workbench.study_stimuli import create_study, samples_of_folders
+
+    rng = np.random.default_rng(0)
+    for method in ("one", "two"):
+        for prompt in range(max(trials, 20)):
+            place = folder / method / f"prompt {prompt}"
+            place.mkdir(parents=True)
+            for n in range(4):
+                Image.fromarray(rng.integers(256, size=(64, 64, 3), dtype=np.uint8)).save(place / f"{n}.png")
+    samples = samples_of_folders({name: folder / name for name in ("one", "two")})
+    create_study(folder / "study", samples, {"title": "Load", "trials": trials}, database).close()
+
+
+async def participate(address: str, taken: list[float]) -> None:
+    import httpx
+
+    async with httpx.AsyncClient(base_url=address, timeout=120) as client:
+        token = (await client.post("/api/join", json={"consent": True})).json()["token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        while (trial := (await client.get("/api/trial")).json()["trial"]):
+            for side in ("left", "right"):
+                (await client.get(f"/api/picture/{trial[side]}")).raise_for_status()
+            vote = {"trial": trial["id"], "client_id": str(uuid.uuid4()), "answers": {"diversity": "left", "quality": "tie"}, "seconds": 1.0}
+            begun = time.perf_counter()
+            (await client.post("/api/vote", json=vote)).raise_for_status()
+            taken.append(time.perf_counter() - begun)
+
+
+async def load(address: str, clients: int) -> tuple[list[float], float]:
+    taken: list[float] = []
+    begun = time.perf_counter()
+    await asyncio.gather(*(participate(address, taken) for _ in range(clients)))
+    return taken, time.perf_counter() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=25, help="at most 30 join within a minute from one address")
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--database", default="")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        make(Path(folder), options.trials, options.database)
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        server = subprocess.Popen([sys.executable, "-m", "workbench", "study", "serve", f"{folder}/study", "--port", str(port)],
+                                  env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(300):
+                try:
+                    urllib.request.urlopen(address, timeout=5).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            taken, seconds = asyncio.run(load(address, options.clients))
+        finally:
+            server.terminate()
+            server.wait()
+    print(f"{len(taken)} votes of {options.clients} participants in {seconds:.1f} s: {len(taken) / seconds:.0f} a second, each behind two pictures; "
+          f"a vote takes {1e3 * statistics.median(taken):.0f} ms (median), {1e3 * statistics.quantiles(taken, n=100)[98]:.0f} ms (99 %), "
+          f"{1e3 * max(taken):.0f} ms (longest)")
+
+
+if __name__ == "__main__":
+    main()
