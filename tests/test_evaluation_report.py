@@ -147,7 +147,8 @@ def test_the_protocol_tells_what_a_reader_needs(tmp_path):
     failed = dataclasses.replace(failed, numbers={DINO: Number(Interval(0.1, 0.05, 0.2), 2, failed=4, note="biased")})
     told = "\n".join(provenance(one, [failed]))
     for part in (f"{SD35} at revision {'f' * 40}", "dropped: 2 sexual", "S = 9 seeds (0-8)", "noise policy official, drawn on the cpu",
-                 "DMD: method dmd, 4 steps (ode), guidance 1, None on None, weights abc, recipe def", "Images without a number: DMD, diversity dinov3: 4",
+                 "DMD: method dmd, 4 steps (ode), guidance 1, None on None, weights abc, recipe def",
+                 "Images without a number: DMD, diversity dinov3: 4",
                  "diversity dinov3 (DMD): biased", "Not done: pickscore: the hub cannot be reached"):
         assert part in told, part
     assert "diversity dinov3: dinov3 facebook/x@1234567." in number_table(one, [failed]).notes

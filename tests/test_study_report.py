@@ -81,7 +81,7 @@ def test_tables_have_the_numbers_of_the_analysis_with_and_without_the_excluded(t
             assert row["ties as half: p"] == ("< 0.001" if result.half.p < 0.001 else f"{result.half.p:.3f}")
         for row, result in zip(tables[name.replace("results", "other-tests")], findings.pairs, strict=True):
             assert row["as if votes were independent: won, %"] == shown(result.wilson)
-            assert [int(row[f"sign test: prompts with a majority: {side}"]) for side in ("for", "against", "even")] == list(result.majorities[:3])
+            assert [int(row[f"sign test over prompts: {side}"]) for side in ("for", "against", "even")] == list(result.majorities[:3])
     kept, everyone = tables["repeats"]
     assert (kept["participants"], everyone["participants"]) == ("without the excluded", "everyone") and everyone["repeats"] == "56"
     assert kept["same, %"] == shown(found.kept.repeats.share)

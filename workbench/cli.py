@@ -325,7 +325,8 @@ def generated(options: argparse.Namespace, out: Path | None):
     listed = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
     asked = {name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)}
     asked |= {"metrics": usual_metrics(teacher)} | _given_metrics(options)
-    request = EvaluationRequest(tuple(names), prompt_list(listed, options.limit), tuple(range(options.seeds)), teacher=teacher, **asked)  # before anything is loaded: it may make no sense
+    # before anything is loaded: it may make no sense
+    request = EvaluationRequest(tuple(names), prompt_list(listed, options.limit), tuple(range(options.seeds)), teacher=teacher, **asked)
     backend, _, open_model = _openable(options)
     request = dataclasses.replace(request, prompts=prompt_list(listed, options.limit, backend.rewrite))
     if request.prompts.dropped:

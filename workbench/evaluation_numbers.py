@@ -179,7 +179,8 @@ def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
     mean = sum(number.interval.mean for number in found.values()) / len(found)
     note = "" if len(found) == len(TASKS) else f"the mean of {len(found)} of GenEval's {len(TASKS)} tasks"
     by_prompt = {prompt.text: value for prompt, value in zip(own.prompts, right.tolist()) if math.isfinite(value)}
-    overall = Number(_share(mean, [(variance / len(found) ** 2, freedom) for variance, freedom in parts]), len(by_prompt), own.failed, by_prompt, note)
+    parts = [(variance / len(found) ** 2, freedom) for variance, freedom in parts]
+    overall = Number(_share(mean, parts), len(by_prompt), own.failed, by_prompt, note)
     return {Column(name, own.protocol, digits=2, part=name != "correct"): number for name, number in ({"correct": overall} | found).items()}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
 from html import escape
 from itertools import groupby
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from workbench.evaluation import Evaluation, Result
+from workbench.evaluation_numbers import Column, Number
 from workbench.evaluation_tables import TABLES, Found, difference_table, number_table, paper_layouts, part_table
 from workbench.figures.evaluation import number_dots, planes, prompt_scatter
 from workbench.grid_request import format_seeds, model_title
@@ -93,16 +95,22 @@ def _bullets(lines: list[str]) -> str:
 
 def _long(found: Found) -> str:
     rows = [("teacher", "prompts", "model", "number", "value", "low", "high", "count", "failed", "protocol", "note")]
-    rows += [(evaluation.request.teacher, evaluation.request.prompts.name, result.model, column.name, *number.interval, number.prompts, number.failed, column.protocol,
-              number.note) for evaluation, results in found for result in results for column, number in result.numbers.items()]
+    rows += [(*key, *number.interval, number.prompts, number.failed, column.protocol, number.note) for key, column, number in _each(found)]
     return _csv(rows)
 
 
 def _by_prompt(found: Found) -> str:
     rows = [("teacher", "prompts", "model", "number", "protocol", "prompt", "value")]
-    rows += [(evaluation.request.teacher, evaluation.request.prompts.name, result.model, column.name, column.protocol, text, value) for evaluation, results in found for result in results
-             for column, number in result.numbers.items() for text, value in number.by_prompt.items()]
+    rows += [(*key, column.protocol, text, value) for key, column, number in _each(found) for text, value in number.by_prompt.items()]
     return _csv(rows)
+
+
+def _each(found: Found) -> Iterator[tuple[tuple[str, ...], Column, Number]]:
+    """Every number, with (teacher, prompts, model, name)."""
+    for evaluation, results in found:
+        for result in results:
+            for column, number in result.numbers.items():
+                yield (evaluation.request.teacher, evaluation.request.prompts.name, result.model, column.name), column, number
 
 
 def _csv(rows: list[tuple]) -> str:

@@ -181,7 +181,8 @@ def _comparable(paper: dict, found: Found) -> tuple[str, ...]:
     for one in asked:
         if one.prompts.limited_to or one.prompts.dropped:
             left_out = f"without {one.prompts.told}" if one.prompts.dropped else "the first of them"
-            notes.append(f"The paper's rows are of whole prompt lists; ours are of {len(one.prompts.prompts)} prompts of {one.prompts.name}, {left_out}.")
+            notes.append(f"The paper's rows are of whole prompt lists; ours are of {len(one.prompts.prompts)} prompts of {one.prompts.name}, "
+                         f"{left_out}.")
     if any(len(one.seeds) != 9 or one.noise != OFFICIAL for one in asked):
         notes.append("The paper's rows have 9 seeds and the noise policy official; ours differ in that.")
     return tuple(notes)

@@ -58,8 +58,8 @@ def _create(options: argparse.Namespace) -> None:
         samples = _sampled(options)
     pairs = tuple(tuple(part.strip().split(":")) for part in options.pairs.split(",") if part.strip())
     items = len(samples.prompts) * (len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2)
-    settings = {"title": options.title, "pairs": pairs, "votes_per_item": options.votes, "trials": options.trials or max(1, min(20, items)), "gold": options.gold,
-                "repeats": options.repeats, "ties": not options.no_ties, "max_gold_failures": options.max_gold_failures}
+    settings = {"title": options.title, "pairs": pairs, "votes_per_item": options.votes, "trials": options.trials or max(1, min(20, items)),
+                "gold": options.gold, "repeats": options.repeats, "ties": not options.no_ties, "max_gold_failures": options.max_gold_failures}
     with create_study(options.out, samples, settings, options.database) as store:
         design = store.design
     print(f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} prompts, {design.length} questions a participant")
@@ -111,8 +111,8 @@ def _status(options: argparse.Namespace) -> None:
     wanted = design.votes_per_item * len(status.items)
     had = sum(min(item.votes, design.votes_per_item) for item in status.items)
     print(f"{design.title} ({design.digest}): {status.participants} participants, {status.finished} of them finished\n"
-          f"{had} of {wanted} votes wanted ({design.votes_per_item} on each of {len(status.items)} pairs and prompts), {status.reserved} being answered, "
-          f"{status.skipped} skipped{'; full' if status.full else ''}")
+          f"{had} of {wanted} votes wanted ({design.votes_per_item} on each of {len(status.items)} pairs and prompts), "
+          f"{status.reserved} being answered, {status.skipped} skipped{'; full' if status.full else ''}")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -173,7 +173,7 @@ def _other_tests(design: StudyDesign, findings: Findings, reference: str, of: st
         sign = one.majorities
         rows.append((one.criterion, f"{titles[one.first]} over {titles[one.second]}",
                      str(sign.first), str(sign.even), str(sign.second), _p(sign.p), _percent(one.wilson)))
-    heads = (*_plain(("criterion", "pair")), *(("sign test: prompts with a majority", head) for head in ("for", "even", "against", "p")),
+    heads = (*_plain(("criterion", "pair")), *(("sign test over prompts", head) for head in ("for", "even", "against", "p")),
              ("as if votes were independent", "won, %"))
     note = "For, and won: the method named first. As if votes were independent: Wilson's interval, ties left out; too narrow."
     return Table("other-tests", f"The same votes by prompt, and as if they were independent{of}", heads, tuple(rows), (note,))

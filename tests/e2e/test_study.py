@@ -1,4 +1,4 @@
-"""A participant in a real browser: keyboard, lost network, two tabs, a killed server, another device, a phone; and every byte that arrives is read."""
+"""A participant in a real browser: keyboard, lost network, two tabs, a killed server, another device, a phone; every byte is read."""
 
 import json
 import os
@@ -302,8 +302,8 @@ def test_everything_has_a_name_and_fits_a_phone(device):
     page = device(width=390, height=800)
     begun(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    unnamed = """[...document.querySelectorAll('#trial input, #trial button')].filter((one) =>
-        !(one.labels && one.labels.length && one.labels[0].textContent.trim()) && !one.textContent.trim() && !one.getAttribute('aria-label')).length"""
+    unnamed = """[...document.querySelectorAll('#trial input, #trial button')].filter((one) => !one.textContent.trim() &&
+        !(one.labels && one.labels.length && one.labels[0].textContent.trim()) && !one.getAttribute('aria-label')).length"""
     assert page.evaluate(unnamed) == 0
     assert page.evaluate("[...document.querySelectorAll('fieldset')].every((one) => one.querySelector('legend'))")
     small = "[...document.querySelectorAll('#trial button:not([hidden])')].filter((b) => b.offsetHeight && b.offsetHeight < 44).length"
@@ -316,7 +316,8 @@ def test_everything_has_a_name_and_fits_a_phone(device):
 
 def test_the_app_votes_and_shows_results_of_a_local_study(served, browser, tmp_path):
     write_world(tmp_path / "weights")
-    with app_served(tmp_path, "--study", str(served.folder), WORKBENCH_SCENES=str(tmp_path / "weights")) as address, watched(address, browser) as open_page:
+    app = app_served(tmp_path, "--study", str(served.folder), WORKBENCH_SCENES=str(tmp_path / "weights"))
+    with app as address, watched(address, browser) as open_page:
         page = open_page()
         page.get_by_role("tab", name="Vote").click()
         frame = page.frame_locator("iframe.wb-study")

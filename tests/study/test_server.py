@@ -150,7 +150,8 @@ def test_undo_opens_the_last_trial_again(client, store):
 
 
 @pytest.mark.parametrize("wrong", [
-    {"answers": {"diversity": "left"}}, {"answers": {"diversity": "both", "quality": "tie"}}, {"answers": {"diversity": "left", "quality": "tie", "x": "tie"}},
+    {"answers": {"diversity": "left"}}, {"answers": {"diversity": "both", "quality": "tie"}},
+    {"answers": {"diversity": "left", "quality": "tie", "x": "tie"}},
     {"client_id": "1"}, {"client_id": "'; DROP TABLE vote; --" + "0" * 14}, {"trial": "../../etc/passwd"}, {"trial": "x" * 65}, {"seconds": -1},
     {"seconds": "nan"}, {"seconds": 1e9}, {"extra": 1}, {"answers": {}, "skip_reason": ""}, {"skip_reason": "x" * 201}, {"answers": "left"}])
 def test_what_is_no_answer_is_refused_in_a_line(client, store, wrong):
