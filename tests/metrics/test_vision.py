@@ -1,6 +1,7 @@
 """The hub's features on tiny networks with random weights: what is read, the input, and what is said when they cannot be had."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import errors
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from transformers import (CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config,
                           Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel)
 
@@ -131,6 +133,15 @@ def test_names_sources_and_networks_that_are_not_right_are_told(folders, tmp_pat
         load_feature(f"clip={folders / 'dinov2'}")
     with pytest.raises(MetricError, match="holds no config.json, which dinov3 needs"):
         load_feature(f"dinov3={tmp_path}")
+
+
+def test_weights_that_are_missing_are_not_made_up(folders, tmp_path):
+    shutil.copytree(folders / "dinov2", tmp_path / "part")
+    state = load_file(tmp_path / "part" / "model.safetensors")
+    gone = next(name for name in state if "attention" in name)
+    save_file({name: tensor for name, tensor in state.items() if name != gone}, tmp_path / "part" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(MetricError, match=f"lacks weights that dinov2 needs, {gone} and 0 more"):
+        load_feature(f"dinov2={tmp_path / 'part'}")
 
 
 def test_a_hub_that_cannot_be_reached_names_the_ways_out():

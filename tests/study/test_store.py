@@ -336,7 +336,9 @@ def test_who_comes_back_late_goes_on_with_the_same_trial_reserved_anew(store):
 
 
 def test_thirty_at_once_fill_the_items_evenly_though_some_leave(where):
-    """24 items, 20 people with 6 real trials: 5 votes for each item. Ten leave after two to four trials with one open, which expires."""
+    """24 items, 20 people with 6 real trials: 5 votes for each item. Ten leave after two to four trials with one open, which expires.
+
+    Counts may differ by two: who has had all of the emptiest items gets another."""
     design = small_design(votes_per_item=5)
     with Store.create(where, design) as store:
         def leave(n):
@@ -348,7 +350,7 @@ def test_thirty_at_once_fill_the_items_evenly_though_some_leave(where):
         assert at_once(10, leave) == [None] * 10
         early = sum(entry.votes for entry in store.status(0.0).items)
         reserved = [entry.votes + entry.reserved for entry in store.status(0.0).items]
-        assert max(reserved) - min(reserved) <= 1 and sum(reserved) > early
+        assert max(reserved) - min(reserved) <= 2 and sum(reserved) > early
 
         def stay(n):
             participant = store.join(True).participant
@@ -357,7 +359,7 @@ def test_thirty_at_once_fill_the_items_evenly_though_some_leave(where):
 
         assert at_once(20, stay) == [None] * 20
         votes = [entry.votes for entry in store.status(2000.0).items]
-        assert sum(votes) == early + 120 and max(votes) - min(votes) <= 1
+        assert sum(votes) == early + 120 and max(votes) - min(votes) <= 2
         assert store.status(2000.0).full and store.status(2000.0).finished == 20
 
 

@@ -50,5 +50,6 @@ def test_fifty_parallel_clients_end_with_exactly_the_acknowledged_votes(where):
         assert kept(store) == dict(map(tuple, told)) and len(store.ballots()) == 800
         status = store.status()
         assert (status.participants, status.finished, status.reserved) == (50, 50, 0)
-        assert {entry.votes for entry in status.items} <= {12, 13} and sum(entry.votes for entry in status.items) == 300
+        votes = [entry.votes for entry in status.items]
+        assert sum(votes) == 300 and max(votes) - min(votes) <= 2  # who has had all of the emptiest items gets another
         assert store.events() == []

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoConfig, CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from workbench.metrics.inputs import eight_bit, processed
-from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
+from workbench.metrics.weights import MetricError, pretrained, protocol_of, weights_file
 
 MAX_TOKENS = 77  # with the start and the end token
 PICKSCORE, PICKSCORE_TOKENIZER = "yuvalkirstain/PickScore_v1", "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
@@ -134,21 +133,12 @@ def _loaded(name: str, source: str, words_from: str, device: str, size: str) -> 
     """The network and its protocol."""
     file = weights_file(name, source, "config.json", size)
     weights_file(name, words_from, "tokenizer_config.json")
+    network = pretrained(name, source, file, CLIPModel, dtype=torch.float32)
     try:
-        kind = AutoConfig.from_pretrained(file.parent).model_type
-        if kind != "clip":
-            raise MetricError(f"{source} is a {kind}, and {name} reads a clip, image and text network: choose another source")
         tokenizer = CLIPTokenizer.from_pretrained(words_from)
-        with quiet():
-            network, report = CLIPModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True)
-    except MetricError:
-        raise
-    except (OSError, RuntimeError, SafetensorError, ValueError) as error:
-        raise MetricError(f"{source} cannot be loaded as {name}: {error}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise MetricError(f"{source} lacks weights that {name} needs, {missing[0]} and {len(missing) - 1} more: choose another "
-                          "source, or download it again")
+    except (OSError, RuntimeError, ValueError) as error:
+        raise MetricError(f"{words_from} cannot be loaded as the tokenizer of {name}: {error}") from error
     words = [] if words_from == source else [f"tokenizer {words_from}"]
     side = network.config.vision_config.image_size
     protocol = protocol_of(name, source, file, *words, f"{side} px", f"prompts cut at {MAX_TOKENS} tokens")
-    return TextMatch(network.eval().requires_grad_(False).to(device), tokenizer), protocol
+    return TextMatch(network.to(device), tokenizer), protocol

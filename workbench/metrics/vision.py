@@ -24,14 +24,13 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (AutoConfig, BitImageProcessorPil, CLIPImageProcessorPil, CLIPVisionModel, CLIPVisionModelWithProjection, Dinov2Model,
+from transformers import (BitImageProcessorPil, CLIPImageProcessorPil, CLIPVisionModel, CLIPVisionModelWithProjection, Dinov2Model,
                           DINOv3ViTModel)
 
 from workbench.metrics.inputs import IMAGENET, eight_bit, normalised, processed
 from workbench.metrics.lite0 import SIZE, Lite0
-from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
+from workbench.metrics.weights import MetricError, pretrained, protocol_of, weights_file
 
 
 class Feature(Protocol):
@@ -80,16 +79,8 @@ def load_feature(name: str = "lite0", device: str = "cpu") -> Feature:
 
 def _loaded(name: str, source: str, device: str) -> VisionFeature:
     kind, file = KINDS[name], _config_of(name, source)
-    try:
-        config = AutoConfig.from_pretrained(file.parent)
-        with quiet():
-            network = kind.network.from_pretrained(source, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise MetricError(f"{source} cannot be loaded as {name}, a {kind.network.__name__}: {error}") from error
-    wanted = kind.network.config_class.model_type.removesuffix("_vision_model")
-    if config.model_type.removesuffix("_vision_model") != wanted:
-        raise MetricError(f"{source} is a {config.model_type}, and {name} reads a {wanted}: choose another source")
-    return VisionFeature(protocol_of(name, source, file), kind, network.eval().requires_grad_(False).to(device))
+    network = pretrained(name, source, file, kind.network, dtype=torch.float32)
+    return VisionFeature(protocol_of(name, source, file), kind, network.to(device))
 
 
 def _config_of(name: str, source: str) -> Path:

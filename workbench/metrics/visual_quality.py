@@ -20,13 +20,12 @@ import re
 from dataclasses import dataclass
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
-from transformers import (AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration,
+from transformers import (AutoTokenizer, PreTrainedTokenizerBase, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration,
                           Qwen2VLImageProcessorPil)
 
 from workbench.metrics.inputs import eight_bit, pictures
-from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
+from workbench.metrics.weights import MetricError, pretrained, protocol_of, weights_file
 
 NAME, SOURCE = "vq-r1", "TianheWu/VisualQuality-R1-7B"
 QUESTION = ("You are doing the image quality assessment task. Here is the question: What is your overall rating on the quality of "
@@ -70,21 +69,11 @@ class VisualQuality:
         Raises `MetricError`."""
         file = weights_file(NAME, source, "config.json", "16.6 GB")
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
+        network = pretrained(NAME, source, file, Qwen2_5_VLForConditionalGeneration, dtype=dtype, attn_implementation="sdpa")
         try:
-            kind = AutoConfig.from_pretrained(file.parent).model_type
-            if kind != "qwen2_5_vl":
-                raise MetricError(f"{source} is a {kind}, and {NAME} reads a qwen2_5_vl: choose another source")
             tokenizer = AutoTokenizer.from_pretrained(source)
-            with quiet():
-                network, report = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-                    source, dtype=dtype, attn_implementation="sdpa", output_loading_info=True)
-        except MetricError:
-            raise
-        except (OSError, RuntimeError, SafetensorError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise MetricError(f"{source} cannot be loaded as {NAME}: {error}") from error
-        if missing := sorted(report["missing_keys"]):
-            raise MetricError(f"{source} lacks weights that {NAME} needs, {missing[0]} and {len(missing) - 1} more: choose another "
-                              "source, or download it again")
         if tokenizer.chat_template is None:  # older checkpoints keep it in a file of its own
             tokenizer.chat_template = json.loads(weights_file(NAME, source, "chat_template.json").read_text())["chat_template"]
         own = network.generation_config
@@ -92,7 +81,7 @@ class VisualQuality:
                                str(dtype).removeprefix("torch."), f"temperature {own.temperature or 1.0:g}",
                                f"repetition penalty {own.repetition_penalty or 1.0:g}", "top-k 50, top-p 1, at most 512 tokens",
                                f"seed {seed}", f"batch {batch}")
-        return cls(protocol, network.eval().requires_grad_(False).to(device), tokenizer, _question(tokenizer), seed, batch)
+        return cls(protocol, network.to(device), tokenizer, _question(tokenizer), seed, batch)
 
     @classmethod
     def from_config(cls, config: Qwen2_5_VLConfig, tokenizer: PreTrainedTokenizerBase, seed: int = 0, batch: int = 1) -> VisualQuality:

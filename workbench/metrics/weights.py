@@ -9,6 +9,8 @@ from pathlib import Path
 
 import transformers.utils.logging as logging
 from huggingface_hub import hf_hub_download
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedModel
 
 from workbench.backends.source import from_hub
 
@@ -31,6 +33,28 @@ def weights_file(name: str, source: str, file: str, size: str = "", setting: str
                f"and unset HF_HUB_OFFLINE, copy it here and give {setting or name + '=FOLDER'}, or leave {name} out")
     return Path(from_hub(source, lambda: hf_hub_download(source, file), absent=f"{source} holds no {file}, which {name} needs",
                          offline=offline, error=MetricError))
+
+
+def pretrained(name: str, source: str, config: Path, network: type[PreTrainedModel], **settings) -> PreTrainedModel:
+    """The network of a class from the `source` whose config.json is at `config`; what it does not need is passed over, what it needs has to be
+    there (transformers would make it up).
+
+    Raises `MetricError` for a network of another kind, for missing weights, and for files that cannot be read."""
+    wanted = network.config_class.model_type.removesuffix("_vision_model")
+    try:
+        kind = AutoConfig.from_pretrained(config.parent).model_type.removesuffix("_vision_model")
+        if kind != wanted:
+            raise MetricError(f"{source} is a {kind}, and {name} reads a {wanted}: choose another source")
+        with quiet():
+            made, report = network.from_pretrained(source, output_loading_info=True, **settings)
+    except MetricError:
+        raise
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise MetricError(f"{source} cannot be loaded as {name}, a {network.__name__}: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise MetricError(f"{source} lacks weights that {name} needs, {missing[0]} and {len(missing) - 1} more: choose another source, or download "
+                          "it again")
+    return made.eval().requires_grad_(False)
 
 
 def fingerprint(source: str) -> str:
