@@ -112,6 +112,13 @@ def test_the_commands_of_a_study(folders, tmp_path, capsys):
     assert main(["study", "report", str(place)]) == 0 and (place / "report" / "report.html").stat().st_size > 1e6
     assert main(["study", "backup", str(place), "--to", str(tmp_path / "copy.db")]) == 0
     assert main(["study", "backup", str(place), "--to", str(tmp_path / "copy.db")]) == 1
+    (tmp_path / "criteria.json").write_text('[{"name": "variety", "question": "Which side has more variety?"}]')
+    other = ["study", "create", "--out", str(tmp_path / "other"), "--images", images, "--criteria", str(tmp_path / "criteria.json")]
+    assert main(other) == 0
+    with open_study(tmp_path / "other") as store:
+        assert [criterion.question for criterion in store.design.criteria] == ["Which side has more variety?"]
+    (tmp_path / "criteria.json").write_text('[{"nam": "variety"}]')
+    assert main([*other[:3], str(tmp_path / "third"), *other[4:]]) == 1 and "did you mean 'name'" in capsys.readouterr().err
     assert main(["study", "create", "--out", str(place), "--images", images]) == 1
     assert "holds a study already" in capsys.readouterr().err
     assert main(["study", "power", "--participants", "8", "--prompts", "10", "--votes", "8", "--rates", "0.8", "--repetitions", "200"]) == 0

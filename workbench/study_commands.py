@@ -20,6 +20,8 @@ def add_study_commands(commands, command, models) -> None:
     create.add_argument("--prompts", default="", help="prompt list or file, as evaluate takes it (default: scenes, or neutral)")
     create.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
     create.add_argument("--pairs", default="", help="A:B,A:C, the pairs to compare (default: all)")
+    create.add_argument("--criteria", type=Path, help='JSON file of other questions than Appendix D\'s two: [{"name": ..., "question": ..., '
+                        '"explanation": ...}]')
     create.add_argument("--votes", type=int, default=3, help="votes wanted on each pair and prompt (default: %(default)s)")
     create.add_argument("--trials", type=int, default=0, help="questions a participant gets (default: 20, or as many as there are)")
     create.add_argument("--gold", type=int, default=2, help="questions with a known answer besides (default: %(default)s)")
@@ -49,6 +51,7 @@ def add_study_commands(commands, command, models) -> None:
 
 
 def _create(options: argparse.Namespace) -> None:
+    from workbench.study.design import read_criteria
     from workbench.study_stimuli import create_study, samples_of_folders
 
     if options.images:
@@ -60,6 +63,8 @@ def _create(options: argparse.Namespace) -> None:
     items = len(samples.prompts) * (len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2)
     settings = {"title": options.title, "pairs": pairs, "votes_per_item": options.votes, "trials": options.trials or max(1, min(20, items)),
                 "gold": options.gold, "repeats": options.repeats, "ties": not options.no_ties, "max_gold_failures": options.max_gold_failures}
+    if options.criteria:
+        settings["criteria"] = read_criteria(options.criteria)
     with create_study(options.out, samples, settings, options.database) as store:
         design = store.design
     print(f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} prompts, {design.length} questions a participant")

@@ -66,7 +66,7 @@ class Table:
 def guarded(cell: str) -> str:
     """A cell that a spreadsheet does not take for a formula; numbers stay as they are."""
     number = re.match(r"-?[\d.]+(e-?\d+)?( \[|$)", cell)
-    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r") and not number else cell
+    return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") and not number else cell
 
 
 def _row(cells) -> str:

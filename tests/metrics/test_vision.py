@@ -140,7 +140,7 @@ def test_weights_that_are_missing_are_not_made_up(folders, tmp_path):
     state = load_file(tmp_path / "part" / "model.safetensors")
     gone = next(name for name in state if "attention" in name)
     save_file({name: tensor for name, tensor in state.items() if name != gone}, tmp_path / "part" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(MetricError, match=f"lacks weights that dinov2 needs, {gone} and 0 more"):
+    with pytest.raises(MetricError, match="lacks weights that dinov2 needs, .*attention.* and 0 more"):
         load_feature(f"dinov2={tmp_path / 'part'}")
 
 

@@ -18,6 +18,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from workbench.study.errors import StudyError
@@ -140,6 +141,17 @@ class StudyDesign:
         if isinstance(criteria, list):
             values["criteria"] = [_made(Criterion, entry, "a criterion") for entry in criteria]
         return _made(cls, values, "a study's design")
+
+
+def read_criteria(path: Path) -> tuple[Criterion, ...]:
+    """The criteria in a JSON file. Raises `StudyError` for anything else."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read as a JSON list of criteria: {error}") from error
+    if not isinstance(entries, list):
+        raise StudyError(f"{path} must hold a JSON list of criteria, not {entries!r}")
+    return tuple(_made(Criterion, entry, "a criterion") for entry in entries)
 
 
 def digest_of(values: dict[str, Any]) -> str:
