@@ -180,7 +180,7 @@ def test_four_methods_are_on_one_scale_and_the_reference_is_first(four):
 
 def test_methods_without_a_common_scale_are_told():
     strengths = {"quality": dict.fromkeys("abcd", 0.0)}
-    design = asked(*"abcd", pairs=(("a", "b"), ("c", "d")), criteria=(Criterion("quality", "Which is better?"),))
+    design = asked(*"abcd", pairs=(("a", "b"), ("c", "d")), criteria=(Criterion("quality", "Which is better?", gold=True),))
     ballots = [b for b in simulated_ballots(strengths, trials=40, participants=6) if set(b.pair) in ({"a", "b"}, {"c", "d"})]
     found = analysis(ballots, 1)
     assert any(line.startswith("One scale for all methods: the methods fall into groups") for line in untold(design, found, ballots))
@@ -312,7 +312,7 @@ def test_ballots_of_another_study_are_refused(two, tmp_path):
 
 
 def test_three_criteria_have_panels_in_two_rows():
-    criteria = tuple(Criterion(name, "Which?") for name in ("one", "two", "three"))
+    criteria = tuple(Criterion(name, "Which?", gold=True) for name in ("one", "two", "three"))
     strengths = {criterion.name: {"ours": 0.5, "theirs": 0.0} for criterion in criteria}
     ballots = simulated_ballots(strengths, participants=5)
     figure = study_figures(asked(criteria=criteria), analysis(ballots, 1), ballots)["preferences"]

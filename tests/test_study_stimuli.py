@@ -73,6 +73,9 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
     (folders["two"] / "prompt-1" / "0.png").unlink()
     with pytest.raises(StudyError, match="equally many images, and there are 4 and 5"):
         samples_of_folders(folders)
+    Image.new("RGB", (48, 32)).save(folders["one"] / "prompt-2" / "3.png")
+    with pytest.raises(StudyError, match="must all be squares of one size"):
+        render(samples_of_folders({"one": folders["one"]}), tmp_path / "study")
     (folders["one"] / "prompt-0" / "0.png").write_bytes(b"no image")
     with pytest.raises(StudyError, match="0.png cannot be read as an image"):
         samples_of_folders({"one": folders["one"]}).images("one", "a red fox")
@@ -112,7 +115,7 @@ def test_the_commands_of_a_study(folders, tmp_path, capsys):
     assert main(["study", "report", str(place)]) == 0 and (place / "report" / "report.html").stat().st_size > 1e6
     assert main(["study", "backup", str(place), "--to", str(tmp_path / "copy.db")]) == 0
     assert main(["study", "backup", str(place), "--to", str(tmp_path / "copy.db")]) == 1
-    (tmp_path / "criteria.json").write_text('[{"name": "variety", "question": "Which side has more variety?"}]')
+    (tmp_path / "criteria.json").write_text('[{"name": "variety", "question": "Which side has more variety?", "gold": true}]')
     other = ["study", "create", "--out", str(tmp_path / "other"), "--images", images, "--criteria", str(tmp_path / "criteria.json")]
     assert main(other) == 0
     with open_study(tmp_path / "other") as store:

@@ -21,7 +21,7 @@ def add_study_commands(commands, command, models) -> None:
     create.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
     create.add_argument("--pairs", default="", help="A:B,A:C, the pairs to compare (default: all)")
     create.add_argument("--criteria", type=Path, help='JSON file of other questions than Appendix D\'s two: [{"name": ..., "question": ..., '
-                        '"explanation": ...}]')
+                        '"explanation": ..., "gold": true}], gold where a blurred sheet is the wrong answer')
     create.add_argument("--votes", type=int, default=3, help="votes wanted on each pair and prompt (default: %(default)s)")
     create.add_argument("--trials", type=int, default=0, help="questions a participant gets (default: 20, or as many as there are)")
     create.add_argument("--gold", type=int, default=2, help="questions with a known answer besides (default: %(default)s)")
@@ -33,6 +33,7 @@ def add_study_commands(commands, command, models) -> None:
     serve = command(study, "serve", "serve a study to participants", _serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)")
     serve.add_argument("--port", type=int, default=7870, help="port to listen on (default: %(default)s)")
+    serve.add_argument("--address", default="", help="how participants reach it where a proxy is in front, such as https://study.example.org")
     status = command(study, "status", "say how far a study is", _status)
     status.add_argument("--json", action="store_true", help="print JSON")
     export = command(study, "export", "write every vote that counts as CSV", _export)
@@ -97,8 +98,8 @@ def _serve(options: argparse.Namespace) -> None:
 
     with open_study(options.folder) as store:
         token = secrets.token_urlsafe(18)
-        app = study_app(store, options.folder, token)
-        print(f"Participants: http://{options.host}:{options.port}/\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends it; no vote is lost.",
+        app = study_app(store, options.folder, token, options.address)
+        print(f"Participants: {options.address or f'http://{options.host}:{options.port}/'}\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends it; no vote is lost.",
               flush=True)
         uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False, server_header=False)
 

@@ -5,7 +5,7 @@
     stimuli.json              {"sheets": {PROMPT: {METHOD: file}}}; beside each method "spoiled METHOD", the wrong answer of a gold trial
 
 Images come from an evaluation (`workbench.evaluation`), or from folders that hold a folder of images for each prompt. A spoiled sheet shows one
-of the images again and again, blurred: less diverse, and of less quality.
+of the images again and again, blurred: beyond doubt of less quality. (Of less diversity too, but for a method that draws one image only.)
 """
 
 from __future__ import annotations
@@ -104,13 +104,18 @@ def _opened(path: Path) -> Image.Image:
 
 
 def render(samples: Samples, folder: Path) -> None:
-    """Writes the sheets of all methods and prompts, and stimuli.json last. Raises `StudyError` as the samples do."""
-    place, sheets, side = folder / "stimuli", {}, None
+    """Writes the sheets of all methods and prompts, and stimuli.json last. Raises `StudyError` as the samples do, and for images of other sizes, which
+    would be told apart by how they are enlarged."""
+    place, sheets, size = folder / "stimuli", {}, None
     place.mkdir(parents=True, exist_ok=True)
     for prompt in samples.prompts:
         for method in samples.methods:
             images = samples.images(method, prompt)
-            side = side or _cell(images[0].width, len(images))
+            size = size or images[0].size
+            if any(image.size != size or image.width != image.height for image in images):
+                raise StudyError(f"the images of a study must all be squares of one size, and {method} has some of {images[0].width} x {images[0].height} "
+                                 f"for “{prompt}”: bring them to one size first, in the same way for every method")
+            side = _cell(size[0], len(images))
             for name, shown in ((method, images), (f"{SPOILED} {method}", [spoiled(images[0])] * len(images))):
                 file = f"{secrets.token_hex(12)}.png"
                 sheet(shown, side).save(place / file)  # nothing of the images' own settings goes with it

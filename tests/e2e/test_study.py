@@ -298,6 +298,61 @@ def test_skipping_wants_a_reason_and_typing_is_no_answer(device, served):
     assert [ballot.choice for ballot in served.ballots()] == ["skip", "skip"]
 
 
+def test_undo_while_pictures_load_shows_and_asks_one_trial(device, served):
+    page, held = device(), []
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    first = page.locator("#trial").get_attribute("data-shown")
+    page.route("**/api/picture/*", lambda route: held.append(route) if len(held) < 2 else route.continue_())
+    answer(page, "11")
+    expect(page.locator("#status")).to_have_text("Loading the pictures …")
+    expect(page.locator("#undo")).to_be_disabled()
+    page.keyboard.press("u")  # nothing happens until the trial is there
+    for route in held:
+        route.continue_()
+    expect_trial(page, 1)
+    page.keyboard.press("u")
+    expect_trial(page, 0)
+    assert page.locator("#trial").get_attribute("data-shown") == first and page.locator(".picture img").count() == 2
+
+
+def test_enter_on_a_reason_skips_and_is_no_answer(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    page.keyboard.press("s")
+    page.get_by_label("The pictures did not load").check()
+    page.keyboard.press("Enter")
+    expect_trial(page, 1)
+    assert [ballot.choice for ballot in served.ballots()] == ["skip", "skip"]
+
+
+def test_an_answer_that_is_kept_is_sent_as_whom_it_was_given_by(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    other = device()
+    other.get_by_label("I have read").check()
+    other.get_by_role("button", name="Begin").click()
+    expect(other.locator("#link")).to_be_visible()
+    link = other.locator("#link").input_value()
+    page.context.set_offline(True)
+    answer(page, "33")
+    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+    context = page.context
+    page.close()
+    context.set_offline(False)
+    page = context.new_page()
+    page.goto(link)  # somebody else, in the same browser
+    expect(page.locator("#instructions")).to_be_visible()
+    assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"]
+
+
 def test_everything_has_a_name_and_fits_a_phone(device):
     page = device(width=390, height=800)
     begun(page)

@@ -68,7 +68,7 @@ def test_a_design_that_cannot_be_carried_out_is_refused(changes, message):
 
 
 def test_json_gives_the_design_back_and_the_digest_names_it():
-    design = small_design(pairs=(("teacher", "dmd"),), criteria=(Criterion("odd", "Which is odder?", "Ü"),), ties=False, expires_minutes=5)
+    design = small_design(pairs=(("teacher", "dmd"),), criteria=(Criterion("odd", "Which is odder?", "Ü", gold=True),), ties=False, expires_minutes=5)
     again = StudyDesign.from_json(design.to_json())
     assert again == design and again.digest == design.digest and len(design.digest) == 12
     assert StudyDesign.from_json(json.dumps({"title": "t", "methods": ["a", "b"], "prompts": ["p"], "seeds": [0], "trials": 1, "gold": 1,

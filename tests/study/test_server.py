@@ -179,10 +179,17 @@ def test_other_sites_and_long_requests_are_refused(client):
     for headers in ({"Origin": "http://elsewhere.org"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
         assert client.get("/api/trial", headers=who | headers).status_code == 403
     assert client.get("/api/trial", headers=who | {"Origin": "http://127.0.0.1:7870"}).status_code == 200
+    assert client.get("/", headers={"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}).status_code == 200  # a link in a mail
     answer = client.options("/api/vote", headers={"Origin": "http://elsewhere.org", "Access-Control-Request-Method": "POST"})
     assert not any(name.startswith("access-control") for name in answer.headers)
     assert client.post("/api/vote", content=b"x" * 20_000, headers=who).status_code == 403
     assert client.post("/api/vote", content=iter([b"x"]), headers=who).status_code == 403  # of a length that it does not tell
+
+
+def test_behind_a_proxy_the_address_that_is_told_counts(store, folder):
+    client = TestClient(study_app(store, folder, address="https://study.example.org/"), base_url="http://127.0.0.1:7870")
+    for origin, status in (("https://study.example.org", 200), ("https://other.example.org", 403)):
+        assert client.post("/api/join", json={"consent": True}, headers={"Origin": origin}).status_code == status
 
 
 def test_every_answer_forbids_scripts_from_elsewhere_and_keeping(client):
@@ -205,9 +212,14 @@ def test_the_owners_page_wants_the_owners_token(client, store, folder):
 
 
 def test_too_many_requests_are_told_to_wait(client):
-    codes = [client.post("/api/join", json={"consent": True}).status_code for _ in range(40)]
-    assert codes == [200] * 30 + [429] * 10
-    assert "Retry-After" in client.post("/api/join", json={"consent": True}).headers
+    who = joined(client)
+    codes = [client.get("/api/trial", headers=who).status_code for _ in range(250)]
+    assert codes == [200] * 240 + [429] * 10
+    assert "Retry-After" in client.get("/api/trial", headers=who).headers
+    assert client.get("/api/trial", headers=joined(client)).status_code == 200  # of this participant alone
+    owner = {"Authorization": f"Bearer {TOKEN}"}
+    codes = [client.get("/api/owner/status", headers={"Authorization": "Bearer guess"}).status_code for _ in range(130)]
+    assert codes[-1] == 429 and client.get("/api/owner/status", headers=owner).status_code == 200  # guessing locks nobody out
 
 
 def test_a_study_without_its_pictures_is_not_served(store, folder):

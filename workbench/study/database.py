@@ -157,5 +157,5 @@ def told() -> Iterator[None]:
         raise Busy(f"the study's database does not answer ({reason}); look to its disk and its server, then send the same again") from error
     except IntegrityError as error:
         raise StudyError("the study's database refused a contradiction; load the trial again, and answer that") from error
-    except DBAPIError as error:
-        raise StudyError(f"the study's database cannot be used: {str(error.orig).strip().splitlines()[0]}") from error
+    except DBAPIError as error:  # closed, read-only, broken: whoever sends the same again when it is mended loses nothing
+        raise Busy(f"the study's database cannot be used: {str(error.orig).strip().splitlines()[0]}") from error

@@ -40,6 +40,7 @@ class Criterion:
     name: str
     question: str
     explanation: str = ""
+    gold: bool = False  # whether a blurred sheet is the wrong answer beyond doubt
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Item:
 CRITERIA = (
     Criterion("diversity", "Which side is more diverse?", "Diversity is variation in overall composition, global and local structure, and semantic "
               "attributes across the samples of a side, which were all made from the same prompt."),
-    Criterion("quality", "Which side has the better image quality?", "Image quality is semantic and statistical fidelity, and naturalness."))
+    Criterion("quality", "Which side has the better image quality?", "Image quality is semantic and statistical fidelity, and naturalness.", gold=True))
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,8 @@ class StudyDesign:
         if self.gold + 1 > golds:
             raise StudyError(f"gold = {self.gold} and one trial for practice need {self.gold + 1} different sheets of the "
                              f"{golds} there are; lower gold")
+        if self.gold and not any(criterion.gold for criterion in self.criteria):
+            raise StudyError("gold trials need a criterion by which a blurred sheet is wrong: give one \"gold\": true, or set gold = 0")
         if self.repeats > self.trials:
             raise StudyError(f"repeats = {self.repeats} is more than trials = {self.trials}; lower repeats")
         if self.repeats and self.trials + self.gold < REPEAT_GAP:
@@ -186,6 +189,8 @@ def _check_texts(design: StudyDesign) -> None:
             raise StudyError(f"criteria must be Criterion values, not {criterion!r}")
         _check_text("a criterion's name", criterion.name)
         _check_text("a criterion's question", criterion.question)
+        if type(criterion.gold) is not bool:
+            raise StudyError(f"a criterion's gold must be true or false, not {criterion.gold!r}")
         if not isinstance(criterion.explanation, str):
             raise StudyError(f"a criterion's explanation must be a text, not {criterion.explanation!r}")
     _check_once("criterion", [criterion.name for criterion in design.criteria])

@@ -187,12 +187,13 @@ def live_votes():
 def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
     """Live votes of all trials but those for practice, by participant in the order of joining, by position, then by criterion."""
     rank = {criterion.name: n for n, criterion in enumerate(design.criteria)}
+    decisive = {criterion.name for criterion in design.criteria if criterion.gold}
     rows = session.execute(live_votes().join(TrialRow, TrialRow.id == VoteRow.trial).join(ParticipantRow, ParticipantRow.id == TrialRow.participant)
                            .where(TrialRow.kind != PRACTICE).add_columns(TrialRow)
                            .order_by(ParticipantRow.consented, ParticipantRow.id, TrialRow.position)).tuples().all()
     found = [Ballot(trial=trial.id, participant=trial.participant, prompt=design.prompts[trial.prompt], criterion=vote.criterion,
                     left=trial.left_method, right=trial.right_method, choice=Choice(vote.choice), kind=Kind(trial.kind),
-                    expected=Choice(trial.expected) if trial.expected else None, repeats=trial.repeats or "", seconds=vote.seconds,
+                    expected=Choice(trial.expected) if trial.expected and vote.criterion in decisive else None, repeats=trial.repeats or "", seconds=vote.seconds,
                     position=trial.position) for vote, trial in rows]
     places = {participant: n for n, participant in enumerate(dict.fromkeys(ballot.participant for ballot in found))}
     return sorted(found, key=lambda ballot: (places[ballot.participant], ballot.position, rank[ballot.criterion]))

@@ -29,7 +29,7 @@ from workbench.study.store import Store
 
 PAGE = Path(__file__).with_name("page")
 LONGEST_BODY = 16_384  # bytes
-JOINS, REQUESTS, OWNERS = (30, 60.0), (240, 60.0), (60, 60.0)  # of one address, one participant, the owner: so many within so many seconds
+JOINS, REQUESTS, WRONG = (300, 60.0), (240, 60.0), (120, 60.0)  # of an address (a whole class may be behind one), a participant, wrong tokens
 STATUS = {NotKnown: 404, Conflict: 409, Busy: 503}  # other errors of a study: 422
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN",
            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -79,27 +79,29 @@ class RateLimit:
                     del self.calls[key]
 
 
-def study_app(store: Store, folder: Path, owner_token: str = "") -> FastAPI:
-    """The application of the study whose pictures are in `folder`, to be served or mounted. `owner_token` "" closes the owner's interface.
+def study_app(store: Store, folder: Path, owner_token: str = "", address: str = "") -> FastAPI:
+    """The application of the study whose pictures are in `folder`, to be served or mounted. `owner_token` "" closes the owner's interface;
+    `address` is how participants reach it, where a proxy in front changes that.
 
     Raises `StudyError` where a picture is missing."""
     pictures = Pictures(folder)
     pictures.check(store.design.methods, store.design.prompts)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # the interface is the page's, and published nowhere
-    _guard(app)
-    joins, requests, owners = RateLimit(*JOINS), RateLimit(*REQUESTS), RateLimit(*OWNERS)
+    _guard(app, address)
+    joins, requests, wrong = RateLimit(*JOINS), RateLimit(*REQUESTS), RateLimit(*WRONG)
 
-    def participant(authorization: Annotated[str, Header(max_length=300)] = "") -> str:
+    def participant(request: Request, authorization: Annotated[str, Header(max_length=300)] = "") -> str:
         try:
             found = store.participant_of(_bearer(authorization))
         except NotKnown as error:
+            wrong(request.client.host if request.client else "")
             raise HTTPException(401, str(error)) from error
         requests(found)
         return found
 
-    def owner(authorization: Annotated[str, Header(max_length=300)] = "") -> None:
-        owners("")
+    def owner(request: Request, authorization: Annotated[str, Header(max_length=300)] = "") -> None:
         if not owner_token or not secrets.compare_digest(_bearer(authorization).encode(), owner_token.encode()):
+            wrong(request.client.host if request.client else "")
             raise HTTPException(401, "This is for the study's owner, who has its token.")
 
     whose = Depends(participant)
@@ -108,7 +110,7 @@ def study_app(store: Store, folder: Path, owner_token: str = "") -> FastAPI:
     def study() -> dict:
         design = store.design
         return {"title": design.title, "consent": design.consent, "instructions": design.instructions, "ties": design.ties,
-                "criteria": [dataclasses.asdict(criterion) for criterion in design.criteria]}
+                "criteria": [{"name": one.name, "question": one.question, "explanation": one.explanation} for one in design.criteria]}
 
     @app.post("/api/join")
     def join(request: Request, joining: Joining) -> dict:
@@ -153,19 +155,21 @@ def study_app(store: Store, folder: Path, owner_token: str = "") -> FastAPI:
     return app
 
 
-def _guard(app: FastAPI) -> None:
+def _guard(app: FastAPI, address: str) -> None:
     """Headers of every answer, what is refused before it is read, and errors as one line of text."""
 
     @app.middleware("http")
     async def guarded(request: Request, go):
-        problem = _refusal(request)
+        problem = _refusal(request, address)
         answer = JSONResponse({"detail": problem}, 403) if problem else await go(request)
         answer.headers.update(HEADERS)
         return answer
 
     @app.exception_handler(StudyError)
     async def of_the_study(request: Request, error: StudyError):
-        return JSONResponse({"detail": str(error)}, STATUS.get(type(error), 422))
+        # what the database says may name hosts and users
+        told = "The study's database is busy or away; sending the same again is safe." if isinstance(error, Busy) else str(error)
+        return JSONResponse({"detail": told}, STATUS.get(type(error), 422))
 
     @app.exception_handler(RequestValidationError)
     async def of_the_request(request: Request, error: RequestValidationError):
@@ -173,15 +177,16 @@ def _guard(app: FastAPI) -> None:
         return JSONResponse({"detail": f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"}, 422)  # without what was sent
 
 
-def _refusal(request: Request) -> str:
+def _refusal(request: Request, address: str) -> str:
     """Why a request is not even read: too long, or sent by another site's page."""
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > LONGEST_BODY or "chunked" in request.headers.get("transfer-encoding", ""):
         return "The request is too long."
     origin = request.headers.get("origin")
-    if origin and origin.partition("://")[2] != request.headers.get("host"):
+    if origin and origin != address.rstrip("/") and origin.partition("://")[2] != request.headers.get("host"):
         return "Requests from other sites are refused."
-    if request.headers.get("sec-fetch-site", "same-origin") == "cross-site" and request.url.path != "/":
+    following_a_link = request.headers.get("sec-fetch-mode") == "navigate" and request.method == "GET"
+    if request.headers.get("sec-fetch-site", "same-origin") == "cross-site" and not following_a_link:
         return "Requests from other sites are refused."
     return ""
 

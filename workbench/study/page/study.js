@@ -2,27 +2,30 @@
 // an id of its own until the server has acknowledged it, so a lost network, a closed tab or a repeated click costs nothing.
 "use strict";
 const $ = (id) => document.getElementById(id);
-const TOKEN = "study-participant", PENDING = "study-pending";
 const base = new URL(".", location.href).pathname;
+const TOKEN = `study-participant ${base}`, PENDING = `study-pending ${base} `;  // the second is followed by a submission's id
 const store = (() => { try { localStorage.setItem("study-test", "1"); return localStorage; } catch { return sessionStorage; } })();
-const state = { study: null, trial: null, undo: "", answers: {}, shown: 0, busy: false, urls: [] };
+const state = { token: null, turn: 0, study: null, trial: null, undo: "", answers: {}, shown: 0, busy: false, urls: [] };
 
-function token() {
+// Once a page: another participant's link in another tab must not change who answers here.
+function readToken() {
   const fromLink = new URLSearchParams(location.hash.slice(1)).get("me");
   if (fromLink) { store.setItem(TOKEN, fromLink); history.replaceState(null, "", location.pathname); }
   return store.getItem(TOKEN);
 }
+addEventListener("hashchange", () => location.reload());
 
 async function ask(path, options = {}) {
   const headers = { Accept: "application/json", ...(options.body ? { "Content-Type": "application/json" } : {}) };
-  if (token()) headers.Authorization = `Bearer ${token()}`;
+  const token = options.token || state.token;
+  if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(base + path, { ...options, headers, cache: "no-store" });
   if (answer.ok) return answer;
   const told = await answer.json().catch(() => ({}));
   throw Object.assign(new Error(told.detail || `The server answered ${answer.status}.`), { status: answer.status });
 }
 const json = async (path, options) => (await ask(path, options)).json();
-const post = (path, body) => json(path, { method: "POST", body: JSON.stringify(body) });
+const post = (path, body, token) => json(path, { method: "POST", body: JSON.stringify(body), token });
 
 function show(section) {
   for (const id of ["welcome", "instructions", "trial", "end"]) $(id).hidden = id !== section;
@@ -36,7 +39,7 @@ async function insist(action) {
   for (let pause = 1000; ; pause = Math.min(2 * pause, 15000)) {
     try { const done = await action(); warn(""); return done; } catch (error) {
       if (error.status && error.status < 500 && error.status !== 429) throw error;
-      warn(`No connection (${error.message}). Your answer is kept here; trying again …`);
+      warn(error.status === 429 ? "Many people are here at once; trying again …" : "No connection. Your answer is kept here; trying again …");
       await new Promise((go) => { setTimeout(go, pause); addEventListener("online", go, { once: true }); });
     }
   }
@@ -51,13 +54,19 @@ async function begin() {
     $("criteria-explained").append(element("dt", criterion.question), element("dd", criterion.explanation));
   }
   buildCriteria();
-  if (!token()) return show("welcome");
-  try { await sendPending(); await next(); } catch (error) {
+  state.token = readToken();
+  let told = "";
+  for (const key of Object.keys(store).filter((name) => name.startsWith(PENDING))) {
+    try { await send(key); } catch (error) { told = error.message; }  // refused: what it is about is answered, or someone else's
+  }
+  if (!state.token) return show("welcome");
+  try { await next(); } catch (error) {
     if (error.status !== 401) throw error;
-    store.removeItem(TOKEN);
-    warn("This link is not known here. You can begin anew.");
+    state.token = null;
+    told = "This link is not known here. You can begin anew.";
     show("welcome");
   }
+  if (told) warn(told);
 }
 
 function element(name, text, properties = {}) {
@@ -93,7 +102,7 @@ async function next(again = false) {
 }
 
 function instruct() {
-  $("link").value = `${location.origin}${location.pathname}#me=${token()}`;
+  $("link").value = `${location.origin}${location.pathname}#me=${state.token}`;
   show("instructions");
 }
 
@@ -103,7 +112,6 @@ function tellProgress(progress) {
   $("bar").value = progress.done;
   $("count").textContent = `${progress.done} of ${progress.total} answered`;
   state.undo = progress.undo;
-  $("undo").disabled = $("undo-end").disabled = !progress.undo;
 }
 
 async function picture(name) {
@@ -117,22 +125,24 @@ async function picture(name) {
 
 // Both sides are loaded and decoded before either is shown, and shown in one go; only then can be answered.
 async function present(found) {
-  const { trial } = found;
+  const { trial } = found, turn = ++state.turn;  // only the latest call may show anything
   show("trial");
   say("Loading the pictures …");
   delete $("trial").dataset.shown;
   state.trial = null;
   setAnswers({});
-  $("skip-form").hidden = true;
+  $("skip-form").hidden = $("skip-now").disabled = true;
+  for (const reason of $("skip-form").querySelectorAll("input")) reason.checked = false;
   $("prompt").textContent = trial.prompt;
   $("practice").hidden = !trial.practice;
   $("zoom-left").replaceChildren();
   $("zoom-right").replaceChildren();
   const images = await Promise.all([picture(trial.left), picture(trial.right)]);
+  if (turn !== state.turn) return;
   state.urls.forEach((url) => URL.revokeObjectURL(url));
   state.urls = images.map((image) => image.src);
-  $("zoom-left").append(images[0]);
-  $("zoom-right").append(images[1]);
+  $("zoom-left").replaceChildren(images[0]);
+  $("zoom-right").replaceChildren(images[1]);
   state.trial = trial;
   state.shown = performance.now();
   $("trial").dataset.shown = trial.id;
@@ -153,40 +163,43 @@ function setAnswers(answers) {
   }
   $("next").disabled = !state.trial || state.busy || Boolean(current);
   $("skip").disabled = !state.trial || state.busy;
+  $("undo").disabled = $("undo-end").disabled = state.busy || !state.undo;
 }
 
 function answer(name, choice) { setAnswers({ ...state.answers, [name]: choice }); }
 
-async function submit(body) {
-  if (!state.trial || state.busy) return;
+// One thing at a time, from the click until what follows is on the screen.
+async function alone(action) {
+  if (state.busy) return;
   state.busy = true;
   setAnswers(state.answers);
-  delete $("trial").dataset.shown;
-  say("Saving …");
-  const vote = { trial: state.trial.id, client_id: uuid(), seconds: (performance.now() - state.shown) / 1000, answers: {}, skip_reason: "", ...body };
-  store.setItem(PENDING, JSON.stringify({ token: token(), vote }));
-  try {
-    await sendPending();
-    state.busy = false;
-    await next(true);
-  } catch (error) {
+  try { await action(); } catch (error) {
+    if (error.status === 409 || error.status === 404) await next(true).catch(() => {});  // it is answered elsewhere: show what is next
+    warn(error.message);
+  } finally {
     state.busy = false;
     setAnswers(state.answers);
-    if (error.status === 409) await next(true);
-    warn(error.message);
   }
 }
 
-async function sendPending() {
-  const pending = JSON.parse(store.getItem(PENDING) || "null");
-  if (!pending) return;
-  if (pending.token === token()) {
-    try { await insist(() => post("api/vote", pending.vote)); } catch (error) {
-      store.removeItem(PENDING);  // understood and refused
-      throw error;
-    }
-  }
-  store.removeItem(PENDING);
+function submit(body) {
+  if (!state.trial) return;
+  alone(async () => {
+    delete $("trial").dataset.shown;
+    say("Saving …");
+    const seconds = Math.min((performance.now() - state.shown) / 1000, 86400);
+    const vote = { trial: state.trial.id, client_id: uuid(), seconds, answers: {}, skip_reason: "", ...body };
+    const key = PENDING + vote.client_id;
+    store.setItem(key, JSON.stringify({ token: state.token, vote }));
+    await send(key);
+    await next(true);
+  });
+}
+
+// Sends what is kept under a key, as whom it was given by, until the server has it or has understood and refused it.
+async function send(key) {
+  const { token, vote } = JSON.parse(store.getItem(key));
+  try { await insist(() => post("api/vote", vote, token)); } finally { store.removeItem(key); }
 }
 
 function uuid() {  // pages that are not served securely have no crypto.randomUUID
@@ -197,35 +210,37 @@ function uuid() {  // pages that are not served securely have no crypto.randomUU
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
-async function undo() {
-  if (state.busy || !state.undo) return;
-  state.busy = true;
-  const asked = { trial: state.undo, client_id: uuid() };
-  try {
+function undo() {
+  if (!state.undo) return;
+  alone(async () => {
+    const asked = { trial: state.undo, client_id: uuid() };
     await insist(() => post("api/undo", asked));
-    state.busy = false;
     await next(true);
     say("The last answer is taken back; answer it again.");
-  } catch (error) { warn(error.message); } finally { state.busy = false; }
+  });
 }
 
 // ---- what happens
 
-$("join").addEventListener("submit", async (event) => {
+$("join").addEventListener("submit", (event) => {
   event.preventDefault();
-  try {
-    const joined = await insist(() => post("api/join", { consent: $("agree").checked }));
-    store.setItem(TOKEN, joined.token);
+  alone(async () => {
+    state.token = (await insist(() => post("api/join", { consent: $("agree").checked }))).token;
+    store.setItem(TOKEN, state.token);
     await next();
-  } catch (error) { warn(error.message); }
+  });
 });
-$("start").addEventListener("click", () => { $("instructions").dataset.read = "yes"; next(true).catch((error) => warn(error.message)); });
+$("start").addEventListener("click", () => alone(async () => { $("instructions").dataset.read = "yes"; await next(true); }));
 $("copy").addEventListener("click", async () => {
   try { await navigator.clipboard.writeText($("link").value); } catch { $("link").select(); document.execCommand("copy"); }
   say("The link is copied.");
 });
 $("criteria").addEventListener("change", (event) => answer(event.target.name, event.target.value));
-$("answers").addEventListener("submit", (event) => { event.preventDefault(); if (!$("next").disabled) submit({ answers: state.answers }); });
+$("answers").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!$("skip-form").hidden) $("skip-now").click();  // Enter on a reason
+  else if (!$("next").disabled) submit({ answers: state.answers });
+});
 $("undo").addEventListener("click", undo);
 $("undo-end").addEventListener("click", undo);
 $("skip").addEventListener("click", () => { $("skip-form").hidden = false; $("skip-form").querySelector("input").focus(); });
