@@ -99,8 +99,8 @@ def _serve(options: argparse.Namespace) -> None:
     with open_study(options.folder) as store:
         token = secrets.token_urlsafe(18)
         app = study_app(store, options.folder, token, options.address)
-        print(f"Participants: {options.address or f'http://{options.host}:{options.port}/'}\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends it; no vote is lost.",
-              flush=True)
+        address = options.address or f"http://{options.host}:{options.port}/"
+        print(f"Participants: {address}\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends it; no vote is lost.", flush=True)
         uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False, server_header=False)
 
 

@@ -104,8 +104,8 @@ def _opened(path: Path) -> Image.Image:
 
 
 def render(samples: Samples, folder: Path) -> None:
-    """Writes the sheets of all methods and prompts, and stimuli.json last. Raises `StudyError` as the samples do, and for images of other sizes, which
-    would be told apart by how they are enlarged."""
+    """Writes the sheets of all methods and prompts, and stimuli.json last. Raises `StudyError` as the samples do, and for images of other
+    sizes, which would be told apart by how they are enlarged."""
     place, sheets, size = folder / "stimuli", {}, None
     place.mkdir(parents=True, exist_ok=True)
     for prompt in samples.prompts:
@@ -113,8 +113,8 @@ def render(samples: Samples, folder: Path) -> None:
             images = samples.images(method, prompt)
             size = size or images[0].size
             if any(image.size != size or image.width != image.height for image in images):
-                raise StudyError(f"the images of a study must all be squares of one size, and {method} has some of {images[0].width} x {images[0].height} "
-                                 f"for “{prompt}”: bring them to one size first, in the same way for every method")
+                raise StudyError(f"the images of a study must all be squares of one size, and {method} has some of {images[0].width} x "
+                                 f"{images[0].height} for “{prompt}”: bring them to one size first, in the same way for every method")
             side = _cell(size[0], len(images))
             for name, shown in ((method, images), (f"{SPOILED} {method}", [spoiled(images[0])] * len(images))):
                 file = f"{secrets.token_hex(12)}.png"

@@ -54,7 +54,8 @@ class Item:
 CRITERIA = (
     Criterion("diversity", "Which side is more diverse?", "Diversity is variation in overall composition, global and local structure, and semantic "
               "attributes across the samples of a side, which were all made from the same prompt."),
-    Criterion("quality", "Which side has the better image quality?", "Image quality is semantic and statistical fidelity, and naturalness.", gold=True))
+    Criterion("quality", "Which side has the better image quality?", "Image quality is semantic and statistical fidelity, and naturalness.",
+              gold=True))
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,8 @@ def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
                            .order_by(ParticipantRow.consented, ParticipantRow.id, TrialRow.position)).tuples().all()
     found = [Ballot(trial=trial.id, participant=trial.participant, prompt=design.prompts[trial.prompt], criterion=vote.criterion,
                     left=trial.left_method, right=trial.right_method, choice=Choice(vote.choice), kind=Kind(trial.kind),
-                    expected=Choice(trial.expected) if trial.expected and vote.criterion in decisive else None, repeats=trial.repeats or "", seconds=vote.seconds,
+                    expected=Choice(trial.expected) if trial.expected and vote.criterion in decisive else None,
+                    repeats=trial.repeats or "", seconds=vote.seconds,
                     position=trial.position) for vote, trial in rows]
     places = {participant: n for n, participant in enumerate(dict.fromkeys(ballot.participant for ballot in found))}
     return sorted(found, key=lambda ballot: (places[ballot.participant], ballot.position, rank[ballot.criterion]))
