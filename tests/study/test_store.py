@@ -99,7 +99,10 @@ def test_a_trial_tells_its_participant_nothing_about_methods(store):
     tokens, told = [], ""
     while (trial := store.next_trial(participant)) is not None:
         tokens += [trial.left, trial.right]
-        told += repr(trial) + repr(store.vote(participant, trial.id, answers_of(0), new_id(), 1.0)) + repr(store.progress(participant))
+        answers = repr(trial) + repr(store.vote(participant, trial.id, answers_of(0), new_id(), 1.0)) + repr(store.progress(participant))
+        for random in (trial.left, trial.right, trial.id):  # in which a short name may stand by chance
+            answers = answers.replace(random, "")
+        told += answers
     assert not any(word in told for word in (*DESIGN.methods, SPOILED, "real", "gold", "repeat", "expected"))
     assert len(set(tokens)) == 18 and all(len(token) == 24 for token in tokens)
     for token in tokens:
