@@ -160,6 +160,7 @@ def test_the_whole_study_by_keyboard_alone(device, served):
     page.get_by_role("button", name="Undo the last answer").click()
     expect_trial(page, 4)
     assert len(served.ballots()) == 8
+    page.unroute_all(behavior="wait")  # pictures are still fetched ahead
 
 
 def test_both_sides_are_shown_together_and_only_then_answered(device):
