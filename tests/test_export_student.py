@@ -1,7 +1,6 @@
 """An exported student, loaded by diffusers alone with the call of its own model card, makes the same images."""
 
 import json
-import re
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from workbench import seeds
 from workbench.build import load_backend
 from workbench.models import Model, load_student
 from workbench.cli import main
-from workbench.export_student import export_student
+from workbench.export_student import card_code, export_student
 from workbench.recipe import Recipe
 from workbench.runs import Run, RunError
 from workbench.training import train
@@ -33,10 +32,9 @@ def a_run(tmp_path, pipeline, **changes) -> Run:
 
 
 def by_the_card(folder, kind, latents, teacher=None):
-    """Runs the code of the model card: FOLDER, TEACHER and PROMPT filled in, our noise, tiny images."""
-    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
-    for name, value in (('"FOLDER', f'"{folder}'), ("TEACHER", repr(str(teacher))), ("(PROMPT,", "(PROMPTS, latents=LATENTS, height=16, width=16,"),
-                        (".images[0]", ".images")):
+    """Runs the code of the model card with our prompts and noise, and tiny images."""
+    code = card_code(folder, str(teacher))
+    for name, value in (("(PROMPT,", "(PROMPTS, latents=LATENTS, height=16, width=16,"), (".images[0]", ".images")):
         code = code.replace(name, value)
     scope = {"PROMPTS": PROMPTS, "LATENTS": latents}
     exec(code, scope)

@@ -12,6 +12,7 @@ student's times are those of its scheduler with `timestep_spacing="trailing"`, o
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -129,6 +130,12 @@ image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
 | --- | --- |
 {settings}
 """
+
+
+def card_code(folder: Path, teacher: str) -> str:
+    """The Python code of an exported student's model card, with the folder and its teacher filled in; it samples a PROMPT."""
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
+    return code.replace('"FOLDER', f'"{folder.as_posix()}').replace("TEACHER", repr(teacher))
 
 
 def _last_reading(run: Path) -> dict | None:

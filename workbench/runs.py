@@ -47,11 +47,21 @@ class Run:
             raise RunError(f"{path} already holds a run; resume it, or choose another folder")
         manifest = {"recipe": json.loads(recipe.to_json()), "digest": recipe.digest, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                     "command": sys.argv, "device": device, "git": _git_commit(), "python": platform.python_version(),
-                    "platform": platform.platform(), "versions": {name: _version(name) for name in PACKAGES}}
+                    "platform": platform.platform(), "versions": {name: version(name) for name in PACKAGES}}
         for folder in ("samples", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         write_whole(path / "manifest.json", lambda part: part.write_text(json.dumps(manifest, indent=1)))
         return cls(path, manifest)
+
+    @classmethod
+    def at(cls, path: str | Path, recipe: Recipe, device: str) -> "Run":
+        """The run of `recipe` at `path`, opened if it is there and created if not. Raises `RunError` for a run of another recipe."""
+        if not (Path(path) / "manifest.json").exists():
+            return cls.create(path, recipe, device)
+        run = cls.open(path)
+        if run.recipe != recipe:
+            raise RunError(f"{path} holds a run of another recipe ({run.manifest['digest']}, not {recipe.digest}); choose another folder")
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
@@ -138,7 +148,7 @@ def _ends_with_newline(file) -> bool:
     return file.read(1) == b"\n"
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

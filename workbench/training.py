@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.build import new_distiller
+from workbench.denoiser import Backend
 from workbench.models import Model, save_student
 from workbench.distiller import Distiller, DivergedError, Step
 from workbench.evaluation import images_of
@@ -63,17 +64,22 @@ def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> 
 
 
 def _read(run: Run, distiller: Distiller) -> Reading:
-    backend = distiller.backend
-    model = Model("student", backend.denoiser(distiller.result(), distiller.autocast), distiller.student_times, {},
+    model = Model("student", distiller.backend.denoiser(distiller.result(), distiller.autocast), distiller.student_times, {},
                   distiller.recipe.student_sampler)
-    images = list(images_of(model, backend, _panel(distiller.prompts), list(range(PANEL_SEEDS))))
-    features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in images])
+    rows, found = read_panel(model, distiller.backend, distiller.prompts)
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
-    reading = Reading(distiller.rounds_done, float(diversity(features).mean()), picture)
+    reading = Reading(distiller.rounds_done, found, picture)
     if distiller.accelerator.is_main_process:
-        write_whole(picture, lambda part: tile(images).save(part, format="PNG"))
+        write_whole(picture, lambda part: tile(rows).save(part, format="PNG"))
         run.log(kind="reading", round=reading.round, diversity=reading.diversity, feature=f"lite0@{PANEL_SIZE}")
     return reading
+
+
+def read_panel(model: Model, backend: Backend, prompts: list[str]) -> tuple[list[Tensor], float]:
+    """A row of images [S, 3, H, W] for each prompt of a run's panel, and their Eq. (9) on lite0 at 96 px; `prompts` are the run's."""
+    rows = list(images_of(model, backend, _panel(prompts), list(range(PANEL_SEEDS))))
+    features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in rows])
+    return rows, float(diversity(features).mean())
 
 
 def _panel(prompts: list[str]) -> list[str]:

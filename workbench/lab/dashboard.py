@@ -1,0 +1,215 @@
+"""Trainings in a notebook, seen and steered while they go on: start, pause, resume, stop; losses, gradients, diversity, samples.
+
+    runs = {"dmd": Run.create("runs/dmd", recipe, device), "dp-dmd": ...}
+    dashboard = Dashboard(runs)
+    dashboard               # in JupyterLab: buttons and figures
+    dashboard.start()
+    dashboard.wait()        # until they are done; prints a line now and then, also where nobody looks
+
+The runs are trained one after the other in a thread, so that the notebook stays usable. Everything shown is read from the run folders, which is
+why a dashboard made anew, in another notebook or after a restart, shows all that was before it, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+import ipywidgets as widgets
+import plotly.graph_objects as go
+
+from workbench.build import new_distiller, new_objective
+from workbench.distiller import Distiller
+from workbench.figures.theme import title_of
+from workbench.figures.training import training_figure
+from workbench.models import teacher_model
+from workbench.runs import Run
+from workbench.stages.gradients import gradient_reach
+from workbench.training import Reading, read_panel, train
+
+REDRAW = 1.0  # seconds between two drawings
+_training: set[Path] = set()  # of this process: one run is trained once at a time
+
+
+class Dashboard:
+    """`runs` by name, trained on `device` in their order. `state` is ready, training, paused, stopped, done or failed."""
+
+    def __init__(self, runs: dict[str, Run], device: str = "cpu"):
+        if not runs:
+            raise ValueError("there are no runs to train: give at least one")
+        self.runs, self.device, self.state, self.error = runs, device, "ready", None
+        self.teacher: float | None = None  # its diversity on the panel, when it is known
+        self._going, self._drawn, self._thread = threading.Event(), 0.0, None
+        self._now = next(iter(runs))
+        self._terms = {name: [term.name for term in new_objective(run.recipe).terms] for name, run in runs.items()}
+        self._build()
+
+    # ---- steering
+
+    def start(self) -> None:
+        """Trains in the background, from the last checkpoints; goes on when it is paused."""
+        self._going.set()
+        if self._thread and self._thread.is_alive():
+            self._become("training")
+            return
+        self._stopping, self.error = False, None
+        self._claim()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._become("training")
+        self._thread.start()
+
+    def pause(self) -> None:
+        """Waits behind the update in progress; nothing is lost."""
+        if self.state == "training":
+            self._going.clear()
+            self._become("paused")
+
+    def stop(self) -> None:
+        """Ends behind the update in progress. Started again, it goes on from the last checkpoint and comes to the same result."""
+        self._stopping = True
+        self._going.set()
+        if self._thread:
+            self._thread.join()
+
+    def wait(self) -> None:
+        """Returns when all is done, or stopped. Prints a line for each reading; raises what the training raised."""
+        told = {name: 0 for name in self.runs}
+        try:
+            while self._thread and self._thread.is_alive():
+                self._thread.join(0.5)
+                self._tell(told)
+        except KeyboardInterrupt:
+            self.stop()
+            raise
+        self._tell(told)
+        if self.error:
+            raise self.error
+
+    def _tell(self, told: dict[str, int]) -> None:
+        for name, run in self.runs.items():
+            for row in (row for row in run.metrics() if row["kind"] == "reading" and row["round"] > told[name]):
+                told[name] = row["round"]
+                print(f"{title_of(name)}, round {row['round']} of {run.recipe.rounds}: diversity {row['diversity']:.3f}"
+                      + (f" (the teacher's is {self.teacher:.3f})" if self.teacher else ""), flush=True)
+
+    # ---- the thread
+
+    def _claim(self) -> None:
+        folders = {run.path.resolve() for run in self.runs.values()}
+        if folders & _training:
+            raise RuntimeError("these runs are being trained by another dashboard: stop that one first")
+        _training.update(folders)
+
+    def _work(self) -> None:
+        try:
+            for self._now, run in self.runs.items():
+                for _ in self._trained(run):
+                    self._draw()
+                    self._going.wait()
+                    if self._stopping:
+                        break
+            self._become("stopped" if self._stopping else "done")
+        except Exception as error:  # any: it is shown, and raised by `wait`
+            self.error = error
+            self._become("failed")
+        finally:
+            _training.difference_update(run.path.resolve() for run in self.runs.values())
+            self._draw(at_once=True)
+
+    def _trained(self, run: Run) -> Iterator[object]:
+        """The events of one run; with each reading goes one of the gradients by step."""
+        distiller = new_distiller(run.recipe, self.device)
+        if self.teacher is None:
+            model = teacher_model(distiller.backend, run.recipe.teacher_steps, run.recipe.guidance)
+            self.teacher = read_panel(model, distiller.backend, distiller.prompts)[1]
+            yield
+        for event in train(run, distiller):
+            if isinstance(event, Reading):
+                self._read_gradients(run, distiller)
+            yield event
+
+    @staticmethod
+    def _read_gradients(run: Run, distiller: Distiller) -> None:
+        reach, = gradient_reach(distiller, distiller.objective, batches=1)
+        run.log(kind="gradients", round=distiller.rounds_done, norms={term: norms[0].tolist() for term, norms in reach.norms.items()})
+
+    # ---- what is seen
+
+    def figure(self) -> go.Figure:
+        """What the dashboard shows, as a figure that stays."""
+        steps = max(run.recipe.student_steps for run in self.runs.values())
+        return training_figure({name: run.metrics() for name, run in self.runs.items()}, self._terms, steps, self.teacher)
+
+    def picture(self, name: str) -> Path | None:
+        """The last samples of a run: a row a prompt of the panel, a column a seed; None before there are any."""
+        found = sorted((self.runs[name].path / "samples").glob("round-*.png"))
+        return found[-1] if found else None
+
+    def _build(self) -> None:
+        self._buttons = {what: widgets.Button(description=what, layout=widgets.Layout(width="auto"), tooltip=tip) for what, tip in (
+            ("Start", "train from the last checkpoints"), ("Pause", "wait; nothing is lost"), ("Resume", "go on"),
+            ("Stop", "end; Start goes on from the last checkpoint"))}
+        for what, act in (("Start", self.start), ("Pause", self.pause), ("Resume", self.start), ("Stop", self._stop_soon)):
+            self._buttons[what].on_click(lambda _, act=act: self._clicked(act))
+        self._bar = widgets.IntProgress(layout=widgets.Layout(width="220px"))
+        self._line = widgets.HTML()
+        self._figure = go.FigureWidget(self.figure())
+        self._pictures = {name: widgets.Image(format="png", layout=widgets.Layout(width="300px", display="none")) for name in self.runs}
+        samples = widgets.HBox([widgets.VBox([widgets.HTML(f"<b>{escape(title_of(name))}</b>"), picture])
+                                for name, picture in self._pictures.items()])
+        self.view = widgets.VBox([widgets.HBox([*self._buttons.values(), self._bar, self._line]), self._figure, samples])
+        self._become("ready")
+        self._draw(at_once=True)
+
+    def _clicked(self, act) -> None:
+        try:
+            act()
+        except Exception as error:  # a click has nobody else to tell
+            self._line.value = f"<span style='color:#be123c'>{escape(str(error))}</span>"
+
+    def _stop_soon(self) -> None:
+        """Without waiting for it, so that the page stays alive."""
+        self._stopping = True
+        self._going.set()
+
+    def _become(self, state: str) -> None:
+        self.state = state
+        alive = state in ("training", "paused")
+        usable = {"Start": not alive and state != "done", "Pause": state == "training", "Resume": state == "paused", "Stop": alive}
+        for what, button in self._buttons.items():
+            button.disabled = not usable[what]
+        self._say()
+
+    def _say(self) -> None:
+        run = self.runs[self._now]
+        rows = run.metrics()
+        done = max((row["round"] for row in rows if row["kind"] == "student"), default=0)
+        self._bar.max, self._bar.value = max(run.recipe.rounds, 1), done
+        seconds = [row["seconds"] for row in rows if "seconds" in row]
+        left = f", about {(run.recipe.rounds - done) * sum(seconds) / done / 60:.1f} min left" if done and self.state == "training" else ""
+        told = f"{title_of(self._now)}: round {done} of {run.recipe.rounds}{left}; {self.state}"
+        self._line.value = f"<span style='color:#be123c'>{escape(str(self.error))}</span>" if self.error else escape(told)
+
+    def _draw(self, at_once: bool = False) -> None:
+        """Figures, samples and words as of now, in place; not more often than every `REDRAW` seconds."""
+        if not at_once and time.monotonic() - self._drawn < REDRAW:
+            return
+        self._say()
+        new = self.figure()
+        with self._figure.batch_update():
+            for shown, trace in zip(self._figure.data, new.data):
+                shown.update(trace.to_plotly_json(), overwrite=False)
+            self._figure.layout.update(new.layout.to_plotly_json())
+        for name, widget in self._pictures.items():
+            if (picture := self.picture(name)) is not None:
+                widget.value, widget.layout.display = picture.read_bytes(), "block"
+        self._drawn = time.monotonic()
+
+    def _repr_mimebundle_(self, **options) -> dict:
+        """The widgets; in words where no widgets are."""
+        shown = self.view._repr_mimebundle_(**options)
+        data = shown[0] if isinstance(shown, tuple) else shown
+        return data | {"text/plain": f"Dashboard of {', '.join(map(title_of, self.runs))}: open this notebook in JupyterLab to see it live"}

@@ -1,0 +1,91 @@
+"""Executes notebooks from their `py:percent` sources.
+
+    python -m workbench.lab.execute notebooks/*.py            # full settings; writes the .ipynb beside each, with outputs
+    python -m workbench.lab.execute --short notebooks/*.py    # seconds instead of minutes; writes nothing
+
+Written outputs are kept small and plain: a PNG stands beside every plotly figure, for pages that run no JavaScript; states of widgets, which break
+GitHub's view, are left out; so is what makes two executions differ for no reason. A cell that fails stops it, and then nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+SHORT = "WORKBENCH_SHORT"  # the environment variable that each notebook's parameters look at
+LARGEST = 400_000  # bytes of a notebook with its outputs
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def executed(source: Path, folder: Path, short: bool = False, pictures: bool = False) -> NotebookNode:
+    """The notebook of `source` with its outputs, executed in `folder`; `pictures` adds a PNG to every figure (needs Chromium).
+
+    Raises nbclient's CellExecutionError, which shows the cell, for one that fails."""
+    notebook = jupytext.read(source)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+    environment = {name: value for name, value in os.environ.items() if name != SHORT} | ({SHORT: "1"} if short else {})
+    environment["PLOTLY_RENDERER"] = "plotly_mimetype+png" if pictures else "plotly_mimetype"
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client.execute(env=environment)
+    return plain(notebook)
+
+
+def plain(notebook: NotebookNode) -> NotebookNode:
+    """Without widgets, times and the steps of progress bars."""
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(WIDGET, None)
+            if "text" in output:
+                output.text = "".join(line.rsplit("\r", 1)[-1] for line in output.text.splitlines(keepends=True))
+    return notebook
+
+
+def written(source: Path) -> Path:
+    """Executes `source` beside itself with full settings and writes its notebook. Raises ValueError for one that came out too large."""
+    notebook = executed(source, source.parent, pictures=True)
+    text = nbformat.writes(notebook) + "\n"
+    if len(text.encode()) > LARGEST:
+        raise ValueError(f"{source}: {len(text.encode())} bytes with its outputs, over {LARGEST}: show smaller figures")
+    target = source.with_suffix(".ipynb")
+    part = target.with_suffix(".part")
+    part.write_text(text)
+    os.replace(part, target)
+    return target
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sources", nargs="+", type=Path, help="notebooks as .py files")
+    parser.add_argument("--short", action="store_true", help="the settings of CI, in a folder that is thrown away; writes nothing")
+    options = parser.parse_args()
+    failed = []
+    for source in options.sources:
+        begun = time.perf_counter()
+        try:
+            if options.short:
+                with tempfile.TemporaryDirectory() as folder:
+                    executed(source, Path(folder), short=True)
+            else:
+                written(source)
+        except (CellExecutionError, ValueError) as error:
+            failed.append(source)
+            print(f"{source}: {error}", file=sys.stderr)
+        print(f"{source}: {time.perf_counter() - begun:.0f} s{', FAILED' if source in failed else ''}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Pictures in a notebook: JPEGs, which keep it small."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from IPython.display import Image as Shown
+from PIL import Image
+
+from workbench.denoiser import Backend
+from workbench.export_grid import export_png
+from workbench.grid import Grid, Opener, paint
+from workbench.grid_request import GridRequest
+
+WIDTH = 960  # pixels
+
+
+def seed_grid(request: GridRequest, backend: Backend, open_model: Opener) -> Grid:
+    """The painted grid. Raises ValueError where a cell could not be made, with the reason."""
+    grid = Grid(request, str(backend.device))
+    for event in paint(request, backend, open_model):
+        grid.add(event)
+    for cell in grid.cells.values():
+        if cell.image is None:
+            raise ValueError(f"{cell.model}, seed {cell.seed}: {cell.error}")
+    return grid
+
+
+def picture(source: Grid | Image.Image | Path, width: int = WIDTH) -> Shown:
+    """A grid's sheet, an image or a file as an output of at most `width` pixels."""
+    if isinstance(source, Grid):
+        image = Image.open(io.BytesIO(export_png(source)))
+    else:
+        image = source if isinstance(source, Image.Image) else Image.open(source)
+    image = image.convert("RGB")
+    if image.width > width:
+        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return Shown(file.getvalue(), format="jpeg")

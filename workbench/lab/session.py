@@ -1,0 +1,36 @@
+"""The first and the last line of a notebook: what it runs on, and how long it took."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from dataclasses import dataclass
+
+import plotly.io as pio
+import torch
+
+from workbench.runs import PACKAGES, version
+
+IN_LAB = "plotly_mimetype"  # JupyterLab draws it by itself: no script from a network
+
+
+@dataclass(frozen=True)
+class Session:
+    """A notebook that has begun."""
+
+    begun: float
+
+    def end(self) -> None:
+        """Prints the wall time since `begin`."""
+        minutes, seconds = divmod(round(time.perf_counter() - self.begun), 60)
+        print(f"wall time: {minutes} min {seconds} s")
+
+
+def begin(seed: int = 0, device: str = "cpu") -> Session:
+    """Seeds torch, and prints the seed, the device and the versions."""
+    torch.manual_seed(seed)
+    pio.renderers.default = os.environ.get("PLOTLY_RENDERER", IN_LAB)
+    on = f"{torch.cuda.get_device_name()} ({device})" if device.startswith("cuda") else f"{device}, {torch.get_num_threads()} threads"
+    print(f"seed {seed}; {on}; Python {platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES + ("plotly",)))
+    return Session(time.perf_counter())

@@ -1,0 +1,20 @@
+"""Progress bars for generators of steps, in terminals and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+
+def watched(steps: Iterable, unit: str = "image") -> None:
+    """Lets `steps` run to their end under a bar for each part of the work; each has `what`, `done` and `total`."""
+    bar = None
+    for step in steps:
+        if bar is None or bar.desc != step.what:
+            if bar:
+                bar.close()
+            bar = tqdm(total=step.total, desc=step.what, unit=unit)
+        bar.update(step.done - bar.n)
+    if bar:
+        bar.close()
