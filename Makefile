@@ -1,5 +1,7 @@
-# make app    the workbench at http://127.0.0.1:7860 on the embedded models
-# make test   the whole suite, browser tests included (needs Chromium: see README)
+# make app        the workbench at http://127.0.0.1:7860 on the embedded models
+# make lab        JupyterLab on the notebooks, in the right environment
+# make notebooks  executes all notebooks with full settings and writes their outputs (needs Chromium for the pictures of figures)
+# make test       the whole suite, browser tests included (needs Chromium: see README)
 #
 # TORCH and TORCH_INDEX choose the torch build, on the first install only:
 #   make app                                                           torch from PyPI (CUDA on Linux, small on macOS)
@@ -11,10 +13,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test clean
+.PHONY: app lab notebooks test clean
 
 app: $(VENV)/.installed
 	$(BIN)/python app.py
+
+lab: $(VENV)/.installed
+	$(BIN)/jupyter labextension disable --level=sys_prefix @jupyterlab/apputils-extension:announcements
+	$(BIN)/python -m jupyterlab --notebook-dir notebooks
+
+notebooks: $(VENV)/.installed-test
+	$(BIN)/python -m workbench.lab.execute notebooks/*.py
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest

@@ -31,7 +31,7 @@ def main() -> None:
 
     place = Workplace(options.teacher, options.runs, options.device, options.student, options.resolution)
     try:
-        study, voting = opened_study(options.study)
+        study = opened_study(options.study, options.host)
     except ValueError as error:
         parser.error(str(error))
     page, where = new_page(place, study), {"server_name": options.host, "server_port": options.port}
@@ -39,9 +39,11 @@ def main() -> None:
         app, address, _ = page.launch(**where, **launch_settings(), prevent_thread_lock=True)
     except OSError as error:
         parser.error(f"cannot listen on {options.host}, port {options.port}: {error} Choose another with --port.")
-    if voting:
-        app.router.routes.insert(0, Mount(PATH, voting))  # before gradio's own, which answer everything
+    if study:
+        app.router.routes.insert(0, Mount(PATH, study.voting))  # before gradio's own, which answer everything
     print(f"The workbench is at {address} (device: {place.device_title}). Ctrl-C ends it.", flush=True)
+    if study and study.owner_token:
+        print(f"The study owner's token, for the tab Results: {study.owner_token}", flush=True)
     threading.Thread(target=place.warm, daemon=True).start()
     page.block_thread()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import secrets
 import socket
 import statistics
 import subprocess
@@ -43,7 +44,7 @@ async def participate(address: str, taken: list[float]) -> None:
     import httpx
 
     async with httpx.AsyncClient(base_url=address, timeout=120) as client:
-        token = (await client.post("/api/join", json={"consent": True})).json()["token"]
+        token = (await client.post("/api/join", json={"consent": True, "client_id": secrets.token_hex(32)})).json()["token"]
         client.headers["Authorization"] = f"Bearer {token}"
         while (trial := (await client.get("/api/trial")).json()["trial"]):
             for side in ("left", "right"):

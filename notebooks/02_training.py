@@ -96,7 +96,7 @@ dashboard
 # The next cell waits until both are trained, and prints each reading: Eq. (9) on a small panel of four prompts and six seeds.
 
 # %%
-dashboard.wait()
+await dashboard.finished()
 
 # %% [markdown]
 # The figure as it stands, to keep. DMD's loss is no distance to the teacher: it is half the mean square of its gradient, so a flat curve says nothing about

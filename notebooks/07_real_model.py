@@ -90,7 +90,7 @@ dashboard.start()
 dashboard
 
 # %%
-dashboard.wait()
+await dashboard.finished()
 dashboard.figure()
 
 # %% [markdown]

@@ -7,20 +7,21 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "workbench"
 ROWS = {
-    0: ("schedules", "seeds", "recipe", "cards"),
+    0: ("schedules", "seeds", "recipe", "cards", "progress"),
     1: ("prediction", "denoiser"),
-    2: ("mixture", "sampler", "objectives"),
+    2: ("mixture", "sampler", "objectives", "derivation", "derivation_noise"),
     3: ("distiller", "learner", "engine_learner", "runs", "prompts", "safety", "scenes"),
     4: ("backends", "metrics", "stages", "study"),
     5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "plan_report",
         "evaluation", "evaluation_request", "evaluation_metrics", "evaluation_numbers", "evaluation_tables", "evaluation_report",
-        "image_store", "readings", "prompt_lists", "paper_tables", "tables", "study_stimuli", "study_report",
-        "recording", "examination", "gradient_probe", "figures", "stages_report"),
-    6: ("cli", "study_commands", "ui", "__main__"),
+        "image_store", "readings", "prompt_lists", "paper_tables", "tables", "study_stimuli", "study_report", "study_tables",
+        "recording", "examination", "gradient_probe", "figures", "stages_report", "sweep", "sweep_table"),
+    6: ("cli", "study_commands", "ui", "lab", "__main__"),
 }
 ROW = {name: row for row, names in ROWS.items() for name in names}
 HEAVY = {"diffusers": ("backends", "scenes", "export_student"), "transformers": ("backends", "scenes", "metrics"), "gradio": ("ui",),
-         "plotly": ("figures", "stages_report", "evaluation_report", "ui")}
+         "plotly": ("figures", "stages_report", "evaluation_report", "ui", "lab"),
+         "ipywidgets": ("lab",), "nbclient": ("lab",), "jupytext": ("lab",)}
 
 
 def modules():

@@ -16,7 +16,8 @@ from workbench.study.design import Criterion, StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.records import ItemCount, Status
 from workbench.study.simulation import simulated_ballots, true_rate
-from workbench.study_report import BLANK, findings_told, protocol, study_tables, untold, write_study_report
+from workbench.study_report import findings_told, protocol, untold, write_study_report
+from workbench.study_tables import BLANK, study_tables
 
 FOUR = {"diversity": {"dmd": 0.0, "dmd-lpips": 0.2, "dmd-gan": 0.4, "dp-dmd": 1.0},
         "quality": {"dmd": 0.0, "dmd-lpips": 0.0, "dmd-gan": 0.0, "dp-dmd": 0.0}}
@@ -217,9 +218,10 @@ def test_what_few_votes_cannot_tell_is_blank_and_named(tmp_path):
 def test_a_complete_study_leaves_nothing_open(two):
     design, ballots, found = two
     assert untold(dataclasses.replace(design, votes_per_item=1), found, ballots) == []
-    had = {prompt: sum(b.prompt == prompt and b.kind == Kind.REAL and b.criterion == "quality" and b.choice != Choice.SKIP for b in ballots)
+    had = {prompt: sum(b.prompt == prompt and b.criterion == "quality" and b.choice != Choice.SKIP
+                       for b in of_pair(ballots, "quality", "ours", "theirs", found.excluded))
            for prompt in design.prompts}
-    status = Status(20, 13, {"real": 1}, 15, 3, tuple(ItemCount(item, 1, 0) for item in design.items), False)
+    status = Status(20, 13, {"real": 1}, 15, 3, tuple(ItemCount(item, 1, 0, 1) for item in design.items), False, 2)
     told = "\n".join(protocol(design, found, ballots, status))
     for part in (f"design {design.digest}", "40 prompts; a sheet shows 4 seeds (0-3)", "Which side has the better image quality?",
                  "left, right, tie, or skip", f"3 aimed at, {min(had.values())} to {max(had.values())} had",
@@ -227,6 +229,23 @@ def test_a_complete_study_leaves_nothing_open(two):
                  "more than 1 failed gold trials", "It excludes 2 of 14 participants", "clustered by participant and by prompt"):
         assert part in told, part
     assert "ties were not allowed" in "\n".join(protocol(dataclasses.replace(design, ties=False), found, ballots))
+
+
+def test_votes_of_the_excluded_fill_no_item(two):
+    design, ballots, found = two
+    aim = min(sum(b.prompt == prompt for b in of_pair(ballots, "quality", "ours", "theirs") if b.choice != Choice.SKIP) for prompt in design.prompts)
+    (line,) = untold(dataclasses.replace(design, votes_per_item=aim), found, ballots)
+    assert line.endswith(f"have fewer votes than the {aim} aimed at, without the excluded.")
+    assert untold(dataclasses.replace(design, votes_per_item=aim), dataclasses.replace(found, excluded={}), ballots) == []
+
+
+def test_the_report_excludes_by_the_seconds_of_the_design(two, tmp_path):
+    design, ballots, found = two
+    fast = sorted(found.seconds.values())[2] + 0.01  # three are under it
+    write_study_report(tmp_path, dataclasses.replace(design, min_seconds=fast), ballots)
+    told = (tmp_path / "report.md").read_text()
+    assert f"or a median answer in less than {fast:g} s, and nobody else. It excludes 3 of 14 participants" in told
+    assert f"under {fast:g} s" in told
 
 
 def test_every_number_and_every_ballot_is_in_the_csv_files(two, tmp_path):

@@ -119,9 +119,10 @@ def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cuda, mps or cpu (default: the first that is there)")
 
 
-def _models(parser: argparse.ArgumentParser, default: str) -> None:
+def _models(parser: argparse.ArgumentParser, default: str, told: str = "") -> None:
+    """`told` says what an empty `default` stands for."""
     parser.add_argument("--models", default=default,
-                        help="comma-separated: teacher, a run folder, or a name that `models` lists (default: %(default)s)")
+                        help=f"comma-separated: teacher, a run folder, or a name that `models` lists (default: {told or default})")
     parser.add_argument("--teacher", help="as in a recipe (default: that of the first run named, else scenes)")
     parser.add_argument("--resolution", type=int, help="side of the images in pixels (default: that of the first run named, else 0, "
                         "which is what the teacher was made for)")
@@ -292,6 +293,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from workbench.evaluation import Evaluation
     from workbench.evaluation_report import write_report
     from workbench.evaluation_tables import number_table
+    from workbench.progress import watched
 
     device = options.device or best_device()
     if options.rescore and not options.out:
@@ -301,7 +303,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         evaluation = dataclasses.replace(written, request=dataclasses.replace(written.request, **_given_metrics(options)))
     else:
         evaluation = generated(options, options.out)
-    _watched(evaluation.read(device))
+    watched(evaluation.read(device))
     results = evaluation.results()
     report = write_report(evaluation.folder, [(evaluation, results)])
     evaluation.save()
@@ -318,6 +320,7 @@ def generated(options: argparse.Namespace, out: Path | None):
     from workbench.evaluation import Evaluation
     from workbench.evaluation_metrics import usual_metrics
     from workbench.evaluation_request import EvaluationRequest
+    from workbench.progress import watched
     from workbench.prompt_lists import folder_name, prompt_list
 
     names = _names(options)
@@ -332,7 +335,7 @@ def generated(options: argparse.Namespace, out: Path | None):
     if request.prompts.dropped:
         print(f"dropped from {listed}: {request.prompts.told}")
     evaluation = Evaluation(out or Path("evaluations") / folder_name(request.prompts), request)
-    _watched(evaluation.generate(backend, open_model))
+    watched(evaluation.generate(backend, open_model))
     return evaluation
 
 
@@ -340,21 +343,6 @@ def _given_metrics(options: argparse.Namespace) -> dict:
     """The metrics and features that were asked for."""
     return {name: tuple(part.strip() for part in text.split(",") if part.strip())
             for name, text in ((name, getattr(options, name, "")) for name in ("metrics", "features")) if text}
-
-
-def _watched(steps) -> None:
-    """A progress bar for each part of the work."""
-    from tqdm import tqdm
-
-    bar = None
-    for step in steps:
-        if bar is None or bar.desc != step.what:
-            if bar:
-                bar.close()
-            bar = tqdm(total=step.total, desc=step.what, unit="image")
-        bar.update(step.done - bar.n)
-    if bar:
-        bar.close()
 
 
 def _report(options: argparse.Namespace) -> None:

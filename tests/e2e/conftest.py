@@ -14,6 +14,7 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from tests.conftest import cached, tiny_pipeline
+from tests.e2e.served_study import served_study, study_device, study_images  # noqa: F401 - fixtures
 from tests.scenes_world import write_student, write_world
 from workbench.backends.published import PUBLISHED, SD35
 

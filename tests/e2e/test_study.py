@@ -1,129 +1,15 @@
 """A participant in a real browser: keyboard, lost network, two tabs, a killed server, another device, a phone; every byte is read."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
+import re
 import urllib.request
-from pathlib import Path
 
-import numpy as np
-import pytest
-from PIL import Image
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import served as app_served
 from tests.e2e.conftest import watched
+from tests.e2e.served_study import answer, begun, expect_trial, secrets_of
 from tests.scenes_world import write_world
-from workbench.study_stimuli import create_study, open_study, samples_of_folders
-
-ROOT = Path(__file__).parents[2]
-METHODS = ("secretone", "secrettwo")
-
-
-class Served:
-    """A study that `study serve` serves; it can be killed and started again."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{self.port}/"
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "workbench", "study", "serve", str(self.folder), "--port", str(self.port)], cwd=ROOT,
-                                        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(self.address, timeout=5).close()
-                return
-            except OSError:
-                assert self.process.poll() is None
-                time.sleep(0.1)
-        raise RuntimeError("the study was not served")
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-    def ballots(self) -> list:
-        with open_study(self.folder) as store:
-            return store.ballots()
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for method in METHODS:
-        for prompt in ("a red fox", "two stars", "a hill"):
-            place = folder / method / prompt
-            place.mkdir(parents=True)
-            for n in range(4):
-                Image.fromarray(rng.integers(256, size=(24, 24, 3), dtype=np.uint8)).save(place / f"{n}.png")
-    return {method: folder / method for method in METHODS}
-
-
-@pytest.fixture
-def served(images, tmp_path):
-    settings = {"title": "Which pictures?", "trials": 3, "gold": 1, "repeats": 1}
-    create_study(tmp_path / "study", samples_of_folders(images), settings).close()
-    found = Served(tmp_path / "study")
-    yield found
-    found.kill()
-
-
-@pytest.fixture
-def device(served, browser):
-    """A function that opens the study on a device of its own; no address or header that it sees may tell a method."""
-    contexts, heard, errors = [], [], []
-
-    def opened(address: str = "", width: int = 1100, height: int = 1000):
-        context = browser.new_context(viewport={"width": width, "height": height})
-        contexts.append(context)
-        context.on("response", lambda answer: heard.append((answer.url, str(answer.headers))))
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(address or served.address)
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert heard and all(url.startswith((served.address, "blob:", "about:")) for url, _ in heard)
-    assert not any(secret in url + headers for url, headers in heard for secret in secrets_of(served))
-    assert not errors
-
-
-def secrets_of(served: Served) -> list[str]:
-    """What no participant may come to see."""
-    sheets = json.loads((served.folder / "stimuli.json").read_text())["sheets"]
-    return ["secretone", "secrettwo", "spoiled", *(file[:-4] for names in sheets.values() for file in names.values())]
-
-
-def begun(page) -> None:
-    """To the practice question."""
-    page.get_by_label("I have read").check()
-    page.get_by_role("button", name="Begin").click()
-    page.get_by_role("button", name="Start with a practice question").click()
-    expect_trial(page)
-
-
-def expect_trial(page, done: int = 0) -> None:
-    expect(page.locator("#trial[data-shown]")).to_be_visible(timeout=30_000)
-    expect(page.locator("#count")).to_have_text(f"{done} of 5 answered")
-    expect(page.locator(".picture img")).to_have_count(2)
-
-
-def answer(page, keys: str = "12") -> None:
-    page.keyboard.press(keys[0])
-    page.keyboard.press(keys[1])
-    expect(page.locator("#next")).to_be_enabled()
-    page.keyboard.press("Enter")
 
 
 def test_the_whole_study_by_keyboard_alone(device, served):
@@ -358,11 +244,11 @@ def test_everything_has_a_name_and_fits_a_phone(device):
     page = device(width=390, height=800)
     begun(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    unnamed = """[...document.querySelectorAll('#trial input, #trial button')].filter((one) => !one.textContent.trim() &&
+    unnamed = """[...document.querySelectorAll('input, button')].filter((one) => !one.textContent.trim() &&
         !(one.labels && one.labels.length && one.labels[0].textContent.trim()) && !one.getAttribute('aria-label')).length"""
     assert page.evaluate(unnamed) == 0
     assert page.evaluate("[...document.querySelectorAll('fieldset')].every((one) => one.querySelector('legend'))")
-    small = "[...document.querySelectorAll('#trial button:not([hidden])')].filter((b) => b.offsetHeight && b.offsetHeight < 44).length"
+    small = "[...document.querySelectorAll('button:not([hidden])')].filter((b) => b.offsetHeight && b.offsetHeight < 44).length"
     assert page.evaluate(small) == 0
     page.locator("#zoom-left").click()
     expect(page.locator("#large-image")).to_be_visible()
@@ -389,11 +275,45 @@ def test_the_app_votes_and_shows_results_of_a_local_study(served, browser, tmp_p
             frame.locator("#next").click()
             expect(frame.locator(f'#trial[data-shown="{shown}"]')).to_have_count(0, timeout=30_000)
         page.get_by_role("tab", name="Results").click()
+        assert page.locator("#study-token").count() == 0  # only this machine can open it
         page.locator("#study-refresh").click()
         expect(page.locator("#study-note")).to_contain_text("1 participants, 0 of them finished", timeout=60_000)
         expect(page.locator("#study-tables")).to_contain_text("Results by pair and criterion")
         expect(page.locator("#study-figures [data-drawn]").first).to_be_visible(timeout=30_000)
     assert [ballot.choice for ballot in served.ballots()] == ["left"] * 4
+
+
+def test_an_app_that_others_can_open_wants_the_owners_token_for_results(served, browser, tmp_path):
+    write_world(tmp_path / "weights")
+    app = app_served(tmp_path, "--host", "0.0.0.0", "--study", str(served.folder), WORKBENCH_SCENES=str(tmp_path / "weights"))
+    with app as address, watched(address, browser) as open_page:
+        page = open_page()
+        page.get_by_role("tab", name="Results").click()
+        for wrong in ("", "guess"):
+            page.get_by_label("The study owner's token").fill(wrong)
+            page.locator("#study-refresh").click()
+            expect(page.locator("#study-note")).to_contain_text("Results are for the study's owner")
+            expect(page.locator("#study-tables .wb-tables")).to_have_count(0)
+        told = bare_results(address, "guess")
+        assert "Results are for the study" in told and not any(word in told for word in ("participants", "Results by pair", "secretone"))
+        (token,) = re.findall(r"for the tab Results: (\S+)", (tmp_path / "app.log").read_text())
+        page.get_by_label("The study owner's token").fill(token)
+        page.locator("#study-refresh").click()
+        expect(page.locator("#study-note")).to_contain_text("0 participants", timeout=60_000)
+        config = urllib.request.urlopen(f"{address}config").read().decode()
+        assert token not in config and not any(secret in config for secret in secrets_of(served))
+
+
+def bare_results(address: str, token: str) -> str:
+    """What the listener of the Results tab answers to someone who asks without the page."""
+    config = json.load(urllib.request.urlopen(f"{address}config"))
+    (button,) = [one["id"] for one in config["components"] if one["props"].get("elem_id") == "study-refresh"]
+    (listener,) = [one["id"] for one in config["dependencies"] if [button, "click"] in [list(target) for target in one["targets"]]]
+    body = json.dumps({"data": [token], "fn_index": listener, "session_hash": "bare"}).encode()
+    asked = urllib.request.Request(f"{address}gradio_api/queue/join", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(asked).close()
+    with urllib.request.urlopen(f"{address}gradio_api/queue/data?session_hash=bare", timeout=60) as stream:
+        return stream.read().decode()
 
 
 def test_without_a_study_the_tabs_say_how_to_make_one(tab):

@@ -62,16 +62,37 @@ def test_a_participants_pairs_and_prompts_take_turns():
 def test_gold_trials_show_a_spoiled_sheet_beside_its_own_method():
     right = Counter()
     for n in range(200):
-        sheets = [trial for trial in given_trials(LONG, f"p{n}") if trial.kind in (GOLD, PRACTICE)]
+        sheets = [trial for trial in given_trials(LONG, f"p{n}") if trial.kind == GOLD]
         for trial in sheets:
             assert SPOILED in (trial.left, trial.right) and trial.item is None
             assert trial.expected == (Choice.LEFT if trial.right == SPOILED else Choice.RIGHT)
         shown = [(trial.left if trial.right == SPOILED else trial.right, trial.prompt) for trial in sheets]
-        assert len(set(shown)) == 4 and {method for method, _ in shown} == set(LONG.methods)
+        assert len(set(shown)) == 3 and {method for method, _ in shown} == set(LONG.methods)
         gold = [trial.expected for trial in sheets if trial.kind == GOLD]
         assert set(gold[:2]) == {Choice.LEFT, Choice.RIGHT}
         right[gold[0]] += 1
     assert 70 < right[Choice.LEFT] < 130  # of 200: 4.2 standard errors
+
+
+def test_practice_is_a_pair_as_any_and_comes_no_other_time():
+    left = Counter()
+    for n in range(200):
+        practice, *others = given_trials(LONG, f"p{n}")
+        item = LONG.items[practice.item]
+        assert {practice.left, practice.right} == set(item.pair) and SPOILED not in item.pair and LONG.prompts[practice.prompt] == item.prompt
+        assert practice.expected is None and practice.item not in [trial.item for trial in others]
+        left[practice.left == item.pair[0]] += 1
+    assert 70 < left[True] < 130  # of 200: 4.2 standard errors
+
+
+def test_practice_takes_an_item_that_needs_no_votes():
+    filled = Counter(dict.fromkeys(range(24), 1)) + Counter({5: 1, 17: 1})
+    assert {draw(LONG, f"p{n}", [], filled).item for n in range(40)} == {5, 17}
+
+
+def test_practice_comes_again_where_every_item_is_needed():
+    practice, *others = given_trials(small_design(trials=24), "p")
+    assert practice.item in [trial.item for trial in others if trial.kind == REAL]
 
 
 def test_repeats_exchange_the_sides_of_an_earlier_real_trial():

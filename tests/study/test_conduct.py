@@ -7,8 +7,9 @@ import pytest
 
 from workbench.study.analysis import analysis
 from workbench.study.ballots import Ballot, Choice, Kind
-from workbench.study.conduct import excluded, gold_results, median_seconds, repeat_consistency, side_bias
+from workbench.study.conduct import repeat_consistency, side_bias
 from workbench.study.errors import StudyError
+from workbench.study.exclusion import excluded, gold_results, median_seconds
 from workbench.study.simulation import simulated_ballots
 
 L, R, T, S = Choice.LEFT, Choice.RIGHT, Choice.TIE, Choice.SKIP

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import socket
 import sqlite3
+import struct
 import sys
 import threading
 import time
@@ -17,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.study.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
-from workbench.study.database import engine_of, network_filesystem, revision_of, told, upgrade
+from workbench.study.database import engine_of, network_filesystem, revision_of, told, upgrade, without_password
 from workbench.study.errors import Busy, StudyError
 from workbench.study.store import Store
 from workbench.study.tables import Table, VoteRow
@@ -35,6 +37,70 @@ def file(tmp_path):
 def change(path, statement):
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(statement)
+
+
+# ---- its address
+
+@pytest.mark.parametrize("address, kept", [
+    ("", ""), ("a/study.db", "a/study.db"), ("postgresql://me:secret@host:5433/study", "postgresql://me@host:5433/study"),
+    ("postgresql://me@host/study", "postgresql://me@host/study"),
+    ("postgresql+psycopg://host/study?user=me&password=secret&sslmode=require", "postgresql+psycopg://host/study?sslmode=require&user=me")])
+def test_an_address_is_kept_without_its_password(address, kept):
+    assert without_password(address) == kept
+
+
+def test_an_address_that_is_none_is_told_without_its_password():
+    with pytest.raises(StudyError, match="cannot be read; write postgresql://USER") as caught:
+        without_password("postgresql://me:secret@host:port/study")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.fixture
+def asking():
+    """The port of a server that asks for a password as PostgreSQL does, and refuses every one; and the passwords it was told."""
+    told = []
+
+    def message(connection):
+        return connection.recv(int.from_bytes(connection.recv(4), "big") - 4)
+
+    def serve(listening):
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            with connection:
+                while message(connection)[:2] == b"\x04\xd2":  # may this be encrypted? no
+                    connection.sendall(b"N")
+                connection.sendall(b"R" + struct.pack(">II", 8, 3))  # the password, please
+                if connection.recv(1) == b"p":
+                    told.append(message(connection).rstrip(b"\0").decode())
+                    error = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
+                    connection.sendall(b"E" + struct.pack(">I", len(error) + 4) + error)
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield listening.getsockname()[1], told
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_password_is_asked_for_and_comes_from_the_environment_or_the_address(asking, monkeypatch):
+    pytest.importorskip("psycopg")
+    port, told_passwords = asking
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    monkeypatch.setenv("PGPASSFILE", "/nowhere")
+    todo = "study.json keeps no password: set the environment variable PGPASSWORD, or give the whole address, --database"
+    with pytest.raises(Busy, match=f"no password supplied.*{todo}"):
+        Store.open(f"postgresql://me@127.0.0.1:{port}/study")
+    assert told_passwords == []
+    with pytest.raises(Busy, match=f"password authentication failed.*{todo}"):
+        Store.open(f"postgresql://me:from-the-address@127.0.0.1:{port}/study")
+    monkeypatch.setenv("PGPASSWORD", "from-outside")
+    with pytest.raises(Busy, match=todo) as caught:
+        Store.open(f"postgresql://me@127.0.0.1:{port}/study")
+    assert set(told_passwords) == {"from-the-address", "from-outside"} and "from-" not in str(caught.value)
 
 
 # ---- the schema

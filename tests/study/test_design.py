@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tests.study.small_study import DESIGN, small_design
-from workbench.study.design import CRITERIA, Criterion, Item, StudyDesign
+from workbench.study.design import CRITERIA, Criterion, Item, StudyDesign, read_text
 from workbench.study.errors import StudyError
 
 
@@ -52,12 +52,15 @@ def test_items_are_pair_by_pair_in_the_order_of_the_design():
     ({"trials": 0}, "trials must be a whole number of 1 or more"),
     ({"trials": 2.0}, "trials must be a whole number"),
     ({"votes_per_item": True}, "votes_per_item must be a whole number"),
-    ({"gold": 24}, "gold = 24 and one trial for practice need 25 different sheets of the 24"),
+    ({"gold": 25}, "gold = 25 is more than the 24 sheets there are"),
     ({"repeats": 7}, "repeats = 7 is more than trials = 6"),
     ({"trials": 1, "gold": 1, "repeats": 1}, r"a repeat comes 3 trials after its first time, and trials \+ gold = 2"),
     ({"ties": 1}, "ties must be true or false"),
     ({"expires_minutes": 0}, "expires_minutes must be a number above 0"),
     ({"expires_minutes": float("nan")}, "expires_minutes must be a number above 0"),
+    ({"min_seconds": 0}, "min_seconds must be a number above 0, not 0"),
+    ({"min_seconds": "3"}, "min_seconds must be a number above 0"),
+    ({"pictures": None}, "pictures must be the digest"),
     ({"title": " "}, "title must be a text that is not empty"),
     ({"consent": None}, "consent must be a text"),
     ({"seed": -1}, "seed must be a whole number of 0 or more"),
@@ -74,8 +77,27 @@ def test_json_gives_the_design_back_and_the_digest_names_it():
     assert StudyDesign.from_json(json.dumps({"title": "t", "methods": ["a", "b"], "prompts": ["p"], "seeds": [0], "trials": 1, "gold": 1,
                                              "repeats": 0})).criteria == CRITERIA
     digests = {design.digest} | {dataclasses.replace(design, **change).digest for change in (
-        {"seed": 1}, {"prompts": design.prompts[::-1]}, {"consent": "Yes?"}, {"pairs": (("dmd", "teacher"),)}, {"expires_minutes": 6})}
-    assert len(digests) == 6
+        {"seed": 1}, {"prompts": design.prompts[::-1]}, {"consent": "Yes?"}, {"pairs": (("dmd", "teacher"),)}, {"expires_minutes": 6},
+        {"min_seconds": 2}, {"pictures": "0123456789ab"})}
+    assert len(digests) == 8
+    frozen = dataclasses.replace(design, min_seconds=2, pictures="0123456789ab")
+    assert StudyDesign.from_json(frozen.to_json()) == frozen and frozen.min_seconds == 2.0
+
+
+def test_the_design_of_an_earlier_version_keeps_its_digest():
+    """Those of `DESIGN` before there were min_seconds and pictures: studies that were made then must open."""
+    assert DESIGN.digest == "73e8475a26dc" and not {"min_seconds", "pictures"} & set(json.loads(DESIGN.to_json()))
+
+
+def test_a_text_for_participants_is_read_or_told(tmp_path):
+    (tmp_path / "text").write_text("  Yes?\n\nÜ \n", encoding="utf-8")
+    assert read_text(tmp_path / "text") == "Yes?\n\nÜ"
+    (tmp_path / "text").write_bytes(b"\xff")
+    with pytest.raises(StudyError, match="text cannot be read as a text in UTF-8"):
+        read_text(tmp_path / "text")
+    (tmp_path / "text").write_text(" ")
+    with pytest.raises(StudyError, match="text is empty; write the text"):
+        read_text(tmp_path / "text")
 
 
 @pytest.mark.parametrize("changes, message", [

@@ -3,8 +3,11 @@
 import io
 import json
 import re
+import secrets
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,8 +50,12 @@ def client(store, folder):
         yield made
 
 
+def joining() -> dict:
+    return {"consent": True, "client_id": secrets.token_hex(32)}
+
+
 def joined(client) -> dict:
-    return {"Authorization": f"Bearer {client.post('/api/join', json={'consent': True}).json()['token']}"}
+    return {"Authorization": f"Bearer {client.post('/api/join', json=joining()).json()['token']}"}
 
 
 def vote(trial: str, **changes) -> dict:
@@ -80,7 +87,8 @@ def test_nothing_that_goes_out_tells_a_method(client, folder):
     """Everything a participant gets is read: texts, headers, addresses, and the pictures' bytes but for their pixels."""
     seen, trials, pictures = [], [], []
     for who in (joined(client), joined(client)):
-        for answer in [client.get(path, headers=who) for path in ("/", "/study.js", "/study.css", "/api/study", "/api/trial")]:
+        for answer in [client.get(path, headers=who) for path in ("/", "/study.js", "/person.js", "/sending.js", "/study.css",
+                                                                "/api/study", "/api/trial")]:
             seen.append(answer.text + str(dict(answer.headers)))
         for one in walked(client, who):
             trial = one["trial"]
@@ -110,7 +118,7 @@ def test_the_pictures_are_those_of_the_trial(client, store, folder):
             name = f"spoiled {shown.of}" if shown.method == "spoiled" else shown.method
             found = Image.open(io.BytesIO(client.get(f"/api/picture/{one['trial'][side]}", headers=who).content))
             expected = Image.open(folder / "stimuli" / sheets[one["trial"]["prompt"]][name])
-            assert np.array_equal(np.array(found), np.array(expected))
+            assert found.size == expected.size and np.abs(np.array(found).astype(int) - np.array(expected)).max() == 1  # disguised: see test_pictures
 
 
 def test_nobody_is_answered_for_another_participant(client):
@@ -163,9 +171,45 @@ def test_what_is_no_answer_is_refused_in_a_line(client, store, wrong):
 
 
 def test_nobody_joins_without_consent(client, store):
-    for body in ({}, {"consent": False}, {"consent": "true"}, {"consent": True, "name": "x"}):
-        assert client.post("/api/join", json=body).status_code == 422
-    assert store.status().participants == 0
+    for wrong in ({"consent": False}, {"consent": "true"}, {"name": "x"}):
+        assert client.post("/api/join", json=joining() | wrong).status_code == 422
+    assert client.post("/api/join", json={}).status_code == 422 and store.status().participants == 0
+
+
+def test_who_joins_again_with_the_same_secret_id_is_the_same_participant(client, store):
+    body = joining()
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.post("/api/join", json=body), range(20)))
+    (token,) = {answer.json()["token"] for answer in answers}
+    assert store.status().participants == 1 and body["client_id"] not in token
+    who = {"Authorization": f"Bearer {token}"}
+    walked(client, who)
+    assert client.post("/api/join", json=body).json()["token"] == token
+    assert client.get("/api/trial", headers=who).json()["progress"]["done"] == 5 and store.status().participants == 1
+
+
+@pytest.mark.parametrize("client_id", ["", "0" * 63, "0" * 65, "G" * 64, "A" * 64, "0" * 63 + "\n", "0" * 64 + "\n", 7, None])
+def test_an_id_of_joining_that_could_be_guessed_is_refused_and_not_repeated(client, store, client_id):
+    answer = client.post("/api/join", json=joining() | {"client_id": client_id})
+    assert answer.status_code == 422 and "000" not in answer.text and store.status().participants == 0
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:100]), lambda file: file.write_bytes(b"")])
+def test_a_picture_that_was_lost_after_the_start_is_told_calmly_and_logged_once(client, store, folder, damage):
+    for file in (folder / "stimuli").iterdir():
+        damage(file)
+    who = joined(client)
+    trial = client.get("/api/trial", headers=who).json()["trial"]
+    answers = [client.get(f"/api/picture/{trial['left']}", headers=who) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [410] * 3
+    detail = answers[0].json()["detail"]
+    assert "You can skip this question" in detail and not any(secret in detail for secret in (*METHODS, str(folder), ".png", "spoiled"))
+    (event,) = store.events()
+    assert event.kind == "missing picture" and event.data["trial"] == trial["id"] and event.data["of"] in METHODS
+    owner = client.get("/api/owner/status", headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    assert owner["events"] == {"missing picture": 1}
+    assert client.post("/api/vote", json=vote(trial["id"], answers={}, skip_reason="pictures did not load"), headers=who).status_code == 200
+    assert client.get("/api/trial", headers=who).json()["trial"]["id"] != trial["id"]
 
 
 @pytest.mark.parametrize("path", ["/study.db", "/stimuli.json", "/stimuli/", "/../study.db", "/%2e%2e/study.db", "/api/picture/..%2f..%2fstudy.db",
@@ -189,11 +233,11 @@ def test_other_sites_and_long_requests_are_refused(client):
 def test_behind_a_proxy_the_address_that_is_told_counts(store, folder):
     client = TestClient(study_app(store, folder, address="https://study.example.org/"), base_url="http://127.0.0.1:7870")
     for origin, status in (("https://study.example.org", 200), ("https://other.example.org", 403)):
-        assert client.post("/api/join", json={"consent": True}, headers={"Origin": origin}).status_code == status
+        assert client.post("/api/join", json=joining(), headers={"Origin": origin}).status_code == status
 
 
 def test_every_answer_forbids_scripts_from_elsewhere_and_keeping(client):
-    for path in ("/", "/study.js", "/api/study", "/nothing"):
+    for path in ("/", "/study.js", "/person.js", "/sending.js", "/api/study", "/nothing"):
         headers = client.get(path).headers
         assert headers["cache-control"] == "no-store" and "script-src 'self'" in headers["content-security-policy"]
         assert headers["x-frame-options"] == "SAMEORIGIN" and headers["referrer-policy"] == "no-referrer"
@@ -220,6 +264,16 @@ def test_too_many_requests_are_told_to_wait(client):
     owner = {"Authorization": f"Bearer {TOKEN}"}
     codes = [client.get("/api/owner/status", headers={"Authorization": "Bearer guess"}).status_code for _ in range(130)]
     assert codes[-1] == 429 and client.get("/api/owner/status", headers=owner).status_code == 200  # guessing locks nobody out
+
+
+def test_a_picture_that_breaks_while_it_is_served_is_told_without_its_name(client, folder):
+    who = joined(client)
+    trial = client.get("/api/trial", headers=who).json()["trial"]
+    for file in (folder / "stimuli").iterdir():
+        file.unlink()
+    answer = client.get(f"/api/picture/{trial['left']}", headers=who)
+    assert answer.status_code == 410 and "A picture is missing here; the study's organiser is told" in answer.json()["detail"]
+    assert ".png" not in answer.text and str(folder) not in answer.text and not any(method in answer.text for method in METHODS)
 
 
 def test_a_study_without_its_pictures_is_not_served(store, folder):

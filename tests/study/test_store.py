@@ -1,6 +1,7 @@
 """The store on both databases: what is acknowledged is kept and counts once, whatever is repeated or done at the same time."""
 
 import itertools
+import secrets
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,8 @@ from tests.study.small_study import DESIGN, answer, answer_all, answers_of, kept
 from workbench.study.ballots import Choice, Kind
 from workbench.study.design import SPOILED
 from workbench.study.errors import Conflict, NotKnown, StudyError
+from workbench.study.exclusion import excluded
+from workbench.study.records import failed_out
 from workbench.study.store import Store
 
 
@@ -83,6 +86,27 @@ def test_consent_comes_first_and_the_token_is_kept_only_as_a_hash(where):
         assert not any(person.token.encode() in backup for person in joined)
 
 
+def test_fifty_that_join_at_once_with_one_id_are_one_participant(where):
+    with Store.create(where, DESIGN) as store, Store.open(where) as elsewhere:
+        one, other = secrets.token_hex(32), secrets.token_hex(32)
+        joined = at_once(50, lambda n: (store, elsewhere)[n % 2].join(True, one))
+        assert joined == joined[:1] * 50 and len(joined[0].token) == 32 and one not in joined[0].token
+        assert store.status().participants == 1 and store.participant_of(joined[0].token) == joined[0].participant
+        answer(store, joined[0].participant)
+        assert elsewhere.join(True, one) == joined[0] and store.join(True, other) != joined[0] and store.status().participants == 2
+        for wrong in ("1", one.upper() + "x", one[:-1], one + "\n", 7, "' OR 1=1 --"):
+            with pytest.raises(StudyError, match="64 hexadecimal digits"):
+                store.join(True, wrong)
+        with pytest.raises(StudyError, match="without consent"):
+            store.join(False, one)
+
+
+def test_an_id_of_joining_gives_each_study_a_token_of_its_own(tmp_path):
+    client_id = secrets.token_hex(32)
+    with Store.create(tmp_path / "a", DESIGN) as one, Store.create(tmp_path / "b", small_design(title="Other")) as other:
+        assert one.join(True, client_id).token != other.join(True, client_id).token
+
+
 def test_the_same_open_trial_comes_again_after_a_reload_or_elsewhere(where):
     with Store.create(where, DESIGN) as store, Store.open(where) as elsewhere:
         participant, token = store.join(True)
@@ -108,9 +132,10 @@ def test_a_trial_tells_its_participant_nothing_about_methods(store):
     for token in tokens:
         stimulus = store.image_of(token)
         assert stimulus.of in DESIGN.methods and stimulus.method in (stimulus.of, SPOILED) and stimulus.participant == participant
-        assert (stimulus.method == SPOILED) <= (stimulus.kind in ("gold", "practice"))
+        assert (stimulus.method == SPOILED) <= (stimulus.kind == "gold")
     left, right = (store.image_of(token) for token in tokens[:2])
-    assert (left.side, right.side, left.trial) == ("left", "right", right.trial) and {left.method, right.method} == {left.of, SPOILED}
+    assert (left.side, right.side, left.trial) == ("left", "right", right.trial) and left.kind == "practice"
+    assert left.method == left.of != right.method == right.of  # a pair as any, that does not teach what a gold trial is
     for token in ("nothing", "", "../x", "a\0", None):
         with pytest.raises(NotKnown, match="no such picture"):
             store.image_of(token)
@@ -372,6 +397,79 @@ def test_no_participant_of_a_filled_study_is_turned_away(tmp_path):
             assert len(answer_all(store, store.join(True).participant)) == 9
         assert store.status().full
         assert len(answer_all(store, store.join(True).participant)) == 9
+
+
+# ---- the excluded
+
+def answer_golds(store, participant, right, count=None):
+    """Answers everything, or `count` trials, the golds rightly or not."""
+    ids = []
+    while len(ids) != count and (trial := store.next_trial(participant)):
+        left, side = store.image_of(trial.left), "left"
+        if left.kind == "gold":
+            side = "right" if (left.method == SPOILED) == right else "left"
+        store.vote(participant, trial.id, {"diversity": "left", "quality": side}, new_id(), 5.0)
+        ids.append(trial.id)
+    return ids
+
+
+def test_the_votes_of_the_excluded_are_told_and_their_items_go_to_others(where):
+    """24 items and 4 people with 6 real trials: one is excluded for a failed gold, and all 24 items get a vote that counts with a fifth."""
+    design = small_design(max_gold_failures=0, votes_per_item=1)
+    with Store.create(where, design) as store:
+        for n in range(4):
+            answer_golds(store, store.join(True).participant, right=n > 0)
+        status = store.status()
+        assert status.excluded == 1 and not status.full
+        assert [sum(entry.votes for entry in status.items), sum(entry.counted for entry in status.items)] == [24, 18]
+        assert {entry.counted for entry in status.items} == {0, 1} and max(entry.votes for entry in status.items) == 2  # one item was given again
+        for _ in range(2):
+            answer_golds(store, store.join(True).participant, right=True)
+        status = store.status()
+        assert status.full and status.excluded == 1 and sum(entry.counted for entry in status.items) == 30
+
+
+def test_an_undone_gold_counts_the_participant_in_again(tmp_path):
+    design = small_design(max_gold_failures=0)
+    with Store.create(tmp_path / "study.sqlite", design) as store:
+        participant = store.join(True).participant
+        while store.image_of(store.next_trial(participant).left).kind != "gold":
+            answer(store, participant)
+        before = sum(entry.counted for entry in store.status().items)
+        answer_golds(store, participant, right=False, count=1)
+        with store._reading() as session:
+            assert failed_out(session, design) == [participant]
+        assert store.status().excluded == 1 and sum(entry.counted for entry in store.status().items) == 0
+        store.undo(participant)
+        assert store.status().excluded == 0
+        answer_golds(store, participant, right=True, count=1)
+        assert store.status().excluded == 0 and sum(entry.counted for entry in store.status().items) == before
+
+
+def test_the_assignment_knows_the_same_failures_as_the_rule(where):
+    """Answers of all kinds, skips too: who is out by golds for the assignment is who is out for the analysis."""
+    design = small_design(gold=5, max_gold_failures=2)
+    with Store.create(where, design) as store:
+        for n in range(12):
+            participant, k = store.join(True).participant, 0
+            while trial := store.next_trial(participant):
+                k += 1
+                if (n + k) % 5 == 0:
+                    store.vote(participant, trial.id, {}, new_id(), 1.0, skip_reason="why not")
+                else:
+                    store.vote(participant, trial.id, answers_of(n * k), new_id(), 1.0)
+        with store._reading() as session:
+            out = failed_out(session, design)
+        assert sorted(out) == sorted(excluded(store.ballots(), 2)) and 0 < len(out) < 12
+
+
+def test_who_answers_too_fast_is_told_and_keeps_the_items(tmp_path):
+    with Store.create(tmp_path / "study.sqlite", small_design(min_seconds=2, max_gold_failures=9)) as store:
+        answer_all(store, store.join(True).participant)  # 1.5 s each
+        status = store.status()
+        assert status.excluded == 1 and sum(entry.votes for entry in status.items) == 6 and not any(entry.counted for entry in status.items)
+        with store._reading() as session:
+            assert failed_out(session, store.design) == []
 
 
 # ---- the log, and what is not a study

@@ -40,7 +40,7 @@ def training_figure(rows: dict[str, list[dict]], terms: dict[str, list[str]], st
                                 line=dict(color=FAINT, dash="dash", width=1.4)), 2, 3)
     figure.add_trace(_gauge(rows, tints, teacher), 1, 3)
     figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(type="log", rangemode="normal", row=1, col=1, exponentformat="power", dtick=1)
+    figure.update_yaxes(type="log", rangemode="normal", row=1, col=1, exponentformat="power", nticks=4)
     figure.update_xaxes(title="round", row=2, col=1)
     figure.update_xaxes(title="step", type="category", row=2, col=2)
     figure.update_xaxes(title="round", row=2, col=3)

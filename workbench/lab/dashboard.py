@@ -4,7 +4,7 @@
     dashboard = Dashboard(runs)
     dashboard               # in JupyterLab: buttons and figures
     dashboard.start()
-    dashboard.wait()        # until they are done; prints a line now and then, also where nobody looks
+    await dashboard.finished()      # prints a line now and then, also where nobody looks
 
 The runs are trained one after the other in a thread, so that the notebook stays usable. Everything shown is read from the run folders, which is
 why a dashboard made anew, in another notebook or after a restart, shows all that was before it, and goes on from there.
@@ -12,6 +12,7 @@ why a dashboard made anew, in another notebook or after a restart, shows all tha
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from workbench.build import new_distiller, new_objective
 from workbench.distiller import Distiller
 from workbench.figures.theme import title_of
 from workbench.figures.training import training_figure
+from workbench.lab.pictures import WIDTH
 from workbench.models import teacher_model
 from workbench.runs import Run
 from workbench.stages.gradients import gradient_reach
@@ -74,14 +76,15 @@ class Dashboard:
         if self._thread:
             self._thread.join()
 
-    def wait(self) -> None:
-        """Returns when all is done, or stopped. Prints a line for each reading; raises what the training raised."""
+    async def finished(self) -> None:
+        """Returns when all is done, or stopped. Prints a line for each reading; raises what the training raised. It is awaited, because a kernel
+        takes clicks while a cell awaits something, and not while it computes."""
         told = {name: 0 for name in self.runs}
         try:
             while self._thread and self._thread.is_alive():
-                self._thread.join(0.5)
+                await asyncio.sleep(0.3)
                 self._tell(told)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
             self.stop()
             raise
         self._tell(told)
@@ -112,7 +115,7 @@ class Dashboard:
                     if self._stopping:
                         break
             self._become("stopped" if self._stopping else "done")
-        except Exception as error:  # any: it is shown, and raised by `wait`
+        except Exception as error:  # any: it is shown, and raised by `finished`
             self.error = error
             self._become("failed")
         finally:
@@ -156,7 +159,7 @@ class Dashboard:
             self._buttons[what].on_click(lambda _, act=act: self._clicked(act))
         self._bar = widgets.IntProgress(layout=widgets.Layout(width="220px"))
         self._line = widgets.HTML()
-        self._figure = go.FigureWidget(self.figure())
+        self._figure = go.FigureWidget(self.figure().update_layout(width=WIDTH))
         self._pictures = {name: widgets.Image(format="png", layout=widgets.Layout(width="300px", display="none")) for name in self.runs}
         samples = widgets.HBox([widgets.VBox([widgets.HTML(f"<b>{escape(title_of(name))}</b>"), picture])
                                 for name, picture in self._pictures.items()])
@@ -202,7 +205,6 @@ class Dashboard:
         with self._figure.batch_update():
             for shown, trace in zip(self._figure.data, new.data):
                 shown.update(trace.to_plotly_json(), overwrite=False)
-            self._figure.layout.update(new.layout.to_plotly_json())
         for name, widget in self._pictures.items():
             if (picture := self.picture(name)) is not None:
                 widget.value, widget.layout.display = picture.read_bytes(), "block"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import plotly.io as pio
 import torch
 
+from workbench.lab.pictures import WIDTH
 from workbench.runs import PACKAGES, version
 
 IN_LAB = "plotly_mimetype"  # JupyterLab draws it by itself: no script from a network
@@ -31,6 +32,7 @@ def begin(seed: int = 0, device: str = "cpu") -> Session:
     """Seeds torch, and prints the seed, the device and the versions."""
     torch.manual_seed(seed)
     pio.renderers.default = os.environ.get("PLOTLY_RENDERER", IN_LAB)
+    pio.renderers["png"].width = WIDTH
     on = f"{torch.cuda.get_device_name()} ({device})" if device.startswith("cuda") else f"{device}, {torch.get_num_threads()} threads"
     print(f"seed {seed}; {on}; Python {platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES + ("plotly",)))
     return Session(time.perf_counter())

@@ -1,7 +1,7 @@
 """The whole analysis of a study, twice: of everyone, and without the participants whom the pre-registered rule excludes.
 
 Both are always there, so that nobody can choose between them after seeing them. Not here: how any number comes about (`statistics`,
-`conduct`, `agreement`, `bradley_terry`), nor how it is shown.
+`conduct`, `exclusion`, `agreement`, `bradley_terry`), nor how it is shown.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from workbench.study.agreement import Agreement, agreements
 from workbench.study.ballots import Ballot
 from workbench.study.bradley_terry import Strengths, strengths
-from workbench.study.conduct import Consistency, Golds, SideBias, excluded, gold_results, median_seconds, repeat_consistency, side_bias
+from workbench.study.conduct import Consistency, SideBias, repeat_consistency, side_bias
 from workbench.study.errors import StudyError
+from workbench.study.exclusion import Golds, excluded, gold_results, median_seconds
 from workbench.study.statistics import PairResult, win_rates
 
 
@@ -41,7 +42,7 @@ class Analysis:
 
 
 def analysis(ballots: Iterable[Ballot], max_gold_failures: int, min_seconds: float | None = None, level: float = 0.95, seed: int = 0) -> Analysis:
-    """Everything that the ballots of a study say, equal for equal arguments; the rule is that of `conduct.excluded`.
+    """Everything that the ballots of a study say, equal for equal arguments; the rule is that of `exclusion.excluded`.
 
     Works at any time of a study: what cannot be told yet is nan or absent. Raises StudyError for ballots that cannot be those of a study."""
     ballots = list(ballots)

@@ -5,7 +5,9 @@ length. What a trial shows (`draw`) is decided when its turn comes, one trial at
 
     real      of the items that the participant has not had, those with the fewest votes and reservations of all participants; of these, of the
               pairs and then prompts that this participant has had least; of these, any
-    gold      a method beside its spoiled sheet, and so is the trial for practice; the methods take turns, no sheet comes twice
+    practice  an item that has most votes already, and that the participant gets no other time if the others suffice: a pair as any, so that
+              nobody learns from it what a gold trial looks like
+    gold      a method beside its spoiled sheet; the methods take turns, no sheet comes twice
     repeat    a real trial of `REPEAT_GAP` or more positions ago with its sides exchanged, none twice, a skipped one only if there is no other
 
 Sides are balanced in blocks: of each two real trials of a participant and pair (1 and 2, 3 and 4, ...) one has either method on the left, in an
@@ -70,7 +72,8 @@ def order(design: StudyDesign, participant: str) -> tuple[str, ...]:
 def draw(design: StudyDesign, participant: str, given: Sequence[Given], filled: Mapping[int, int]) -> Draw | None:
     """The participant's next trial after those `given` (all, by position), None after the last.
 
-    `filled` has the votes and reservations by item of all participants' real trials; items without any may be absent."""
+    `filled` has the votes and reservations by item of all participants' real trials, without those that will not count as far as that is known
+    (`records.failed_out`); items without any may be absent."""
     kinds = order(design, participant)
     if len(given) >= len(kinds):
         return None
@@ -79,7 +82,7 @@ def draw(design: StudyDesign, participant: str, given: Sequence[Given], filled: 
         return _real(design, participant, given, filled)
     if kind == REPEAT:
         return _repeat(design, participant, given)
-    return _spoiled(design, participant, given, kind)
+    return _practice(design, participant, filled) if kind == PRACTICE else _gold(design, participant, given)
 
 
 def _spread(design: StudyDesign, drawn: random.Random) -> list[str]:
@@ -96,16 +99,25 @@ def _can_repeat(kinds: Sequence[str]) -> bool:
     return all(kinds[: max(n - REPEAT_GAP + 1, 0)].count(REAL) > earlier for earlier, n in enumerate(repeats))
 
 
+def _practice(design: StudyDesign, participant: str, filled: Mapping[int, int]) -> Draw:
+    items, drawn = range(len(design.pairs) * len(design.prompts)), stream(design.seed, participant, "practice")
+    most = max(filled.get(item, 0) for item in items)
+    item = drawn.choice([item for item in items if filled.get(item, 0) == most])
+    pair, prompt = divmod(item, len(design.prompts))
+    return Draw(0, PRACTICE, prompt, *drawn.sample(design.pairs[pair], 2), item=item)
+
+
 def _real(design: StudyDesign, participant: str, given: Sequence[Given], filled: Mapping[int, int]) -> Draw:
     had = [entry.draw.item for entry in given if entry.draw.kind == REAL]
     size = len(design.prompts)
     pairs, prompts = Counter(item // size for item in had), Counter(item % size for item in had)
-    seen = set(had)
+    seen, practised = set(had), {entry.draw.item for entry in given if entry.draw.kind == PRACTICE}
 
     def rank(item: int) -> tuple[int, int, int]:
         return filled.get(item, 0), pairs[item // size], prompts[item % size]
 
     left = [item for item in range(len(design.pairs) * size) if item not in seen]
+    left = [item for item in left if item not in practised] or left
     first = min(map(rank, left))
     item = stream(design.seed, participant, "item", len(given)).choice([item for item in left if rank(item) == first])
     pair = item // size
@@ -123,8 +135,8 @@ def _repeat(design: StudyDesign, participant: str, given: Sequence[Given]) -> Dr
     return Draw(len(given), REPEAT, again.draw.prompt, again.draw.right, again.draw.left, item=again.draw.item, repeats=again.trial)
 
 
-def _spoiled(design: StudyDesign, participant: str, given: Sequence[Given], kind: str) -> Draw:
-    had = [(_unspoiled(entry.draw), entry.draw.prompt) for entry in given if entry.draw.kind in (GOLD, PRACTICE)]
+def _gold(design: StudyDesign, participant: str, given: Sequence[Given]) -> Draw:
+    had = [(_unspoiled(entry.draw), entry.draw.prompt) for entry in given if entry.draw.kind == GOLD]
     methods, prompts = Counter(method for method, _ in had), Counter(prompt for _, prompt in had)
 
     def rank(sheet: tuple[str, int]) -> tuple[int, int]:
@@ -133,10 +145,9 @@ def _spoiled(design: StudyDesign, participant: str, given: Sequence[Given], kind
     sheets = [(method, prompt) for method in design.methods for prompt in range(len(design.prompts)) if (method, prompt) not in had]
     first = min(map(rank, sheets))
     method, prompt = stream(design.seed, participant, "sheet", len(given)).choice([sheet for sheet in sheets if rank(sheet) == first])
-    earlier = sum(entry.draw.kind == kind for entry in given)
-    if _exchanged(design, participant, kind, earlier):
-        return Draw(len(given), kind, prompt, SPOILED, method, expected=Choice.RIGHT)
-    return Draw(len(given), kind, prompt, method, SPOILED, expected=Choice.LEFT)
+    if _exchanged(design, participant, GOLD, len(had)):
+        return Draw(len(given), GOLD, prompt, SPOILED, method, expected=Choice.RIGHT)
+    return Draw(len(given), GOLD, prompt, method, SPOILED, expected=Choice.LEFT)
 
 
 def _unspoiled(shown: Draw) -> str:

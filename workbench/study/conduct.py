@@ -1,15 +1,12 @@
-"""How the participants answered, whatever they preferred: side bias, repeats, golds, times, and who is excluded by rules set beforehand.
+"""How the participants answered, whatever they preferred: side bias and repeats.
 
-An exclusion rule means something only if it was written down before the votes were seen (the study's config freezes it), and
-results belong in a report with and without the excluded (`analysis`). Not here: who was preferred (`statistics`).
+Not here: golds, times and who is excluded for them (`exclusion`), who was preferred (`statistics`).
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from statistics import median
 
 from workbench.study.ballots import Ballot, Choice, Kind
 from workbench.study.clustering import Rate, clustered_rate
@@ -35,15 +32,6 @@ class Consistency:
     left_out: int  # skipped now or then, or not answered then
     share: Rate  # clustered by participant
     chance: float  # what answering at random would give
-
-
-@dataclass(frozen=True)
-class Golds:
-    """One participant's gold trials."""
-
-    failed: int
-    answered: int
-    skipped: int
 
 
 def side_bias(ballots: Iterable[Ballot], level: float = 0.95) -> SideBias:
@@ -79,45 +67,3 @@ def repeat_consistency(ballots: Iterable[Ballot], level: float = 0.95) -> Consis
     ties = sum((first.winner is None) + (again.winner is None) for first, again in both) / (2 * len(both)) if both else 0.0
     return Consistency(int(sum(same)), len(both), left_out, clustered_rate(same, [again.participant for _, again in both], level),
                        chance=(1 - ties) ** 2 / 2 + ties**2)
-
-
-def gold_results(ballots: Iterable[Ballot]) -> dict[str, Golds]:
-    """Every participant's golds, by name. A gold trial is failed if one of its answers is not the expected one (a tie too), answered if it
-    was answered by any criterion that expects something; one that was only skipped is neither. Criteria that expect nothing do not count."""
-    trials: dict[str, dict[str, list[Ballot]]] = {ballot.participant: {} for ballot in ballots}
-    for ballot in ballots:
-        if ballot.kind == Kind.GOLD and ballot.expected is not None:
-            trials[ballot.participant].setdefault(ballot.trial, []).append(ballot)
-    return {participant: _golds(list(trials[participant].values())) for participant in sorted(trials)}
-
-
-def excluded(ballots: Sequence[Ballot], max_gold_failures: int, min_seconds: float | None = None) -> dict[str, tuple[str, ...]]:
-    """The participants whom the rule excludes, by name, and why: more than `max_gold_failures` failed golds, or a median answer in
-    less than `min_seconds` (None: no such rule). Someone without golds or answers is not excluded for them."""
-    seconds, found = median_seconds(ballots), {}
-    for participant, golds in gold_results(ballots).items():
-        reasons = []
-        if golds.failed > max_gold_failures:
-            reasons.append(f"failed {golds.failed} of {golds.answered} gold trials, more than {max_gold_failures}")
-        if min_seconds is not None and seconds.get(participant, min_seconds) < min_seconds:
-            reasons.append(f"median answer in {seconds[participant]:.1f} s, under {min_seconds:g} s")
-        if reasons:
-            found[participant] = tuple(reasons)
-    return found
-
-
-def median_seconds(ballots: Iterable[Ballot]) -> dict[str, float]:
-    """Every participant's median seconds from the pictures to the last answer of a trial, by name, skipped answers left out."""
-    trials: dict[str, dict[str, float]] = defaultdict(dict)
-    for ballot in ballots:
-        if ballot.choice != Choice.SKIP:
-            own = trials[ballot.participant]
-            own[ballot.trial] = max(ballot.seconds, own.get(ballot.trial, 0.0))
-    return {participant: median(trials[participant].values()) for participant in sorted(trials)}
-
-
-def _golds(trials: list[list[Ballot]]) -> Golds:
-    answers = [[vote for vote in trial if vote.choice != Choice.SKIP] for trial in trials]
-    answered = [votes for votes in answers if votes]
-    failed = sum(any(vote.choice != vote.expected for vote in votes) for votes in answered)
-    return Golds(failed, len(answered), len(trials) - len(answered))

@@ -29,6 +29,9 @@ from workbench.study.errors import Busy, StudyError
 WAIT = 30  # seconds for another writer
 NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "fuse.sshfs", "fuse.glusterfs",
            "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone")
+SECRETS = ("password", "sslpassword")  # in an address's query
+PASSWORD = ("study.json keeps no password: set the environment variable PGPASSWORD, or give the whole address, --database "
+            "postgresql://USER:PASSWORD@HOST/NAME")
 SCHEMA_LOCK = 0x5374756479  # PostgreSQL's advisory lock of who makes or upgrades the schema
 _one_upgrade = threading.Lock()  # alembic's context is global
 
@@ -46,11 +49,23 @@ def engine_of(where: str | Path, create: bool = False) -> Engine:
         raise StudyError('a study in PostgreSQL needs its driver: pip install "dp-dmd-workbench[postgresql]"') from error
 
 
-def _url(where: str) -> URL:
+def without_password(where: str) -> str:
+    """An address as it may be kept in a file, in the form given; "" for none."""
+    if "://" not in where:
+        return where
+    url = _parsed(where).difference_update_query(SECRETS)
+    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query).render_as_string()
+
+
+def _parsed(where: str) -> URL:
     try:
-        url = make_url(where) if "://" in where else URL.create("sqlite", database=where)
-    except ArgumentError as error:
+        return make_url(where)
+    except (ArgumentError, ValueError) as error:
         raise StudyError("the database's address cannot be read; write postgresql://USER:PASSWORD@HOST/NAME, or the path of a file") from error
+
+
+def _url(where: str) -> URL:
+    url = _parsed(where) if "://" in where else URL.create("sqlite", database=where)
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
@@ -154,7 +169,8 @@ def told() -> Iterator[None]:
         yield
     except (OperationalError, PoolTimeout) as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise Busy(f"the study's database does not answer ({reason}); look to its disk and its server, then send the same again") from error
+        todo = PASSWORD if "password" in reason else "look to its disk and its server, then send the same again"
+        raise Busy(f"the study's database does not answer ({reason}); {todo}") from error
     except IntegrityError as error:
         raise StudyError("the study's database refused a contradiction; load the trial again, and answer that") from error
     except DBAPIError as error:  # closed, read-only, broken: whoever sends the same again when it is mended loses nothing

@@ -3,8 +3,8 @@
 An item is one pair of methods for one prompt; a study's items are numbered pair by pair, in the order of its pairs and prompts, and a
 participant sees one at most once as a real trial. The two default criteria have the words of the paper's Appendix D.
 
-A design is frozen once a study has it: its digest names it, and so the rule of exclusion (`max_gold_failures`) is older than any vote. Not here:
-who gets which trial (`assignment`), what a rule does (`conduct`).
+A design is frozen once a study has it: its digest names it, and so the rule of exclusion (`max_gold_failures`, `min_seconds`) and the pictures are
+older than any vote. Not here: who gets which trial (`assignment`), what the rule does (`exclusion`), the pictures (`pictures`).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 from workbench.study.errors import StudyError
 
 SPOILED = "spoiled"  # the reserved name of the wrong answer of a gold trial
+LATER = {"min_seconds": None, "pictures": ""}  # fields that the first studies did not have: at these values they change no digest
 REPEAT_GAP = 3  # a repeat comes so many trials after the one that it repeats, or later
 
 CONSENT = ("You will compare pictures that computer models made from a short text. Your answers are stored with the time they took, under a random "
@@ -74,10 +75,12 @@ class StudyDesign:
     repeats: int = 2  # earlier real trials again, with sides exchanged
     ties: bool = True  # may be answered
     max_gold_failures: int = 1  # who fails more is excluded from the analysis
+    min_seconds: float | None = None  # and so is whose median answer takes less; None: no such rule
     expires_minutes: float = 30.0  # an unanswered trial counts as given away for so long
     consent: str = CONSENT
     instructions: str = INSTRUCTIONS
     seed: int = 0  # of all that is random about who sees what
+    pictures: str = ""  # the digest of what is shown (`pictures.digest_of_sheets`); "" where it was not kept
 
     def __post_init__(self):
         self._take_as_tuples()
@@ -100,9 +103,8 @@ class StudyDesign:
         if self.trials > items:
             raise StudyError(f"trials = {self.trials} is more than the {items} items there are ({len(self.pairs)} pairs of methods x "
                              f"{len(self.prompts)} prompts), and a participant gets none twice: lower trials, or add prompts")
-        if self.gold + 1 > golds:
-            raise StudyError(f"gold = {self.gold} and one trial for practice need {self.gold + 1} different sheets of the "
-                             f"{golds} there are; lower gold")
+        if self.gold > golds:
+            raise StudyError(f"gold = {self.gold} is more than the {golds} sheets there are, and none comes twice; lower gold")
         if self.gold and not any(criterion.gold for criterion in self.criteria):
             raise StudyError("gold trials need a criterion by which a blurred sheet is wrong: give one \"gold\": true, or set gold = 0")
         if self.repeats > self.trials:
@@ -124,7 +126,7 @@ class StudyDesign:
     @property
     def digest(self) -> str:
         """12 hexadecimal digits that name this design."""
-        return digest_of(dataclasses.asdict(self))
+        return digest_of(self._values())
 
     @property
     def consent_version(self) -> str:
@@ -132,7 +134,10 @@ class StudyDesign:
         return hashlib.sha256(self.consent.encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+        return json.dumps(self._values(), indent=1, ensure_ascii=False)
+
+    def _values(self) -> dict[str, Any]:
+        return {name: value for name, value in dataclasses.asdict(self).items() if name not in LATER or value != LATER[name]}
 
     @classmethod
     def from_json(cls, text: str) -> StudyDesign:
@@ -158,6 +163,17 @@ def read_criteria(path: Path) -> tuple[Criterion, ...]:
     return tuple(_made(Criterion, entry, "a criterion") for entry in entries)
 
 
+def read_text(path: Path) -> str:
+    """A text that participants read, without spaces around it. Raises `StudyError` for a file that is none."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} cannot be read as a text in UTF-8: {error}") from error
+    if not text:
+        raise StudyError(f"{path} is empty; write the text that participants read into it")
+    return text
+
+
 def digest_of(values: dict[str, Any]) -> str:
     """12 hexadecimal digits of a JSON object, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
@@ -180,6 +196,8 @@ def _made(kind: type, values: Any, what: str) -> Any:
 
 
 def _check_texts(design: StudyDesign) -> None:
+    if not isinstance(design.pictures, str):
+        raise StudyError(f"pictures must be the digest of the sheets, not {design.pictures!r}")
     for name in ("title", "consent", "instructions"):
         _check_text(name, getattr(design, name))
     for name in ("methods", "prompts"):
@@ -230,10 +248,13 @@ def _check_numbers(design: StudyDesign) -> None:
         raise StudyError(f"seeds must be whole numbers of 0 or more, not {list(design.seeds)}")
     if type(design.ties) is not bool:
         raise StudyError(f"ties must be true or false, not {design.ties!r}")
-    minutes = design.expires_minutes
-    if isinstance(minutes, bool) or not isinstance(minutes, (int, float)) or not math.isfinite(minutes) or minutes <= 0:
-        raise StudyError(f"expires_minutes must be a number above 0, not {minutes!r}")
-    object.__setattr__(design, "expires_minutes", float(minutes))
+    for name in ("expires_minutes", "min_seconds"):
+        value = getattr(design, name)
+        if name == "min_seconds" and value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+            raise StudyError(f"{name} must be a number above 0, not {value!r}")
+        object.__setattr__(design, name, float(value))
 
 
 def _check_pairs(methods: Sequence[str], pairs: Sequence) -> None:

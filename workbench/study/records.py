@@ -9,19 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
-from workbench.study.assignment import PRACTICE, REAL, Draw, Given
+from workbench.study.assignment import GOLD, PRACTICE, REAL, Draw, Given
 from workbench.study.ballots import Ballot, Choice, Kind
 from workbench.study.design import SPOILED, Item, StudyDesign
 from workbench.study.errors import NotKnown
+from workbench.study.exclusion import excluded
 from workbench.study.tables import ANSWERED, OPEN, SKIPPED, UNDONE, EventRow, ParticipantRow, TrialRow, VoteRow
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+JOIN_ID = re.compile(r"[0-9a-f]{64}")  # 256 bits of a client's own
 
 
 class Joined(NamedTuple):
@@ -76,11 +79,12 @@ class Stimulus:
 
 
 class ItemCount(NamedTuple):
-    """Of one item: answered real trials, and open ones whose reservation has not expired."""
+    """Of one item: answered real trials, open ones whose reservation has not expired, and the answered ones of who is not excluded so far."""
 
     item: Item
     votes: int
     reserved: int
+    counted: int
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,8 @@ class Status:
     skipped: int
     reserved: int
     items: tuple[ItemCount, ...]
-    full: bool  # every item has the votes that the study is after
+    full: bool  # every item has the votes that the study is after, without those of the excluded
+    excluded: int  # participants whom the design's rule excludes by what they answered so far
 
 
 @dataclass(frozen=True)
@@ -154,42 +159,58 @@ def given_to(session: Session, participant: str) -> list[Given]:
                                Choice(row.expected) if row.expected else None, row.repeats or ""), row.state == SKIPPED) for row in rows]
 
 
-def votes_by_item(session: Session) -> Counter[int]:
-    rows = session.execute(select(TrialRow.item, func.count()).where(TrialRow.kind == REAL, TrialRow.state == ANSWERED).group_by(TrialRow.item))
-    return Counter(dict(rows.tuples().all()))
+def votes_by_item(session: Session, without: Collection[str] = ()) -> Counter[int]:
+    """Answered real trials of all participants but those named."""
+    return _by_item(session, without, TrialRow.state == ANSWERED)
 
 
-def reserved_by_item(session: Session, now: float) -> Counter[int]:
-    """Open real trials whose reservation holds."""
-    rows = session.execute(select(TrialRow.item, func.count()).where(TrialRow.kind == REAL, TrialRow.state == OPEN, TrialRow.reserved_until > now)
+def reserved_by_item(session: Session, now: float, without: Collection[str] = ()) -> Counter[int]:
+    """Open real trials whose reservation holds, of all participants but those named."""
+    return _by_item(session, without, TrialRow.state == OPEN, TrialRow.reserved_until > now)
+
+
+def _by_item(session: Session, without: Collection[str], *which) -> Counter[int]:
+    rows = session.execute(select(TrialRow.item, func.count()).where(TrialRow.kind == REAL, TrialRow.participant.not_in(without), *which)
                            .group_by(TrialRow.item))
     return Counter(dict(rows.tuples().all()))
 
 
+def failed_out(session: Session, design: StudyDesign) -> list[str]:
+    """The participants with more failed golds than the design allows, as `exclusion.excluded` finds them, by one query: it is asked at every draw,
+    so that the items of these participants are open to others at once. Not whom the rule excludes for being fast: a median goes up and down
+    until the last answer, and their items with it; `Status` counts them out."""
+    decisive = [criterion.name for criterion in design.criteria if criterion.gold]
+    wrong = (VoteRow.choice != TrialRow.expected) & (VoteRow.choice != Choice.SKIP.value)
+    return list(session.scalars(select(TrialRow.participant).join(VoteRow, VoteRow.trial == TrialRow.id)
+                                .where(TrialRow.kind == GOLD, VoteRow.criterion.in_(decisive), wrong, *_live())
+                                .group_by(TrialRow.participant).having(func.count(TrialRow.id.distinct()) > design.max_gold_failures)))
+
+
 def status_of(session: Session, design: StudyDesign, now: float) -> Status:
-    votes, reserved = votes_by_item(session), reserved_by_item(session, now)
+    out = excluded(ballots_of(session, design), design.max_gold_failures, design.min_seconds)
+    votes, reserved, counted = votes_by_item(session), reserved_by_item(session, now), votes_by_item(session, list(out))
     people = session.execute(select(func.count(), func.count(ParticipantRow.finished)).select_from(ParticipantRow)).one()
     states = {(kind, state): count for kind, state, count in
               session.execute(select(TrialRow.kind, TrialRow.state, func.count()).group_by(TrialRow.kind, TrialRow.state)).tuples()}
     answered = {kind: states.get((kind, ANSWERED), 0) for kind in (*(kind.value for kind in Kind), PRACTICE)}
-    items = tuple(ItemCount(item, votes[n], reserved[n]) for n, item in enumerate(design.items))
+    items = tuple(ItemCount(item, votes[n], reserved[n], counted[n]) for n, item in enumerate(design.items))
     return Status(people[0], people[1], answered, states.get((REAL, SKIPPED), 0), sum(reserved.values()), items,
-                  full=all(entry.votes >= design.votes_per_item for entry in items))
+                  full=all(entry.counted >= design.votes_per_item for entry in items), excluded=len(out))
 
 
-def live_votes():
-    """The query of votes that no later one of the same trial and criterion superseded, and that were not taken back."""
+def _live():
+    """What is true of votes that no later one of the same trial and criterion superseded, and that were not taken back."""
     later = aliased(VoteRow)
     superseded = exists().where(later.trial == VoteRow.trial, later.criterion == VoteRow.criterion, later.revision > VoteRow.revision)
-    return select(VoteRow).where(~superseded, VoteRow.choice != UNDONE)
+    return ~superseded, VoteRow.choice != UNDONE
 
 
 def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
     """Live votes of all trials but those for practice, by participant in the order of joining, by position, then by criterion."""
     rank = {criterion.name: n for n, criterion in enumerate(design.criteria)}
     decisive = {criterion.name for criterion in design.criteria if criterion.gold}
-    rows = session.execute(live_votes().join(TrialRow, TrialRow.id == VoteRow.trial).join(ParticipantRow, ParticipantRow.id == TrialRow.participant)
-                           .where(TrialRow.kind != PRACTICE).add_columns(TrialRow)
+    rows = session.execute(select(VoteRow, TrialRow).join(TrialRow, TrialRow.id == VoteRow.trial)
+                           .join(ParticipantRow, ParticipantRow.id == TrialRow.participant).where(TrialRow.kind != PRACTICE, *_live())
                            .order_by(ParticipantRow.consented, ParticipantRow.id, TrialRow.position)).tuples().all()
     found = [Ballot(trial=trial.id, participant=trial.participant, prompt=design.prompts[trial.prompt], criterion=vote.criterion,
                     left=trial.left_method, right=trial.right_method, choice=Choice(vote.choice), kind=Kind(trial.kind),

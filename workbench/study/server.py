@@ -13,7 +13,7 @@ import dataclasses
 import secrets
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,12 +24,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.study.errors import Busy, Conflict, NotKnown, StudyError
 from workbench.study.pictures import Pictures
-from workbench.study.records import Progress
+from workbench.study.records import Progress, Stimulus
 from workbench.study.store import Store
 
 PAGE = Path(__file__).with_name("page")
 LONGEST_BODY = 16_384  # bytes
 JOINS, REQUESTS, WRONG = (300, 60.0), (240, 60.0), (120, 60.0)  # of an address (a whole class may be behind one), a participant, wrong tokens
+PAGE_FILES = {"study.css": "text/css", "sending.js": "text/javascript", "person.js": "text/javascript", "study.js": "text/javascript"}
+GONE = "A picture is missing here; the study's organiser is told. You can skip this question."
 STATUS = {NotKnown: 404, Conflict: 409, Busy: 503}  # other errors of a study: 422
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "SAMEORIGIN",
            "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -39,6 +41,7 @@ HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Con
 class Joining(BaseModel):
     model_config = ConfigDict(extra="forbid")
     consent: Literal[True]
+    client_id: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # a secret
 
 
 class Vote(BaseModel):
@@ -105,6 +108,14 @@ def study_app(store: Store, folder: Path, owner_token: str = "", address: str = 
             raise HTTPException(401, "This is for the study's owner, who has its token.")
 
     whose = Depends(participant)
+    missing: set[str] = set()
+
+    def tell_owner(token: str, shown: Stimulus) -> None:
+        """Logs a picture that cannot be shown, once for each token and server, however often it is asked for."""
+        if token not in missing:
+            store.log(shown.participant, "missing picture", {"trial": shown.trial, "side": shown.side, "method": shown.method, "of": shown.of,
+                                                             "prompt": shown.prompt})
+            missing.add(token)
 
     @app.get("/api/study")
     def study() -> dict:
@@ -115,7 +126,7 @@ def study_app(store: Store, folder: Path, owner_token: str = "", address: str = 
     @app.post("/api/join")
     def join(request: Request, joining: Joining) -> dict:
         joins(request.client.host if request.client else "")
-        return {"token": store.join(joining.consent).token}
+        return {"token": store.join(joining.consent, joining.client_id).token}
 
     @app.get("/api/trial")
     def trial(who: str = whose) -> dict:
@@ -142,13 +153,17 @@ def study_app(store: Store, folder: Path, owner_token: str = "", address: str = 
         stimulus = store.image_of(token)
         if stimulus.participant != who:
             raise NotKnown("this study has no such picture; load the trial again")  # as of a token that never was
-        return Response(pictures.disguised(stimulus), media_type="image/png")
+        try:
+            return Response(pictures.disguised(stimulus), media_type="image/png")
+        except (StudyError, OSError) as error:
+            tell_owner(token, stimulus)
+            raise HTTPException(410, GONE) from error
 
     @app.get("/api/owner/status", dependencies=[Depends(owner)])
     def status() -> dict:
-        return dataclasses.asdict(store.status())
+        return dataclasses.asdict(store.status()) | {"events": Counter(event.kind for event in store.events())}
 
-    for name, kind in (("study.css", "text/css"), ("study.js", "text/javascript")):
+    for name, kind in PAGE_FILES.items():
         app.get(f"/{name}")(_file(name, kind))
     app.get("/")(_file("study.html", "text/html"))
     app.get("/favicon.ico")(lambda: Response(status_code=204))

@@ -12,6 +12,7 @@ a trial is drawn. Every method may raise `Busy`. Not here: the tables (`tables`)
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -29,7 +30,7 @@ from sqlalchemy.orm import Session
 from workbench.study import records
 from workbench.study.assignment import draw
 from workbench.study.ballots import Ballot
-from workbench.study.database import backup_sqlite, engine_of, revision_of, told, upgrade
+from workbench.study.database import backup_sqlite, engine_of, revision_of, told, upgrade, without_password
 from workbench.study.design import StudyDesign, digest_of
 from workbench.study.errors import Conflict, NotKnown, StudyError
 from workbench.study.records import Event, Joined, Progress, Receipt, Status, Stimulus, Trial, trial_of
@@ -65,10 +66,10 @@ class Store:
         engine = engine_of(where)
         with _opening(engine), Session(engine.execution_options(writing=True)) as session, session.begin():
             if revision_of(session.connection()) is None:
-                raise StudyError(f"there is no study in {engine.url.render_as_string()}; create one first")
+                raise StudyError(f"there is no study in {without_password(str(where))}; create one first")
             upgrade(session.connection())
             if (row := session.get(StudyRow, 1)) is None:
-                raise StudyError(f"there is no study in {engine.url.render_as_string()} but for its tables; create one")
+                raise StudyError(f"there is no study in {without_password(str(where))} but for its tables; create one")
             if digest_of(json.loads(row.design)) != row.digest:
                 raise StudyError(f"the design of the study {row.digest} was altered after its start; restore the database from a backup")
             return cls(engine, StudyDesign.from_json(row.design))
@@ -84,15 +85,29 @@ class Store:
 
     # ---- taking part
 
-    def join(self, consent: bool) -> Joined:
-        """A new participant and their secret token, which is nowhere stored. Raises `StudyError` without consent."""
+    def join(self, consent: bool, client_id: str = "") -> Joined:
+        """A new participant and their secret token, which is nowhere stored. Raises `StudyError` without consent.
+
+        `client_id` is a secret that a client drew, `records.JOIN_ID`. Joining again with it, at once or later, gives the same participant and token,
+        so a client that lost the answer asks again. The token follows from it, which lets it be told again without being kept."""
         if consent is not True:
             raise StudyError("nobody takes part without consent; ask for it, and join then")
-        made = Joined(secrets.token_hex(8), secrets.token_urlsafe(24))
+        made = Joined(secrets.token_hex(8), self._token_of(client_id) if client_id else secrets.token_urlsafe(24))
         with self._writing() as session:
+            if client_id:
+                session.execute(select(StudyRow.id).with_for_update())  # one of several at once makes the participant, the others find them
+                found = session.scalar(select(ParticipantRow.id).where(ParticipantRow.token_sha256 == _sha256(made.token)))
+                if found is not None:
+                    return Joined(found, made.token)
             session.add(ParticipantRow(id=made.participant, token_sha256=_sha256(made.token), consent_version=self.design.consent_version,
                                        consented=time.time()))
         return made
+
+    def _token_of(self, client_id: str) -> str:
+        if not isinstance(client_id, str) or not records.JOIN_ID.fullmatch(client_id):
+            raise StudyError("the id of joining must be 64 hexadecimal digits, drawn at random: it is as secret as a token")
+        digest = hashlib.sha256(f"{self.design.digest} {client_id}".encode()).digest()
+        return base64.urlsafe_b64encode(digest[:24]).decode()
 
     def participant_of(self, token: str) -> str:
         """Whose secret this is. Raises `NotKnown`."""
@@ -117,7 +132,8 @@ class Store:
 
     def _drawn(self, session: Session, participant: str, now: float) -> TrialRow | None:
         session.execute(select(StudyRow.id).with_for_update())  # one draw at a time sees what the others have reserved
-        filled = records.votes_by_item(session) + records.reserved_by_item(session, now)
+        out = records.failed_out(session, self.design)  # what will not count leaves its item to others
+        filled = records.votes_by_item(session, out) + records.reserved_by_item(session, now, out)
         drawn = draw(self.design, participant, records.given_to(session, participant), filled)
         if drawn is None:
             return None

@@ -1,7 +1,15 @@
-"""The tabs "Vote" and "Results" of a local study: the participant's page in a frame, and the analysis of the votes so far."""
+"""The tabs "Vote" and "Results" of a local study: the participant's page in a frame, and the analysis of the votes so far.
+
+Who can open an app that listens to other machines may be a participant, so there the results want the owner's token, which the app prints at its
+start. What gradio hides it still sends (an invisible value) or runs (a private listener), so it is the reading itself that asks for the token,
+and nothing is read before.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import secrets
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -9,10 +17,12 @@ import gradio as gr
 
 from workbench.figures.study import study_figures
 from workbench.study.analysis import analysis
+from workbench.study.errors import StudyError
 from workbench.study.server import study_app
 from workbench.study.store import Store
-from workbench.study_report import findings_told, study_tables, untold
+from workbench.study_report import findings_told, untold
 from workbench.study_stimuli import open_study
+from workbench.study_tables import study_tables
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, note
 
@@ -27,11 +37,25 @@ For participants elsewhere serve it alone, without the rest of the app: `python 
 PATH = "/study"
 
 
+@dataclass(frozen=True)
+class LocalStudy:
+    """A study in the app: its store, the participants' application to be mounted at `PATH`, and the owner's token, "" where nobody is asked."""
+
+    store: Store
+    voting: object
+    owner_token: str
+
+    def check_owner(self, token: str) -> None:
+        """Raises `StudyError` for another token than the owner's, where one is asked for."""
+        if self.owner_token and not secrets.compare_digest(str(token).strip().encode(), self.owner_token.encode()):
+            raise StudyError("Results are for the study's owner: give the token that the app printed at its start.")
+
+
 class VoteTab:
     """The study's own page, which knows no method; built inside a `gr.Tab`."""
 
-    def __init__(self, store: Store | None):
-        if store is None:
+    def __init__(self, study: LocalStudy | None):
+        if study is None:
             gr.Markdown(WITHOUT, elem_classes="wb-explained")
         else:
             gr.HTML(f'<iframe class="wb-study" src="{PATH.strip("/")}/" title="Vote in the study"></iframe>', elem_id="vote", padding=False)
@@ -40,34 +64,47 @@ class VoteTab:
 class ResultsTab:
     """What the votes say so far; built inside a `gr.Tab` of `page`."""
 
-    def __init__(self, page: gr.Blocks, store: Store | None):
-        if store is None:
+    def __init__(self, page: gr.Blocks, study: LocalStudy | None):
+        if study is None:
             gr.Markdown(WITHOUT, elem_classes="wb-explained")
             return
-        self.store = store
+        self.study, given = study, []
+        if study.owner_token:
+            given = [gr.Textbox(label="The study owner's token", info="The app printed it at its start.", type="password", elem_id="study-token",
+                                max_lines=1)]
         with gr.Row(elem_classes="wb-actions"):
             refresh = gr.Button("Read the votes", variant="primary", size="md", elem_id="study-refresh")
         self.note = gr.HTML("", elem_id="study-note", elem_classes="wb-note-box", visible=False)
         self.tables = gr.HTML("", elem_id="study-tables", apply_default_css=False)
         self.figures = figures_component("study-figures", "Figures")
-        refresh.click(self._read, None, [self.note, self.tables, self.figures], **QUIET)
+        refresh.click(self._read, given, [self.note, self.tables, self.figures], **QUIET)
 
-    def _read(self) -> dict:
+    def _read(self, token: str = "") -> dict:
         try:
-            ballots, status, design = self.store.ballots(), self.store.status(), self.store.design
-            found = analysis(ballots, design.max_gold_failures)
+            self.study.check_owner(token)
+            store = self.study.store
+            ballots, status, design = store.ballots(), store.status(), store.design
+            found = analysis(ballots, design.max_gold_failures, design.min_seconds)
             told = "".join(f"<li>{escape(line)}</li>" for line in [*findings_told(design, found), *untold(design, found, ballots)])
             tables = "".join(table.html for table in study_tables(design, found, ballots))
             return {self.note: note(f"{status.participants} participants, {status.finished} of them finished"),
                     self.tables: f'<div class="wb-tables"><ul>{told}</ul>{tables}</div>',
                     self.figures: figures_json(study_figures(design, found, ballots))}
         except (ValueError, OSError) as error:
-            return {self.note: note(str(error))}
+            return {self.note: note(str(error)), self.tables: "", self.figures: []}
 
 
-def opened_study(folder: Path | None) -> tuple[Store | None, object | None]:
-    """The store of a study's folder and the application to be mounted at `PATH`; neither without a folder. Raises `StudyError`."""
+def opened_study(folder: Path | None, host: str = "127.0.0.1") -> LocalStudy | None:
+    """The study in a folder, for an app that listens at `host`; None without a folder. Raises `StudyError`."""
     if folder is None:
-        return None, None
-    store = open_study(folder)
-    return store, study_app(store, folder)
+        return None
+    store, token = open_study(folder), "" if is_of_this_machine(host) else secrets.token_urlsafe(18)
+    return LocalStudy(store, study_app(store, folder, token), token)
+
+
+def is_of_this_machine(host: str) -> bool:
+    """Whether only this machine reaches what listens at `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False

@@ -1,48 +1,18 @@
-// The participant's page. It knows no method: pictures come under tokens that are made for each trial. A vote is kept in this browser under
-// an id of its own until the server has acknowledged it, so a lost network, a closed tab or a repeated click costs nothing.
+// The participant's page, one trial after another. It knows no method: pictures come under tokens that are made for each trial.
 "use strict";
-const $ = (id) => document.getElementById(id);
-const base = new URL(".", location.href).pathname;
-const TOKEN = `study-participant ${base}`, PENDING = `study-pending ${base} `;  // the second is followed by a submission's id
-const store = (() => { try { localStorage.setItem("study-test", "1"); return localStorage; } catch { return sessionStorage; } })();
-const state = { token: null, turn: 0, study: null, trial: null, undo: "", answers: {}, shown: 0, busy: false, urls: [] };
-
-// Once a page: another participant's link in another tab must not change who answers here.
-function readToken() {
-  const fromLink = new URLSearchParams(location.hash.slice(1)).get("me");
-  if (fromLink) { store.setItem(TOKEN, fromLink); history.replaceState(null, "", location.pathname); }
-  return store.getItem(TOKEN);
-}
-addEventListener("hashchange", () => location.reload());
-
-async function ask(path, options = {}) {
-  const headers = { Accept: "application/json", ...(options.body ? { "Content-Type": "application/json" } : {}) };
-  const token = options.token || state.token;
-  if (token) headers.Authorization = `Bearer ${token}`;
-  const answer = await fetch(base + path, { ...options, headers, cache: "no-store" });
-  if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  throw Object.assign(new Error(told.detail || `The server answered ${answer.status}.`), { status: answer.status });
-}
-const json = async (path, options) => (await ask(path, options)).json();
-const post = (path, body, token) => json(path, { method: "POST", body: JSON.stringify(body), token });
+const TRIES = 5, FIRST_PAUSE = 500;  // of each picture; milliseconds, twice as long each time
+// trial: what can be answered; loading: {trial, control, failed, unreached}, what can only be skipped; doing: what `alone` does
+const state = {
+  token: null, settled: null, study: null, trial: null, loading: null, undo: "", answers: {}, shown: 0, busy: false, doing: null, urls: [],
+};
 
 function show(section) {
+  if ($(section).hidden) $("mine").open = section === "end";
   for (const id of ["welcome", "instructions", "trial", "end"]) $(id).hidden = id !== section;
+  $("person").hidden = section === "welcome";
+  $("mine").hidden = section === "instructions";  // which has the link in its text
+  for (const id of ["link", "mine-link"]) $(id).value = state.token ? linkOf(state.token) : "";
   $("main").focus({ preventScroll: true });
-}
-function say(text) { $("status").textContent = text; }
-function warn(text) { $("alert").textContent = text; }
-
-// Lasts until it succeeds, unless the server understood and refused (4xx).
-async function insist(action) {
-  for (let pause = 1000; ; pause = Math.min(2 * pause, 15000)) {
-    try { const done = await action(); warn(""); return done; } catch (error) {
-      if (error.status && error.status < 500 && error.status !== 429) throw error;
-      warn(error.status === 429 ? "Many people are here at once; trying again …" : "No connection. Your answer is kept here; trying again …");
-      await new Promise((go) => { setTimeout(go, pause); addEventListener("online", go, { once: true }); });
-    }
-  }
 }
 
 async function begin() {
@@ -56,15 +26,17 @@ async function begin() {
   buildCriteria();
   state.token = readToken();
   let told = "";
-  for (const key of Object.keys(store).filter((name) => name.startsWith(PENDING))) {
-    try { await send(key); } catch (error) { told = error.message; }  // refused: what it is about is answered, or someone else's
+  for (const key of unsent()) {
+    try { await send(key); } catch (error) { if (error.status !== 401) told = error.message; }  // what it is about is answered, or someone else's
   }
-  if (!state.token) return show("welcome");
-  try { await next(); } catch (error) {
-    if (error.status !== 401) throw error;
-    state.token = null;
-    told = "This link is not known here. You can begin anew.";
-    show("welcome");
+  if (!state.token) welcome();
+  while (state.token) {
+    try { await next(); break; } catch (error) {
+      if (error.status !== 401) throw error;
+      putAside();
+      if (!state.token) return welcomeUnknown();
+      told = "This study does not know that link. You go on as who was here before.";
+    }
   }
   if (told) warn(told);
 }
@@ -93,17 +65,13 @@ function buildCriteria() {
 
 // ---- one trial
 
-async function next(again = false) {
+async function next(again = false, said = "") {
   const found = await insist(() => json("api/trial"));
+  settle();
   tellProgress(found.progress);
-  if (!found.trial) { show("end"); say("All questions are answered."); return; }
-  if (!again && found.trial.practice && !found.progress.done && !$("instructions").dataset.read) return instruct();
-  await present(found);
-}
-
-function instruct() {
-  $("link").value = `${location.origin}${location.pathname}#me=${state.token}`;
-  show("instructions");
+  if (!found.trial) { stopLoading(); state.trial = null; show("end"); say("All questions are answered."); return; }
+  if (!again && found.trial.practice && !found.progress.done && !$("instructions").dataset.read) return show("instructions");
+  present(found.trial, said).catch((error) => warn(error.message));
 }
 
 function tellProgress(progress) {
@@ -114,41 +82,84 @@ function tellProgress(progress) {
   state.undo = progress.undo;
 }
 
-async function picture(name) {
-  const blob = await insist(async () => (await ask(`api/picture/${name}`)).blob());
-  const image = new Image();
-  image.src = URL.createObjectURL(blob);
-  await image.decode();
-  image.alt = "";
-  return image;
+// Tried a few times; a picture that is refused, or still does not come, is an error of the trial's loading.
+async function picture(name, signal) {
+  for (let tries = 1, wait = FIRST_PAUSE; ; tries++, wait *= 2) {
+    const image = new Image();
+    try {
+      image.src = URL.createObjectURL(await (await ask(`api/picture/${name}`, { signal })).blob());
+      await image.decode();
+      image.alt = "";
+      return image;
+    } catch (error) {
+      if (image.src) URL.revokeObjectURL(image.src);
+      if (signal.aborted || refused(error) || tries === TRIES) throw error;
+      say("The pictures do not load yet; trying again …");
+      await pause(wait);
+    }
+  }
 }
 
-// Both sides are loaded and decoded before either is shown, and shown in one go; only then can be answered.
-async function present(found) {
-  const { trial } = found, turn = ++state.turn;  // only the latest call may show anything
+function stopLoading() {
+  state.loading?.control.abort();
+  state.loading = null;
+}
+
+// Both sides are loaded and decoded before either is shown, and shown in one go; only then can be answered. Skipped it can be at any time.
+async function present(trial, said) {
+  stopLoading();
+  const mine = { trial, control: new AbortController(), failed: false, unreached: false };  // only the latest may show anything
+  Object.assign(state, { trial: null, loading: mine });
+  clear(trial);
+  try {
+    const images = await Promise.all([trial.left, trial.right].map((name) => picture(name, mine.control.signal)));
+    if (state.loading === mine && !mine.control.signal.aborted) reveal(trial, images, said);
+  } catch (error) {
+    if (state.loading !== mine || mine.control.signal.aborted) return;
+    mine.control.abort();  // the other side
+    if (error.status === 401) { putAside(); return welcomeUnknown(); }
+    fail(mine, error);
+  }
+}
+
+function clear(trial) {
   show("trial");
   say("Loading the pictures …");
+  $("failed-told").textContent = "";
+  $("failed").hidden = true;
+  $("sides").hidden = false;
+  $("sides").setAttribute("aria-busy", "true");
   delete $("trial").dataset.shown;
-  state.trial = null;
-  setAnswers({});
   $("skip-form").hidden = $("skip-now").disabled = true;
   for (const reason of $("skip-form").querySelectorAll("input")) reason.checked = false;
   $("prompt").textContent = trial.prompt;
   $("practice").hidden = !trial.practice;
   $("zoom-left").replaceChildren();
   $("zoom-right").replaceChildren();
-  const images = await Promise.all([picture(trial.left), picture(trial.right)]);
-  if (turn !== state.turn) return;
+  setAnswers({});
+}
+
+function reveal(trial, images, said) {
   state.urls.forEach((url) => URL.revokeObjectURL(url));
   state.urls = images.map((image) => image.src);
   $("zoom-left").replaceChildren(images[0]);
   $("zoom-right").replaceChildren(images[1]);
-  state.trial = trial;
-  state.shown = performance.now();
+  $("sides").removeAttribute("aria-busy");
+  Object.assign(state, { trial, loading: null, shown: performance.now() });
   $("trial").dataset.shown = trial.id;
   post(`api/shown/${trial.id}`, {}).catch(() => {});  // for the record alone
-  say(trial.practice ? "A practice question; its answer does not count." : "");
+  say(said || (trial.practice ? "A practice question; its answer does not count." : ""));
   setAnswers({});
+}
+
+function fail(loading, error) {
+  Object.assign(loading, { failed: true, unreached: !error.status });
+  say("");
+  $("sides").removeAttribute("aria-busy");
+  $("sides").hidden = true;
+  $("failed").hidden = false;
+  $("failed-told").textContent = `The pictures did not load. ${refused(error) ? error.message : "You can try again, or skip this question."}`;
+  setAnswers(state.answers);
 }
 
 function setAnswers(answers) {
@@ -162,18 +173,24 @@ function setAnswers(answers) {
     for (const input of field.querySelectorAll("input")) input.checked = input.value === answers[name];
   }
   $("next").disabled = !state.trial || state.busy || Boolean(current);
-  $("skip").disabled = !state.trial || state.busy;
-  $("undo").disabled = $("undo-end").disabled = state.busy || !state.undo;
+  $("skip").disabled = !(state.trial || state.loading) || state.busy;
+  $("load-again").disabled = $("skip-failed").disabled = state.busy;
+  $("undo").disabled = $("undo-end").disabled = state.busy || !state.undo || Boolean(state.loading && !state.loading.failed);
 }
 
 function answer(name, choice) { setAnswers({ ...state.answers, [name]: choice }); }
 
-// One thing at a time, from the click until what follows is on the screen.
-async function alone(action) {
-  if (state.busy) return;
+// One thing at a time, from the click until the server has answered.
+function alone(action) {
+  if (!state.busy) state.doing = doing(action);
+}
+
+async function doing(action) {
   state.busy = true;
   setAnswers(state.answers);
   try { await action(); } catch (error) {
+    say("");
+    if (error.status === 401) { putAside(); welcomeUnknown(); return; }
     if (error.status === 409 || error.status === 404) await next(true).catch(() => {});  // it is answered elsewhere: show what is next
     warn(error.message);
   } finally {
@@ -183,70 +200,54 @@ async function alone(action) {
 }
 
 function submit(body) {
-  if (!state.trial) return;
+  const trial = state.trial || state.loading?.trial;
+  if (!trial) return;
   alone(async () => {
     delete $("trial").dataset.shown;
+    const seconds = state.trial ? Math.min((performance.now() - state.shown) / 1000, 86400) : 0;
+    if (state.loading) {  // it can still be skipped, should the server refuse this
+      state.loading.failed = true;
+      state.loading.control.abort();
+    }
     say("Saving …");
-    const seconds = Math.min((performance.now() - state.shown) / 1000, 86400);
-    const vote = { trial: state.trial.id, client_id: uuid(), seconds, answers: {}, skip_reason: "", ...body };
-    const key = PENDING + vote.client_id;
-    store.setItem(key, JSON.stringify({ token: state.token, vote }));
-    await send(key);
+    await send(keep({ trial: trial.id, client_id: uuid(), seconds, answers: {}, skip_reason: "", ...body }));
     await next(true);
   });
 }
 
-// Sends what is kept under a key, as whom it was given by, until the server has it or has understood and refused it.
-async function send(key) {
-  const { token, vote } = JSON.parse(store.getItem(key));
-  try { await insist(() => post("api/vote", vote, token)); } finally { store.removeItem(key); }
-}
-
-function uuid() {  // pages that are not served securely have no crypto.randomUUID
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  bytes[6] = (bytes[6] & 15) | 64;
-  bytes[8] = (bytes[8] & 63) | 128;
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-}
+function loadAgain() { alone(() => next(true)); }
 
 function undo() {
   if (!state.undo) return;
   alone(async () => {
     const asked = { trial: state.undo, client_id: uuid() };
     await insist(() => post("api/undo", asked));
-    await next(true);
-    say("The last answer is taken back; answer it again.");
+    await next(true, "The last answer is taken back; answer it again.");
   });
 }
 
 // ---- what happens
 
-$("join").addEventListener("submit", (event) => {
-  event.preventDefault();
-  alone(async () => {
-    state.token = (await insist(() => post("api/join", { consent: $("agree").checked }))).token;
-    store.setItem(TOKEN, state.token);
-    await next();
-  });
-});
 $("start").addEventListener("click", () => alone(async () => { $("instructions").dataset.read = "yes"; await next(true); }));
-$("copy").addEventListener("click", async () => {
-  try { await navigator.clipboard.writeText($("link").value); } catch { $("link").select(); document.execCommand("copy"); }
-  say("The link is copied.");
-});
 $("criteria").addEventListener("change", (event) => answer(event.target.name, event.target.value));
 $("answers").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (!$("skip-form").hidden) $("skip-now").click();  // Enter on a reason
-  else if (!$("next").disabled) submit({ answers: state.answers });
+  if (!$("next").disabled) submit({ answers: state.answers });
 });
 $("undo").addEventListener("click", undo);
 $("undo-end").addEventListener("click", undo);
 $("skip").addEventListener("click", () => { $("skip-form").hidden = false; $("skip-form").querySelector("input").focus(); });
 $("skip-not").addEventListener("click", () => { $("skip-form").hidden = true; $("skip").focus(); });
+$("skip-form").addEventListener("keydown", (event) => {  // a form whose first button is disabled takes no Enter by itself
+  if (event.key !== "Enter" || !event.target.matches("input")) return;
+  event.preventDefault();
+  $("skip-now").click();
+});
 $("skip-form").addEventListener("change", () => { $("skip-now").disabled = false; });
 $("skip-now").addEventListener("click", () => submit({ skip_reason: $("skip-form").querySelector("input:checked").value }));
+$("load-again").addEventListener("click", loadAgain);
+$("skip-failed").addEventListener("click", () => submit({ skip_reason: "pictures did not load" }));
+addEventListener("online", () => { if (state.loading?.unreached) loadAgain(); });
 for (const side of ["left", "right"]) {
   $(`zoom-${side}`).addEventListener("click", () => {
     const image = $(`zoom-${side}`).querySelector("img");
@@ -256,12 +257,13 @@ for (const side of ["left", "right"]) {
 addEventListener("keydown", (event) => {
   const target = event.target;
   const typing = target.matches("textarea, select, input:not([type=radio]):not([type=checkbox])");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("trial").hidden || !$("skip-form").hidden || $("large").open) return;
+  const elsewhere = $("trial").hidden || !$("skip-form").hidden || $("large").open || $("anew").open;
+  if (typing || elsewhere || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   const choice = { 1: "left", 2: "right", 3: "tie" }[event.key];
   if (choice && state.trial && (choice !== "tie" || state.study.ties)) {
     const open = state.study.criteria.map((criterion) => criterion.name).find((name) => !state.answers[name]);
     if (open) { answer(open, choice); event.preventDefault(); }
-  } else if (event.key === "Enter" && !target.matches("button, a") && !$("next").disabled) {
+  } else if (event.key === "Enter" && !target.matches("button, a, summary") && !$("next").disabled) {
     event.preventDefault();
     submit({ answers: state.answers });
   } else if (event.key.toLowerCase() === "u" && !$("undo").disabled) undo();

@@ -1,0 +1,206 @@
+"""Who answers at a device: the personal link, a shared computer, a link that is not known, and joining over a bad network."""
+
+from playwright.sync_api import expect
+
+from tests.e2e.served_study import answer, begun, expect_trial
+from workbench.study_stimuli import open_study
+
+TOKEN, ASIDE, JOINING = "study-participant /", "study-aside /", "study-joining /"
+UNKNOWN = {"status": 401, "json": {"detail": "this link belongs to no participant of this study; join anew"}}
+
+
+def stored(page, key: str):
+    return page.evaluate("(key) => localStorage.getItem(key)", key)
+
+
+def participants(served) -> int:
+    with open_study(served.folder) as store:
+        return store.status().participants
+
+
+def test_the_personal_link_is_at_hand_in_every_trial_and_at_the_end(device, served):
+    page = device()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    begun(page)
+    assert page.locator("#mine-link").is_hidden()  # over somebody's shoulder it is read only when it is asked for
+    page.locator("#mine summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#mine-link")).to_be_visible()
+    link = page.locator("#mine-link").input_value()
+    page.get_by_role("button", name="Copy").click()
+    expect(page.locator("#status")).to_have_text("The link is copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == link == f"{served.address}#me={stored(page, TOKEN)}"
+    page.locator("#main").focus()  # Enter on a button is the button's
+    answer(page)
+    for done in range(5):
+        expect_trial(page, done)
+        answer(page)
+    expect(page.get_by_role("heading", name="Thank you")).to_be_visible()
+    expect(page.locator("#mine-link")).to_be_visible()
+    expect(page.locator("#mine-link")).to_have_value(link)
+    elsewhere = device(link)
+    expect(elsewhere.get_by_role("heading", name="Thank you")).to_be_visible()
+
+
+def test_enter_on_the_link_is_no_answer(device, served):
+    page = device()
+    begun(page)
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    expect(page.locator("#next")).to_be_enabled()
+    page.locator("#mine summary").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#mine-link")).to_be_visible()
+    assert page.locator("#practice").is_visible() and page.locator("#criteria input:checked").count() == 2
+
+
+def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    answer(page, "11")
+    expect_trial(page, 1)
+    page.get_by_role("button", name="Not you? Begin anew").focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name="Begin anew as somebody else?")
+    expect(dialog).to_be_visible()
+    assert page.evaluate("document.activeElement.id") == "anew-no"
+    page.keyboard.press("1")  # no answer to the question behind it
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "not-me" and page.locator("#criteria input:checked").count() == 0
+    page.keyboard.press("Enter")
+    link = page.get_by_label("The personal link so far").input_value()
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.id") == "anew-yes"
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Before you begin")).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("has forgotten who was here before")
+    expect(page.get_by_label("The earlier personal link")).to_have_value(link)
+    assert stored(page, TOKEN) is None and not page.locator("#agree").is_checked() and page.locator("#progress").is_hidden()
+    assert page.evaluate("document.activeElement.id") == "main" and page.locator("#person").is_hidden()
+    begun(page)  # consent, instructions, practice
+    assert page.locator("#practice").is_visible() and link not in page.content() and participants(served) == 2
+    assert stored(page, TOKEN) not in (None, link.partition("me=")[2])
+    expect_trial(device(link), 1)
+
+
+def test_beginning_anew_waits_for_an_answer_that_is_not_sent_yet(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    page.context.set_offline(True)
+    answer(page, "33")
+    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+    page.get_by_role("button", name="Not you? Begin anew").click()
+    page.get_by_role("button", name="Begin anew", exact=True).click()
+    expect(page.locator("#anew-status")).to_have_text("An answer is still being saved. This waits until it is.")
+    assert stored(page, TOKEN) and page.locator("#welcome").is_hidden()
+    page.context.set_offline(False)
+    expect(page.get_by_role("heading", name="Before you begin")).to_be_visible(timeout=30_000)
+    assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"] and stored(page, TOKEN) is None
+
+
+def test_thinking_better_of_it_while_it_waits_changes_nothing(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    page.context.set_offline(True)
+    answer(page, "33")
+    page.get_by_role("button", name="Not you? Begin anew").click()
+    page.get_by_role("button", name="Begin anew", exact=True).click()
+    page.get_by_role("button", name="Go on as before").click()
+    page.context.set_offline(False)
+    expect_trial(page, 1)
+    assert stored(page, TOKEN)
+
+
+# ---- links that are not known
+
+def test_a_link_that_is_not_known_is_told_and_kept(device, served):
+    page = device(f"{served.address}#me=nobody-has-this")
+    expect(page.get_by_role("alert").filter(has_text="This study does not know your link. It is kept below")).to_be_visible()
+    for _ in range(2):
+        expect(page.get_by_label("The earlier personal link")).to_have_value(f"{served.address}#me=nobody-has-this")
+        assert stored(page, ASIDE) == '["nobody-has-this"]' and stored(page, TOKEN) is None and "#" not in page.url
+        page.reload()
+    page.get_by_role("button", name="Go on with it").click()
+    expect(page.get_by_role("alert").filter(has_text="This study does not know your link")).to_be_visible()
+    begun(page)
+    assert page.locator("#former").is_hidden() and stored(page, ASIDE) == '["nobody-has-this"]'
+
+
+def test_a_wrong_link_does_not_take_the_place_of_a_known_one(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    token = stored(page, TOKEN)
+    page.goto("about:blank")
+    page.goto(f"{served.address}#me=nobody-has-this")
+    expect_trial(page)
+    expect(page.locator("#alert")).to_contain_text("You go on as who was here before")
+    assert stored(page, TOKEN) == token and stored(page, ASIDE) == '["nobody-has-this"]' and "#" not in page.url
+
+
+def test_an_answer_under_a_link_that_is_not_known_for_a_while_is_sent_when_it_is_again(device, served):
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    token = stored(page, TOKEN)
+    page.route("**/api/vote", lambda route: route.fulfill(**UNKNOWN))
+    answer(page, "11")
+    expect(page.get_by_role("alert").filter(has_text="This study does not know your link")).to_be_visible()
+    assert stored(page, ASIDE) == f'["{token}"]' and stored(page, TOKEN) is None and not served.ballots()
+    page.unroute("**/api/vote")
+    page.get_by_role("button", name="Go on with it").click()
+    expect_trial(page, 1)
+    assert [ballot.choice for ballot in served.ballots()] == ["left", "left"]
+    assert stored(page, TOKEN) == token and stored(page, ASIDE) is None
+
+
+def test_a_link_that_is_not_known_any_more_when_pictures_load_is_put_aside(device):
+    page = device()
+    begun(page)
+    page.route("**/api/picture/*", lambda route: route.fulfill(**UNKNOWN))
+    answer(page)
+    expect(page.get_by_role("alert").filter(has_text="This study does not know your link")).to_be_visible()
+    assert stored(page, ASIDE) and page.locator("#trial").is_hidden()
+
+
+# ---- joining
+
+def test_joining_whose_answer_is_lost_makes_one_participant(device, served):
+    page, lost = device(), []
+
+    def lose(route):
+        if len(lost) < 2:
+            lost.append(route.fetch())  # the server has a participant, the page never hears of it
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/api/join", lose)
+    page.get_by_label("I have read").check()
+    page.get_by_role("button", name="Begin").dblclick()
+    expect(page.locator("#alert")).to_contain_text("No connection. Trying again")
+    assert len(stored(page, JOINING)) == 64
+    page.reload()
+    begun(page)
+    assert len(lost) == 2 and participants(served) == 1 and stored(page, JOINING) is None
+
+
+def test_two_tabs_that_begin_are_one_participant(device, served):
+    one = device()
+    other = one.context.new_page()
+    other.goto(served.address)
+    expect(other.get_by_label("I have read")).to_be_visible()
+    begun(one)
+    other.get_by_label("I have read").check()
+    other.get_by_role("button", name="Begin").click()
+    expect(other.locator("#link")).to_have_value(f"{served.address}#me={stored(one, TOKEN)}")
+    assert participants(served) == 1
