@@ -96,8 +96,8 @@ figures.kl_figure(line.x, log_p, log_q)
 # $$\frac{\partial \mathcal L}{\partial\theta_k} = \int \frac{\partial p_\theta}{\partial\theta_k}\,
 # \Big[\log p_\theta - \log q + 1\Big]\,dx. \quad (13)$$
 #
-# The cell takes central differences of the KL divergence itself (the number to be explained), then the integral with and without the
-# 1. They agree, because a density keeps its mass: $\int \partial p_\theta / \partial\theta_k\,dx = \partial 1/\partial\theta_k = 0$.
+# The cell takes central differences of the KL divergence itself (the number to be explained), then the integral with and without
+# the 1. They agree, because a density keeps its mass: $\int \partial p_\theta / \partial\theta_k\,dx = \partial 1/\partial\theta_k = 0$.
 
 # %%
 exact = d.finite_differences(lambda theta: d.kl(d.BentStudent(theta).log_density(line.x), log_q, line), student.theta)

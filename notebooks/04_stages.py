@@ -52,7 +52,7 @@ students = students_of(TEACHER)
 from workbench.examination import Examination
 from workbench.stages_report import branching_figure, gradient_figure, numbers_of, strip_figures, swap_figures
 
-few = GridRequest((PROMPT,), (0, 1), MODELS, teacher_steps=min(TEACHER_STEPS, 12))
+few = GridRequest((PROMPT,), (0, 1), MODELS, teacher_steps=min(TEACHER_STEPS, 5))
 path = Examination(few, backend, opener(few, backend, students), branches=0, swaps=False)
 for _ in path.run():
     pass

@@ -70,6 +70,8 @@ print(f"study {design.digest}: {len(design.prompts)} prompts, {design.length} qu
 # A participant joins and is asked. The store says what is on the left and on the right by tokens that are good for this question alone, and that is all the page ever learns.
 
 # %%
+import io
+
 from PIL import Image
 
 from workbench.lab.pictures import picture
@@ -78,10 +80,10 @@ from workbench.study.pictures import Pictures
 participant = store.join(consent=True).participant
 trial = store.next_trial(participant)
 print(trial)
-PAGE = Image.new("RGB", (1000, 500), "white")
+page, sheets = Image.new("RGB", (1000, 490), "white"), Pictures(Path("runs/06-study"))
 for side, token in enumerate((trial.left, trial.right)):
-    PAGE.paste(Image.open(Pictures(Path("runs/06-study"), store).file(token)).resize((490, 490)), (510 * side, 5))
-picture(PAGE)
+    page.paste(Image.open(io.BytesIO(sheets.disguised(store.image_of(token)))).resize((490, 490)), (510 * side, 0))
+picture(page)
 
 # %% [markdown]
 # ## Simulated people
@@ -107,8 +109,6 @@ for result in win_rates(ballots):
 # for independent sees differences that are not there in about a quarter of them: a lab that used it would publish noise.
 
 # %%
-import math
-
 from scipy import stats
 
 from workbench.figures.power import p_histogram

@@ -130,6 +130,22 @@ def test_a_folder_with_a_run_is_never_overwritten(teacher_folder, tmp_path):
         Run.open(tmp_path / "nothing")
 
 
+def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(teacher_folder, tmp_path):
+    place, asked = tmp_path / "new" / "run", recipe(teacher_folder)
+    made = Run.at(place, asked, "cpu")
+    assert made.recipe == asked and Run.open(place).manifest == made.manifest
+    made.log(kind="student", round=1, update=1)
+    again = Run.at(str(place), recipe(teacher_folder), "cpu")
+    assert again.manifest == made.manifest and len(again.metrics()) == 1
+    other = recipe(teacher_folder, seed=1)
+    with pytest.raises(RunError, match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose another folder"):
+        Run.at(place, other, "cpu")
+    assert Run.open(place).recipe == asked
+    (place / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match="is not readable JSON"):
+        Run.at(place, asked, "cpu")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     write_whole(path, lambda part: part.write_text("old"))

@@ -294,6 +294,21 @@ def test_the_status_tells_the_excluded_and_pictures_that_are_no_more_the_same(fo
     assert main(["study", "report", str(place)]) == 0 and "It excludes 1 of 1 participants" in (place / "report" / "report.md").read_text()
 
 
+def test_the_status_counts_the_pictures_that_could_not_be_shown(folders, tmp_path, capsys):
+    place = tmp_path / "study"
+    for missed, told in ((0, None), (1, "1 time a picture could not be shown"), (2, "2 times a picture could not be shown")):
+        if missed == 0:
+            create_study(place, samples_of_folders(folders), {"title": "A study", "trials": 3, "gold": 1, "repeats": 0}).close()
+        else:
+            with open_study(place) as store:
+                store.log(None, "missing picture", {"of": "one"})
+                store.log(None, "another event", {})
+        assert main(["study", "status", str(place)]) == 0
+        out = capsys.readouterr().out
+        assert told in out if told else "could not be shown" not in out
+        assert main(["study", "status", str(place), "--json"]) == 0 and json.loads(capsys.readouterr().out)["missing_pictures"] == missed
+
+
 def test_an_evaluation_gives_all_its_models_unless_some_are_named(backend, tmp_path, monkeypatch):
     done(Evaluation(tmp_path / "evaluation", asked("teacher", "student", "other")), backend)
     command = ["study", "create", "--evaluation", str(tmp_path / "evaluation"), "--gold", "0", "--repeats", "0", "--out"]

@@ -135,7 +135,7 @@ image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
 def card_code(folder: Path, teacher: str) -> str:
     """The Python code of an exported student's model card, with the folder and its teacher filled in; it samples a PROMPT."""
     code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
-    return code.replace('"FOLDER', f'"{folder.as_posix()}').replace("TEACHER", repr(teacher))
+    return code.replace("TEACHER", repr(teacher)).replace('"FOLDER', f'"{folder.as_posix()}')
 
 
 def _last_reading(run: Path) -> dict | None:

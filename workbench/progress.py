@@ -10,11 +10,13 @@ from tqdm import tqdm
 def watched(steps: Iterable, unit: str = "image") -> None:
     """Lets `steps` run to their end under a bar for each part of the work; each has `what`, `done` and `total`."""
     bar = None
-    for step in steps:
-        if bar is None or bar.desc != step.what:
-            if bar:
-                bar.close()
-            bar = tqdm(total=step.total, desc=step.what, unit=unit)
-        bar.update(step.done - bar.n)
-    if bar:
-        bar.close()
+    try:
+        for step in steps:
+            if bar is None or bar.desc != step.what:
+                if bar is not None:
+                    bar.close()
+                bar = tqdm(total=step.total, desc=step.what, unit=unit)
+            bar.update(step.done - bar.n)
+    finally:  # also when it is interrupted: what is printed next starts on a line of its own
+        if bar is not None:
+            bar.close()

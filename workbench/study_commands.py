@@ -167,7 +167,7 @@ def _status(options: argparse.Namespace) -> None:
         print(f"{item.counted} of {aim}, {item.votes - item.counted} excluded, {item.reserved} being answered: {' and '.join(item.item.pair)}, "
               f"“{item.item.prompt}”")
     if missed:
-        print(f"{missed} times a picture could not be shown, because its file was missing or changed")
+        print(f"{missed} {'time' if missed == 1 else 'times'} a picture could not be shown, because its file was missing or changed")
     if broken:
         print(f"it cannot be served: {broken}")
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -54,6 +55,10 @@ class Sweep:
     processes: int = 0
     left: dict[str, str] = field(default_factory=dict)  # runs that failed, and why
 
+    def __post_init__(self):
+        if not self.recipes or not self.seeds:
+            raise ValueError("a sweep needs a recipe and a training seed: give at least one of each")
+
     def runs(self, label: str) -> list[Path]:
         """The run folder of each training seed."""
         return [self.folder / replace(self.recipes[label], seed=seed).digest for seed in self.seeds]
@@ -78,15 +83,22 @@ class Sweep:
         try:
             while waiting or going:
                 while waiting and len(going) < self._side_by_side:
-                    going.append(waiting.popleft().start())
+                    going.append(waiting.popleft())
+                    going[-1].advance(_Job.start)
                 time.sleep(POLL)
-                for job in [job for job in going if job.over()]:
-                    going.remove(job)
-                    finished += job.rounds
+                for job in list(going):
+                    if not job.over:
+                        job.advance(_Job.follow)
+                    if job.over:
+                        going.remove(job)
+                        finished += job.rounds
                 yield Step("rounds", finished + sum(job.done for job in going), total)
         finally:  # also when it is stopped: no process stays behind
-            for job in going:
-                job.stop()
+            running = [job.process for job in going if job.process]
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait()
         yield Step("rounds", total, total)
 
     @property
@@ -106,7 +118,8 @@ class Sweep:
     @property
     def _teacher_folder(self) -> Path:
         first = self._first
-        return self.folder / f"teacher-{Path(first.teacher).name}-{first.teacher_steps}-{first.guidance:g}"
+        size = f"-{first.resolution}px" if first.resolution else ""
+        return self.folder / f"teacher-{Path(first.teacher).name}-{first.teacher_steps}-{first.guidance:g}{size}"
 
     def _numbers(self, file: Path) -> dict[str, float] | None:
         """What was scored, when it was scored as this sweep asks."""
@@ -126,6 +139,7 @@ class _Job:
     recipe: Recipe | None
     process: subprocess.Popen | None = None
     evaluating: bool = False
+    over: bool = False  # nothing is left to do
 
     @property
     def rounds(self) -> int:
@@ -139,31 +153,32 @@ class _Job:
     def done(self) -> int:
         return self.rounds if self.evaluating or not self.recipe else _last_round(self.folder / "metrics.jsonl")
 
-    def start(self) -> _Job:
+    def advance(self, how: Callable[[_Job], None]) -> None:
+        """`start` or `follow`; when that fails the job is over, with its reason in `left`, and the others go on."""
+        try:
+            how(self)
+        except (OSError, RuntimeError, ValueError) as error:
+            self.sweep.left[str(self.folder)], self.over = str(error), True
+
+    def start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.recipe is None:
             self._evaluate()
-            return self
-        Run.at(self.folder, self.recipe, self.sweep.device)
-        self._spawn("resume", str(self.folder))
-        return self
+        else:
+            Run.at(self.folder, self.recipe, self.sweep.device)
+            self._spawn("resume", str(self.folder))
 
-    def over(self) -> bool:
-        """Whether nothing is left to do; goes on with the evaluation when the training is over."""
+    def follow(self) -> None:
+        """Goes on with the evaluation when the training is over, and keeps its numbers when that is."""
         if self.process.poll() is None:
-            return False
+            return
         if self.process.returncode:
-            self.sweep.left[str(self.folder)] = _reason(self.folder / "log.txt")
-            return True
-        if not self.evaluating:
+            raise RuntimeError(_reason(self.folder / "log.txt", self.process.returncode))
+        if self.evaluating:
+            self._keep()
+            self.over = True
+        else:
             self._evaluate()
-            return False
-        self._keep()
-        return True
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
 
     def _evaluate(self) -> None:
         asked, self.evaluating = self.sweep.scoring, True
@@ -172,7 +187,7 @@ class _Job:
         self._spawn("evaluate", "--models", str(self.folder) if self.recipe else TEACHER, "--teacher", recipe.teacher, "--out",
                     str(self.folder / "evaluation"), "--prompts", asked.prompts, "--seeds", str(asked.seeds), "--metrics",
                     ",".join(asked.metrics), "--features", ",".join(asked.features), "--guidance", str(recipe.guidance), "--teacher-steps",
-                    str(recipe.teacher_steps), *limit)
+                    str(recipe.teacher_steps), "--resolution", str(recipe.resolution), *limit)
 
     def _spawn(self, *arguments: str) -> None:
         threads = max((os.cpu_count() or 1) // self.sweep._side_by_side, 1)
@@ -204,7 +219,9 @@ def _seconds(folder: Path) -> float:
     return sum(row.get("seconds", 0.0) for row in Run.open(folder).metrics())
 
 
-def _reason(log: Path) -> str:
-    """The last line that a failed process wrote."""
+def _reason(log: Path, code: int) -> str:
+    """The last line that a failed process wrote; of one that was killed, by what."""
+    if code < 0:
+        return f"its process was killed by {signal.Signals(-code).name}: is there enough memory? Lower processes, and run again"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "the process ended without a word"

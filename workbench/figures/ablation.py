@@ -19,13 +19,14 @@ def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: s
     means = {label: mean_of(found) for label, found in points.items()}
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=430, showlegend=False))
     edge = frontier(list(means.values()))
-    figure.add_trace(go.Scatter(x=[x for x, _ in edge], y=[y for _, y in edge], mode="lines", line=dict(color=FAINT, dash="dot", width=1.4, shape="vh"),
-                                hoverinfo="skip"))
+    figure.add_trace(go.Scatter(x=[x for x, _ in edge], y=[y for _, y in edge], mode="lines", hoverinfo="skip",
+                                line=dict(color=FAINT, dash="dot", width=1.4, shape="vh")))
     for n, (label, (x, y)) in enumerate(means.items()):
         colour = DMD if label.startswith("DMD") else OURS
         across, up = ([value[axis] for value in points[label]] for axis in (0, 1))
         figure.add_trace(go.Scatter(
-            x=[x], y=[y], mode="markers+text", text=[label], textposition=("top center", "bottom center")[n % 2], textfont=dict(size=11, color=colour),
+            x=[x], y=[y], mode="markers+text", text=[label], textposition=("top center", "bottom center")[n % 2],
+            textfont=dict(size=11, color=colour),
             marker=dict(color=colour, size=9), error_x=_range(across, x, colour), error_y=_range(up, y, colour),
             hovertemplate=f"{label}: %{{x:.3f}}, %{{y:.2f}} ({len(across)} training seeds)<extra></extra>"))
     figure.add_trace(go.Scatter(x=[teacher[0]], y=[teacher[1]], mode="markers+text", text=["teacher"], textposition="top center",
@@ -55,14 +56,16 @@ def _range(values: list[float], mean: float, colour: str) -> dict:
 
 def ladder(settings: list[float], readings: dict[str, list[list[float]]], references: dict[str, dict[str, float]], name: str, title: str,
            log: bool = False) -> go.Figure:
-    """A panel for each reading over a setting called `name`: a line through the means, a dot for each training seed; dashed what
-    `references` gives by reading, e.g. the teacher and DMD."""
+    """A panel for each reading over a setting called `name`: a line through the means, a dot for each training seed (a gap where there
+    is none); dashed what `references` gives by reading, e.g. the teacher and DMD."""
     figure = make_subplots(1, len(readings), subplot_titles=list(readings), horizontal_spacing=0.08)
     figure.update_layout(template=TEMPLATE, title=title, height=340, showlegend=False, margin=dict(t=84, r=60))
     for column, (reading, found) in enumerate(readings.items(), 1):
-        figure.add_trace(go.Scatter(x=settings, y=[statistics.mean(values) for values in found], mode="lines", line=dict(color=OURS, width=2)), 1, column)
+        means = [statistics.mean(values) if values else None for values in found]
+        figure.add_trace(go.Scatter(x=settings, y=means, mode="lines", line=dict(color=OURS, width=2)), 1, column)
         figure.add_trace(go.Scatter(x=[x for x, values in zip(settings, found) for _ in values], y=[value for values in found for value in values],
-                                    mode="markers", marker=dict(color=OURS, size=7), hovertemplate=f"{name} = %{{x}}: %{{y:.3f}}<extra></extra>"), 1, column)
+                                    mode="markers", marker=dict(color=OURS, size=7), hovertemplate=f"{name} = %{{x}}: %{{y:.3f}}<extra></extra>"),
+                         1, column)
         for label, value in references[reading].items():
             figure.add_hline(value, line=dict(color=DMD if label.startswith("DMD") else FAINT, dash="dash", width=1.2), row=1, col=column,
                              annotation_text=label, annotation_position="right", annotation_font_size=11)

@@ -33,6 +33,7 @@ from workbench.stages.gradients import gradient_reach
 from workbench.training import Reading, read_panel, train
 
 REDRAW = 1.0  # seconds between two drawings
+ALIVE = ("training", "paused")
 _training: set[Path] = set()  # of this process: one run is trained once at a time
 
 
@@ -44,7 +45,8 @@ class Dashboard:
             raise ValueError("there are no runs to train: give at least one")
         self.runs, self.device, self.state, self.error = runs, device, "ready", None
         self.teacher: float | None = None  # its diversity on the panel, when it is known
-        self._going, self._drawn, self._thread = threading.Event(), 0.0, None
+        self._going, self._drawn, self._thread, self._stopping = threading.Event(), 0.0, None, False
+        self._changing = threading.RLock()  # of `state`: clicks and the thread both do it
         self._now = next(iter(runs))
         self._terms = {name: [term.name for term in new_objective(run.recipe).terms] for name, run in runs.items()}
         self._build()
@@ -53,26 +55,30 @@ class Dashboard:
 
     def start(self) -> None:
         """Trains in the background, from the last checkpoints; goes on when it is paused."""
-        self._going.set()
-        if self._thread and self._thread.is_alive():
-            self._become("training")
-            return
-        self._stopping, self.error = False, None
+        with self._changing:
+            if self.state in ALIVE and not self._stopping:
+                self._going.set()
+                self._become("training")
+                return
+        if self._thread:
+            self._thread.join()  # the one that ends just now
         self._claim()
+        self._stopping, self.error = False, None
+        self._going.set()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._become("training")
         self._thread.start()
 
     def pause(self) -> None:
         """Waits behind the update in progress; nothing is lost."""
-        if self.state == "training":
-            self._going.clear()
-            self._become("paused")
+        with self._changing:
+            if self.state == "training" and not self._stopping:
+                self._going.clear()
+                self._become("paused")
 
     def stop(self) -> None:
         """Ends behind the update in progress. Started again, it goes on from the last checkpoint and comes to the same result."""
-        self._stopping = True
-        self._going.set()
+        self._stop_soon()
         if self._thread:
             self._thread.join()
 
@@ -113,8 +119,9 @@ class Dashboard:
                     self._draw()
                     self._going.wait()
                     if self._stopping:
-                        break
-            self._become("stopped" if self._stopping else "done")
+                        self._become("stopped")
+                        return
+            self._become("done")
         except Exception as error:  # any: it is shown, and raised by `finished`
             self.error = error
             self._become("failed")
@@ -175,15 +182,17 @@ class Dashboard:
 
     def _stop_soon(self) -> None:
         """Without waiting for it, so that the page stays alive."""
-        self._stopping = True
-        self._going.set()
+        with self._changing:
+            self._stopping = True
+            self._going.set()
 
     def _become(self, state: str) -> None:
-        self.state = state
-        alive = state in ("training", "paused")
+        alive = state in ALIVE
         usable = {"Start": not alive and state != "done", "Pause": state == "training", "Resume": state == "paused", "Stop": alive}
-        for what, button in self._buttons.items():
-            button.disabled = not usable[what]
+        with self._changing:
+            self.state = state
+            for what, button in self._buttons.items():
+                button.disabled = not usable[what]
         self._say()
 
     def _say(self) -> None:
@@ -193,8 +202,9 @@ class Dashboard:
         self._bar.max, self._bar.value = max(run.recipe.rounds, 1), done
         seconds = [row["seconds"] for row in rows if "seconds" in row]
         left = f", about {(run.recipe.rounds - done) * sum(seconds) / done / 60:.1f} min left" if done and self.state == "training" else ""
-        told = f"{title_of(self._now)}: round {done} of {run.recipe.rounds}{left}; {self.state}"
-        self._line.value = f"<span style='color:#be123c'>{escape(str(self.error))}</span>" if self.error else escape(told)
+        told = f"{title_of(self._now)}: round {done} of {run.recipe.rounds}{left}; "
+        with self._changing:  # or an older state would be written last
+            self._line.value = f"<span style='color:#be123c'>{escape(str(self.error))}</span>" if self.error else escape(told + self.state)
 
     def _draw(self, at_once: bool = False) -> None:
         """Figures, samples and words as of now, in place; not more often than every `REDRAW` seconds."""

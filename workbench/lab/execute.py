@@ -13,6 +13,7 @@ import argparse
 import base64
 import io
 import os
+import re
 import sys
 import tempfile
 import time
@@ -21,12 +22,13 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
 SHORT = "WORKBENCH_SHORT"  # the environment variable that each notebook's parameters look at
 LARGEST = 400_000  # bytes of a notebook with its outputs
+PROGRESS = re.compile(r"\d+%\|.*\|")  # a bar of tqdm
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -39,13 +41,13 @@ def executed(source: Path, folder: Path, short: bool = False, pictures: bool = F
         cell.id = f"cell-{number}"
     environment = {name: value for name, value in os.environ.items() if name != SHORT} | ({SHORT: "1"} if short else {})
     environment["PLOTLY_RENDERER"] = "plotly_mimetype+png" if pictures else "plotly_mimetype"
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
     return plain(notebook)
 
 
 def plain(notebook: NotebookNode) -> NotebookNode:
-    """Without widgets, times and the steps of progress bars, and with small pictures."""
+    """Without widgets, times and progress bars, and with small pictures."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -55,8 +57,14 @@ def plain(notebook: NotebookNode) -> NotebookNode:
             if "image/png" in data:
                 data["image/png"] = reduced(data["image/png"])
             if "text" in output:
-                output.text = "".join(line.rsplit("\r", 1)[-1] for line in output.text.splitlines(keepends=True))
+                output.text = "\n".join(line for line in map(_last_state, output.text.split("\n")) if not PROGRESS.search(line))
+        cell.update({"outputs": [output for output in cell.outputs if output.get("text", "-").strip()]} if "outputs" in cell else {})
     return notebook
+
+
+def _last_state(line: str) -> str:
+    """What a terminal would show of a line that was written over."""
+    return line.rstrip("\r").rsplit("\r", 1)[-1]
 
 
 def reduced(png: str) -> str:
@@ -93,7 +101,7 @@ def main() -> int:
                     executed(source, Path(folder), short=True)
             else:
                 written(source)
-        except (CellExecutionError, ValueError) as error:
+        except (CellExecutionError, DeadKernelError, OSError, ValueError) as error:
             failed.append(source)
             print(f"{source}: {error}", file=sys.stderr)
         print(f"{source}: {time.perf_counter() - begun:.0f} s{', FAILED' if source in failed else ''}", flush=True)

@@ -13,7 +13,7 @@ from workbench.export_grid import export_png
 from workbench.grid import Grid, Opener, paint
 from workbench.grid_request import GridRequest
 
-WIDTH = 960  # pixels
+WIDTH = 880  # pixels: what a notebook's column shows
 
 
 def seed_grid(request: GridRequest, backend: Backend, open_model: Opener) -> Grid:

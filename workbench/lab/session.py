@@ -33,6 +33,6 @@ def begin(seed: int = 0, device: str = "cpu") -> Session:
     torch.manual_seed(seed)
     pio.renderers.default = os.environ.get("PLOTLY_RENDERER", IN_LAB)
     pio.renderers["png"].width = WIDTH
-    on = f"{torch.cuda.get_device_name()} ({device})" if device.startswith("cuda") else f"{device}, {torch.get_num_threads()} threads"
+    on = f"{torch.cuda.get_device_name(device)} ({device})" if device.startswith("cuda") else f"{device}, {torch.get_num_threads()} threads"
     print(f"seed {seed}; {on}; Python {platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES + ("plotly",)))
     return Session(time.perf_counter())
