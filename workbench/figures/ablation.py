@@ -16,7 +16,8 @@ DMD, OURS = "#d9480f", "#4338ca"
 def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: str) -> go.Figure:
     """Each setting at the mean of its training seeds (one point each), with lines over their range; the steps join those that no other beats
     in both: the frontier. `quality` says what goes up."""
-    means = {label: mean_of(found) for label, found in points.items()}
+    first = {tuple(found): label for label, found in reversed(points.items())}  # runs that two settings share are one point
+    means = {label: mean_of(found) for label, found in points.items() if first[tuple(found)] == label}
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=430, showlegend=False))
     edge = frontier(list(means.values()))
     figure.add_trace(go.Scatter(x=[x for x, _ in edge], y=[y for _, y in edge], mode="lines", hoverinfo="skip",
@@ -58,7 +59,7 @@ def ladder(settings: list[float], readings: dict[str, list[list[float]]], refere
            log: bool = False) -> go.Figure:
     """A panel for each reading over a setting called `name`: a line through the means, a dot for each training seed (a gap where there
     is none); dashed what `references` gives by reading, e.g. the teacher and DMD."""
-    figure = make_subplots(1, len(readings), subplot_titles=list(readings), horizontal_spacing=0.08)
+    figure = make_subplots(1, len(readings), subplot_titles=list(readings), horizontal_spacing=0.14)
     figure.update_layout(template=TEMPLATE, title=title, height=340, showlegend=False, margin=dict(t=84, r=60))
     for column, (reading, found) in enumerate(readings.items(), 1):
         means = [statistics.mean(values) if values else None for values in found]
@@ -78,7 +79,7 @@ def lag_map(rows: list[int], columns: list[float], diversity: list[list[float]],
     (columns); in each cell also how many images are right."""
     figure = go.Figure(go.Heatmap(
         x=[f"{ratio:g}" for ratio in columns], y=[str(row) for row in rows], z=diversity, zmin=0.4, zmax=1.1, xgap=3, ygap=3,
-        colorscale=[[0, "#d9480f"], [0.5, "#fbe3d6"], [1, "#4338ca"]], colorbar=dict(title="share kept", tickformat=".0%"),
+        colorscale=[[0, "#d9480f"], [0.5, "#fbe3d6"], [1, "#8b84e6"]], colorbar=dict(title="share kept", tickformat=".0%"),
         text=[[f"{kept:.0%}<br>right {right:.2f}" for kept, right in zip(*pair)] for pair in zip(diversity, quality)], texttemplate="%{text}",
         textfont=dict(size=13, color=INK), hovertemplate="%{y} fake updates, rate %{x}: %{text}<extra></extra>"))
     figure.update_layout(template=TEMPLATE, title=title, height=380)

@@ -22,7 +22,7 @@ def commitment_curves(trajectories: dict[str, Trajectory], full: dict[str, Commi
     """Left: the distance of each belief to its own final image (solid) and to other seeds' (dashed), low-passed. Right: the share that
     is fixed, with intervals over seeds; dotted on the full pictures. Below, the steps by which half and nine tenths are fixed."""
     figure = make_subplots(1, 2, horizontal_spacing=0.08, column_widths=[0.42, 0.58], subplot_titles=(
-        "RMS distance to its own final image, and (dashed) to other seeds'", "Share of the final structure that is fixed"))
+        "RMS distance to its own final image; dashed: to others'", "Share of the final structure that is fixed"))
     figure.update_layout(_layout("Commitment"), height=440, margin=dict(b=48 + 18 * len(trajectories)))
     tints, told = colours(list(trajectories)), []
     for name, kept in trajectories.items():
