@@ -41,8 +41,9 @@ def lab(tmp_path, browser):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "WORKBENCH_SCENES": str(tmp_path / "weights"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
                                 "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     log = (tmp_path / "lab.log").open("w")
-    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--IdentityProvider.token={TOKEN}",
-                                f"--notebook-dir={tmp_path}"], env=environment, stdout=log, stderr=log)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--IdentityProvider.token={TOKEN}",
+               f"--notebook-dir={tmp_path}"]
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}/"
     try:
         _wait(address, process)
@@ -87,7 +88,7 @@ def test_a_training_is_paused_resumed_stopped_and_started_by_clicks(lab):
     expect(words).to_contain_text("; stopped")
     button["Start"].click()
     expect(words).to_contain_text("; training")
-    expect(words).to_contain_text("DP-DMD: round 60 of 30; done", timeout=240_000)
+    expect(words).to_contain_text("DP-DMD: round 30 of 30; done", timeout=240_000)
     assert page.locator(".js-plotly-plot").count() == 1 and page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 8
     pictures = page.locator(".jp-OutputArea img.widget-image")
     assert pictures.count() == 2 and all(pictures.nth(n).evaluate("image => image.naturalWidth > 100") for n in (0, 1))

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,12 @@ from workbench.training import train
 TINY = replace(SCENES, rounds=4, batch=2, sample_every=2, checkpoint_every=2, method="dp_dmd", teacher_steps=4, k=2, student_steps=2,
                precision="fp32")
 WILD = replace(TINY, student_rate=1e30, fake_rate=1e30, clip=0.0)
+
+
+def awaited(coroutine):
+    """In a thread of its own: the browser tests of the same session leave this one's event loop running."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +90,11 @@ def test_paused_stopped_and_started_again_it_comes_to_the_weights_of_plain_train
     assert dashboard.state == "training" and enabled(dashboard) == ["Pause", "Stop"]
     until(lambda: updates(run) >= 5 or dashboard.state == "done")  # behind the first checkpoint
     dashboard._buttons["Stop"].click()
-    asyncio.run(dashboard.finished())
+    awaited(dashboard.finished())
     assert dashboard.state == "stopped" and enabled(dashboard) == ["Start"] and len(run.checkpoints()) == 1
     assert "stopped" in dashboard._line.value and dashboard._bar.max == 4
     dashboard.start()
-    asyncio.run(dashboard.finished())
+    awaited(dashboard.finished())
     assert dashboard.state == "done" and enabled(dashboard) == [] and dashboard._bar.value == 4 and dashboard._line.value.endswith("; done")
     assert same(state_of(run), whole) and (run.path / "student" / "student.json").is_file()
     lines = [line for line in capsys.readouterr().out.splitlines() if "of 4: diversity" in line]
@@ -141,7 +148,7 @@ def test_what_training_raises_is_shown_and_raised_where_it_is_awaited(tmp_path):
     dashboard = Dashboard({"wild": Run.create(tmp_path / "run", WILD, "cpu")})
     dashboard.start()
     with pytest.raises(RuntimeError, match="is not finite"):
-        asyncio.run(dashboard.finished())
+        awaited(dashboard.finished())
     assert dashboard.state == "failed" and "is not finite" in dashboard._line.value and enabled(dashboard) == ["Start"]
 
 
@@ -154,7 +161,7 @@ def test_interrupting_what_awaits_it_stops_it(dashboard):
 
     dashboard.start()
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(interrupted())
+        awaited(interrupted())
     assert dashboard.state == "stopped" and not dashboard._thread.is_alive()
 
 

@@ -28,8 +28,8 @@ def p_histogram(values: dict[str, Sequence[float]], title: str) -> go.Figure:
     """The p of many studies without any difference, by test: flat where the test keeps its level."""
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=360, barmode="overlay", bargap=0.04))
     for (name, found), colour in zip(values.items(), ("#d9480f", "#4338ca")):
-        figure.add_trace(go.Histogram(x=[round(value, 4) for value in found], name=name, xbins=dict(start=0, end=1, size=0.05), marker_color=colour, opacity=0.6,
-                                      histnorm="probability"))
+        figure.add_trace(go.Histogram(x=[round(value, 4) for value in found], name=name, xbins=dict(start=0, end=1, size=0.05),
+                                      marker_color=colour, opacity=0.6, histnorm="probability"))
     figure.add_hline(0.05, line=dict(color=FAINT, dash="dash", width=1.2))
     figure.update_xaxes(title="p", range=[0, 1])
     figure.update_yaxes(title="share of studies", tickformat=".0%")
