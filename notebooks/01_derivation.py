@@ -339,7 +339,7 @@ figures.chord_figure(path, {k: targets[k - 1][0] for k in (1, 10, 20)}, ring.mea
 # ## 8. Velocity or $x_0$: (7) and (41) at $t = 1$
 #
 # (7) compares velocities, (41) compares $x_0$. For a flow $\hat x_0 = x_t - t\,v$, so the squared $x_0$ error is $t^2$ times the squared
-# velocity error. The first step starts at $t = 1$: there **(7) and (41) are one number**, and `diversity_loss` is one function.
+# velocity error. The first step starts at $t = 1$: there **for one and the same target (7) and (41) are one number** (the targets (6) and (39) are still two), and `diversity_loss` is one function.
 #
 # For an eps teacher (40) divides by $\alpha$. At SDXL's $t = 1$, $\alpha = 0.068$: an error in $\hat\varepsilon$ comes out
 # $\sigma/\alpha$ times larger in $\hat x_0$. The last line shows what this does to rounding alone:
@@ -388,8 +388,8 @@ bands = {rule: w.reshape(30, 300).quantile(torch.tensor([0.1, 0.5, 0.9]), dim=1)
 figures.weights_figure(levels, bands)
 
 # %% [markdown]
-# No sample turns. The batch turns by some ten degrees with `released`, several times what chance does, and by two to four with `dmd2`, which is
-# about chance. So "the DMD gradient" of two code bases can point in different directions on the same batch, with the same two networks.
+# No sample turns. The batch turns by some ten degrees with `released`, several times what chance does, and with `dmd2` by two over all
+# levels, which is chance, and by four at one level, nearly twice chance. So "the DMD gradient" of two code bases can point in different directions on the same batch, with the same two networks.
 #
 # - `none` ($x_0$ space) already has a choice in it: against `KL_t`, the plain mean over $t$, it turns the most. That is part 6's choice of $w_t$.
 # - `released` and `dmd2` are about flat above $t = 0.5$. Below, both denominators go to zero with $t$, and the weight rises tenfold and more: they
@@ -397,7 +397,7 @@ figures.weights_figure(levels, bands)
 # - At one level the batch turns too, for the weights differ from sample to sample (the pale bands). The script draws one $t$ a batch, so within an
 #   update this is the only turn; between updates the levels are weighted as drawn here.
 #
-# How far it turns depends on the mixture; that it turns does not. On images the mean runs over 65,000 numbers, and samples differ less.
+# How far it turns depends on the mixture; that it turns does not. On images the mean runs over 65,536 numbers (SDXL) or 262,144 (SD3.5-M), and samples differ less.
 #
 # ## 10. The gradient stop (8)
 #

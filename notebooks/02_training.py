@@ -50,7 +50,7 @@ import pandas
 
 from workbench.presets import recipe_of
 
-recipe = replace(recipe_of(TEACHER), method="dp_dmd", rounds=ROUNDS, seed=SEED, sample_every=max(ROUNDS // 10, 1), checkpoint_every=10, **SETTINGS)
+recipe = replace(recipe_of(TEACHER), teacher=TEACHER, method="dp_dmd", rounds=ROUNDS, seed=SEED, sample_every=max(ROUNDS // 10, 1), checkpoint_every=10, **SETTINGS)
 recipes = {"dmd": replace(recipe, method="dmd"), "dp-dmd": recipe}
 shown = ("method", "rounds", "fake_updates_per_round", "batch", "k", "lam", "guidance", "student_steps", "student_rate", "fake_rate")
 pandas.DataFrame({name: asdict(one) for name, one in recipes.items()}).loc[list(shown)]
@@ -58,7 +58,7 @@ pandas.DataFrame({name: asdict(one) for name, one in recipes.items()}).loc[list(
 # %% [markdown]
 # ## Algorithm 1
 #
-# A distiller yields an event for each update: the fake network's, then the student's. Stop iterating, and training stops. This is the whole loop:
+# A distiller yields an event for each update: the fake network's, then the student's. Stop iterating, and training stops. This is the outermost loop (of the two recipes, DMD does not read k and lam):
 
 # %%
 import inspect
@@ -71,6 +71,7 @@ distiller = new_distiller(recipe, device)
 for step in distiller.rounds(2):
     losses = ", ".join(f"{term} {loss:.4f}" for term, loss in step.losses.items())
     print(f"round {step.round}  {step.network:8}{losses:34} gradient norm {step.grad_norm:.2f}  {step.seconds:.2f} s")
+del distiller  # and its networks
 
 # %% [markdown]
 # ## The dashboard
@@ -99,7 +100,7 @@ dashboard
 await dashboard.finished()
 
 # %% [markdown]
-# The figure as it stands, to keep. DMD's loss is no distance to the teacher: it is half the mean square of its gradient, so a flat curve says nothing about
+# The figure as it stands, to keep. DMD's loss is no distance to the teacher: it is half the mean square of the normalised difference g of (5), so a flat curve says nothing about
 # quality. What to watch is the diversity below right.
 
 # %%
@@ -169,10 +170,10 @@ import numpy as np
 from workbench.seeds import grid_noise
 
 noise = grid_noise(backend.latent_shape, [SEED])
-exec(code.replace("(PROMPT,", "(PROMPT, latents=noise,"))
-ours = backend.decode(models["dp-dmd"].sampled(noise.to(device), backend.encode([PROMPT]), [SEED]))[0].permute(1, 2, 0).cpu().numpy()
-difference = float(np.abs(np.asarray(image) / 255 - ours).max())
-print(f"largest difference of a pixel, of 1: {difference:.4f}")
+exec(code.replace("(PROMPT,", "(PROMPT, latents=noise.to(pipeline.dtype),"))
+ours = backend.decode(models["dp-dmd"].sampled(noise.to(device), backend.encode([PROMPT]), [SEED]))[0].permute(1, 2, 0).float().cpu().numpy()
+difference = float(np.abs(np.asarray(image) / 255 - ours).mean())
+print(f"mean difference of a pixel, of 1: {difference:.5f}")
 picture(image.resize((192, 192)))
 
 # %% [markdown]

@@ -11,10 +11,10 @@
 # %% [markdown]
 # # 5. Epsilon: the same method on a teacher that predicts noise
 #
-# Appendix C. SDXL predicts the noise, not a velocity, on a variance-preserving schedule. What changes in DP-DMD, and what does not? Only the rule that makes the diversity target
-# changes: (6) and (7) become (39) to (41).
+# Appendix C. SDXL predicts the noise, not a velocity, on a variance-preserving schedule. What changes in DP-DMD, and what does not? Only the rule that makes the diversity target,
+# and the student's times, change: (6) and (7) become (39) to (41).
 #
-# You will see: why the chord (6) is wrong here; how (40) magnifies an error of the first prediction; the four times at which the student steps; a short run of DP-DMD with
+# You will see: that the chord (6) is refused here, and why; how (40) magnifies an error of the first prediction; the four times at which the student steps; a short run of DP-DMD with
 # its eps teacher; and the shipped students side by side, where the collapse is the clearest of this project.
 #
 # It takes about three minutes on two CPU cores and ends in asserted numbers: the magnification, and the diversity that DMD loses and DP-DMD keeps.
@@ -28,7 +28,8 @@ SETTINGS = {}                            # of the recipe; on a GPU dict(prompts=
 MODELS = ("dmd", "dp-dmd")               # students that ship; for SDXL "dmd2-sdxl", "hyper-sdxl" ...: see `python -m workbench models`
 PROMPT = "a red circle"
 SEEDS, ROUNDS = (3, 1) if SHORT else (9, 15)
-PROMPTS, LIMIT = "scenes", 3 if SHORT else 0
+PROMPTS, LIMIT = "scenes", 3 if SHORT else 0           # "neutral" for other teachers,
+METRICS = ("diversity", "spread", "geneval")           # and of those ("diversity",)
 SEED = 0
 
 # %%
@@ -52,8 +53,7 @@ print(f"{TEACHER}: a {type(backend.network).__name__} that predicts {teacher.den
 # ## The schedule
 #
 # $x_t = \alpha_t x_0 + \sigma_t \epsilon$ with $\alpha_t^2 + \sigma_t^2 = 1$, from the scheduler's $\bar\alpha$. At the last timestep the signal is not quite gone: $\alpha_T$ is about 0.07. So
-
-# %% [markdown]
+#
 # $$\hat x_0 = \frac{x_T - \sigma_T\,\epsilon_\theta(x_T)}{\alpha_T} \qquad (40)$$
 #
 # divides by a small number: an error $\delta$ of the predicted noise becomes an error $\delta\,\sigma_T/\alpha_T$ of $\hat x_0$. That is why it is computed in fp32.
@@ -113,14 +113,15 @@ print("timesteps", [round(float(t) * backend.schedule.levels - 1) for t in times
 # %% [markdown]
 # ## A short run
 #
-# The same distiller, the same rounds, the same objective with another anchor: `anchor="denoised"`. A few rounds only, to see it learn; `scenes-eps-dp-dmd` in full takes five minutes.
+# The same distiller, the same rounds, the same objective with another anchor: `anchor="denoised"`. Fifteen rounds: the student begins as the teacher, the first large updates throw its loss up, and it comes
+# back. They show that it runs and recovers, not that it is better than it began; `scenes-eps-dp-dmd` in full takes five minutes.
 
 # %%
 from dataclasses import replace
 
 from workbench.build import new_distiller
 
-distiller = new_distiller(replace(recipe, rounds=ROUNDS, seed=SEED, **(dict(batch=4) if SHORT else {}) | SETTINGS), device)
+distiller = new_distiller(replace(recipe, teacher=TEACHER, rounds=ROUNDS, seed=SEED, **(dict(batch=4) if SHORT else {}) | SETTINGS), device)
 print(distiller.objective)
 losses = [step.losses["diversity"] for step in distiller.rounds() if step.network == "student"]
 print(" ".join(f"{loss:.3f}" for loss in losses))
@@ -155,7 +156,7 @@ from workbench.evaluation_tables import number_table
 from workbench.progress import watched
 from workbench.prompt_lists import prompt_list
 
-asked = EvaluationRequest(("teacher", *MODELS), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), ("diversity", "spread", "geneval"), teacher=TEACHER)
+asked = EvaluationRequest(("teacher", *MODELS), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER)
 evaluation = Evaluation(Path("runs/05-evaluation"), asked)
 watched(chain(evaluation.generate(backend, open_model), evaluation.read(device)))
 results = evaluation.results()
@@ -164,8 +165,8 @@ Markdown(number_table(evaluation, results).markdown)
 # %% [markdown]
 # ## What came out
 #
-# DMD's student draws the right thing nearly always, and nearly always the same picture: it has lost more than half of the diversity, and hardly anything else. DP-DMD keeps it, and pays with a
-# few points of correctness. The effect is stronger than on the flow teacher, in half the rounds. (The shipped students here are adapters of rank 16, the nearest to the whole networks;
+# DMD's student draws the right thing nearly always, and nearly always the same picture: it has lost more than half of the diversity, and hardly anything else. DP-DMD keeps all of
+# it. Both are right a few points less often than the teacher, with overlapping intervals. The effect is stronger than on the flow teacher after as many rounds (notebook 2). (The shipped students here are adapters of rank 16, the nearest to the whole networks;
 # the README has both.)
 
 # %%
@@ -174,7 +175,7 @@ print({name: f"{value:.3f}" for name, value in diversity.items()}, f"magnificati
 assert abs(measured - sigma / alpha) < 0.02 * measured
 if not SHORT and TEACHER == "scenes-eps":
     assert diversity["dmd"] < 0.6 * diversity["teacher"] and diversity["dp-dmd"] > 0.9 * diversity["teacher"]
-    assert sum(losses[-3:]) < sum(losses[:3])
+    assert max(losses[-3:]) < max(losses[:5])
 
 # %%
 session.end()

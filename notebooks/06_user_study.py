@@ -17,7 +17,7 @@
 # You will see: a question as participants see it; why an interval that takes votes for independent is wrong; what careless participants do, and the rule that excludes
 # them; the report; and what power depends on.
 #
-# It takes about two minutes on one CPU core and ends in asserted numbers: how often each interval covers the truth, and the power of the planned study.
+# It takes about half a minute on one CPU core and ends in asserted numbers: how often each interval covers the truth, and the power of the planned study.
 
 # %% tags=["parameters"]
 import os
@@ -56,18 +56,18 @@ from workbench.prompt_lists import prompt_list
 from workbench.study_stimuli import create_study, samples_of_evaluation
 
 backend, students = load_backend(TEACHER, device), students_of(TEACHER)
-asked = EvaluationRequest(METHODS, prompt_list("scenes" if TEACHER == "scenes" else "neutral", PROMPTS), tuple(range(4)), teacher=TEACHER)
+asked = EvaluationRequest(METHODS, prompt_list("scenes" if TEACHER.startswith("scenes") else "neutral", PROMPTS), tuple(range(4)), teacher=TEACHER)
 evaluation = Evaluation(Path("runs/06-images"), asked)
 watched(evaluation.generate(backend, lambda name: open_model(students[name], backend, name)))
 shutil.rmtree("runs/06-study", ignore_errors=True)
-store = create_study(Path("runs/06-study"), samples_of_evaluation(evaluation.folder), {"title": "Which grid?", "trials": PROMPTS, "gold": 1, "repeats": 1})
+store = create_study(Path("runs/06-study"), samples_of_evaluation(evaluation.folder), {"title": "Which grid?", "trials": PROMPTS, "gold": 2, "repeats": 1})
 design = store.design
-print(f"study {design.digest}: {len(design.prompts)} prompts, {design.length} questions a participant, excluded is who fails more than {design.max_gold_failures} gold questions")
+print(f"study {design.digest}: {len(design.prompts)} prompts, {design.length} questions a participant, who is excluded for failing more than {design.max_gold_failures} of {design.gold} gold questions")
 
 # %% [markdown]
 # ## One question
 #
-# A participant joins and is asked. The store says what is on the left and on the right by tokens that are good for this question alone, and that is all the page ever learns.
+# A participant joins and is asked. The store says what is on the left and on the right by tokens that are good for this question alone, and that is all the page ever learns. (The first question is for practice.)
 
 # %%
 import io
@@ -106,7 +106,7 @@ for result in win_rates(ballots):
 # ## Are the intervals right?
 #
 # One study proves nothing. Here are many in which the methods are *equal*. A test that keeps its level calls 5 % of them different, and its p is flat. The one that takes votes
-# for independent sees differences that are not there in about a quarter of them: a lab that used it would publish noise.
+# for independent sees differences that are not there in about a fifth of them: a lab that used it would publish noise.
 
 # %%
 from scipy import stats
@@ -135,7 +135,7 @@ print("equal methods are called different in", {name: f"{share:.1%}" for name, s
 # %% [markdown]
 # ## Careless participants
 #
-# Two of the simulated twenty press any key. Questions with a known answer (a blurred sheet against a sharp one) find them; the rule for excluding was frozen in the design, and the report has
+# Two of the twenty simulated participants press keys at random. Questions with a known answer (a blurred sheet against a sharp one) find them; the rule for excluding was frozen in the design, and the report has
 # every number with and without them.
 
 # %%
@@ -164,8 +164,8 @@ figures["preferences"]
 # %% [markdown]
 # ## Planning one
 #
-# How many prompts, how many people? Power by simulation, with the very test of the report. Votes of one person on one prompt are not independent of each other, so **more prompts
-# help more than more votes**: the curves go on rising where the number of votes stays the same.
+# How many prompts, how many people? Power by simulation, with the very test of the report. Votes of one person share that person's taste, and votes on one prompt share that
+# prompt's effect. So **the same number of votes is worth more when it is spread over more prompts**. Doubling the people doubles the votes too, and helps still more, at twice the price.
 
 # %%
 from workbench.figures.power import power_curves

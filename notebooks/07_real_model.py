@@ -58,12 +58,12 @@ from workbench.plan_report import as_text
 from workbench.presets import recipe_of
 from workbench.prompt_lists import NEUTRAL
 
-recipe = replace(recipe_of(TEACHER), rounds=ROUNDS, prompts=PROMPT_FILE or str(NEUTRAL), sample_every=100, checkpoint_every=50, **SETTINGS)
+recipe = replace(recipe_of(TEACHER), teacher=TEACHER, rounds=ROUNDS, prompts=PROMPT_FILE or str(NEUTRAL), sample_every=100, checkpoint_every=50, **SETTINGS)
 planned = plan(recipe)
 print(as_text(planned, CARD, 0.4))
 
 # %% [markdown]
-# If that does not fit, change `SETTINGS` as it says. Whole networks instead of adapters (`lora=0`) need 80 GB or several cards; the README has the commands.
+# If that does not fit, change `SETTINGS` as it says. Whole networks instead of adapters (`lora=0`) take 80 GB, or 48 GB with every saving in the README's table.
 
 # %%
 teacher = TEACHER
@@ -113,6 +113,7 @@ picture(grid)
 # ## Measured
 #
 # Eq. (9) on lite0 features, which are here at once. `python -m workbench evaluate` measures the paper's columns, with DINOv3, CLIP, VisualQuality-R1 and the rest, each downloaded on first use.
+# (After the rehearsal's few rounds the student may read as more diverse than the teacher. That is no success: unfinished pictures differ too, and Eq. (9) alone says nothing of quality.)
 
 # %%
 import pandas
