@@ -32,7 +32,8 @@ def sweep_table(name: str, title: str, sweep: Sweep, paper: tuple[PaperRow, ...]
         beside = (f"{theirs[0]:.3f}", f"{theirs[2]:.3f}", _share(theirs[0], printed[BASELINE][0], base[0], label)) if theirs else ("", "", "")
         own += [_won_back(scored, teacher, len(sweep.seeds), label), _over_seeds([numbers["seconds"] / 60 for numbers in found], 1)]
         rows.append((label, *own, *(beside if paper else ())))
-    note = f"mean ± standard deviation over {len(sweep.seeds)} training seeds; minutes of training, each run on its share of the cores, beside whatever else the machine did"
+    note = (f"mean ± standard deviation over {len(sweep.seeds)} training seeds; minutes of training, each run on its share of the cores, "
+            "beside whatever else the machine did")
     return Table(name, title, tuple(heads), tuple(rows), (note,))
 
 

@@ -14,7 +14,7 @@ from workbench.lab.execute import SHORT, WIDGET, executed, plain, written
 
 CELLS = ["import os\nprint(os.environ.get('WORKBENCH_SHORT'), os.getcwd())",
          "import ipywidgets\nipywidgets.IntSlider()",
-         "import sys\nfor n in range(4):\n    print(f'\\r{n} of 3', end='', file=sys.stderr, flush=True)\nprint(file=sys.stderr)",
+         "import sys\nfor n in range(4):\n    print(f'\\r{n} of 3', end='', flush=True)\nprint()\nprint('a warning', file=sys.stderr)",
          "await __import__('asyncio').sleep(0)\n1 + 1"]
 
 
@@ -56,9 +56,9 @@ def test_widgets_and_times_are_left_out(twice):
         assert WIDGET not in nbformat.writes(notebook)
 
 
-def test_of_a_progress_bar_the_end_stays(twice):
-    (bar,) = outputs(twice[0])[2]
-    assert bar.name == "stderr" and bar.text == "3 of 3\n"
+def test_what_is_logged_is_left_out_and_what_is_printed_over_ends_as_it_was_seen(twice):
+    (told,) = outputs(twice[0])[2]
+    assert told.name == "stdout" and told.text == "3 of 3\n"
 
 
 @pytest.mark.parametrize("text, left", [("1\r2\r3\n", "3\n"), ("a\nb\n", "a\nb\n"), ("1\r2\nthen\r\nend", "2\nthen\nend"), ("1\r2\r", "2")])

@@ -47,7 +47,7 @@ def executed(source: Path, folder: Path, short: bool = False, pictures: bool = F
 
 
 def plain(notebook: NotebookNode) -> NotebookNode:
-    """Without widgets, times and progress bars, and with small pictures."""
+    """Without widgets, times, progress bars and what libraries log (stderr), and with small pictures."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -58,7 +58,8 @@ def plain(notebook: NotebookNode) -> NotebookNode:
                 data["image/png"] = reduced(data["image/png"])
             if "text" in output:
                 output.text = "\n".join(line for line in map(_last_state, output.text.split("\n")) if not PROGRESS.search(line))
-        cell.update({"outputs": [output for output in cell.outputs if output.get("text", "-").strip()]} if "outputs" in cell else {})
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("text", "-").strip() and output.get("name") != "stderr"]
     return notebook
 
 
