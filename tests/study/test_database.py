@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.study.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
-from workbench.study.database import engine_of, network_filesystem, revision_of, told, upgrade, without_password
+from workbench.study.database import engine_of, network_filesystem, revision_of, told, upgrade, without_password, writing
 from workbench.study.errors import Busy, StudyError
 from workbench.study.store import Store
 from workbench.study.tables import Table, VoteRow
@@ -107,7 +107,7 @@ def test_a_password_is_asked_for_and_comes_from_the_environment_or_the_address(a
 
 def test_the_revisions_make_the_schema_of_the_tables(where):
     engine = engine_of(where, create=True)
-    with engine.execution_options(writing=True).begin() as connection:
+    with writing(engine).begin() as connection:
         assert revision_of(connection) is None
         upgrade(connection)
         upgrade(connection)  # nothing to do
@@ -123,7 +123,7 @@ def test_the_revisions_make_the_schema_of_the_tables(where):
 def test_an_upgrade_that_fails_leaves_nothing(tmp_path):
     path = tmp_path / "study.sqlite"
     engine = engine_of(path, create=True)
-    with pytest.raises(RuntimeError), engine.execution_options(writing=True).begin() as connection:
+    with pytest.raises(RuntimeError), writing(engine).begin() as connection:
         upgrade(connection)
         raise RuntimeError
     with engine.connect() as connection:

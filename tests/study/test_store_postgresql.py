@@ -5,9 +5,12 @@ All other tests of the store run on PostgreSQL too, by the fixtures `where` and 
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 from tests.study.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
+from workbench.study import records
+from workbench.study.database import writing
 from workbench.study.errors import Busy, StudyError
 from workbench.study.store import Store
 
@@ -55,3 +58,25 @@ def test_two_hosts_that_draw_at_once_reserve_different_items(postgresql):
             list(pool.map(begin, range(24)))
         assert {entry.reserved for entry in one.status().items} == {1}
         assert len(answer_all(other, people[0])) > 0 and one.progress(people[0]).finished
+
+
+def test_a_trial_that_is_answered_while_items_are_counted_counts_once(postgresql):
+    with Store.create(postgresql, DESIGN) as store, Store.open(postgresql) as elsewhere:
+        participant = elsewhere.join(True).participant
+        while elsewhere.image_of((trial := elsewhere.next_trial(participant)).left).kind != "real":
+            answer(elsewhere, participant)
+        votes = iter([lambda: elsewhere.vote(participant, trial.id, answers_of(0), new_id(), 1.0)])
+        with Session(writing(store._engine)) as session:
+            connection = session.connection()
+            event.listen(connection, "after_cursor_execute", lambda *_: next(votes, lambda: None)())
+            counted = records.taken_by_item(session, 0.0)
+        assert list(counted.values()) == [1] and store.status().trials["real"] == 1
+
+
+def test_what_is_read_is_of_one_moment(postgresql):
+    with Store.create(postgresql, DESIGN) as store, Store.open(postgresql) as elsewhere:
+        with store._reading() as session:
+            assert records.status_of(session, DESIGN, 0.0).participants == 0
+            elsewhere.join(True)
+            assert records.status_of(session, DESIGN, 0.0).participants == 0
+        assert store.status().participants == 1

@@ -39,14 +39,22 @@ _one_upgrade = threading.Lock()  # alembic's context is global
 def engine_of(where: str | Path, create: bool = False) -> Engine:
     """An engine for a file or an address. Raises `StudyError` where there can be, or without `create` is, no database.
 
-    Its begin is a write lock for connections with the execution option `writing`, and a steady view without."""
+    Its transactions have a steady view of the database; those of `writing(engine)` see what others have committed."""
     url = _url(str(where))
     if url.get_backend_name() == "sqlite":
         return _sqlite(Path(url.database), create)
     try:
-        return create_engine(url, pool_pre_ping=True)
+        return create_engine(url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
     except ModuleNotFoundError as error:
         raise StudyError('a study in PostgreSQL needs its driver: pip install "dp-dmd-workbench[postgresql]"') from error
+
+
+def writing(engine: Engine) -> Engine:
+    """The engine for transactions that write. In SQLite they begin with the write lock; in PostgreSQL each statement sees what was committed before
+    it, so what is read behind a lock is as of the lock."""
+    if engine.dialect.name == "sqlite":
+        return engine.execution_options(writing=True)
+    return engine.execution_options(isolation_level="READ COMMITTED")
 
 
 def without_password(where: str) -> str:

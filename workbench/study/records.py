@@ -169,6 +169,11 @@ def reserved_by_item(session: Session, now: float, without: Collection[str] = ()
     return _by_item(session, without, TrialRow.state == OPEN, TrialRow.reserved_until > now)
 
 
+def taken_by_item(session: Session, now: float, without: Collection[str] = ()) -> Counter[int]:
+    """Both together, by one query: a trial that is answered meanwhile counts once."""
+    return _by_item(session, without, (TrialRow.state == ANSWERED) | ((TrialRow.state == OPEN) & (TrialRow.reserved_until > now)))
+
+
 def _by_item(session: Session, without: Collection[str], *which) -> Counter[int]:
     rows = session.execute(select(TrialRow.item, func.count()).where(TrialRow.kind == REAL, TrialRow.participant.not_in(without), *which)
                            .group_by(TrialRow.item))

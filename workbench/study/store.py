@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 from workbench.study import records
 from workbench.study.assignment import draw
 from workbench.study.ballots import Ballot
-from workbench.study.database import backup_sqlite, engine_of, revision_of, told, upgrade, without_password
+from workbench.study.database import backup_sqlite, engine_of, revision_of, told, upgrade, without_password, writing
 from workbench.study.design import StudyDesign, digest_of
 from workbench.study.errors import Conflict, NotKnown, StudyError
 from workbench.study.records import Event, Joined, Progress, Receipt, Status, Stimulus, Trial, trial_of
@@ -45,7 +45,7 @@ class Store:
 
     def __init__(self, engine: Engine, design: StudyDesign):
         self.design = design
-        self._engine, self._writer = engine, engine.execution_options(writing=True)
+        self._engine, self._writer = engine, writing(engine)
         sqlite = engine.dialect.name == "sqlite"
         self._turn = threading.Lock() if sqlite else contextlib.nullcontext()  # fairer and faster than SQLite's own waiting
 
@@ -53,7 +53,7 @@ class Store:
     def create(cls, where: str | Path, design: StudyDesign) -> Store:
         """A new study in a file, or at an address (postgresql://...). Raises `StudyError` where there is one already."""
         engine = engine_of(where, create=True)
-        with _opening(engine), Session(engine.execution_options(writing=True)) as session, session.begin():
+        with _opening(engine), Session(writing(engine)) as session, session.begin():
             upgrade(session.connection())
             if old := session.get(StudyRow, 1):
                 raise StudyError(f"there is a study already ({old.digest}), and it stays as it is: open it, or create this one elsewhere")
@@ -64,7 +64,7 @@ class Store:
     def open(cls, where: str | Path) -> Store:
         """The study in a file or at an address; an older schema is upgraded. Raises `StudyError` where there is none that can be read."""
         engine = engine_of(where)
-        with _opening(engine), Session(engine.execution_options(writing=True)) as session, session.begin():
+        with _opening(engine), Session(writing(engine)) as session, session.begin():
             if revision_of(session.connection()) is None:
                 raise StudyError(f"there is no study in {without_password(str(where))}; create one first")
             upgrade(session.connection())
@@ -133,8 +133,7 @@ class Store:
     def _drawn(self, session: Session, participant: str, now: float) -> TrialRow | None:
         session.execute(select(StudyRow.id).with_for_update())  # one draw at a time sees what the others have reserved
         out = records.failed_out(session, self.design)  # what will not count leaves its item to others
-        filled = records.votes_by_item(session, out) + records.reserved_by_item(session, now, out)
-        drawn = draw(self.design, participant, records.given_to(session, participant), filled)
+        drawn = draw(self.design, participant, records.given_to(session, participant), records.taken_by_item(session, now, out))
         if drawn is None:
             return None
         row = TrialRow(id=secrets.token_hex(12), participant=participant, position=drawn.position, kind=drawn.kind, item=drawn.item,
