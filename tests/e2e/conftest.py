@@ -1,11 +1,8 @@
 """The real app in a process of its own, on untrained networks, and a real Chromium that may talk to nobody else."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +11,8 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from tests.conftest import cached, tiny_pipeline
-from tests.e2e.served_study import served_study, study_device, study_images  # noqa: F401 - fixtures
+from tests.e2e.served_study import served_study, study_device, study_images, study_page  # noqa: F401 - fixtures
+from tests.e2e.serving import free_port, wait_for
 from tests.scenes_world import write_student, write_world
 from workbench.backends.published import PUBLISHED, SD35
 
@@ -27,9 +25,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 @contextmanager
 def served(folder: Path, *arguments: str, **settings: str):
     """The address of `python app.py` with its runs in `folder`, in an environment that is offline."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     # one thread: on a busy machine two would wait for each other at every layer, ten times longer
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder),
                                 "GRADIO_TEMP_DIR": str(folder / "gradio")} | settings
@@ -40,7 +36,7 @@ def served(folder: Path, *arguments: str, **settings: str):
                                    cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     address = f"http://127.0.0.1:{port}/"
     try:
-        _wait(address, process, log)
+        wait_for(address, process, log)
         yield address
     finally:
         process.terminate()
@@ -75,17 +71,6 @@ def lost_tab(tmp_path, browser):
     with served(tmp_path, "--teacher", SD35, "--student", "dp-dmd", WORKBENCH_SCENES=str(tmp_path / "weights")) as address:
         with watched(address, browser) as open_page:
             yield open_page
-
-
-def _wait(address: str, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            urllib.request.urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the app did not start:\n{log.read_text()}")
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,8 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +12,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.e2e.serving import free_port, wait_for
 from workbench.study_stimuli import create_study, open_study, samples_of_folders
 
 ROOT = Path(__file__).parents[2]
@@ -26,23 +24,14 @@ class Served:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/"
         self.start()
 
     def start(self) -> None:
         self.process = subprocess.Popen([sys.executable, "-m", "workbench", "study", "serve", str(self.folder), "--port", str(self.port)], cwd=ROOT,
                                         env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(self.address, timeout=5).close()
-                return
-            except OSError:
-                assert self.process.poll() is None
-                time.sleep(0.1)
-        raise RuntimeError("the study was not served")
+        wait_for(self.address, self.process)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -96,16 +85,31 @@ def study_device(served, browser):
     assert not errors
 
 
+@pytest.fixture(name="page")
+def study_page(device):
+    """The page of a participant at the first question after the practice."""
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    return page
+
+
 def secrets_of(served: Served) -> list[str]:
     """What no participant may come to see."""
     sheets = json.loads((served.folder / "stimuli.json").read_text())["sheets"]
     return ["secretone", "secrettwo", "spoiled", *(file[:-4] for names in sheets.values() for file in names.values())]
 
 
-def begun(page) -> None:
-    """To the practice question."""
+def consented(page) -> None:
+    """To the instructions; `page` may be a frame too."""
     page.get_by_label("I have read").check()
     page.get_by_role("button", name="Begin").click()
+
+
+def begun(page) -> None:
+    """To the practice question."""
+    consented(page)
     page.get_by_role("button", name="Start with a practice question").click()
     expect_trial(page)
 
@@ -121,3 +125,20 @@ def answer(page, keys: str = "12") -> None:
     page.keyboard.press(keys[1])
     expect(page.locator("#next")).to_be_enabled()
     page.keyboard.press("Enter")
+
+
+def answer_offline(page) -> None:
+    """Takes the network away and answers with ties, which the page keeps."""
+    page.context.set_offline(True)
+    answer(page, "33")
+    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+
+
+def reopened(page, address: str):
+    """A new page at `address` in the browser of `page`, which is closed before the network comes back."""
+    context = page.context
+    page.close()
+    context.set_offline(False)
+    page = context.new_page()
+    page.goto(address)
+    return page

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import served as app_served
 from tests.e2e.conftest import watched
-from tests.e2e.served_study import answer, begun, expect_trial, secrets_of
+from tests.e2e.served_study import answer, answer_offline, begun, consented, expect_trial, reopened, secrets_of
 from tests.scenes_world import write_world
 
 
@@ -52,8 +52,7 @@ def test_the_whole_study_by_keyboard_alone(device, served):
 def test_both_sides_are_shown_together_and_only_then_answered(device):
     page, held = device(), []
     page.route("**/api/picture/*", lambda route: held.append(route) if len(held) < 1 else route.continue_())
-    page.get_by_label("I have read").check()
-    page.get_by_role("button", name="Begin").click()
+    consented(page)
     page.get_by_role("button", name="Start with a practice question").click()
     expect(page.locator("#status")).to_have_text("Loading the pictures …")
     page.wait_for_timeout(500)
@@ -64,11 +63,7 @@ def test_both_sides_are_shown_together_and_only_then_answered(device):
     assert boxes[0]["width"] == boxes[1]["width"] and boxes[0]["y"] == boxes[1]["y"]
 
 
-def test_a_lost_network_loses_no_answer_and_counts_none_twice(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_a_lost_network_loses_no_answer_and_counts_none_twice(page, served):
     page.context.set_offline(True)
     answer(page, "11")
     expect(page.locator("#alert")).to_contain_text("Your answer is kept here; trying again")
@@ -78,8 +73,8 @@ def test_a_lost_network_loses_no_answer_and_counts_none_twice(device, served):
     assert [ballot.choice for ballot in served.ballots()] == ["left", "left"]
 
 
-def test_an_answer_that_was_taken_but_not_acknowledged_counts_once(device, served):
-    page, lost = device(), []
+def test_an_answer_that_was_taken_but_not_acknowledged_counts_once(page, served):
+    lost = []
 
     def lose(route):
         if not lost:
@@ -88,20 +83,13 @@ def test_an_answer_that_was_taken_but_not_acknowledged_counts_once(device, serve
         else:
             route.continue_()
 
-    begun(page)
-    answer(page)
-    expect_trial(page)
     page.route("**/api/vote", lose)
     answer(page, "22")
     expect_trial(page, 1)
     assert lost and [ballot.choice for ballot in served.ballots()] == ["right", "right"]
 
 
-def test_a_server_that_is_killed_has_every_acknowledged_vote(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_a_server_that_is_killed_has_every_acknowledged_vote(page, served):
     answer(page, "11")
     expect_trial(page, 1)
     served.kill()
@@ -112,34 +100,20 @@ def test_a_server_that_is_killed_has_every_acknowledged_vote(device, served):
     assert [ballot.choice for ballot in served.ballots()] == ["left", "left", "right", "right"]
 
 
-def test_an_answer_is_sent_after_the_page_was_closed(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
-    page.context.set_offline(True)
-    answer(page, "33")
-    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
-    context = page.context
-    page.close()
-    context.set_offline(False)
-    page = context.new_page()
-    page.goto(served.address)
+def test_an_answer_is_sent_after_the_page_was_closed(page, served):
+    answer_offline(page)
+    page = reopened(page, served.address)
     expect_trial(page, 1)
     assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"]
 
 
-def test_two_tabs_answer_a_trial_once(device, served):
-    one = device()
-    begun(one)
-    answer(one)
-    expect_trial(one)
-    other = one.context.new_page()
+def test_two_tabs_answer_a_trial_once(page, served):
+    other = page.context.new_page()
     other.goto(served.address)
     expect_trial(other)
-    assert other.locator("#prompt").inner_text() == one.locator("#prompt").inner_text()
-    answer(one, "11")
-    expect_trial(one, 1)
+    assert other.locator("#prompt").inner_text() == page.locator("#prompt").inner_text()
+    answer(page, "11")
+    expect_trial(page, 1)
     answer(other, "22")
     expect(other.locator("#alert")).to_contain_text("answered already")
     expect_trial(other, 1)
@@ -148,8 +122,7 @@ def test_two_tabs_answer_a_trial_once(device, served):
 
 def test_the_personal_link_goes_on_elsewhere_and_going_back_changes_nothing(device, served):
     page = device()
-    page.get_by_label("I have read").check()
-    page.get_by_role("button", name="Begin").click()
+    consented(page)
     expect(page.locator("#link")).to_be_visible()
     link = page.locator("#link").input_value()
     page.locator("#start").click()
@@ -169,11 +142,7 @@ def test_the_personal_link_goes_on_elsewhere_and_going_back_changes_nothing(devi
     assert len(served.ballots()) == 2
 
 
-def test_skipping_wants_a_reason_and_typing_is_no_answer(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_skipping_wants_a_reason_and_typing_is_no_answer(page, served):
     page.keyboard.press("s")
     expect(page.locator("#skip-form")).to_be_visible()
     page.keyboard.press("1")  # in the reasons: no answer to the question
@@ -185,11 +154,8 @@ def test_skipping_wants_a_reason_and_typing_is_no_answer(device, served):
     assert [ballot.choice for ballot in served.ballots()] == ["skip", "skip"]
 
 
-def test_undo_while_pictures_load_shows_and_asks_one_trial(device, served):
-    page, held = device(), []
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_undo_while_pictures_load_shows_and_asks_one_trial(page):
+    held = []
     first = page.locator("#trial").get_attribute("data-shown")
     page.route("**/api/picture/*", lambda route: held.append(route) if len(held) < 2 else route.continue_())
     answer(page, "11")
@@ -204,11 +170,7 @@ def test_undo_while_pictures_load_shows_and_asks_one_trial(device, served):
     assert page.locator("#trial").get_attribute("data-shown") == first and page.locator(".picture img").count() == 2
 
 
-def test_enter_on_a_reason_skips_and_is_no_answer(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_enter_on_a_reason_skips_and_is_no_answer(page, served):
     page.keyboard.press("1")
     page.keyboard.press("2")
     page.keyboard.press("s")
@@ -218,24 +180,13 @@ def test_enter_on_a_reason_skips_and_is_no_answer(device, served):
     assert [ballot.choice for ballot in served.ballots()] == ["skip", "skip"]
 
 
-def test_an_answer_that_is_kept_is_sent_as_whom_it_was_given_by(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_an_answer_that_is_kept_is_sent_as_whom_it_was_given_by(page, device, served):
     other = device()
-    other.get_by_label("I have read").check()
-    other.get_by_role("button", name="Begin").click()
+    consented(other)
     expect(other.locator("#link")).to_be_visible()
     link = other.locator("#link").input_value()
-    page.context.set_offline(True)
-    answer(page, "33")
-    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
-    context = page.context
-    page.close()
-    context.set_offline(False)
-    page = context.new_page()
-    page.goto(link)  # somebody else, in the same browser
+    answer_offline(page)
+    page = reopened(page, link)  # somebody else, in the same browser
     expect(page.locator("#instructions")).to_be_visible()
     assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"]
 
@@ -263,8 +214,7 @@ def test_the_app_votes_and_shows_results_of_a_local_study(served, browser, tmp_p
         page = open_page()
         page.get_by_role("tab", name="Vote").click()
         frame = page.frame_locator("iframe.wb-study")
-        frame.get_by_label("I have read").check()
-        frame.get_by_role("button", name="Begin").click()
+        consented(frame)
         frame.get_by_role("button", name="Start with a practice question").click()
         for done in ("0", "0", "1"):
             expect(frame.locator("#trial[data-shown]")).to_be_visible(timeout=30_000)

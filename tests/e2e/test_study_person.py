@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from tests.e2e.served_study import answer, begun, expect_trial
+from tests.e2e.served_study import answer, answer_offline, begun, consented, expect_trial
 from workbench.study_stimuli import open_study
 
 TOKEN, ASIDE, JOINING = "study-participant /", "study-aside /", "study-joining /"
@@ -54,11 +54,7 @@ def test_enter_on_the_link_is_no_answer(device, served):
     assert page.locator("#practice").is_visible() and page.locator("#criteria input:checked").count() == 2
 
 
-def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(page, device, served):
     answer(page, "11")
     expect_trial(page, 1)
     page.get_by_role("button", name="Not you? Begin anew").focus()
@@ -86,14 +82,8 @@ def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(device, serve
     expect_trial(device(link), 1)
 
 
-def test_beginning_anew_waits_for_an_answer_that_is_not_sent_yet(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
-    page.context.set_offline(True)
-    answer(page, "33")
-    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+def test_beginning_anew_waits_for_an_answer_that_is_not_sent_yet(page, served):
+    answer_offline(page)
     page.get_by_role("button", name="Not you? Begin anew").click()
     page.get_by_role("button", name="Begin anew", exact=True).click()
     expect(page.locator("#anew-status")).to_have_text("An answer is still being saved. This waits until it is.")
@@ -103,11 +93,7 @@ def test_beginning_anew_waits_for_an_answer_that_is_not_sent_yet(device, served)
     assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"] and stored(page, TOKEN) is None
 
 
-def test_thinking_better_of_it_while_it_waits_changes_nothing(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_thinking_better_of_it_while_it_waits_changes_nothing(page):
     page.context.set_offline(True)
     answer(page, "33")
     page.get_by_role("button", name="Not you? Begin anew").click()
@@ -133,11 +119,7 @@ def test_a_link_that_is_not_known_is_told_and_kept(device, served):
     assert page.locator("#former").is_hidden() and stored(page, ASIDE) == '["nobody-has-this"]'
 
 
-def test_a_wrong_link_does_not_take_the_place_of_a_known_one(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_a_wrong_link_does_not_take_the_place_of_a_known_one(page, served):
     token = stored(page, TOKEN)
     page.goto("about:blank")
     page.goto(f"{served.address}#me=nobody-has-this")
@@ -146,11 +128,7 @@ def test_a_wrong_link_does_not_take_the_place_of_a_known_one(device, served):
     assert stored(page, TOKEN) == token and stored(page, ASIDE) == '["nobody-has-this"]' and "#" not in page.url
 
 
-def test_an_answer_under_a_link_that_is_not_known_for_a_while_is_sent_when_it_is_again(device, served):
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
+def test_an_answer_under_a_link_that_is_not_known_for_a_while_is_sent_when_it_is_again(page, served):
     token = stored(page, TOKEN)
     page.route("**/api/vote", lambda route: route.fulfill(**UNKNOWN))
     answer(page, "11")
@@ -200,7 +178,6 @@ def test_two_tabs_that_begin_are_one_participant(device, served):
     other.goto(served.address)
     expect(other.get_by_label("I have read")).to_be_visible()
     begun(one)
-    other.get_by_label("I have read").check()
-    other.get_by_role("button", name="Begin").click()
+    consented(other)
     expect(other.locator("#link")).to_have_value(f"{served.address}#me={stored(one, TOKEN)}")
     assert participants(served) == 1

@@ -3,23 +3,12 @@
 from collections import Counter
 from contextlib import suppress
 
-import pytest
 from playwright.sync_api import Error, expect
 
-from tests.e2e.served_study import answer, begun, expect_trial
+from tests.e2e.served_study import answer, answer_offline, expect_trial
 from workbench.study_stimuli import open_study
 
 PICTURES = "**/api/picture/*"
-
-
-@pytest.fixture
-def page(device):
-    """A participant at the first question after the practice, answering whose pictures will be asked for."""
-    page = device()
-    begun(page)
-    answer(page)
-    expect_trial(page)
-    return page
 
 
 def failing(page, asked: Counter, **how) -> None:
@@ -159,9 +148,7 @@ def test_a_proxys_own_404_loses_no_answer(page, served):
 
 def test_an_answer_that_was_kept_and_is_refused_at_the_next_start_is_told(page, device, served):
     link = page.locator("#mine-link").input_value()
-    page.context.set_offline(True)
-    answer(page, "33")
-    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+    answer_offline(page)
     context = page.context
     page.close()
     elsewhere = device(link)

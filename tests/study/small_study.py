@@ -1,10 +1,14 @@
-"""A small design and what participants do, for the tests of a study's store."""
+"""A small design and what participants do, one by one and at once, for the tests of a study's store."""
 
 import itertools
+import threading
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from workbench.study.design import StudyDesign
+from workbench.study.errors import StudyError
 from workbench.study.store import Store
 
 DESIGN = StudyDesign("Which is better?", methods=("dmd", "dp_dmd", "teacher"), prompts=tuple(f"prompt {n}" for n in range(8)), seeds=(0, 1),
@@ -47,3 +51,18 @@ def kept(store: Store) -> dict[str, dict[str, str]]:
         assert ballot.criterion not in found.setdefault(ballot.trial, {}), "two live votes"
         found[ballot.trial][ballot.criterion] = ballot.choice.value
     return found
+
+
+def at_once(count: int, call: Callable[[int], object]) -> list:
+    """The results or errors of `count` calls that start together; call(n)."""
+    start = threading.Barrier(count)
+
+    def run(n):
+        start.wait()
+        try:
+            return call(n)
+        except StudyError as error:
+            return error
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
