@@ -16,7 +16,7 @@ ROWS = {
         "evaluation", "evaluation_request", "evaluation_metrics", "evaluation_numbers", "evaluation_tables", "evaluation_report",
         "image_store", "readings", "prompt_lists", "paper_tables", "tables", "study_stimuli", "study_report", "study_tables",
         "recording", "examination", "gradient_probe", "figures", "stages_report", "sweep", "sweep_table"),
-    6: ("cli", "study_commands", "ui", "lab", "__main__"),
+    6: ("cli", "command_models", "evaluation_commands", "study_commands", "ui", "lab", "__main__"),
 }
 ROW = {name: row for row, names in ROWS.items() for name in names}
 HEAVY = {"diffusers": ("backends", "scenes", "export_student"), "transformers": ("backends", "scenes", "metrics"), "gradio": ("ui",),

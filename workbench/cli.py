@@ -14,8 +14,11 @@ import typing
 from pathlib import Path
 
 from workbench.cards import CARDS
-from workbench.presets import PRESETS, SCENES
+from workbench.command_models import add_device_option, add_model_options, common_recipe, loaded
+from workbench.evaluation_commands import add_evaluation_commands
+from workbench.presets import PRESETS
 from workbench.recipe import Recipe
+from workbench.study_commands import add_study_commands
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--preset", choices=PRESETS, default="scenes-dp-dmd", help="recipe to start from (default: %(default)s)")
     train.add_argument("--out", type=Path, help="run folder (default: runs/METHOD-DIGEST)")
     train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
-    _device(train)
+    add_device_option(train)
     _settings(train, Recipe)
     planned = _command(commands, "plan", "say what a recipe needs in memory and time, without weights or a GPU", _plan)
     planned.add_argument("--preset", choices=PRESETS, default="paper", help="recipe to start from (default: %(default)s)")
@@ -51,33 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     _settings(planned, Recipe)
     resume = _command(commands, "resume", "go on with an interrupted run, bit for bit", _resume)
     resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
-    _device(resume)
+    add_device_option(resume)
     sample = _command(commands, "sample", "make one picture: a row of seeds for each prompt", _sample)
     sample.add_argument("prompt", nargs="+", help="prompts")
     sample.add_argument("--out", type=Path, default=Path("sample.png"), help="picture to write (default: %(default)s)")
-    _models(sample, "dp-dmd")
-    evaluate = _command(commands, "evaluate", "score models on prompts and seeds", _evaluate)
-    evaluate.add_argument("--prompts", default="", help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: one prompt a "
-                          "line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no setting was chosen on; for other "
-                          "teachers neutral)")
-    evaluate.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
-    evaluate.add_argument("--metrics", default="", help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, "
-                          "maniqa, maniqa-pyiqa, "
-                          "image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
-                          "(default: diversity,vendi, and on scenes spread,geneval)")
-    evaluate.add_argument("--features", default="", help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: lite0, "
-                          "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: lite0)")
-    evaluate.add_argument("--noise", default="per-prompt", choices=("per-prompt", "official"), help="per-prompt: a noise for each prompt and seed; "
-                          "official: as the released scripts, the same noises for all prompts (default: %(default)s)")
-    evaluate.add_argument("--image-seeds", type=int, default=1, help="seeds of a prompt that are read for quality and preference "
-                          "(default: %(default)s)")
-    evaluate.add_argument("--out", type=Path, help="folder of images, readings and report, which goes on where it was interrupted (default: "
-                          "evaluations/PROMPTS)")
-    evaluate.add_argument("--rescore", action="store_true", help="measure the images that --out holds, and make none")
-    _models(evaluate, "teacher,dmd,dp-dmd")
-    report = _command(commands, "report", "put several evaluations, one for each prompt list, into one report", _report)
-    report.add_argument("folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote")
-    report.add_argument("--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)")
+    add_model_options(sample, "dp-dmd")
+    add_evaluation_commands(commands, _command)
     stages = _command(commands, "stages", "see and measure what each denoising step decides, for one prompt", _stages)
     stages.add_argument("prompt", help="one prompt")
     stages.add_argument("--out", type=Path, help="folder for report.html, numbers.json and the trajectories, which are taken from "
@@ -88,16 +70,14 @@ def _parser() -> argparse.ArgumentParser:
     stages.add_argument("--no-swap", action="store_true", help="leave the swap test out")
     stages.add_argument("--no-gradients", action="store_true",
                         help="leave out the gradients of each student, which need memory to train")
-    _models(stages, "teacher,dmd,dp-dmd")
+    add_model_options(stages, "teacher,dmd,dp-dmd")
     _command(commands, "models", "list the students that --models takes by name, one line each", _list_models)
     export = _command(commands, "export", "write a run's student as a diffusers pipeline or LoRA with a model card", _export)
     export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     export.add_argument("--to", type=Path, required=True, help="folder to write")
     export.add_argument("--lora", type=int, default=0, metavar="RANK",
                         help="write a whole student as the nearest adapter of this rank (default: as a pipeline)")
-    from workbench.study_commands import add_study_commands
-
-    add_study_commands(commands, _command, _models)
+    add_study_commands(commands, _command)
     scenes = commands.add_parser("scenes", help="the embedded world").add_subparsers(required=True, metavar="COMMAND")
     make = _command(scenes, "make-teacher", "train the embedded teacher from nothing (hours; resumable)", _make_teacher)
     make.add_argument("--out", type=Path, default=Path("scenes-teacher"), help="work folder (default: %(default)s)")
@@ -113,23 +93,6 @@ def _command(commands, name: str, text: str, run) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(run=run)
     return parser
-
-
-def _device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the first that is there)")
-
-
-def _models(parser: argparse.ArgumentParser, default: str, told: str = "") -> None:
-    """`told` says what an empty `default` stands for."""
-    parser.add_argument("--models", default=default,
-                        help=f"comma-separated: teacher, a run folder, or a name that `models` lists (default: {told or default})")
-    parser.add_argument("--teacher", help="as in a recipe (default: that of the first run named, else scenes)")
-    parser.add_argument("--resolution", type=int, help="side of the images in pixels (default: that of the first run named, else 0, "
-                        "which is what the teacher was made for)")
-    parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the first student's recipe)")
-    parser.add_argument("--teacher-steps", type=int, default=SCENES.teacher_steps, help="steps of the teacher (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)")
-    _device(parser)
 
 
 def _settings(parser: argparse.ArgumentParser, recipe: type) -> None:
@@ -222,47 +185,6 @@ def _follow(run, device: str) -> None:
               f"{distiller.fake_updates} fake updates; student in {run.path / 'student'}")
 
 
-def _loaded(options: argparse.Namespace):
-    """The backend and the models that `--models` names."""
-    backend, names, open_model = _openable(options)
-    return backend, [open_model(name) for name in names]
-
-
-def _openable(options: argparse.Namespace):
-    """The backend, the names in `--models`, and what opens one of them."""
-    from workbench.build import best_device, load_backend
-    from workbench.models import Residents, check_model, recipe_of_student, shipped_students, teacher_model
-
-    names = _names(options)
-    run, teacher = _common_recipe(options, names)
-    shipped = shipped_students(teacher)
-    for name in names:
-        if name != "teacher":
-            check_model(name, teacher)
-    resolution = run.get("resolution", 0) if options.resolution is None else options.resolution
-    backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
-    recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
-    guidance = options.guidance if options.guidance is not None else next(recipes, {}).get("guidance", SCENES.guidance)
-    residents = Residents(backend)
-
-    def open_model(name: str):
-        return teacher_model(backend, options.teacher_steps, guidance) if name == "teacher" else residents.open(shipped.get(name, name), name)
-
-    return backend, names, open_model
-
-
-def _names(options: argparse.Namespace) -> list[str]:
-    return [name.strip() for name in options.models.split(",") if name.strip()]
-
-
-def _common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[dict, str]:
-    """The recipe of the first run named, if there is one, and the teacher."""
-    from workbench.models import recipe_of_student
-
-    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), {})
-    return run, options.teacher or run.get("teacher", "scenes")
-
-
 def _list_models(options: argparse.Namespace) -> None:
     from workbench.backends.published import PUBLISHED
     from workbench.backends.scenes import EMBEDDED
@@ -281,76 +203,11 @@ def _sample(options: argparse.Namespace) -> None:
     from workbench.evaluation import images_of
     from workbench.training import tile
 
-    backend, models = _loaded(options)
+    backend, models = loaded(options)
     rows = [row for model in models for row in images_of(model, backend, options.prompt, list(range(options.seeds)))]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     tile(rows).save(options.out)
     print(f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} seeds")
-
-
-def _evaluate(options: argparse.Namespace) -> int:
-    from workbench.build import best_device
-    from workbench.evaluation import Evaluation
-    from workbench.evaluation_report import write_report
-    from workbench.evaluation_tables import number_table
-    from workbench.progress import watched
-
-    device = options.device or best_device()
-    if options.rescore and not options.out:
-        raise ValueError("--rescore measures the images of an evaluation: say with --out which folder it is in")
-    if options.rescore:
-        written = Evaluation.open(options.out)
-        evaluation = dataclasses.replace(written, request=dataclasses.replace(written.request, **_given_metrics(options)))
-    else:
-        evaluation = generated(options, options.out)
-    watched(evaluation.read(device))
-    results = evaluation.results()
-    report = write_report(evaluation.folder, [(evaluation, results)])
-    evaluation.save()
-    print(number_table(evaluation, results).markdown)
-    print(f"\n{report}, with tables as Markdown, CSV and LaTeX beside it")
-    for what, why in evaluation.missing.items():
-        print(f"not done: {what}: {why}")
-    return 1 if evaluation.missing else 0
-
-
-def generated(options: argparse.Namespace, out: Path | None):
-    """The evaluation that was asked for, with its images, in the folder `out` or one that is called after its prompts."""
-    from workbench.backends.scenes import EMBEDDED
-    from workbench.evaluation import Evaluation
-    from workbench.evaluation_metrics import usual_metrics
-    from workbench.evaluation_request import EvaluationRequest
-    from workbench.progress import watched
-    from workbench.prompt_lists import folder_name, prompt_list
-
-    names = _names(options)
-    _, teacher = _common_recipe(options, names)
-    listed = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
-    asked = {name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)}
-    asked |= {"metrics": usual_metrics(teacher)} | _given_metrics(options)
-    # before anything is loaded: it may make no sense
-    request = EvaluationRequest(tuple(names), prompt_list(listed, options.limit), tuple(range(options.seeds)), teacher=teacher, **asked)
-    backend, _, open_model = _openable(options)
-    request = dataclasses.replace(request, prompts=prompt_list(listed, options.limit, backend.rewrite))
-    if request.prompts.dropped:
-        print(f"dropped from {listed}: {request.prompts.told}")
-    evaluation = Evaluation(out or Path("evaluations") / folder_name(request.prompts), request)
-    watched(evaluation.generate(backend, open_model))
-    return evaluation
-
-
-def _given_metrics(options: argparse.Namespace) -> dict:
-    """The metrics and features that were asked for."""
-    return {name: tuple(part.strip() for part in text.split(",") if part.strip())
-            for name, text in ((name, getattr(options, name, "")) for name in ("metrics", "features")) if text}
-
-
-def _report(options: argparse.Namespace) -> None:
-    from workbench.evaluation import Evaluation
-    from workbench.evaluation_report import write_report
-
-    evaluations = [Evaluation.open(folder) for folder in options.folder]
-    print(write_report(options.to, [(evaluation, evaluation.results()) for evaluation in evaluations]))
 
 
 def _stages(options: argparse.Namespace) -> None:
@@ -364,7 +221,7 @@ def _stages(options: argparse.Namespace) -> None:
 
     folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
     check_folder(folder, {options.prompt})
-    backend, models = _loaded(options)
+    backend, models = loaded(options)
     check_prompt(backend, options.prompt)
     by_name = {model.name: model for model in models}
     request = GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name))
@@ -372,7 +229,7 @@ def _stages(options: argparse.Namespace) -> None:
                        known=saved_trajectories(folder))
     gradients, students = [], [] if options.no_gradients else [name for name in by_name if name != TEACHER]
     left = {name: "not measured" for name in students}
-    _, teacher = _common_recipe(options, list(by_name))
+    _, teacher = common_recipe(options, list(by_name))
     try:
         _advance(tqdm(total=1.0, desc="stages", bar_format=BAR), ((step.done, None) for step in seen.run() if hasattr(step, "done")))
         for name in students:

@@ -13,6 +13,8 @@ import shlex
 from collections import Counter
 from pathlib import Path
 
+from workbench.command_models import add_model_options
+from workbench.evaluation_commands import generated
 from workbench.study.design import StudyDesign, read_criteria, read_text
 from workbench.study.errors import StudyError
 
@@ -28,8 +30,8 @@ SETTINGS = {  # option: (field of the design, type, what it is)
 }
 
 
-def add_study_commands(commands, command, models) -> None:
-    """Adds the parsers; `command` and `models` are the command line's own ways to add one, and the options that name models."""
+def add_study_commands(commands, command) -> None:
+    """Adds the parsers; `command` is the command line's own way to add one."""
     study = commands.add_parser("study", help="a blind pairwise user study").add_subparsers(required=True, metavar="COMMAND")
     create = command(study, "create", "freeze a study and render its pictures, from models, an evaluation, or folders of images", _create)
     create.add_argument("--out", type=Path, required=True, help="folder of the study, on a local disk")
@@ -51,7 +53,7 @@ def add_study_commands(commands, command, models) -> None:
                             help=f"{text} (default: {'none' if default is None else format(default, 'g')})")
     create.add_argument("--no-ties", action="store_true", help="leave out the answer “no difference”")
     create.add_argument("--database", default="", help="address of a PostgreSQL database (default: a SQLite file in the folder)")
-    models(create, "", f"{MODELS}; with --evaluation all of it")
+    add_model_options(create, "", f"{MODELS}; with --evaluation all of it")
     serve = command(study, "serve", "serve a study to participants", _serve)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)")
     serve.add_argument("--port", type=int, default=7870, help="port to listen on (default: %(default)s)")
@@ -111,7 +113,6 @@ def _check_once(names: list[str]) -> None:
 
 def _sampled(options: argparse.Namespace):
     """Samples of models, which are kept as an evaluation in the study's folder; or of an evaluation that is there."""
-    from workbench import cli
     from workbench.study_stimuli import samples_of_evaluation
 
     names = [name.strip() for name in options.models.split(",") if name.strip()]
@@ -123,7 +124,7 @@ def _sampled(options: argparse.Namespace):
     if len(names) < 2:
         raise StudyError(f"a study compares two or more methods, not {len(names)}: name them with --models")  # before anything is sampled
     made = options.out / "samples"
-    evaluation = cli.generated(options, made)
+    evaluation = generated(options, made)
     if evaluation.missing:
         raise StudyError("; ".join(f"{what}: {why}" for what, why in evaluation.missing.items()))
     return samples_of_evaluation(made, tuple(names))
