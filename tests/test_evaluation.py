@@ -96,6 +96,17 @@ def test_what_is_there_is_not_made_again(backend, tmp_path):
     assert before.items() <= pngs(tmp_path).items() and len(pngs(tmp_path)) == 16
 
 
+def test_one_at_a_time_works_in_a_folder(backend, tmp_path):
+    evaluation = Evaluation(tmp_path, asked("teacher"))
+    for begun in (evaluation.generate(backend, opener(backend)), evaluation.read()):
+        next(begun)
+        for other in (Evaluation(tmp_path, asked("teacher")).generate(backend, opener(backend)), Evaluation(tmp_path, asked("teacher")).read()):
+            with pytest.raises(RunError, match="somebody is at work in .* already: stop that first, or choose another folder"):
+                next(other)
+        list(begun)
+    assert len(pngs(tmp_path)) == 9
+
+
 def test_a_broken_image_is_found_and_made_again(backend, tmp_path):
     first = done(Evaluation(tmp_path, asked("teacher")), backend).results()
     before = pngs(tmp_path)

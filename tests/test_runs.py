@@ -146,6 +146,18 @@ def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(t
         Run.at(place, asked, "cpu")
 
 
+def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
+    events = train(run)
+    next(events)
+    with pytest.raises(RunError, match="somebody is at work in .*run already: stop that first"):
+        next(train(run))
+    other = subprocess.run([sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"], capture_output=True, text=True)
+    assert other.returncode == 1 and "somebody is at work" in other.stderr
+    events.close()
+    assert len(list(train(run))) == 8 and len(run.checkpoints()) == 2
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     write_whole(path, lambda part: part.write_text("old"))

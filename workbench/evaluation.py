@@ -36,7 +36,7 @@ from workbench.image_store import Draw, ImageFolder, plain, seed_draws
 from workbench.metrics.weights import fingerprint
 from workbench.models import Model
 from workbench.readings import Readings
-from workbench.runs import RunError, write_whole
+from workbench.runs import RunError, alone, write_whole
 
 READ_TOGETHER, SAVE_EVERY = 32, 4096  # images
 
@@ -102,7 +102,11 @@ class Evaluation:
     # ---- generate
 
     def generate(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Step]:
-        """Makes the images that are missing or broken."""
+        """Makes the images that are missing or broken. Raises `RunError` where another evaluation is at work in the folder."""
+        with alone(self.folder):
+            yield from self._generate_all(backend, open_model)
+
+    def _generate_all(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Step]:
         self.left, self.made, self._sums = {}, {}, {}
         texts = self.request.prompts.texts
         self.about = {"revision": revision_of(self.request.teacher), "device": str(backend.device), "generator": "cpu",
@@ -159,7 +163,11 @@ class Evaluation:
     # ---- read
 
     def read(self, device: str = "cpu") -> Iterator[Step]:
-        """Lets each reader read the images that it has not read, one after the other."""
+        """Lets each reader read the images that it has not read, one after the other. Raises `RunError` as `generate` does."""
+        with alone(self.folder):
+            yield from self._read_all(device)
+
+    def _read_all(self, device: str) -> Iterator[Step]:
         readers = {metric.reader: metric for metric in sorted(self.request.parsed, key=lambda metric: metric.reference) if metric.reader}
         self.left = {what: why for what, why in self.left.items() if what not in readers}
         for reader, metric in readers.items():

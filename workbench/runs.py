@@ -20,10 +20,12 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from workbench.recipe import Recipe
 
@@ -122,6 +124,22 @@ class Run:
         except Exception as error:  # torch raises many types for a damaged file
             earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to start again from round 0"
             raise RunError(f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); delete it {earlier}") from error
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While nobody else works in `folder`, which is made if need be. Raises `RunError` where somebody does, here or in another process; one
+    that was killed does not any more."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", thread_local=False)  # the app goes on with a generator in whichever thread is free
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise RunError(f"somebody is at work in {folder} already: stop that first, or choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from workbench.distiller import Distiller, DivergedError, Step
 from workbench.evaluation import images_of
 from workbench.metrics.diversity import diversity
 from workbench.metrics.lite0 import Lite0
-from workbench.runs import Run, write_whole
+from workbench.runs import Run, alone, write_whole
 
 PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = 6, 4, 96  # lite0 on 96 px inputs: quick, for following a run, not for reporting
 
@@ -34,11 +35,17 @@ class Reading:
 def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> Iterator[Step | Reading]:
     """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating to stop; resume by calling again.
 
-    Raises `DivergedError` naming the last good checkpoint, and `RunError` for a checkpoint that cannot be read or written."""
+    Raises `DivergedError` naming the last good checkpoint, and `RunError` for a checkpoint that cannot be read or written, and for a run
+    that is being trained already."""
     distiller = distiller or new_distiller(run.recipe, device)
-    state = run.load_checkpoint()
-    if state is not None:
-        distiller.load_state_dict(state)
+    with alone(run.path) if distiller.accelerator.is_main_process else nullcontext():
+        state = run.load_checkpoint()
+        if state is not None:
+            distiller.load_state_dict(state)
+        yield from _rounds(run, distiller)
+
+
+def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | Reading]:
     recipe, main = run.recipe, distiller.accelerator.is_main_process
     while distiller.rounds_done < recipe.rounds:
         try:
