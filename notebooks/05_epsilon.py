@@ -17,7 +17,7 @@
 # You will see: that the chord (6) is refused here, and why; how (40) magnifies an error of the first prediction; the four times at which the student steps; a short run of DP-DMD with
 # its eps teacher; and the shipped students side by side, where the collapse is the clearest of this project.
 #
-# It takes about three minutes on two CPU cores and ends in asserted numbers: the magnification, and the diversity that DMD loses and DP-DMD keeps.
+# It takes little more than a minute on two CPU cores and ends in asserted numbers: the magnification, and the diversity that DMD loses and DP-DMD keeps.
 
 # %% tags=["parameters"]
 import os

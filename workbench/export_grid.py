@@ -30,12 +30,17 @@ PAPER, INK, FAINT, HOLE = "#ffffff", "#1c2430", "#5c6675", "#f3e3e1"
 
 
 def export_png(grid: Grid) -> bytes:
-    """The sheet: a section a prompt, a row a model, a column a seed, labels on both; missing cells stay empty."""
+    """The sheet as a PNG with its settings in it."""
+    return png_bytes(sheet(grid), grid_settings(grid))
+
+
+def sheet(grid: Grid) -> Image.Image:
+    """A section a prompt, a row a model, a column a seed, labels on both; missing cells stay empty."""
     request, side = grid.request, _side(grid)
     width = LABEL + len(request.seeds) * (side + GAP) + GAP
     height = TITLE + HEAD + len(request.models) * (side + GAP)
-    sheet = Image.new("RGB", (max(width, 900), height * len(request.prompts) + FOOT), PAPER)
-    draw = ImageDraw.Draw(sheet)
+    paper = Image.new("RGB", (max(width, 900), height * len(request.prompts) + FOOT), PAPER)
+    draw = ImageDraw.Draw(paper)
     for index, prompt in enumerate(request.prompts):
         top = index * height
         draw.text((GAP * 2, top + 14), prompt, INK, _font(22))
@@ -45,9 +50,9 @@ def export_png(grid: Grid) -> bytes:
             y = top + TITLE + HEAD + line * (side + GAP)
             _draw_label(draw, model, row_lines(grid.rows.get((index, model))), y)
             for column, seed in enumerate(request.seeds):
-                _draw_cell(sheet, draw, grid.cells.get((index, model, seed)), LABEL + column * (side + GAP), y, side)
-    draw.text((GAP * 2, sheet.height - FOOT + 10), _legend(grid), FAINT, _font(13))
-    return png_bytes(sheet, grid_settings(grid))
+                _draw_cell(paper, draw, grid.cells.get((index, model, seed)), LABEL + column * (side + GAP), y, side)
+    draw.text((GAP * 2, paper.height - FOOT + 10), _legend(grid), FAINT, _font(13))
+    return paper
 
 
 def export_zip(grid: Grid) -> bytes:
@@ -126,11 +131,11 @@ def _draw_label(draw: ImageDraw.ImageDraw, model: str, lines: list[str], y: int)
         draw.text((GAP * 2, y + 36 + 22 * number), line, FAINT, _font(15))
 
 
-def _draw_cell(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell | None, x: int, y: int, side: int) -> None:
+def _draw_cell(paper: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell | None, x: int, y: int, side: int) -> None:
     if cell is not None and cell.image is not None:
         image = Image.fromarray(cell.image)
         enlarge = max(image.size) <= side
-        sheet.paste(image.resize((side, side), Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS), (x, y))
+        paper.paste(image.resize((side, side), Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS), (x, y))
         return
     draw.rectangle((x, y, x + side - 1, y + side - 1), fill=HOLE if cell else None, outline=FAINT)
     draw.text((x + side / 2, y + side / 2), "failed" if cell else "not painted", FAINT, _font(14), anchor="mm")

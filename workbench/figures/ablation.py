@@ -7,10 +7,10 @@ import statistics
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.theme import FAINT, INK, LINE, TEMPLATE, faded
+from workbench.figures.theme import FAINT, INK, LINE, NAMED, TEMPLATE, faded
 
 Point = tuple[float, float]  # diversity, quality
-DMD, OURS = "#d9480f", "#4338ca"
+DMD, OURS = NAMED["dmd"], NAMED["dp-dmd"]
 
 
 def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: str) -> go.Figure:
@@ -31,7 +31,8 @@ def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: s
             marker=dict(color=colour, size=9), error_x=_range(across, x, colour), error_y=_range(up, y, colour),
             hovertemplate=f"{label}: %{{x:.3f}}, %{{y:.2f}} ({len(across)} training seeds)<extra></extra>"))
     figure.add_trace(go.Scatter(x=[teacher[0]], y=[teacher[1]], mode="markers+text", text=["teacher"], textposition="top center",
-                                marker=dict(symbol="star", size=13, color="#475569"), hovertemplate="teacher: %{x:.3f}, %{y:.2f}<extra></extra>"))
+                                marker=dict(symbol="star", size=13, color=NAMED["teacher"]),
+                                hovertemplate="teacher: %{x:.3f}, %{y:.2f}<extra></extra>"))
     figure.update_xaxes(title="diversity, Eq. (9)")
     figure.update_yaxes(title=quality)
     return figure
@@ -79,7 +80,7 @@ def lag_map(rows: list[int], columns: list[float], diversity: list[list[float]],
     (columns); in each cell also how many images are right."""
     figure = go.Figure(go.Heatmap(
         x=[f"{ratio:g}" for ratio in columns], y=[str(row) for row in rows], z=diversity, zmin=0.4, zmax=1.1, xgap=3, ygap=3,
-        colorscale=[[0, "#d9480f"], [0.5, "#fbe3d6"], [1, "#8b84e6"]], colorbar=dict(title="share kept", tickformat=".0%"),
+        colorscale=[[0, DMD], [0.5, "#fbe3d6"], [1, "#8b84e6"]], colorbar=dict(title="share kept", tickformat=".0%"),
         text=[[f"{kept:.0%}<br>right {right:.2f}" for kept, right in zip(*pair)] for pair in zip(diversity, quality)], texttemplate="%{text}",
         textfont=dict(size=13, color=INK), hovertemplate="%{y} fake updates, rate %{x}: %{text}<extra></extra>"))
     figure.update_layout(template=TEMPLATE, title=title, height=380)

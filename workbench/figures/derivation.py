@@ -13,10 +13,10 @@ import torch
 from plotly.subplots import make_subplots
 from torch import Tensor
 
-from workbench.figures.theme import FAINT, INK, TEMPLATE, faded
+from workbench.figures.theme import FAINT, INK, NAMED, TEMPLATE, faded
 
-TEACHER, STUDENT, THIRD = "#475569", "#4338ca", "#d9480f"
-SCALE = ("#4338ca", "#7c3aed", "#c026d3", "#ea580c", "#ca8a04")  # from reverse KL to forward KL
+TEACHER, STUDENT, THIRD = NAMED["teacher"], NAMED["dp-dmd"], NAMED["dmd"]
+SCALE = (STUDENT, "#7c3aed", "#c026d3", "#ea580c", "#ca8a04")  # from reverse KL to forward KL
 POINTS = 180  # of a line
 SHOWN = [-5.5, 5.5]  # of x
 BELOW = dict(orientation="h", x=1, xanchor="right", y=0, yref="container", yanchor="bottom")  # a legend of the right panel

@@ -7,7 +7,7 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.theme import FAINT, INK, TEMPLATE
+from workbench.figures.theme import FAINT, INK, NAMED, TEMPLATE
 from workbench.stages.gradients import GradientReach
 
 TITLES = {"dmd": "DMD", "dmd_lpips": "DMD-LPIPS", "dmd_gan": "DMD-GAN", "dp_dmd": "DP-DMD",
@@ -27,7 +27,7 @@ def reach_matrix(reaches: dict[str, GradientReach], title: str) -> go.Figure:
         mean = [reach.norms[term].mean(0).tolist() for term in terms]
         figure.add_trace(go.Heatmap(
             x=steps, y=[NAMES.get(term, term) for term in terms], z=[[_shade(value, top) for value in row] for row in mean],
-            zmin=0, zmax=1, colorscale=[[0, "#f4f5f8"], [1, "#4338ca"]], showscale=False, xgap=3, ygap=3, texttemplate="%{text}",
+            zmin=0, zmax=1, colorscale=[[0, "#f4f5f8"], [1, NAMED["dp-dmd"]]], showscale=False, xgap=3, ygap=3, texttemplate="%{text}",
             text=[[_written(reach, term, step) for step in range(len(steps))] for term in terms], hoverinfo="text",
             hovertext=[[_told(reach, term, step) for step in range(len(steps))] for term in terms], textfont=dict(size=13)), 1, column)
         if reach.detach_after:

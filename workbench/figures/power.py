@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from workbench.figures.theme import FAINT, OTHERS, TEMPLATE
+from workbench.figures.theme import FAINT, NAMED, OTHERS, TEMPLATE
 from workbench.study.power import Power
 
 
@@ -27,7 +27,7 @@ def power_curves(found: Sequence[Power], title: str) -> go.Figure:
 def p_histogram(values: dict[str, Sequence[float]], title: str) -> go.Figure:
     """The p of many studies without any difference, by test: flat where the test keeps its level."""
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=360, barmode="overlay", bargap=0.04))
-    for (name, found), colour in zip(values.items(), ("#d9480f", "#4338ca")):
+    for (name, found), colour in zip(values.items(), (NAMED["dmd"], NAMED["dp-dmd"])):
         figure.add_trace(go.Histogram(x=[round(value, 4) for value in found], name=name, xbins=dict(start=0, end=1, size=0.05),
                                       marker_color=colour, opacity=0.6, histnorm="probability"))
     figure.add_hline(0.05, line=dict(color=FAINT, dash="dash", width=1.2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.figures.theme import FAINT, TEMPLATE, colours, title_of
+from workbench.figures.theme import FAINT, NAMED, TEMPLATE, colours, title_of
 
 DASHES = {"dmd": "solid", "diversity": "dash", "lpips": "dash", "adversarial": "dot", "denoising": "solid"}
 POINTS = 400  # of a line; of a longer one every so many
@@ -56,7 +56,7 @@ def _gauge(rows: dict[str, list[dict]], tints: dict[str, str], teacher: float | 
     return go.Indicator(mode="gauge+number", value=value, number=dict(valueformat=".3f", font_size=22),
                         title=dict(text=f"diversity now: {title_of(name)}" if name else "diversity now", font_size=12),
                         gauge=dict(axis=dict(range=[0, top], nticks=5), bar=dict(color=tints.get(name, FAINT)),
-                                   threshold=dict(value=teacher or 0, line=dict(color="#475569", width=3), thickness=0.9)))
+                                   threshold=dict(value=teacher or 0, line=dict(color=NAMED["teacher"], width=3), thickness=0.9)))
 
 
 def _of(rows: list[dict], kind: str) -> list[dict]:

@@ -32,7 +32,7 @@ from workbench.runs import Run
 from workbench.stages.gradients import gradient_reach
 from workbench.training import Reading, read_panel, train
 
-REDRAW = 1.0  # seconds between two drawings
+REDRAW = 1.0  # seconds between two drawings, and two looks at the readings
 ALIVE = ("training", "paused")
 _training: set[Path] = set()  # of this process: one run is trained once at a time
 
@@ -88,7 +88,7 @@ class Dashboard:
         told = {name: 0 for name in self.runs}
         try:
             while self._thread and self._thread.is_alive():
-                await asyncio.sleep(0.3)
+                await asyncio.sleep(REDRAW)
                 self._tell(told)
         except (KeyboardInterrupt, asyncio.CancelledError):
             self.stop()
@@ -178,7 +178,7 @@ class Dashboard:
         try:
             act()
         except Exception as error:  # a click has nobody else to tell
-            self._line.value = f"<span style='color:#be123c'>{escape(str(error))}</span>"
+            self._line.value = _alarm(error)
 
     def _stop_soon(self) -> None:
         """Without waiting for it, so that the page stays alive."""
@@ -204,7 +204,7 @@ class Dashboard:
         left = f", about {(run.recipe.rounds - done) * sum(seconds) / done / 60:.1f} min left" if done and self.state == "training" else ""
         told = f"{title_of(self._now)}: round {done} of {run.recipe.rounds}{left}; "
         with self._changing:  # or an older state would be written last
-            self._line.value = f"<span style='color:#be123c'>{escape(str(self.error))}</span>" if self.error else escape(told + self.state)
+            self._line.value = _alarm(self.error) if self.error else escape(told + self.state)
 
     def _draw(self, at_once: bool = False) -> None:
         """Figures, samples and words as of now, in place; not more often than every `REDRAW` seconds."""
@@ -225,3 +225,7 @@ class Dashboard:
         shown = self.view._repr_mimebundle_(**options)
         data = shown[0] if isinstance(shown, tuple) else shown
         return data | {"text/plain": f"Dashboard of {', '.join(map(title_of, self.runs))}: open this notebook in JupyterLab to see it live"}
+
+
+def _alarm(error: Exception) -> str:
+    return f"<span style='color:#be123c'>{escape(str(error))}</span>"

@@ -13,7 +13,6 @@ import argparse
 import base64
 import io
 import os
-import re
 import sys
 import tempfile
 import time
@@ -26,9 +25,10 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
+from workbench.runs import write_whole
+
 SHORT = "WORKBENCH_SHORT"  # the environment variable that each notebook's parameters look at
 LARGEST = 400_000  # bytes of a notebook with its outputs
-PROGRESS = re.compile(r"\d+%\|.*\|")  # a bar of tqdm
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -47,7 +47,7 @@ def executed(source: Path, folder: Path, short: bool = False, pictures: bool = F
 
 
 def plain(notebook: NotebookNode) -> NotebookNode:
-    """Without widgets, times, progress bars and what libraries log (stderr), and with small pictures."""
+    """Without widgets, times and what goes to stderr (progress bars, what libraries log), and with small pictures."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -57,7 +57,7 @@ def plain(notebook: NotebookNode) -> NotebookNode:
             if "image/png" in data:
                 data["image/png"] = reduced(data["image/png"])
             if "text" in output:
-                output.text = "\n".join(line for line in map(_last_state, output.text.split("\n")) if not PROGRESS.search(line))
+                output.text = "\n".join(map(_last_state, output.text.split("\n")))
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if output.get("text", "-").strip() and output.get("name") != "stderr"]
     return notebook
@@ -82,9 +82,7 @@ def written(source: Path) -> Path:
     if len(text.encode()) > LARGEST:
         raise ValueError(f"{source}: {len(text.encode())} bytes with its outputs, over {LARGEST}: show smaller figures")
     target = source.with_suffix(".ipynb")
-    part = target.with_suffix(".part")
-    part.write_text(text)
-    os.replace(part, target)
+    write_whole(target, lambda part: part.write_text(text))
     return target
 
 
@@ -102,7 +100,7 @@ def main() -> int:
                     executed(source, Path(folder), short=True)
             else:
                 written(source)
-        except (CellExecutionError, DeadKernelError, OSError, ValueError) as error:
+        except (CellExecutionError, DeadKernelError, OSError, RuntimeError, ValueError) as error:
             failed.append(source)
             print(f"{source}: {error}", file=sys.stderr)
         print(f"{source}: {time.perf_counter() - begun:.0f} s{', FAILED' if source in failed else ''}", flush=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 from IPython.display import Image as Shown
 from PIL import Image
 
 from workbench.denoiser import Backend
-from workbench.export_grid import export_png
+from workbench.export_grid import sheet
 from workbench.grid import Grid, Opener, paint
 from workbench.grid_request import GridRequest
 
@@ -27,13 +26,9 @@ def seed_grid(request: GridRequest, backend: Backend, open_model: Opener) -> Gri
     return grid
 
 
-def picture(source: Grid | Image.Image | Path, width: int = WIDTH) -> Shown:
-    """A grid's sheet, an image or a file as an output of at most `width` pixels."""
-    if isinstance(source, Grid):
-        image = Image.open(io.BytesIO(export_png(source)))
-    else:
-        image = source if isinstance(source, Image.Image) else Image.open(source)
-    image = image.convert("RGB")
+def picture(source: Grid | Image.Image, width: int = WIDTH) -> Shown:
+    """A grid's sheet, or an image, as an output of at most `width` pixels."""
+    image = sheet(source) if isinstance(source, Grid) else source.convert("RGB")
     if image.width > width:
         image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
     file = io.BytesIO()
