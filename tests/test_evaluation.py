@@ -154,7 +154,10 @@ def test_models_and_metrics_that_cannot_be_had_leave_a_blank_and_a_reason(backen
     assert "dinov3=FOLDER" in evaluation.left["dinov3"] and "maniqa=FOLDER" in evaluation.left["maniqa"]
     assert "images" in evaluation.left["spread of teacher"]
     assert evaluation.left.keys() == {"images of gone", "dinov3", "maniqa", "spread of teacher", "the exact detector of scenes"}
-    assert Evaluation.open(tmp_path).made.keys() == {"teacher"}
+    again = Evaluation.open(tmp_path)
+    assert again.made.keys() == {"teacher"}
+    again.request = asked("gone", "teacher")  # other metrics: what the earlier ones left is nothing to this one
+    assert list(again.read()) == [] and again.left.keys() == {"images of gone"}
 
 
 def test_images_that_are_not_finite_are_counted_and_the_rest_goes_on(backend, tmp_path):
