@@ -14,7 +14,7 @@ import torch
 from workbench.build import new_distiller
 from workbench.models import load_student
 from workbench.recipe import Recipe
-from workbench.runs import Run, RunError, write_whole
+from workbench.runs import Run, RunError, alone, write_whole
 from workbench.training import Reading, train
 
 ROOT = Path(__file__).parents[1]
@@ -156,6 +156,12 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     assert other.returncode == 1 and "somebody is at work" in other.stderr
     events.close()
     assert len(list(train(run))) == 8 and len(run.checkpoints()) == 2
+
+
+def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with alone(tmp_path), alone(tmp_path):
+        assert tmp_path.is_dir()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):

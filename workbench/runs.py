@@ -136,6 +136,8 @@ def alone(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise RunError(f"somebody is at work in {folder} already: stop that first, or choose another folder") from error
+    except (OSError, NotImplementedError):  # a filesystem without locks: better unguarded than not at all
+        pass
     try:
         yield
     finally:
