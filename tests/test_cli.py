@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from workbench.backends.published import PUBLISHED
@@ -122,3 +123,15 @@ def test_mistakes_end_in_one_line_with_the_way_out(given, message, capsys, tmp_p
     assert main([part.replace("{tmp}", str(tmp_path)) for part in given]) == 1
     err = capsys.readouterr().err.strip().splitlines()[-1]
     assert err.startswith("workbench: ") and message in err
+
+
+def test_measuring_again_refuses_what_only_making_images_reads(tmp_path, capsys):
+    command = ["evaluate", "--rescore", "--out", str(tmp_path), "--seeds", "2", "--noise", "official", "--image-seeds", "1"]
+    assert main(command) == 1
+    assert "leave out --noise, --seeds, or --rescore" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told(tmp_path, capsys):
+    assert main(["sample", "a red circle", "--device", "cuda", "--out", str(tmp_path / "a.png")]) == 1
+    assert "there is no cuda here" in capsys.readouterr().err

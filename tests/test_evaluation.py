@@ -121,6 +121,19 @@ def test_a_broken_image_is_found_and_made_again(backend, tmp_path):
     assert [result.numbers for result in again.results()] == [result.numbers for result in first]
 
 
+def test_damage_that_keeps_size_and_time_is_told_and_mended_the_next_time(backend, tmp_path):
+    first = done(Evaluation(tmp_path, asked("teacher")), backend).results()
+    broken = next(tmp_path.glob("images/**/*.png"))
+    content, state = bytearray(broken.read_bytes()), broken.stat()
+    content[-30] ^= 255
+    broken.write_bytes(content)
+    os.utime(broken, ns=(state.st_atime_ns, state.st_mtime_ns))
+    other = done(Evaluation(tmp_path, asked("teacher", features=("lite0=64",))), backend)
+    assert "cannot be read" in other.left["lite0=64"] and "evaluate again, which makes it anew" in other.left["lite0=64"]
+    assert not done(Evaluation(tmp_path, asked("teacher", features=("lite0=64",))), backend).left
+    assert done(Evaluation(tmp_path, asked("teacher")), backend).results()[0].numbers == first[0].numbers
+
+
 def test_another_image_under_the_same_name_is_read_again(backend, tmp_path):
     evaluation = done(Evaluation(tmp_path, asked("teacher")), backend)
     files = sorted(pngs(tmp_path))
@@ -332,7 +345,8 @@ def test_what_was_asked_goes_to_json_and_back():
     (dict(features=("dino",)), "no feature 'dino'; one of lite0, clip"),
     (dict(models=("dmd",), metrics=("kid",)), "kid compares with the teacher's samples: name the teacher"),
     (dict(noise=OFFICIAL, image_seeds=2), "leave image_seeds at 1"),
-    (dict(noise="mine"), "per-prompt, official"), (dict(image_seeds=4), "from 1 to the number of seeds, 3")])
+    *[(dict(noise=OFFICIAL, metrics=(name,)), f"{name} takes all images for independent") for name in ("kid", "fid", "cmmd")],
+    (dict(features=()), "no features to measure by"), (dict(noise="mine"), "per-prompt, official"), (dict(image_seeds=4), "from 1 to the number of seeds, 3")])
 def test_requests_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         asked(**{"models": ("teacher",)} | wrong)

@@ -167,7 +167,8 @@ def test_differences_are_paired_over_the_prompts_that_both_have(tmp_path):
 
 
 @pytest.mark.parametrize("text, written", [("=1+1", "'=1+1"), ("@x", "'@x"), ("-0.5", "-0.5"), ("a fox", "a fox"), ("-a", "'-a"),
-                                           ("-0.11 [-0.16, 0.06]", "-0.11 [-0.16, 0.06]"), ("-1+2", "'-1+2"), ("-2e-05", "-2e-05")])
+                                           ("-0.11 [-0.16, 0.06]", "-0.11 [-0.16, 0.06]"), ("-1+2", "'-1+2"), ("-2e-05", "-2e-05"),
+                                           ("-0.020 (1 of 5 prompts)", "-0.020 (1 of 5 prompts)"), ("-1.5e+20", "-1.5e+20")])
 def test_spreadsheets_are_given_no_formulas(text, written):
     assert list(csv.reader(io.StringIO(Table("t", "T", (("", "a"),), ((text,),)).csv)))[1] == [written]
 
@@ -175,11 +176,13 @@ def test_spreadsheets_are_given_no_formulas(text, written):
 def test_signs_that_mean_something_elsewhere_are_escaped():
     table = Table("t", "A & B", (("", "a|b"), ("50 %", "x_1")), (("a|b", "<i>"),))
     assert r"C:\textbackslash{}lambda\_x" in Table("t", "C:\\lambda_x", (("", "a"),), ()).latex
-    assert r"a\|b" in table.markdown and "&lt;i&gt;" in table.html and r"A \& B" in table.latex and r"50 \%" in table.latex and r"x\_1" in table.latex
+    assert r"a\|b" in table.markdown and "&lt;i&gt;" in table.html and r"A \& B" in table.latex and r"a\textbar{}b & \textless{}i\textgreater{}" in table.latex and r"50 \%" in table.latex and r"x\_1" in table.latex
 
 
 def test_a_report_is_written_with_all_its_files(backend, tmp_path):
     (tmp_path / "table-5.csv").write_text("of an earlier report")
+    for mine in ("table-of-contents.csv", "differences-to-do.csv", "table-10.csv"):
+        (tmp_path / mine).write_text("of somebody else")
     found = done(Evaluation(tmp_path, asked("teacher", "student", metrics=("diversity", "vendi"))), backend)
     page = write_report(tmp_path, [(found, found.results())]).read_text()
     assert page.count("<table>") == 2 and page.count("plotly-graph-div") == 2 and "Plotly" in page
@@ -190,4 +193,7 @@ def test_a_report_is_written_with_all_its_files(backend, tmp_path):
     by_prompt = list(csv.DictReader((tmp_path / "by_prompt.csv").open()))
     assert len(by_prompt) == 12 and float(numbers[0]["value"]) == pytest.approx(sum(float(row["value"]) for row in by_prompt[:3]) / 3)
     assert "### 3 prompts of mine, 3 seeds" in (tmp_path / "report.md").read_text() and r"\toprule" in (tmp_path / "report.tex").read_text()
+    assert "intervals of so few prompts are too narrow" in page
     assert (tmp_path / "numbers-by-model.csv").exists() and not (tmp_path / "table-5.csv").exists()
+    assert len([path for path in tmp_path.glob("*.csv") if path.read_text() == "of somebody else"]) == 3
+    assert all(rf"\item {line.split(':')[0]}" in (tmp_path / "report.tex").read_text() for line in provenance(found, found.results()))

@@ -31,7 +31,10 @@ def best_device() -> str:
 
 def load_backend(teacher: str = "scenes", device: str = "cpu", precision: str = "bf16", resolution: int = 0,
                  tiling: bool = False) -> Backend:
-    """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on a GPU in the recipe's precision."""
+    """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on a GPU in the recipe's precision. Raises
+    ValueError for what cannot be loaded, and for a GPU that is not there."""
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"there is no {device} here, or this torch was built without CUDA: give another --device, such as cpu")
     if teacher in EMBEDDED:
         if resolution or tiling:
             raise ValueError(f"{teacher} is an embedded teacher, which knows one size: leave resolution and tiling as they are")

@@ -147,6 +147,7 @@ class Evaluation:
         """Everything that an image follows from, but for its prompt and noise."""
         recipe = model.info.get("recipe", {})
         return model_settings(model) | {key: recipe[key] for key in ("k", "lam") if key in recipe} | {
+            key: model.info[key] for key in ("source", "revision") if key in model.info} | {
             "teacher": self.request.teacher, "teacher_parts": parts_digest(backend), "noise": self.request.noise, "fresh": model.fresh,
             "latent_shape": list(backend.latent_shape), "device": torch.device(backend.device).type,
             "dtype": str(next(backend.network.parameters()).dtype).removeprefix("torch.")}
@@ -198,17 +199,27 @@ class Evaluation:
         prompts = {prompt.text: prompt for prompt in self.request.prompts.prompts}
         for start in range(0, len(missing), READ_TOGETHER):
             part = missing[start : start + READ_TOGETHER]
-            values = reader.read(folder.read(part), [prompts[draw.prompt] for draw in part])
+            values = reader.read(self._images(folder, part), [prompts[draw.prompt] for draw in part])
             readings.add([(draw, sums[draw]) for draw in part], values)
             if (start // READ_TOGETHER + 1) % (SAVE_EVERY // READ_TOGETHER // metric.slowness) == 0:
                 readings.save()
             yield Step(f"{metric.reader} of {name}", start + len(part), len(missing))
 
+    @staticmethod
+    def _images(folder: ImageFolder, draws: list[Draw]) -> Tensor:
+        try:
+            return folder.read(draws)
+        except (OSError, SyntaxError, ValueError) as error:  # damage that left size and time as they were
+            folder.forget()
+            raise RunError(f"an image in {folder.path} cannot be read ({error}); evaluate again, which makes it anew") from error
+
     def _folder(self, name: str) -> ImageFolder:
         return ImageFolder(self.folder / "images" / self.made[name].folder)
 
     def _readings(self, metric: Metric, name: str) -> Readings:
-        digest = hashlib.sha256("|".join([metric.reader, *map(fingerprint, re.split("[=+]", metric.reader)[1:])]).encode()).hexdigest()[:8]
+        source = metric.reader.partition("=")[2]
+        files = map(fingerprint, dict.fromkeys(filter(None, [source, *source.split("+")])))  # of one folder, or GenEval's two
+        digest = hashlib.sha256("|".join([metric.reader, *files]).encode()).hexdigest()[:8]
         return Readings(self.folder / "readings" / self.made[name].folder / f"{plain(metric.reader)}-{digest}.safetensors")
 
     def _checksums(self, name: str, metric: Metric) -> dict[Draw, int]:

@@ -30,6 +30,8 @@ def add_evaluation_commands(commands, command) -> None:
                           "evaluations/PROMPTS)")
     evaluate.add_argument("--rescore", action="store_true", help="measure the images that --out holds, and make none")
     add_model_options(evaluate, "teacher,dmd,dp-dmd")
+    images = ("prompts", "limit", "noise", "image_seeds", "models", "teacher", "resolution", "guidance", "teacher_steps", "seeds")
+    evaluate.set_defaults(of_images={name: evaluate.get_default(name) for name in images})
     report = command(commands, "report", "put several evaluations, one for each prompt list, into one report", _report)
     report.add_argument("folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote")
     report.add_argument("--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)")
@@ -46,6 +48,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.rescore and not options.out:
         raise ValueError("--rescore measures the images of an evaluation: say with --out which folder it is in")
     if options.rescore:
+        _check_rescore(options)
         written = Evaluation.open(options.out)
         evaluation = dataclasses.replace(written, request=dataclasses.replace(written.request, **_given_metrics(options)))
     else:
@@ -59,6 +62,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     for what, why in evaluation.missing.items():
         print(f"not done: {what}: {why}")
     return 1 if evaluation.missing else 0
+
+
+def _check_rescore(options: argparse.Namespace) -> None:
+    """Raises ValueError for options that say which images to make, when none are made."""
+    given = [f"--{name.replace('_', '-')}" for name, usual in options.of_images.items() if getattr(options, name) != usual]
+    if given:
+        raise ValueError(f"--rescore measures the images that are there: leave out {', '.join(given)}, or --rescore")
 
 
 def generated(options: argparse.Namespace, out: Path | None):

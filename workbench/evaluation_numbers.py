@@ -73,7 +73,7 @@ def whole(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[str], Tenso
     """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError where there are none."""
     there = torch.isfinite(values).flatten(1).all(1)
     if not there.any():
-        raise ValueError("no prompt has all of its images read")
+        raise ValueError("no prompt has all of its images read; evaluate again to make those that are missing")
     return [prompt.text for prompt, one in zip(prompts, there) if one], values[there]
 
 

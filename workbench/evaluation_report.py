@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
@@ -24,7 +25,12 @@ from workbench.figures.evaluation import number_dots, planes, prompt_scatter
 from workbench.grid_request import format_seeds, model_title
 from workbench.image_store import OFFICIAL
 from workbench.runs import write_whole
-from workbench.tables import Table, guarded
+from workbench.tables import Table, guarded, listed
+
+
+FEW = 10  # prompts
+FEW_TOLD = ("Bootstrap intervals of so few prompts are too narrow: of simulated normal values, 95 % intervals over 3 prompts hold the truth in 70 %, "
+            "over 5 in 83 %, over 10 in 91 %, over 43 in 95 %.")
 
 
 def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
@@ -38,6 +44,8 @@ def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
     lines = [f"Teacher: {asked.teacher}{revision}. Latents {about.get('latent_shape')}, sampled on {about.get('device')}.",
              f"Prompts: {limited}{len(asked.prompts.prompts)} of {asked.prompts.name}; dropped: {asked.prompts.told or 'none'}.",
              f"{seeds}; quality and preference are read from {single}."]
+    if len(asked.prompts.prompts) < FEW:
+        lines.append(FEW_TOLD)
     if about.get("cut"):
         lines.append(f"{about['cut']} prompts are longer than the {about['tokens']} tokens that the teacher's CLIP encoder reads.")
     lines += [_model_line(result) for result in results]
@@ -52,8 +60,9 @@ def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
 
 def _model_line(result: Result) -> str:
     made = result.made.settings
+    source = f" of {made['source']} at revision {made['revision']}" if "source" in made else ""
     return (f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} steps ({made['sampler']}), guidance "
-            f"{made['guidance']:g}, {made.get('dtype')} on {made.get('device')}, weights {made['weights']}, recipe {made.get('digest') or 'none'}.")
+            f"{made['guidance']:g}, {made.get('dtype')} on {made.get('device')}, weights {made['weights']}{source}, recipe {made.get('digest') or 'none'}.")
 
 
 def figures_of(evaluation: Evaluation, results: list[Result]) -> dict[str, go.Figure]:
@@ -72,14 +81,15 @@ def write_report(folder: Path, found: Found) -> Path:
     with their results."""
     tables, told = tables_of(found), [provenance(*one) for one in found]
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (path for name in TABLES for path in folder.glob(f"{name}*.csv")):
-        old.unlink()
+    for old in folder.glob("*.csv"):
+        if re.fullmatch(rf"({'|'.join(TABLES)})(-\d+)?\.csv", old.name):
+            old.unlink()
 
     def put(name: str, text: str) -> None:
         write_whole(folder / name, lambda part: part.write_text(text, encoding="utf-8"))
 
     put("report.md", "\n\n".join(["# Evaluation", *(table.markdown for table in tables), "## Protocol", *(_bullets(lines) for lines in told)]) + "\n")
-    put("report.tex", "\n\n".join(table.latex for table in tables) + "\n")
+    put("report.tex", "\n\n".join([*(table.latex for table in tables), *map(listed, told)]) + "\n")
     for name, same in groupby(sorted(tables, key=lambda table: table.name), lambda table: table.name):
         for number, table in enumerate(same, 1):
             put(f"{name}.csv" if number == 1 else f"{name}-{number}.csv", table.csv)

@@ -39,7 +39,12 @@ class EvaluationRequest:
             raise ValueError(f"image_seeds = {self.image_seeds} is not from 1 to the number of seeds, {len(self.seeds)}")
         if self.noise == OFFICIAL and self.image_seeds != 1:
             raise ValueError("the official noise policy reads quality and preference from one image a prompt: leave image_seeds at 1")
+        if not self.parsed:
+            raise ValueError("there are no features to measure by: choose at least one")
         for metric in self.parsed:
+            if metric.name in ("kid", "fid", "cmmd") and self.noise == OFFICIAL:  # a teacher would be far from itself
+                raise ValueError(f"{metric.name} takes all images for independent, and under the official noise policy prompts share theirs: "
+                                 "choose per-prompt")
             if metric.reference and TEACHER not in self.models:
                 raise ValueError(f"{metric.name} compares with the teacher's samples: name the teacher among the models")
 

@@ -109,6 +109,10 @@ class ImageFolder:
             write_whole(self.path / "checksums.json", lambda part: part.write_text(content))
         return found
 
+    def forget(self) -> None:
+        """Lets `checksums` read every file again."""
+        (self.path / "checksums.json").unlink(missing_ok=True)
+
     def _known(self) -> dict[str, tuple[int, int, int]]:
         try:
             return {path: tuple(state) for path, state in json.loads((self.path / "checksums.json").read_text()).items()}

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workbench.backends.lora import LORA_FILE, Adapter
-from workbench.backends.published import PUBLISHED, Published, WholeTimesteps, load_published, published_of
+from workbench.backends.published import PUBLISHED, Published, WholeTimesteps, load_published, published_of, revision_of
 from workbench.backends.scenes import EMBEDDED
 from workbench.denoiser import Backend, Condition, Denoiser, Guided
 from workbench.distiller import Distiller
@@ -154,7 +154,7 @@ def published_model(entry: Published, backend: Backend, name: str = "") -> Model
         denoiser = WholeTimesteps(denoiser)
     if entry.guidance != 1:
         denoiser = Guided(denoiser, entry.guidance, backend.encode([""]))
-    info = {"method": entry.title, "teacher": entry.teacher, "source": entry.source, "licence": entry.licence,
+    info = {"method": entry.title, "teacher": entry.teacher, "source": entry.source, "revision": revision_of(entry), "licence": entry.licence,
             "scheduler": sampling.scheduler, "steps": entry.steps, "guidance": entry.guidance}
     return Model(name or entry.title, denoiser, sampling.times(backend.schedule, entry.steps), info, sampling.sampler, sampling.fresh)
 

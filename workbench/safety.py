@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import re
 
-SEXUAL = ("nsfw", "nude", "nudes", "nudity", "naked", "topless", "bottomless", "porn", "porno", "pornographic", "xxx", "hentai", "ecchi", "ahegao",
-          "futanari", "erotic", "erotica", "orgasm", "orgy", "sex", "sexual", "sexually", "intercourse", "fellatio", "cunnilingus", "blowjob",
+SEXUAL = ("nsfw", "nude", "nudity", "naked", "nakedness", "topless", "bottomless", "porn", "porno", "pornographic", "xxx", "hentai", "ecchi", "ahegao",
+          "futanari", "erotic", "erotica", "orgasm", "orgy", "sex", "sexual", "sexually", "sexualized", "sexualised", "intercourse", "fellatio", "cunnilingus", "blowjob",
           "handjob", "masturbating", "masturbation", "genitals", "genitalia", "penis", "cock", "vagina", "vulva", "pussy", "clitoris", "anus",
-          "nipple", "nipples", "areola", "areolas", "boobs", "boob", "tits", "breasts", "butt", "buttocks", "ass", "booty", "upskirt", "downblouse",
+          "nipple", "areola", "boob", "tits", "breast", "butt", "buttocks", "ass", "booty", "upskirt", "downblouse",
           "cameltoe", "undressed", "undressing", "unclothed", "bondage", "bdsm", "fetish", "milf", "dildo", "stripper", "striptease", "semen",
           "cum", "cumshot", "lolicon", "shotacon", "loli", "shota", "playboy", "onlyfans", "incest", "rape", "raped", "bukkake", "gangbang",
           "sexy", "lewd", "lingerie", "busty", "voluptuous", "cleavage", "panties", "thong", "lustful")
 SUGGESTIVE = ("seductive", "sensual", "bikini", "swimsuit", "underwear", "bra",
-              "curvy", "provocative", "hot", "kissing", "stockings", "miniskirt", "flirty", "thighs", "bathing",
+              "curvy", "provocative", r"hot(?! (?:dog|air|chocolate|tub|water|spring|sauce))", "kissing", "stockings", "miniskirt", "flirty", "thighs", "bathing",
               "shirtless", "barely", "tight", "wet", "spread", "bulge")
-MINORS = ("child", "children", "childlike", "kid", "kids", "girl", "girls", "boy", "boys", "teen", "teens", "teenage", "teenager", "teenagers",
-          "underage", "minor", "minors", "toddler", "infant", "baby", "schoolgirl", "schoolgirls", "schoolboy", "preteen", "tween", "young",
-          "youthful", "petite", "daughter", "son", "student", "pupil", "highschool")
+MINORS = ("child", "children", "childlike", "kid", "girl", "boy", "teen", "teenage", "teenager", "underage", "minor", "toddler", "infant", "baby",
+          "babies", "schoolgirl", "schoolboy", "preteen", "tween", "young", "youthful", "petite", "daughter", "son", "sister", "brother", "student",
+          "pupil", "highschool",
+          r"(?:(?<!\d)1?\d|(?:\w+teen|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve))[ -]?(?:yo|y/o|yr|year)s?(?:[ -]?old)?")
 
 
 def _any(words: tuple[str, ...]) -> re.Pattern:
-    return re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?![a-z])", re.IGNORECASE)
+    """Any of the words, or its plural."""
+    return re.compile(rf"(?<![a-z])(?:{'|'.join(words)})(?:e?s)?(?![a-z])", re.IGNORECASE)
 
 
 _SEXUAL, _SUGGESTIVE, _MINORS = _any(SEXUAL), _any(SUGGESTIVE), _any(MINORS)

@@ -63,9 +63,14 @@ class Table:
         return f"<h3>{html.escape(self.title)}</h3><table><thead>{over}<tr>{names}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
 
+def listed(lines: list[str]) -> str:
+    """A LaTeX list."""
+    return "\n".join([r"\begin{itemize}", *(rf"\item {_escaped(line)}" for line in lines), r"\end{itemize}"])
+
+
 def guarded(cell: str) -> str:
     """A cell that a spreadsheet does not take for a formula; numbers stay as they are."""
-    number = re.match(r"-?[\d.]+(e-?\d+)?( \[|$)", cell)
+    number = re.match(r"-?[\d.]+(e[+-]?\d+)?( [\[(]|$)", cell)
     return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") and not number else cell
 
 
@@ -78,7 +83,7 @@ def _line(cells) -> str:
 
 
 _SIGNS = {**{sign: "\\" + sign for sign in "&%$#_{}"}, "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-          "λ": r"$\lambda$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+          "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "λ": r"$\lambda$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
 
 
 def _escaped(text: str) -> str:

@@ -182,6 +182,12 @@ def load_published(entry: Published, backend: Backend) -> nn.Module:
                              f"{entry.teacher}: open that one") from error
 
 
+def revision_of(entry: Published) -> str:
+    """The hub's revision of an entry that was loaded."""
+    parts = Path(_paths(entry)[0]).parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
+
+
 def _paths(entry: Published) -> list[str]:
     """The entry's files in the hub's cache, downloaded where they are not there."""
     def fetched(fetch: Callable[[], str], what: str) -> str:

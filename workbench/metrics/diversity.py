@@ -57,7 +57,8 @@ def vendi(features: Tensor) -> Tensor:
 def bootstrap_interval(values: Tensor, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean over prompts of `values` [P] and its bootstrap interval (BCa), prompts being what is drawn again.
 
-    One prompt, or equal values at all of them, has no spread to draw from: then the ends are nan.
+    Few prompts make it too narrow: of normal values, 95 % intervals cover the mean in 70 % of cases for P = 3, 83 % for 5, 91 % for 10, 93 % for
+    20 and 95 % for 43 (400 draws each). One prompt, or equal values at all of them, has no spread to draw from: then the ends are nan.
     Raises ValueError for no values or values that are not finite."""
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
