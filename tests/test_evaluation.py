@@ -346,7 +346,8 @@ def test_what_was_asked_goes_to_json_and_back():
     (dict(models=("dmd",), metrics=("kid",)), "kid compares with the teacher's samples: name the teacher"),
     (dict(noise=OFFICIAL, image_seeds=2), "leave image_seeds at 1"),
     *[(dict(noise=OFFICIAL, metrics=(name,)), f"{name} takes all images for independent") for name in ("kid", "fid", "cmmd")],
-    (dict(features=()), "no features to measure by"), (dict(noise="mine"), "per-prompt, official"), (dict(image_seeds=4), "from 1 to the number of seeds, 3")])
+    (dict(features=()), "no features to measure by"), (dict(noise="mine"), "per-prompt, official"),
+    (dict(image_seeds=4), "from 1 to the number of seeds, 3")])
 def test_requests_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         asked(**{"models": ("teacher",)} | wrong)

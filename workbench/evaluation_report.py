@@ -61,8 +61,9 @@ def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
 def _model_line(result: Result) -> str:
     made = result.made.settings
     source = f" of {made['source']} at revision {made['revision']}" if "source" in made else ""
-    return (f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} steps ({made['sampler']}), guidance "
-            f"{made['guidance']:g}, {made.get('dtype')} on {made.get('device')}, weights {made['weights']}{source}, recipe {made.get('digest') or 'none'}.")
+    return (f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} steps ({made['sampler']}), "
+            f"guidance {made['guidance']:g}, {made.get('dtype')} on {made.get('device')}, weights {made['weights']}{source}, "
+            f"recipe {made.get('digest') or 'none'}.")
 
 
 def figures_of(evaluation: Evaluation, results: list[Result]) -> dict[str, go.Figure]:

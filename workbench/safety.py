@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import re
 
-SEXUAL = ("nsfw", "nude", "nudity", "naked", "nakedness", "topless", "bottomless", "porn", "porno", "pornographic", "xxx", "hentai", "ecchi", "ahegao",
-          "futanari", "erotic", "erotica", "orgasm", "orgy", "sex", "sexual", "sexually", "sexualized", "sexualised", "intercourse", "fellatio", "cunnilingus", "blowjob",
+SEXUAL = ("nsfw", "nude", "nudity", "naked", "nakedness", "topless", "bottomless", "porn", "porno", "pornographic", "xxx", "hentai", "ecchi",
+          "ahegao", "futanari", "erotic", "erotica", "orgasm", "orgy", "sex", "sexual", "sexually", "sexualized", "sexualised",
+          "intercourse", "fellatio", "cunnilingus", "blowjob",
           "handjob", "masturbating", "masturbation", "genitals", "genitalia", "penis", "cock", "vagina", "vulva", "pussy", "clitoris", "anus",
           "nipple", "areola", "boob", "tits", "breast", "butt", "buttocks", "ass", "booty", "upskirt", "downblouse",
           "cameltoe", "undressed", "undressing", "unclothed", "bondage", "bdsm", "fetish", "milf", "dildo", "stripper", "striptease", "semen",
           "cum", "cumshot", "lolicon", "shotacon", "loli", "shota", "playboy", "onlyfans", "incest", "rape", "raped", "bukkake", "gangbang",
           "sexy", "lewd", "lingerie", "busty", "voluptuous", "cleavage", "panties", "thong", "lustful")
 SUGGESTIVE = ("seductive", "sensual", "bikini", "swimsuit", "underwear", "bra",
-              "curvy", "provocative", r"hot(?! (?:dog|air|chocolate|tub|water|spring|sauce))", "kissing", "stockings", "miniskirt", "flirty", "thighs", "bathing",
+              "curvy", "provocative", r"hot(?! (?:dog|air|chocolate|tub|water|spring|sauce))", "kissing", "stockings",
+              "miniskirt", "flirty", "thighs", "bathing",
               "shirtless", "barely", "tight", "wet", "spread", "bulge")
 MINORS = ("child", "children", "childlike", "kid", "girl", "boy", "teen", "teenage", "teenager", "underage", "minor", "toddler", "infant", "baby",
           "babies", "schoolgirl", "schoolboy", "preteen", "tween", "young", "youthful", "petite", "daughter", "son", "sister", "brother", "student",
