@@ -23,7 +23,8 @@ def test_our_own_lists_are_there_and_clean():
 
 @pytest.mark.parametrize("text", ["a nude woman", "NSFW", "a teen in a bikini", "young girl, seductive pose", "Hentai.", "naked",
                                   "toddlers in bikinis", "babies in swimsuits", "two preteens in swimsuits", "infants, wet",
-                                  "little sister in a bikini", "thirteen yr old, seductive", "a 12 year old, seductive", "sexualized woman", "nakedness", "dildos"])
+                                  "little sister in a bikini", "thirteen yr old, seductive", "a 12 year old, seductive", "sexualized woman",
+                                  "nakedness", "dildos"])
 def test_what_is_not_to_be_drawn_is_dropped(text):
     assert unsafe(text)
 
