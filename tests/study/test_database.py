@@ -180,6 +180,22 @@ def test_sqlite_is_set_for_votes_that_stay(file):
     engine.dispose()
 
 
+def test_a_file_becomes_wal_when_its_other_writer_is_done(file):
+    path, before = file
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN IMMEDIATE")
+        opened = []
+        opener = threading.Thread(target=lambda: opened.append(Store.open(path)))
+        opener.start()
+        time.sleep(0.3)
+        assert opener.is_alive() and not opened
+        other.execute("COMMIT")
+        opener.join(10)
+    with opened[0] as store, closing(sqlite3.connect(path)) as later:
+        assert later.execute("PRAGMA journal_mode").fetchone()[0] == "wal" and kept(store) == before
+
+
 def test_a_vote_waits_for_another_writer_and_readers_wait_for_nobody(file):
     path, before = file
     with Store.open(path) as store, closing(sqlite3.connect(path, isolation_level=None)) as other:
