@@ -31,6 +31,15 @@ student = torch.cat([p.full_tensor().flatten() if isinstance(p, DTensor) else p.
                      for p in d.learners["student"].bare.parameters()])
 torch.save({"x1": torch.cat(ours), "student": student, "steps": steps, "processes": d.accelerator.num_processes, "kinds": kinds},
            f"{sys.argv[1]}.{d.accelerator.process_index}")
+d.accelerator.end_training()
+"""
+THE_COMMAND_LINE = """
+import torch
+from workbench.cli import main
+
+status = main()
+assert not torch.distributed.is_initialized(), "the processes' exchange was left open: its threads can abort the end of Python"
+raise SystemExit(status)
 """
 
 
@@ -97,9 +106,11 @@ def small(teacher: Path, rounds: int) -> list[str]:
 
 
 def test_two_processes_train_by_the_command_line_into_one_folder(teacher_folder, tmp_path):
-    told = workbench(2, "ddp", "train", *small(teacher_folder, 2), "--sample-every", "0", "--embeddings", str(tmp_path / "embeddings"),
-                 "--out", str(tmp_path / "run"))
-    assert "2 rounds, 2 student updates, 2 fake updates" in told
+    (tmp_path / "script.py").write_text(THE_COMMAND_LINE)
+    result = launch(2, "ddp", str(tmp_path / "script.py"), "train", *small(teacher_folder, 2), "--sample-every", "0",
+                    "--embeddings", str(tmp_path / "embeddings"), "--out", str(tmp_path / "run"), "--device", "cpu")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "2 rounds, 2 student updates, 2 fake updates" in result.stdout
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["kind"] for row in rows] == ["fake", "student"] * 2 and (tmp_path / "run" / "student" / "student.json").exists()
 

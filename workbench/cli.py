@@ -183,6 +183,7 @@ def _follow(run, device: str) -> None:
     if main:
         print(f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student updates, "
               f"{distiller.fake_updates} fake updates; student in {run.path / 'student'}")
+    distiller.accelerator.end_training()  # waits for the threads of several processes' exchange: Python ending under them is an abort
 
 
 def _list_models(options: argparse.Namespace) -> None:

@@ -54,7 +54,8 @@ class DivergedError(RuntimeError):
 class Distiller:
     """Distils `backend`'s teacher by `objective`. `rounds()` yields a `Step` for each update; stop iterating to stop training.
 
-    `rounds_done`, `fake_updates` and `student_updates` count what was done; `state_dict` holds all that a resume needs."""
+    `rounds_done`, `fake_updates` and `student_updates` count what was done; `state_dict` holds all that a resume needs. A script of several
+    processes ends with `accelerator.end_training()`."""
 
     def __init__(self, recipe: Recipe, backend: Backend, objective: Objective, prompts: list[str]):
         self.recipe, self.backend, self.objective, self.prompts = recipe, backend, objective, prompts

@@ -121,6 +121,7 @@ def make_teacher(folder: Path, recipe: TeacherRecipe = TeacherRecipe(), compiled
         network = {"transformer": model.transformer} if flow else {"unet": model.unet}
         save_pipeline(out, vae=vae, text_encoder=model.text_encoder, text_encoder_2=model.text_encoder_2, **network)
         (out / "recipe.json").write_text(json.dumps(vars(recipe), indent=1))
+    accelerator.end_training()
     return out
 
 
