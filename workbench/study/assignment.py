@@ -5,8 +5,8 @@ length. What a trial shows (`draw`) is decided when its turn comes, one trial at
 
     real      of the items that the participant has not had, those with the fewest votes and reservations of all participants; of these, of the
               pairs and then prompts that this participant has had least; of these, any
-    practice  an item that has most votes already, and that the participant gets no other time if the others suffice: a pair as any, so that
-              nobody learns from it what a gold trial looks like
+    practice  any of the fuller half of the items, and one that the participant gets no other time if the others suffice: a pair as any, so that
+              nobody learns from it what a gold trial looks like; not the fullest alone, which all who join at once would then leave empty
     gold      a method beside its spoiled sheet; the methods take turns, no sheet comes twice
     repeat    a real trial of `REPEAT_GAP` or more positions ago with its sides exchanged, none twice, a skipped one only if there is no other
 
@@ -101,8 +101,8 @@ def _can_repeat(kinds: Sequence[str]) -> bool:
 
 def _practice(design: StudyDesign, participant: str, filled: Mapping[int, int]) -> Draw:
     items, drawn = range(len(design.pairs) * len(design.prompts)), stream(design.seed, participant, "practice")
-    most = max(filled.get(item, 0) for item in items)
-    item = drawn.choice([item for item in items if filled.get(item, 0) == most])
+    fullest = sorted(drawn.sample(items, len(items)), key=lambda item: filled.get(item, 0), reverse=True)
+    item = drawn.choice(fullest[: (len(items) + 1) // 2])
     pair, prompt = divmod(item, len(design.prompts))
     return Draw(0, PRACTICE, prompt, *drawn.sample(design.pairs[pair], 2), item=item)
 
