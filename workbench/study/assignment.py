@@ -101,8 +101,8 @@ def _can_repeat(kinds: Sequence[str]) -> bool:
 
 def _practice(design: StudyDesign, participant: str, filled: Mapping[int, int]) -> Draw:
     items, drawn = range(len(design.pairs) * len(design.prompts)), stream(design.seed, participant, "practice")
-    fullest = sorted(drawn.sample(items, len(items)), key=lambda item: filled.get(item, 0), reverse=True)
-    item = drawn.choice(fullest[: (len(items) + 1) // 2])
+    fuller = sorted(drawn.sample(items, len(items)), key=lambda item: filled.get(item, 0), reverse=True)
+    item = drawn.choice(fuller[: (len(items) + 1) // 2])
     pair, prompt = divmod(item, len(design.prompts))
     return Draw(0, PRACTICE, prompt, *drawn.sample(design.pairs[pair], 2), item=item)
 
