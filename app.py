@@ -27,7 +27,7 @@ def main() -> None:
 
     from workbench.ui.page import launch_settings, new_page
     from workbench.ui.study import PATH, opened_study
-    from workbench.ui.workplace import Workplace
+    from workbench.ui.session import Workplace
 
     place = Workplace(options.teacher, options.runs, options.device, options.student, options.resolution)
     try:

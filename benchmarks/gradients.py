@@ -15,8 +15,8 @@ import sys
 
 
 def measured(preset: str, method: str, seed: int, rounds: list[int], batches: int) -> dict[int, dict[str, float]]:
-    from workbench.build import new_distiller, new_objective
-    from workbench.presets import PRESETS
+    from workbench.training.build import new_distiller, new_objective
+    from workbench.core.presets import PRESETS
     from workbench.stages.gradients import gradient_reach
 
     recipe = dataclasses.replace(PRESETS[preset], method=method, seed=seed)

@@ -13,10 +13,11 @@ import time
 
 import torch
 
-from workbench import seeds
-from workbench.build import load_backend
-from workbench.models import Model, load_student, shipped_students, teacher_model
-from workbench.sampler import sampled
+from workbench.core import seeds
+from workbench.models.loading import load_backend
+from workbench.models.model import Model, teacher_model
+from workbench.models.students import load_student, shipped_students
+from workbench.core.sampler import sampled
 
 PROMPT, SEEDS = "a red circle", list(range(9))
 

@@ -31,11 +31,12 @@ def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
 
 def score(folder: Path, names: list[str], teacher: str, on: str, steps: int, guidance: float, seeds: int) -> list[dict]:
     """Scores of the teacher and of each run; their images stay in FOLDER/evaluation-ON."""
-    from workbench.build import load_backend
-    from workbench.evaluation import Evaluation
-    from workbench.evaluation_request import EvaluationRequest
-    from workbench.models import load_student, teacher_model
-    from workbench.prompt_lists import Prompt, PromptList
+    from workbench.models.loading import load_backend
+    from workbench.evaluation.evaluation import Evaluation
+    from workbench.evaluation.request import EvaluationRequest
+    from workbench.models.students import load_student
+    from workbench.models.model import teacher_model
+    from workbench.evaluation.prompt_lists import Prompt, PromptList
     from workbench.scenes.prompt_sets import chosen_on, reported_on
 
     captions = tuple(Prompt(request.text) for request in (reported_on() if on == "reported" else chosen_on()))
@@ -96,7 +97,7 @@ def main() -> None:
     jobs = [(preset, seed) for seed in range(options.first_seed, options.first_seed + options.seeds) for preset in presets]
     with concurrent.futures.ThreadPoolExecutor(options.processes) as pool:
         runs = list(pool.map(lambda job: train(options.out, *job, extra), jobs))
-    from workbench.presets import PRESETS
+    from workbench.core.presets import PRESETS
 
     scores = score(options.out, [run.name for run in runs], PRESETS[presets[0]].teacher, options.on, options.teacher_steps,
                    options.guidance, options.eval_seeds)

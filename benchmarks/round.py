@@ -16,11 +16,11 @@ import time
 
 import torch
 
-from workbench import seeds
-from workbench.build import new_distiller
-from workbench.distiller import Distiller
-from workbench.presets import PRESETS
-from workbench.sampler import rollout
+from workbench.core import seeds
+from workbench.training.build import new_distiller
+from workbench.core.distiller import Distiller
+from workbench.core.presets import PRESETS
+from workbench.core.sampler import rollout
 
 
 def seconds(function) -> float:

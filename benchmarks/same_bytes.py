@@ -100,7 +100,7 @@ def reopened(before: Path, out: Path) -> dict[str, str]:
             "study's export": export(before / "study", out / "old-votes.csv"), "losses of dp_dmd": digest(losses(before / "run-dp_dmd"))}
 
 
-VOTING_CLIENT = "tests.study.voting_client"
+VOTING_CLIENT = "tests.support.voting_client"
 
 
 def main() -> int:

@@ -21,16 +21,17 @@ import numpy as np
 
 
 def examine(options: argparse.Namespace) -> None:
-    from workbench.build import load_backend
-    from workbench.examination import Examination
-    from workbench.grid import opener
-    from workbench.grid_request import GridRequest
-    from workbench.models import Residents, students_of
-    from workbench.presets import recipe_of
-    from workbench.runs import write_whole
+    from workbench.models.loading import load_backend
+    from workbench.stages.analysis import Examination
+    from workbench.grid.paint import opener
+    from workbench.grid.request import GridRequest
+    from workbench.models.model_cache import Residents
+    from workbench.models.students import students_of
+    from workbench.core.presets import recipe_of
+    from workbench.io.files import write_whole
     from workbench.scenes.prompt_sets import chosen_on, reported_on
     from workbench.stages.tasks import Record, Swap
-    from workbench.stages_report import numbers_of
+    from workbench.stages.report import numbers_of
 
     backend, recipe = load_backend(options.teacher), recipe_of(options.teacher)
     named = [name.partition("=") for name in options.models.split(",")]
@@ -71,12 +72,12 @@ def spread_of(images, caption) -> float:
 
 def strip_costs(options: argparse.Namespace) -> None:
     """Seconds of the teacher's passes alone, of recording them, of decoding, reading and drawing the strip: medians of 5."""
-    from workbench.build import load_backend
-    from workbench.figures.strip import strip
-    from workbench.models import teacher_model
-    from workbench.presets import recipe_of
-    from workbench.recording import record
-    from workbench.seeds import grid_noise
+    from workbench.models.loading import load_backend
+    from workbench.stages.figures.strip import strip
+    from workbench.models.model import teacher_model
+    from workbench.core.presets import recipe_of
+    from workbench.stages.recording import record
+    from workbench.core.seeds import grid_noise
     from workbench.stages.commitment import commitment, low_passed
     from workbench.stages.trajectory import Pictures, Trajectory
 

@@ -27,7 +27,7 @@ def make(folder: Path, trials: int, database: str) -> None:
     import numpy as np
     from PIL import Image
 
-    from workbench.study_stimuli import create_study, samples_of_folders
+    from workbench.study.stimuli import create_study, samples_of_folders
 
     rng = np.random.default_rng(0)
     for method in ("one", "two"):

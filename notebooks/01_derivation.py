@@ -42,17 +42,17 @@ import math
 import torch
 import torch.nn.functional as F
 
-from workbench import derivation as d
-from workbench import derivation_noise as dn
-from workbench.figures import derivation as figures
+from workbench.lab import derivation as d
+from workbench.lab import derivation_noise as dn
+from workbench.lab import derivation_figures as figures
 from workbench.lab import begin
-from workbench.mixture import GaussianMixture
-from workbench.objectives.diversity import diversity_loss, secant_anchor
-from workbench.objectives.dmd import dmd_gradient, surrogate
-from workbench.prediction import EPS, VELOCITY, Prediction
-from workbench.sampler import sample, walk
-from workbench.schedules import FlowSchedule, VPSchedule, perturb
-from workbench.seeds import stream
+from workbench.core.mixture import GaussianMixture
+from workbench.core.objectives.diversity import diversity_loss, secant_anchor
+from workbench.core.objectives.dmd import dmd_gradient, surrogate
+from workbench.core.prediction import EPS, Prediction, VELOCITY
+from workbench.core.sampler import sample, walk
+from workbench.core.schedules import FlowSchedule, VPSchedule, perturb
+from workbench.core.seeds import stream
 
 session = begin(seed=SEED)
 FLOW, checks = FlowSchedule(1.0), {}  # checks: what was claimed -> (largest error, error allowed)

@@ -32,7 +32,7 @@ PROMPT = "a circle"                                                        # of 
 SEED = 0
 
 # %%
-from workbench.build import best_device
+from workbench.models.loading import best_device
 from workbench.lab import begin
 
 device = best_device()
@@ -48,7 +48,7 @@ from dataclasses import asdict, replace
 
 import pandas
 
-from workbench.presets import recipe_of
+from workbench.core.presets import recipe_of
 
 recipe = replace(recipe_of(TEACHER), teacher=TEACHER, method="dp_dmd", rounds=ROUNDS, seed=SEED, sample_every=max(ROUNDS // 10, 1), checkpoint_every=10, **SETTINGS)
 recipes = {"dmd": replace(recipe, method="dmd"), "dp-dmd": recipe}
@@ -63,8 +63,8 @@ pandas.DataFrame({name: asdict(one) for name, one in recipes.items()}).loc[list(
 # %%
 import inspect
 
-from workbench.build import new_distiller
-from workbench.distiller import Distiller
+from workbench.training.build import new_distiller
+from workbench.core.distiller import Distiller
 
 print(inspect.getsource(Distiller.round))
 distiller = new_distiller(recipe, device)
@@ -86,7 +86,7 @@ del distiller  # and its networks
 from pathlib import Path
 
 from workbench.lab.dashboard import Dashboard
-from workbench.runs import Run
+from workbench.training.run import Run
 
 runs = {name: Run.at(Path("runs") / f"02-{name}-{one.digest}", one, device) for name, one in recipes.items()}
 dashboard = Dashboard(runs, device)
@@ -112,10 +112,11 @@ dashboard.figure()
 # Teacher and students on one prompt, from the same noise down each column. Compare the columns: does a student's picture still change with the seed as the teacher's does?
 
 # %%
-from workbench.build import load_backend
-from workbench.grid_request import GridRequest
+from workbench.models.loading import load_backend
+from workbench.grid.request import GridRequest
 from workbench.lab.pictures import picture, seed_grid
-from workbench.models import load_student, teacher_model
+from workbench.models.students import load_student
+from workbench.models.model import teacher_model
 
 backend = load_backend(TEACHER, device, recipe.precision, recipe.resolution)
 models = {"teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance)}
@@ -133,11 +134,11 @@ from itertools import chain
 
 from IPython.display import Markdown
 
-from workbench.evaluation import Evaluation
-from workbench.evaluation_request import EvaluationRequest
-from workbench.evaluation_tables import number_table
-from workbench.progress import watched
-from workbench.prompt_lists import prompt_list
+from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.request import EvaluationRequest
+from workbench.evaluation.tables import number_table
+from workbench.io.progress import watched
+from workbench.evaluation.prompt_lists import prompt_list
 
 asked = EvaluationRequest(tuple(models), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER)
 evaluation = Evaluation(Path("runs") / f"02-evaluation-{recipe.digest}", asked)
@@ -154,7 +155,7 @@ Markdown(number_table(evaluation, results).markdown)
 # %%
 import shutil
 
-from workbench.export_student import card_code, export_student
+from workbench.training.export import card_code, export_student
 
 shutil.rmtree("runs/02-export", ignore_errors=True)
 exported = export_student(runs["dp-dmd"].path, Path("runs/02-export"), device=device)
@@ -167,7 +168,7 @@ print(code)
 # %%
 import numpy as np
 
-from workbench.seeds import grid_noise
+from workbench.core.seeds import grid_noise
 
 noise = grid_noise(backend.latent_shape, [SEED])
 exec(code.replace("(PROMPT,", "(PROMPT, latents=noise.to(pipeline.dtype),"))

@@ -38,14 +38,14 @@ from statistics import mean
 
 from IPython.display import Markdown
 
-from workbench.build import best_device
-from workbench.figures.ablation import ladder, lag_map, plane
+from workbench.models.loading import best_device
+from workbench.training.figures_ablation import ladder, lag_map, plane
 from workbench.lab import begin
-from workbench.paper_tables import TABLE_3, TABLE_4, SD35
-from workbench.presets import recipe_of
-from workbench.progress import watched
-from workbench.sweep import Scoring, Sweep
-from workbench.sweep_table import sweep_table
+from workbench.core.paper_tables import SD35, TABLE_3, TABLE_4
+from workbench.core.presets import recipe_of
+from workbench.io.progress import watched
+from workbench.training.sweep import Scoring, Sweep
+from workbench.training.sweep_table import sweep_table
 
 device = best_device()
 session = begin(0, device)
@@ -100,7 +100,7 @@ Markdown(sweep_table("stop", "The gradient stop behind step 1", stop_sweep).mark
 # ## Student steps N, and where they stand
 #
 # The paper has N = 4 throughout. With fewer steps the first one has to cover more of the path. And the times at which a student steps are a choice
-# as well: `even` spreads them evenly before the teacher's shift, `diffusers` is the grid its scheduler makes for N steps (see `workbench.schedules`).
+# as well: `even` spreads them evenly before the teacher's shift, `diffusers` is the grid its scheduler makes for N steps (see `workbench.core.schedules`).
 
 # %%
 counts = (4,) if SHORT else (2, 4, 8)

@@ -29,12 +29,12 @@ SEEDS = 2 if SHORT else 9
 BRANCHES, PARENTS = (2, 2) if SHORT else (4, 6)
 
 # %%
-from workbench.build import best_device, load_backend
-from workbench.grid import opener
-from workbench.grid_request import GridRequest
+from workbench.models.loading import best_device, load_backend
+from workbench.grid.paint import opener
+from workbench.grid.request import GridRequest
 from workbench.lab import begin
-from workbench.models import students_of
-from workbench.presets import recipe_of
+from workbench.models.students import students_of
+from workbench.core.presets import recipe_of
 
 device, recipe = best_device(), recipe_of(TEACHER)
 steps = 4 if SHORT else recipe.teacher_steps
@@ -50,8 +50,8 @@ students = students_of(TEACHER)
 # that has to be finished in four steps has to believe in *something* there.
 
 # %%
-from workbench.examination import Examination
-from workbench.stages_report import branching_figure, gradient_figure, numbers_of, strip_figures, swap_figures
+from workbench.stages.analysis import Examination
+from workbench.stages.report import branching_figure, gradient_figure, numbers_of, strip_figures, swap_figures
 
 few = GridRequest((PROMPT,), (0, 1), MODELS, min(steps, 5), recipe.guidance)
 path = Examination(few, backend, opener(few, backend, students), branches=0, swaps=False)
@@ -107,7 +107,7 @@ branching_figure(seen)["branching"]
 # with a fake network fitted to it: DMD; DP-DMD without the stop, in which both terms arrive at step 1; and DP-DMD, in which DMD's gradient does not pass the red line back to step 1.
 
 # %%
-from workbench.gradient_probe import probe
+from workbench.stages.gradient_probe import probe
 
 name = MODELS[-1]
 for found in probe(seen.open_model(name), students[name], backend, TEACHER, PROMPT, batches=1 if SHORT else 4, fake_updates=2 if SHORT else 60):

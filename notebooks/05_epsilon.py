@@ -35,11 +35,11 @@ SEED = 0
 # %%
 import torch
 
-from workbench.build import best_device, load_backend
+from workbench.models.loading import best_device, load_backend
 from workbench.lab import begin
-from workbench.models import teacher_model
-from workbench.presets import recipe_of
-from workbench.seeds import grid_noise
+from workbench.models.model import teacher_model
+from workbench.core.presets import recipe_of
+from workbench.core.seeds import grid_noise
 
 device = best_device()
 session = begin(SEED, device)
@@ -77,8 +77,8 @@ print(f"rounding eps to bf16 alone moves x0 by {float((rounded.x0 - prediction.x
 # First the figure: for each K the distance of the target (39) to the image that the teacher ends up with. It falls as the anchor comes nearer to the end.
 
 # %%
-from workbench.objectives.diversity import denoised_target, secant_target
-from workbench.sampler import sampled
+from workbench.core.objectives.diversity import denoised_target, secant_target
+from workbench.core.sampler import sampled
 
 final = sampled(teacher.denoiser, x1, condition, teacher.times)
 try:
@@ -93,7 +93,7 @@ distance
 # %%
 import plotly.graph_objects as go
 
-from workbench.figures.theme import TEMPLATE
+from workbench.io.theme import TEMPLATE
 
 figure = go.Figure(go.Scatter(x=list(distance), y=list(distance.values()), mode="lines+markers", line_color="#4338ca"))
 figure.add_hline(others, line_dash="dash", annotation_text="between the final images of two seeds")
@@ -119,7 +119,7 @@ print("timesteps", [round(float(t) * backend.schedule.levels - 1) for t in times
 # %%
 from dataclasses import replace
 
-from workbench.build import new_distiller
+from workbench.training.build import new_distiller
 
 distiller = new_distiller(replace(recipe, teacher=TEACHER, rounds=ROUNDS, seed=SEED, **(dict(batch=4) if SHORT else {}) | SETTINGS), device)
 print(distiller.objective)
@@ -132,10 +132,10 @@ print(" ".join(f"{loss:.3f}" for loss in losses))
 # Trained for 100 rounds each, in the regime of `scenes-eps-dmd` and `scenes-eps-dp-dmd`. Look along DMD's row.
 
 # %%
-from workbench.grid import opener
-from workbench.grid_request import GridRequest
+from workbench.grid.paint import opener
+from workbench.grid.request import GridRequest
 from workbench.lab.pictures import picture, seed_grid
-from workbench.models import students_of
+from workbench.models.students import students_of
 
 request = GridRequest((PROMPT,), tuple(range(SEEDS)), ("teacher", *MODELS), recipe.teacher_steps, recipe.guidance)
 open_model = opener(request, backend, students_of(TEACHER))
@@ -150,11 +150,11 @@ from pathlib import Path
 
 from IPython.display import Markdown
 
-from workbench.evaluation import Evaluation
-from workbench.evaluation_request import EvaluationRequest
-from workbench.evaluation_tables import number_table
-from workbench.progress import watched
-from workbench.prompt_lists import prompt_list
+from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.request import EvaluationRequest
+from workbench.evaluation.tables import number_table
+from workbench.io.progress import watched
+from workbench.evaluation.prompt_lists import prompt_list
 
 asked = EvaluationRequest(("teacher", *MODELS), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER)
 evaluation = Evaluation(Path("runs/05-evaluation"), asked)

@@ -31,7 +31,7 @@ REPETITIONS = 200 if SHORT else 2000        # simulated, for the power of one pl
 SEED = 0
 
 # %%
-from workbench.build import best_device
+from workbench.models.loading import best_device
 from workbench.lab import begin
 
 device = best_device()
@@ -47,13 +47,13 @@ session = begin(SEED, device)
 import shutil
 from pathlib import Path
 
-from workbench.build import load_backend
-from workbench.evaluation import Evaluation
-from workbench.evaluation_request import EvaluationRequest
-from workbench.models import open_model, students_of
-from workbench.progress import watched
-from workbench.prompt_lists import prompt_list
-from workbench.study_stimuli import create_study, samples_of_evaluation
+from workbench.models.loading import load_backend
+from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.request import EvaluationRequest
+from workbench.models.students import open_model, students_of
+from workbench.io.progress import watched
+from workbench.evaluation.prompt_lists import prompt_list
+from workbench.study.stimuli import create_study, samples_of_evaluation
 
 backend, students = load_backend(TEACHER, device), students_of(TEACHER)
 asked = EvaluationRequest(METHODS, prompt_list("scenes" if TEACHER.startswith("scenes") else "neutral", PROMPTS), tuple(range(4)), teacher=TEACHER)
@@ -75,7 +75,7 @@ import io
 from PIL import Image
 
 from workbench.lab.pictures import picture
-from workbench.study.pictures import Pictures
+from workbench.study.server.pictures import Pictures
 
 participant = store.join(consent=True).participant
 trial = store.next_trial(participant)
@@ -92,8 +92,8 @@ picture(page)
 # their own, and a prompt an effect of its own. Our method is truly better in diversity, and truly equal in quality.
 
 # %%
-from workbench.study.simulation import simulated_ballots, true_rate
-from workbench.study.statistics import win_rates
+from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.analysis.statistics import win_rates
 
 truth = {"diversity": {"ours": 0.7, "theirs": 0.0}, "quality": {"ours": 0.0, "theirs": 0.0}}
 ballots = simulated_ballots(truth, participants=PEOPLE, prompts=ASKED, trials=TRIALS, ties=0.15, skips=0.03, careless=2, golds=3, repeats=2, seed=SEED)
@@ -111,7 +111,7 @@ for result in win_rates(ballots):
 # %%
 from scipy import stats
 
-from workbench.figures.power import p_histogram
+from workbench.study.figures_power import p_histogram
 
 null = {"quality": {"ours": 0.0, "theirs": 0.0}}
 studies = [win_rates(simulated_ballots(null, participants=PEOPLE, prompts=ASKED, trials=TRIALS, seed=seed))[0] for seed in range(STUDIES)]
@@ -140,8 +140,8 @@ print("equal methods are called different in", {name: f"{share:.1%}" for name, s
 
 # %%
 from workbench.study.design import StudyDesign
-from workbench.study.analysis import analysis
-from workbench.figures.study import study_figures
+from workbench.study.analysis.findings import analysis
+from workbench.study.figures import study_figures
 
 planned = StudyDesign("Simulated", ("theirs", "ours"), tuple(f"prompt {n:03}" for n in range(ASKED)), (0, 1, 2, 3), trials=TRIALS, gold=3, repeats=2)
 found = analysis(ballots, planned.max_gold_failures)
@@ -155,7 +155,7 @@ figures["participants"]
 # Figure B of the paper, with intervals that may be believed; tables, protocol and every vote beside it. Of a real study: `python -m workbench study report STUDY`.
 
 # %%
-from workbench.study_report import findings_told, write_study_report
+from workbench.study.report import findings_told, write_study_report
 
 print(write_study_report(Path("runs/06-report"), planned, ballots, reference="ours"))
 print(*findings_told(planned, found, "ours"), sep="\n")
@@ -168,8 +168,8 @@ figures["preferences"]
 # prompt's effect. So **the same number of votes is worth more when it is spread over more prompts**. Doubling the people doubles the votes too, and helps still more, at twice the price.
 
 # %%
-from workbench.figures.power import power_curves
-from workbench.study.power import power, power_table
+from workbench.study.figures_power import power_curves
+from workbench.study.analysis.power import power, power_table
 
 plans = power_table([PEOPLE], (20, 30, 40, 60, 80), [TRIALS], (0.55, 0.6, 0.65, 0.7), repetitions=REPETITIONS, seed=SEED)
 power_curves(plans, f"{PEOPLE} participants with {TRIALS} votes each: the same {PEOPLE * TRIALS} votes, spread over more prompts")

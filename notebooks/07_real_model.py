@@ -34,9 +34,9 @@ SEEDS = 4
 # %%
 from dataclasses import replace
 
-from workbench.build import best_device
+from workbench.models.loading import best_device
 from workbench.lab import begin
-from workbench.lab.reach import out_of_reach
+from workbench.lab.requirements import out_of_reach
 
 device = best_device()
 session = begin(0, device)
@@ -53,10 +53,10 @@ if missing:
 # pass is metered. See the README for what was compared with it.
 
 # %%
-from workbench.backends.planner import plan
-from workbench.plan_report import as_text
-from workbench.presets import recipe_of
-from workbench.prompt_lists import NEUTRAL
+from workbench.training.plan.planner import plan
+from workbench.training.plan.report import as_text
+from workbench.core.presets import recipe_of
+from workbench.evaluation.prompt_lists import NEUTRAL
 
 recipe = replace(recipe_of(TEACHER), teacher=TEACHER, rounds=ROUNDS, prompts=PROMPT_FILE or str(NEUTRAL), sample_every=100, checkpoint_every=50, **SETTINGS)
 planned = plan(recipe)
@@ -82,7 +82,7 @@ print(f"{teacher}: {recipe.rounds} rounds of {recipe.fake_updates_per_round} fak
 from pathlib import Path
 
 from workbench.lab.dashboard import Dashboard
-from workbench.runs import Run
+from workbench.training.run import Run
 
 run = Run.at(Path("runs") / f"07-{Path(teacher).name}-{recipe.digest}", recipe, device)
 dashboard = Dashboard({"dp-dmd": run}, device)
@@ -99,10 +99,11 @@ dashboard.figure()
 # Adapters share the teacher's network, so teacher and student fit on one card together.
 
 # %%
-from workbench.build import load_backend
-from workbench.grid_request import GridRequest
+from workbench.models.loading import load_backend
+from workbench.grid.request import GridRequest
 from workbench.lab.pictures import picture, seed_grid
-from workbench.models import load_student, teacher_model
+from workbench.models.students import load_student
+from workbench.models.model import teacher_model
 
 backend = load_backend(teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on")
 models = {"teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance), "dp-dmd": load_student(run.path / "student", backend, "dp-dmd")}
@@ -129,7 +130,7 @@ pandas.DataFrame([{"prompt": PROMPTS[index], "model": model, "NFE": row.evaluati
 # %%
 import shutil
 
-from workbench.export_student import card_code, export_student
+from workbench.training.export import card_code, export_student
 
 folder = Path(f"runs/07-export-{recipe.digest}")
 shutil.rmtree(folder, ignore_errors=True)
@@ -141,7 +142,7 @@ print(code.replace(source, "TEACHER"))
 # %%
 import numpy as np
 
-from workbench.seeds import grid_noise
+from workbench.core.seeds import grid_noise
 
 PROMPT, noise = PROMPTS[0], grid_noise(backend.latent_shape, [0])
 exec(code.replace("(PROMPT,", "(PROMPT, latents=noise.to(pipeline.dtype),"))

@@ -12,9 +12,9 @@ import torch
 from diffusers import (AutoencoderKL, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel,
                        StableDiffusion3Pipeline, StableDiffusionXLPipeline, UNet2DConditionModel)
 
-from tests.scenes_world import write_world
-from workbench.backends.sd3 import SD3Backend
-from workbench.backends.sdxl import SDXLBackend
+from tests.support.scenes_world import write_world
+from workbench.models.backends.sd3 import SD3Backend
+from workbench.models.backends.sdxl import SDXLBackend
 from workbench.scenes.networks import new_text_encoder, new_tokenizer, without_projection
 
 

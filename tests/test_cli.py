@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.backends.published import PUBLISHED
-from workbench.models import shipped_students
-from workbench.cli import _given, _parser, _plan, _train, main
-from workbench.presets import PRESETS
-from workbench.recipe import Recipe
+from workbench.models.published import PUBLISHED
+from workbench.models.students import shipped_students
+from workbench.io.settings import _given
+from workbench.cli import _parser, main
+from workbench.training.commands import _plan, _train
+from workbench.core.presets import PRESETS
+from workbench.core.recipe import Recipe
 
 
 def arguments(teacher_folder, out):

@@ -1,34 +1,49 @@
-"""The direction of imports: lower rows never import higher ones, and heavy packages stay in their rows."""
+"""The house's one rule: a room imports only rooms of lower floors, and rooms of one floor do not know each other. And where heavy packages
+may be imported, how full a folder may be, and that one name stands for one thing."""
 
 import ast
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "workbench"
-ROWS = {
-    0: ("schedules", "seeds", "recipe", "cards", "progress"),
-    1: ("prediction", "denoiser"),
-    2: ("mixture", "sampler", "objectives", "derivation", "derivation_noise"),
-    3: ("distiller", "learner", "engine_learner", "runs", "prompts", "safety", "scenes"),
-    4: ("backends", "metrics", "stages", "study"),
-    5: ("presets", "build", "models", "training", "export_student", "grid", "grid_request", "export_grid", "png_settings", "plan_report",
-        "evaluation", "evaluation_request", "evaluation_metrics", "evaluation_numbers", "evaluation_tables", "evaluation_report",
-        "image_store", "readings", "prompt_lists", "paper_tables", "tables", "study_stimuli", "study_report", "study_tables",
-        "recording", "examination", "gradient_probe", "figures", "stages_report", "sweep", "sweep_table"),
-    6: ("cli", "command_models", "evaluation_commands", "study_commands", "ui", "lab", "__main__"),
+FLOORS = (
+    ("core", "io"),
+    ("scenes",),
+    ("models", "metrics"),
+    ("training", "grid", "evaluation"),
+    ("stages", "study"),
+    ("ui", "lab", "cli"),
+)
+FLOOR = {room: number for number, rooms in enumerate(FLOORS, 1) for room in rooms}
+FIGURES = ("ui/*", "lab/*", "*figures*", "*/report.py", "io/theme.py", "io/page.py")
+HEAVY = {
+    "gradio": ("ui/*",),
+    "ipywidgets": ("lab/*",),
+    "nbclient": ("lab/*",),
+    "jupytext": ("lab/*",),
+    "diffusers": ("models/*", "scenes/*", "training/export.py", "training/plan/*"),
+    "transformers": ("models/*", "metrics/*", "scenes/*", "training/plan/*"),
+    "plotly": FIGURES,
+    "sqlalchemy": ("study/store/*",),
+    "alembic": ("study/store/*",),
+    "fastapi": ("study/server/*",),
 }
-ROW = {name: row for row, names in ROWS.items() for name in names}
-HEAVY = {"diffusers": ("backends", "scenes", "export_student"), "transformers": ("backends", "scenes", "metrics"), "gradio": ("ui",),
-         "plotly": ("figures", "stages_report", "evaluation_report", "ui", "lab"),
-         "ipywidgets": ("lab",), "nbclient": ("lab",), "jupytext": ("lab",)}
+MOST_FILES = 15
 
 
 def modules():
-    for path in ROOT.rglob("*.py"):
-        parts = path.relative_to(ROOT).with_suffix("").parts
-        if parts[0] != "__init__":
-            yield path, parts[0]
+    """Every module but the package's own, by its path below the package."""
+    for path in sorted(ROOT.rglob("*.py")):
+        place = path.relative_to(ROOT)
+        if place.name != "__init__.py" or len(place.parts) > 1:
+            yield place, path
+
+
+def room_of(place):
+    room = place.with_suffix("").parts[0]
+    return "cli" if room == "__main__" else room  # the command line and its entry are one
 
 
 def imports(path):
@@ -42,21 +57,41 @@ def imports(path):
                 yield node.module
 
 
-def test_lower_rows_never_import_higher_ones():
-    wrong = [(str(path.relative_to(ROOT)), name) for path, top in modules() for name in imports(path)
-             if name.startswith("workbench.") and ROW[name.split(".")[1]] > ROW[top]]
+def test_a_room_imports_only_rooms_of_lower_floors():
+    wrong = []
+    for place, path in modules():
+        room = room_of(place)
+        for name in imports(path):
+            other = name.split(".")[1] if name.startswith("workbench.") else room
+            if other != room and FLOOR[other] >= FLOOR[room]:
+                wrong.append((str(place), name))
     assert not wrong
 
 
-def test_heavy_packages_stay_in_their_rows():
-    wrong = [(str(path.relative_to(ROOT)), name) for path, top in modules() for name in imports(path)
-             if name.split(".")[0] in HEAVY and top not in HEAVY[name.split(".")[0]]]
+def test_heavy_packages_stay_in_their_rooms():
+    wrong = []
+    for place, path in modules():
+        for name in {name.split(".")[0] for name in imports(path)} & HEAVY.keys():
+            if not any(fnmatch(str(place), pattern) for pattern in HEAVY[name]):
+                wrong.append((str(place), name))
     assert not wrong
+
+
+def test_the_core_imports_torch_and_accelerate_and_nothing_else_heavy():
+    found = {name.split(".")[0] for place, path in modules() if room_of(place) == "core" for name in imports(path)}
+    assert found - set(sys.stdlib_module_names) <= {"workbench", "torch", "accelerate", "numpy", "deepspeed", "bitsandbytes"}
 
 
 def test_the_user_interface_the_recipe_and_the_study_know_no_torch():
-    wrong = [str(path.relative_to(ROOT)) for path, top in modules() if top in ("ui", "recipe", "study") and "torch" in set(imports(path))]
+    wrong = [str(place) for place, path in modules() if room_of(place) in ("ui", "study") or str(place) == "core/recipe.py"
+             if "torch" in {name.split(".")[0] for name in imports(path)}]
     assert not wrong
+
+
+def test_no_folder_holds_more_files_than_one_looks_through():
+    folders = {path for path in ROOT.rglob("*") if path.is_dir() and "__pycache__" not in path.parts and "weights" not in path.parts}
+    full = {str(folder): count for folder in folders if (count := sum(child.is_file() for child in folder.iterdir())) > MOST_FILES}
+    assert not full
 
 
 def test_importing_the_workbench_imports_nothing_heavy():

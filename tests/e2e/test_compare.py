@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from workbench.grid_request import GridRequest
-from workbench.png_settings import read_settings
+from workbench.grid.request import GridRequest
+from workbench.io.png import read_settings
 
 QUICK = {"prompts": "a red circle", "seeds": "0-2", "steps": 2}
 LINK = GridRequest(("a blue star",), (4, 5), ("teacher", "dp-dmd"), teacher_steps=2, guidance=3.0).query

@@ -10,15 +10,15 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import watched
-from tests.e2e.serving import free_port, wait_for
-from tests.scenes_world import write_world
+from tests.support.serving import free_port, wait_for
+from tests.support.scenes_world import write_world
 
 TOKEN = "secret"
 TRAINING = """
 from dataclasses import replace
 from workbench.lab.dashboard import Dashboard
-from workbench.presets import PRESETS
-from workbench.runs import Run
+from workbench.core.presets import PRESETS
+from workbench.training.run import Run
 recipe = replace(PRESETS["scenes-dp-dmd"], rounds=30, batch=2, teacher_steps=4, k=2, sample_every=5, checkpoint_every=5)
 dashboard = Dashboard({"dmd": Run.at("runs/dmd", replace(recipe, method="dmd"), "cpu"), "dp-dmd": Run.at("runs/dp-dmd", recipe, "cpu")})
 dashboard.start()

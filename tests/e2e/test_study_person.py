@@ -2,8 +2,8 @@
 
 from playwright.sync_api import expect
 
-from tests.e2e.served_study import answer, answer_offline, begun, consented, expect_trial
-from workbench.study_stimuli import open_study
+from tests.support.served_study import answer, answer_offline, begun, consented, expect_trial
+from workbench.study.stimuli import open_study
 
 TOKEN, ASIDE, JOINING = "study-participant /", "study-aside /", "study-joining /"
 UNKNOWN = {"status": 401, "json": {"detail": "this link belongs to no participant of this study; join anew"}}

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 from playwright.sync_api import Error, expect
 
-from tests.e2e.served_study import answer, answer_offline, expect_trial
-from workbench.study_stimuli import open_study
+from tests.support.served_study import answer, answer_offline, expect_trial
+from workbench.study.stimuli import open_study
 
 PICTURES = "**/api/picture/*"
 

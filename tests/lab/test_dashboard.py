@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from workbench.figures.training import training_figure
+from workbench.training.figures import training_figure
 from workbench.lab.dashboard import Dashboard
-from workbench.presets import SCENES
-from workbench.runs import Run
-from workbench.training import train
+from workbench.core.presets import SCENES
+from workbench.training.run import Run
+from workbench.training.train import train
 
 TINY = replace(SCENES, rounds=4, batch=2, sample_every=2, checkpoint_every=2, method="dp_dmd", teacher_steps=4, k=2, student_steps=2,
                precision="fp32")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import (CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config,
                           Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel)
 
-from tests.backends.test_source import response
+from tests.models.backends.test_source import response
 from workbench.cli import main
 from workbench.metrics import weights
 from workbench.metrics.inputs import eight_bit

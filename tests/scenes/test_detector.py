@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from workbench.scenes.detector import SYMMETRY, Found, Seen, detect, match, satisfies
-from workbench.scenes.grammar import COLOURS, RELATIONS, SHAPES, TASKS, Request, Thing, draw_requests, parse
+from workbench.scenes.detector import Found, SYMMETRY, Seen, detect, match, satisfies
+from workbench.scenes.grammar import COLOURS, RELATIONS, Request, SHAPES, TASKS, Thing, draw_requests, parse
 from workbench.scenes.renderer import RADIUS, draw_scenes, render
 
 # largest errors over scenes of n objects: centre (the frame is 2 wide), log radius, rotation in degrees

@@ -4,19 +4,7 @@ import random
 
 import pytest
 
-from workbench.scenes.grammar import (
-    COLOURS,
-    EXAMPLES,
-    MAX_OBJECTS,
-    SHAPES,
-    TASKS,
-    GrammarError,
-    Request,
-    Thing,
-    draw,
-    parse,
-    requests,
-)
+from workbench.scenes.grammar import COLOURS, EXAMPLES, GrammarError, MAX_OBJECTS, Request, SHAPES, TASKS, Thing, draw, parse, requests
 
 COUNTS = {"single_object": 5, "two_object": 320, "counting": 105, "colors": 30, "position": 4760, "color_attr": 870}
 

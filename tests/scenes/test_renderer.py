@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from workbench.scenes.grammar import COLOURS, SHAPES, TASKS, draw_requests, parse, requests
-from workbench.scenes.renderer import (BACKGROUND_CHROMA, RADIUS, REACH, SIDE, TILT, UPRIGHT, Scenes, coverage, draw_scenes,
-                                       hsv_to_rgb, render)
+from workbench.scenes.renderer import BACKGROUND_CHROMA, RADIUS, REACH, SIDE, Scenes, TILT, UPRIGHT, coverage, draw_scenes, hsv_to_rgb, render
 
 AREAS = {"circle": math.pi, "square": 1.6**2, "triangle": 3 * math.sqrt(3) * (REACH / 2) ** 2,
          "star": 5 * REACH * 0.46 * math.sin(math.pi / 5)}  # of radius 1, from the outlines' vertices

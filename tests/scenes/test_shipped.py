@@ -7,16 +7,18 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 
-from workbench import seeds
-from workbench.backends.scenes import EMBEDDED, WEIGHTS, load_scenes
-from workbench.build import load_backend
-from workbench.models import Model, load_student, shipped_students, teacher_model
-from workbench.prompt_lists import prompt_list
-from workbench.denoiser import Backend
-from workbench.evaluation import Evaluation, images_of
-from workbench.evaluation_request import EvaluationRequest
+from workbench.core import seeds
+from workbench.models.embedded import EMBEDDED, WEIGHTS, load_scenes
+from workbench.models.loading import load_backend
+from workbench.models.model import Model, teacher_model
+from workbench.models.students import load_student, shipped_students
+from workbench.evaluation.prompt_lists import prompt_list
+from workbench.core.denoiser import Backend
+from workbench.evaluation.evaluation import Evaluation
+from workbench.models.sampling import images_of
+from workbench.evaluation.request import EvaluationRequest
 from workbench.metrics.factors import relative_spread
-from workbench.sampler import sampled
+from workbench.core.sampler import sampled
 from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import GrammarError, parse
 from workbench.scenes.prompt_sets import reported_on

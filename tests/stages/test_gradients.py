@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from tests.test_distiller import distiller
-from workbench.objectives import dmd, dp_dmd, dp_dmd_no_stop
+from tests.core.test_distiller import distiller
+from workbench.core.objectives import dmd, dp_dmd, dp_dmd_no_stop
 from workbench.stages.gradients import gradient_reach, summands
 
 

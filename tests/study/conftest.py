@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.small_study import DESIGN
-from workbench.study.store import Store
+from tests.support.small_study import DESIGN
+from workbench.study.store.store import Store
 
 _numbers = itertools.count()
 

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from tests.study.small_study import small_design
-from workbench.study.assignment import GOLD, PRACTICE, REAL, REPEAT, Draw, Given, draw, order
+from tests.support.small_study import small_design
+from workbench.study.assignment import Draw, GOLD, Given, PRACTICE, REAL, REPEAT, draw, order
 from workbench.study.ballots import Choice
 from workbench.study.design import REPEAT_GAP, SPOILED, StudyDesign
 

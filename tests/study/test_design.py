@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.study.small_study import DESIGN, small_design
+from tests.support.small_study import DESIGN, small_design
 from workbench.study.design import CRITERIA, Criterion, Item, StudyDesign, read_text
 from workbench.study.errors import StudyError
 

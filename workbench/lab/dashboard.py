@@ -22,15 +22,15 @@ from pathlib import Path
 import ipywidgets as widgets
 import plotly.graph_objects as go
 
-from workbench.build import new_distiller, new_objective
-from workbench.distiller import Distiller
-from workbench.figures.theme import title_of
-from workbench.figures.training import training_figure
+from workbench.core.distiller import Distiller
+from workbench.io.theme import title_of
 from workbench.lab.pictures import WIDTH
-from workbench.models import teacher_model
-from workbench.runs import Run
+from workbench.models.model import teacher_model
 from workbench.stages.gradients import gradient_reach
-from workbench.training import Reading, read_panel, train
+from workbench.training.build import new_distiller, new_objective
+from workbench.training.figures import training_figure
+from workbench.training.run import Run
+from workbench.training.train import Reading, read_panel, train
 
 REDRAW = 1.0  # seconds between two drawings, and two looks at the readings
 ALIVE = ("training", "paused")

@@ -25,7 +25,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
-from workbench.runs import write_whole
+from workbench.io.files import write_whole
 
 SHORT = "WORKBENCH_SHORT"  # the environment variable that each notebook's parameters look at
 LARGEST = 400_000  # bytes of a notebook with its outputs

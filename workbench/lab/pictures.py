@@ -7,10 +7,10 @@ import io
 from IPython.display import Image as Shown
 from PIL import Image
 
-from workbench.denoiser import Backend
-from workbench.export_grid import sheet
-from workbench.grid import Grid, Opener, paint
-from workbench.grid_request import GridRequest
+from workbench.core.denoiser import Backend
+from workbench.grid.export import sheet
+from workbench.grid.paint import Grid, Opener, paint
+from workbench.grid.request import GridRequest
 
 WIDTH = 880  # pixels: what a notebook's column shows
 

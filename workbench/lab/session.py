@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import plotly.io as pio
 import torch
 
+from workbench.io.files import PACKAGES, version
 from workbench.lab.pictures import WIDTH
-from workbench.runs import PACKAGES, version
 
 IN_LAB = "plotly_mimetype"  # JupyterLab draws it by itself: no script from a network
 

@@ -20,7 +20,6 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-
 CACHED = 2**15  # numbers
 
 

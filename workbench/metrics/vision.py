@@ -25,8 +25,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from transformers import (BitImageProcessorPil, CLIPImageProcessorPil, CLIPVisionModel, CLIPVisionModelWithProjection, Dinov2Model,
-                          DINOv3ViTModel)
+from transformers import BitImageProcessorPil, CLIPImageProcessorPil, CLIPVisionModel, CLIPVisionModelWithProjection, Dinov2Model, DINOv3ViTModel
 
 from workbench.metrics.inputs import IMAGENET, eight_bit, normalised, processed
 from workbench.metrics.lite0 import SIZE, Lite0

@@ -12,7 +12,7 @@ from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 
-from workbench.backends.source import from_hub
+from workbench.io.hub import from_hub
 
 
 class MetricError(ValueError):

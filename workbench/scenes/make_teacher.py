@@ -24,13 +24,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from workbench.runs import write_whole
+from workbench.core.schedules import VPSchedule, perturb
+from workbench.io.files import write_whole
 from workbench.scenes.autoencoder import FACTS, AutoencoderLoss, cell_facts, facts_loss, new_autoencoder
 from workbench.scenes.grammar import draw_requests
 from workbench.scenes.networks import SIZES, new_text_encoder, new_tokenizer, new_transformer, new_unet, save_pipeline
 from workbench.scenes.renderer import draw_scenes, render
 from workbench.scenes.teacher_recipe import TeacherRecipe
-from workbench.schedules import VPSchedule, perturb
 
 
 def text_embeddings(encoders: list[nn.Module], ids: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.recipe import setting
+from workbench.core.recipe import setting
 
 
 @dataclass(frozen=True)

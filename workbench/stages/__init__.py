@@ -9,5 +9,5 @@
     gradients     which term of a method trains which step of the student, and how strongly
     tasks         the names of what an examination does, and what each kind of task finds
 
-Sampling what they need is for `workbench.recording`, all of it on one prompt for `workbench.examination`.
+Sampling what they need is for `workbench.stages.recording`, all of it on one prompt for `workbench.stages.analysis`.
 """

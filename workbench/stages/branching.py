@@ -12,7 +12,7 @@ and Fleiss 1979), summed over the features' dimensions. For features of unit len
 Eq. (9) over the branches of a parent, and over parents. `between` may come out a little below 0, as any such estimate.
 
 An ODE sampler has no noise of its own behind step k, so its belief x0_k is noised again to the level of step k + 1:
-x = alpha x0_k + sigma noise, where the ODE would take the noise that it came with (`workbench.recording.branched`).
+x = alpha x0_k + sigma noise, where the ODE would take the noise that it came with (`workbench.stages.recording.branched`).
 
 Sources: branching from a level to see what it decides is Sclocchi et al. 2024 (arXiv 2402.16991) and Li and Chen 2024 (2403.01633).
 """

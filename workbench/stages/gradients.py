@@ -20,9 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.distiller import Distiller, Micro, attention
-from workbench.objectives import Objective
-from workbench.sampler import Rollout, walk
+from workbench.core.distiller import Distiller, Micro, attention
+from workbench.core.objectives import Objective
+from workbench.core.sampler import Rollout, walk
 
 Step = dict[str, list[Tensor]]  # of one step: a term that reaches it -> its gradient, for every parameter
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.runs import write_whole
+from workbench.io.files import write_whole
 
 SIDE = 256  # pixels of a picture that is measured; larger ones are averaged down to it
 _TENSORS = ("times", "alpha_sigma", "x0", "x_t")

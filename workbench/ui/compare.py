@@ -12,13 +12,14 @@ from functools import partial
 
 import gradio as gr
 
-from workbench.grid import paint
-from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest, check_request, format_seeds
+from workbench.grid.paint import paint
+from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest, check_request
+from workbench.io.notation import TEACHER, format_seeds
 from workbench.metrics.lite0 import Lite0
 from workbench.scenes.grammar import EXAMPLES
 from workbench.ui.grid_view import GridView, grid_component
 from workbench.ui.parts import QUIET, click, note
-from workbench.ui.workplace import ON_DEVICE, Workplace
+from workbench.ui.session import ON_DEVICE, Workplace
 
 EXPLAINED = ("Every column starts from the **same noise**: read **down** a column to see what distillation changed, **along** a "
              "row to see how much a model varies from seed to seed. *Div* measures that: 0 for identical images, larger for more "

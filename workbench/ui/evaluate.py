@@ -7,18 +7,18 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from workbench.backends.scenes import EMBEDDED
-from workbench.evaluation import Evaluation
-from workbench.evaluation_metrics import usual_metrics
-from workbench.evaluation_request import EvaluationRequest
-from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, GridRequest
-from workbench.image_store import NOISES
+from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.metrics import usual_metrics
+from workbench.evaluation.prompt_lists import NAMES, folder_name, kept, prompt_list, written
+from workbench.evaluation.request import EvaluationRequest
+from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest
 from workbench.metrics.vision import KINDS
-from workbench.prompt_lists import NAMES, folder_name, kept, prompt_list, written
+from workbench.models.embedded import EMBEDDED
+from workbench.models.sampling import NOISES
 from workbench.ui.evaluate_view import EvaluationView, earlier
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, click, note
-from workbench.ui.workplace import ON_DEVICE, Workplace
+from workbench.ui.session import ON_DEVICE, Workplace
 
 EXPLAINED = ("Every number carries its protocol and an interval over prompts. Images are kept: what is there is not made again, so an evaluation "
              "goes on where it was stopped, and further metrics cost no sampling.")

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.denoiser import Backend
-from workbench.evaluation import Evaluation, Result, Step
-from workbench.evaluation_report import figures_of, provenance, tables_of, write_report
-from workbench.grid import Opener
+from workbench.core.denoiser import Backend
+from workbench.evaluation.evaluation import Evaluation, Result
+from workbench.evaluation.report import figures_of, provenance, tables_of, write_report
+from workbench.grid.paint import Opener
+from workbench.io.progress import Step
 from workbench.ui.grid_view import FOLDER, time_left
 
 

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 
 from workbench.ui.grid_view import FOLDER
 
-SCRIPT = Path(__file__).with_name("figure.js").read_text()
+SCRIPT = (Path(__file__).with_name("static") / "figure.js").read_text()
 LIBRARY = FOLDER / "plotly.min.js"
 
 

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from workbench.export_grid import export_png, export_zip, format_interval, format_seconds
-from workbench.grid import Cell, Event, Grid, Row
-from workbench.grid_request import TEACHER, GridRequest, model_title
+from workbench.grid.export import export_png, export_zip, format_interval, format_seconds
+from workbench.grid.paint import Cell, Event, Grid, Row
+from workbench.grid.request import GridRequest
+from workbench.io.notation import TEACHER, model_title
 
 _FOLDER = tempfile.TemporaryDirectory(prefix="dp-dmd-workbench-")  # removed when the process ends
 FOLDER = Path(_FOLDER.name).resolve()
-SCRIPT = Path(__file__).with_name("grid.js").read_text()
+SCRIPT = (Path(__file__).with_name("static") / "grid.js").read_text()
 EMPTY = {"status": "empty"}
 
 

@@ -8,12 +8,12 @@ import gradio as gr
 
 from workbench.ui.compare import CompareTab
 from workbench.ui.evaluate import EvaluateTab
+from workbench.ui.session import Workplace
 from workbench.ui.stages import StagesTab
 from workbench.ui.study import LocalStudy, ResultsTab, VoteTab
-from workbench.ui.workplace import Workplace
 
 TITLE = "DP-DMD workbench"
-STYLES = [Path(__file__).with_name(name) for name in ("page.css", "grid.css")]
+STYLES = [Path(__file__).with_name("static") / name for name in ("page.css", "grid.css")]
 
 
 def new_theme() -> gr.themes.Base:

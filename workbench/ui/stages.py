@@ -8,16 +8,17 @@ from threading import Event
 
 import gradio as gr
 
-from workbench.examination import Examination, as_recorded
-from workbench.gradient_probe import Probed, probe
-from workbench.grid_request import MAX_GUIDANCE, MAX_STEPS, TEACHER, GridRequest, check_request, format_seeds
+from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest, check_request
+from workbench.io.notation import TEACHER, format_seeds
 from workbench.metrics.lite0 import Lite0
+from workbench.stages.analysis import Examination, as_recorded
+from workbench.stages.gradient_probe import Probed, probe
+from workbench.stages.report import gradient_figure
 from workbench.stages.trajectory import Trajectory
-from workbench.stages_report import gradient_figure
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, click, note
+from workbench.ui.session import ON_DEVICE, Workplace
 from workbench.ui.stages_view import StagesView, opened_trajectories
-from workbench.ui.workplace import ON_DEVICE, Workplace
 
 EXPLAINED = ("**x0** is what a model believes, at each step, the finished image to be. The *strip* shows it for every seed; the "
              "*curves* say when it is settled and what later steps still decide; the *swap test* gives the first steps to one model "

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.examination import MEMORY, Examination, save_trajectories
-from workbench.gradient_probe import Probed
-from workbench.grid import Progress
+from workbench.io.progress import Progress
+from workbench.stages.analysis import MEMORY, Examination, save_trajectories
+from workbench.stages.gradient_probe import Probed
+from workbench.stages.report import SECTIONS, branching_figure, strip_figures, swap_figures, write_report
 from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory
-from workbench.stages_report import SECTIONS, branching_figure, strip_figures, swap_figures, write_report
 from workbench.ui.grid_view import FOLDER, time_left
 
 SHOW_EVERY = 2.0  # seconds between two looks at a figure that grows

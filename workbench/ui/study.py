@@ -15,14 +15,14 @@ from pathlib import Path
 
 import gradio as gr
 
-from workbench.figures.study import study_figures
-from workbench.study.analysis import analysis
+from workbench.study.analysis.findings import analysis
 from workbench.study.errors import StudyError
-from workbench.study.server import study_app
-from workbench.study.store import Store
-from workbench.study_report import findings_told, untold
-from workbench.study_stimuli import open_study
-from workbench.study_tables import study_tables
+from workbench.study.figures import study_figures
+from workbench.study.report import findings_told, untold
+from workbench.study.server.app import study_app
+from workbench.study.stimuli import open_study
+from workbench.study.store.store import Store
+from workbench.study.tables import study_tables
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, note
 

@@ -1,0 +1,144 @@
+"""A study that is really served, and devices that open it: for the browser's tests of a participant's page. Its fixtures are in conftest."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import expect
+
+from tests.support.serving import free_port, wait_for
+from workbench.study.stimuli import create_study, open_study, samples_of_folders
+
+ROOT = Path(__file__).parents[2]
+METHODS = ("secretone", "secrettwo")
+
+
+class Served:
+    """A study that `study serve` serves; it can be killed and started again."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.port = free_port()
+        self.address = f"http://127.0.0.1:{self.port}/"
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-m", "workbench", "study", "serve", str(self.folder), "--port", str(self.port)], cwd=ROOT,
+                                        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        wait_for(self.address, self.process)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def ballots(self) -> list:
+        with open_study(self.folder) as store:
+            return store.ballots()
+
+
+@pytest.fixture(name="images", scope="session")
+def study_images(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for method in METHODS:
+        for prompt in ("a red fox", "two stars", "a hill"):
+            place = folder / method / prompt
+            place.mkdir(parents=True)
+            for n in range(4):
+                Image.fromarray(rng.integers(256, size=(24, 24, 3), dtype=np.uint8)).save(place / f"{n}.png")
+    return {method: folder / method for method in METHODS}
+
+
+@pytest.fixture(name="served")
+def served_study(images, tmp_path):
+    settings = {"title": "Which pictures?", "trials": 3, "gold": 1, "repeats": 1}
+    create_study(tmp_path / "study", samples_of_folders(images), settings).close()
+    found = Served(tmp_path / "study")
+    yield found
+    found.kill()
+
+
+@pytest.fixture(name="device")
+def study_device(served, browser):
+    """A function that opens the study on a device of its own; no address or header that it sees may tell a method."""
+    contexts, heard, errors = [], [], []
+
+    def opened(address: str = "", width: int = 1100, height: int = 1000):
+        context = browser.new_context(viewport={"width": width, "height": height})
+        contexts.append(context)
+        context.on("response", lambda answer: heard.append((answer.url, str(answer.headers))))
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address or served.address)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert heard and all(url.startswith((served.address, "blob:", "about:")) for url, _ in heard)
+    assert not any(secret in url + headers for url, headers in heard for secret in secrets_of(served))
+    assert not errors
+
+
+@pytest.fixture(name="page")
+def study_page(device):
+    """The page of a participant at the first question after the practice."""
+    page = device()
+    begun(page)
+    answer(page)
+    expect_trial(page)
+    return page
+
+
+def secrets_of(served: Served) -> list[str]:
+    """What no participant may come to see."""
+    sheets = json.loads((served.folder / "stimuli.json").read_text())["sheets"]
+    return ["secretone", "secrettwo", "spoiled", *(file[:-4] for names in sheets.values() for file in names.values())]
+
+
+def consented(page) -> None:
+    """To the instructions; `page` may be a frame too."""
+    page.get_by_label("I have read").check()
+    page.get_by_role("button", name="Begin").click()
+
+
+def begun(page) -> None:
+    """To the practice question."""
+    consented(page)
+    page.get_by_role("button", name="Start with a practice question").click()
+    expect_trial(page)
+
+
+def expect_trial(page, done: int = 0) -> None:
+    expect(page.locator("#trial[data-shown]")).to_be_visible(timeout=30_000)
+    expect(page.locator("#count")).to_have_text(f"{done} of 5 answered")
+    expect(page.locator(".picture img")).to_have_count(2)
+
+
+def answer(page, keys: str = "12") -> None:
+    page.keyboard.press(keys[0])
+    page.keyboard.press(keys[1])
+    expect(page.locator("#next")).to_be_enabled()
+    page.keyboard.press("Enter")
+
+
+def answer_offline(page) -> None:
+    """Takes the network away and answers with ties, which the page keeps."""
+    page.context.set_offline(True)
+    answer(page, "33")
+    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+
+
+def reopened(page, address: str):
+    """A new page at `address` in the browser of `page`, which is closed before the network comes back."""
+    context = page.context
+    page.close()
+    context.set_offline(False)
+    page = context.new_page()
+    page.goto(address)
+    return page

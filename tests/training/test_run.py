@@ -1,0 +1,191 @@
+"""Run folders: nothing written is lost by a kill, a full disk or a damaged file."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from workbench.training.build import new_distiller
+from workbench.models.students import load_student
+from workbench.core.recipe import Recipe
+from workbench.training.run import Run
+from workbench.io.files import RunError, alone, write_whole
+from workbench.training.train import Reading, train
+
+ROOT = Path(__file__).parents[2]
+
+
+def recipe(teacher_folder, **changes):
+    settings = dict(teacher=str(teacher_folder), prompts=str(teacher_folder / "prompts.txt"), rounds=4, batch=2,
+                    fake_updates_per_round=1, teacher_steps=4, k=2, student_steps=2, student_rate=1e-3, fake_rate=1e-3,
+                    checkpoint_every=1, keep=2, sample_every=0, precision="fp32")
+    return Recipe(**(settings | changes))
+
+
+def state_of(run):
+    return torch.load(run.checkpoints()[-1], weights_only=True)
+
+
+def assert_equal(a, b):
+    assert type(a) is type(b)
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_equal(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b):
+            assert_equal(x, y)
+    else:
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder, sample_every=2), "cpu")
+    events = list(train(run))
+    again = Run.open(tmp_path / "run")
+    assert again.recipe == recipe(teacher_folder, sample_every=2) and again.manifest["digest"] == run.recipe.digest
+    assert again.manifest["versions"]["torch"] == torch.__version__
+    assert [path.name for path in run.checkpoints()] == ["round-000003.pt", "round-000004.pt"]
+    readings = [event for event in events if isinstance(event, Reading)]
+    assert [r.round for r in readings] == [2, 4] and all(r.picture.exists() and 0 <= r.diversity < 1.2 for r in readings)
+    rows = run.metrics()
+    assert [row["round"] for row in rows if row["kind"] == "student"] == [1, 2, 3, 4]
+    assert "dmd" in rows[1]["losses"] and "dmd" not in rows[0]["losses"]  # absent terms are absent, never 0
+    student = load_student(run.path / "student", new_distiller(run.recipe).backend)
+    assert str(teacher_folder) not in (run.path / "student" / "config.json").read_text()  # a student can be given away
+    assert student.evaluations == 2 and student.info["rounds"] == 4 and student.times.tolist() == pytest.approx([1, 0.75, 0])
+
+
+def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher_folder, tmp_path):
+    whole = Run.create(tmp_path / "whole", recipe(teacher_folder), "cpu")
+    list(train(whole))
+    run = Run.create(tmp_path / "killed", recipe(teacher_folder), "cpu")
+    child = textwrap.dedent("""
+        import os, signal, sys, torch
+        from workbench.training.run import Run
+        from workbench.training.train import train
+        save, saved = torch.save, []
+        def torn(state, path):
+            if len(saved) == 2:
+                save(state, path)
+                os.truncate(path, os.path.getsize(path) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+            saved.append(save(state, path))
+        torch.save = torn
+        list(train(Run.open(sys.argv[1])))
+    """)
+    result = subprocess.run([sys.executable, "-c", child, str(run.path)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+                            capture_output=True)
+    assert result.returncode == -9, result.stderr.decode()
+    assert [path.name for path in run.checkpoints()] == ["round-000001.pt", "round-000002.pt"]
+    with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "student", "rou')  # what a kill in the middle of a row leaves
+    assert len(list(train(run))) == 4  # rounds 3 and 4, two updates each
+    assert_equal(state_of(run), state_of(whole))
+    without_time = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+    assert without_time(run.metrics()) == without_time(whole.metrics())
+
+
+def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
+    steps = train(run)
+    for step in steps:
+        if step.round == 3:
+            break
+    before = {path: path.read_bytes() for path in run.checkpoints()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file may grow beyond 200 kB
+    try:
+        with pytest.raises(RunError, match="cannot write .*round-000003.pt.*Free some disk space"):
+            list(steps)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path: path.read_bytes() for path in run.checkpoints()} == before
+    assert not list(run.path.rglob("*.part"))
+    assert list(train(run))[-1].round == 4
+
+
+def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder, rounds=2), "cpu")
+    list(train(run))
+    last = run.checkpoints()[-1]
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(RunError, match="cannot read the checkpoint .*round-000002.pt.*delete it to go on from round-000001.pt"):
+        list(train(run))
+    last.unlink()
+    assert list(train(run))[-1].round == 2
+
+
+def test_a_folder_with_a_run_is_never_overwritten(teacher_folder, tmp_path):
+    Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
+    with pytest.raises(RunError, match="already holds a run; resume it"):
+        Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
+    with pytest.raises(RunError, match="holds no run"):
+        Run.open(tmp_path / "nothing")
+
+
+def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(teacher_folder, tmp_path):
+    place, asked = tmp_path / "new" / "run", recipe(teacher_folder)
+    made = Run.at(place, asked, "cpu")
+    assert made.recipe == asked and Run.open(place).manifest == made.manifest
+    made.log(kind="student", round=1, update=1)
+    again = Run.at(str(place), recipe(teacher_folder), "cpu")
+    assert again.manifest == made.manifest and len(again.metrics()) == 1
+    other = recipe(teacher_folder, seed=1)
+    with pytest.raises(RunError, match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose another folder"):
+        Run.at(place, other, "cpu")
+    assert Run.open(place).recipe == asked
+    (place / "manifest.json").write_text("{")
+    with pytest.raises(RunError, match="is not readable JSON"):
+        Run.at(place, asked, "cpu")
+
+
+def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
+    events = train(run)
+    next(events)
+    with pytest.raises(RunError, match="somebody is at work in .*run already: stop that first"):
+        next(train(run))
+    other = subprocess.run([sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"], capture_output=True, text=True)
+    assert other.returncode == 1 and "somebody is at work" in other.stderr
+    events.close()
+    assert len(list(train(run))) == 8 and len(run.checkpoints()) == 2
+
+
+def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with alone(tmp_path), alone(tmp_path):
+        assert tmp_path.is_dir()
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_whole(path, lambda part: part.write_text("old"))
+
+    def fail(part):
+        part.write_text("new")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        write_whole(path, fail)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_student_of_another_architecture_is_refused(teacher_folder, tmp_path, backend):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder, rounds=1), "cpu")
+    list(train(run))
+    folder = run.path / "student"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_layers": 1}))
+    with pytest.raises(RunError, match="another architecture|cannot load"):
+        load_student(folder, backend)
+    (folder / "student.json").unlink()
+    with pytest.raises(RunError, match="cannot load the student"):
+        load_student(folder, backend)

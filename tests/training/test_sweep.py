@@ -1,0 +1,156 @@
+"""Sweeps of tiny runs, in processes of their own, on an untrained world."""
+
+import json
+import time
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from workbench.core.presets import SCENES
+from workbench.training.run import Run
+from workbench.training.sweep import Scoring, Sweep
+
+TINY = replace(SCENES, rounds=1, batch=2, teacher_steps=2, k=1, student_steps=1, sample_every=0, checkpoint_every=1, precision="fp32")
+DMD, WILD = replace(TINY, method="dmd"), replace(TINY, student_rate=1e30, fake_rate=1e30, clip=0.0, rounds=3)
+SCORING = Scoring(limit=2, seeds=2, metrics=("diversity",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def untrained(world):
+    """The processes of this file open the untrained world."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKBENCH_SCENES", str(world))
+        yield
+
+
+@pytest.fixture(scope="module")
+def swept(untrained, tmp_path_factory):
+    """A sweep that has run to its end, and its steps: two labels are one run, and one run diverges."""
+    sweep = Sweep({"DMD": DMD, "the same": replace(DMD), "wild": WILD}, tmp_path_factory.mktemp("sweep"), scoring=SCORING, processes=3)
+    return sweep, list(sweep.run())
+
+
+def children() -> list[psutil.Process]:
+    """This process's children that run the workbench."""
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE and child.cmdline()[1:3] == ["-m", "workbench"]]
+
+
+def test_equal_recipes_are_one_run(swept):
+    sweep, steps = swept
+    assert sweep.runs("DMD") == sweep.runs("the same") and sweep.scored["DMD"] == sweep.scored["the same"]
+    assert len(list(sweep.folder.glob("*/manifest.json"))) == 2 and steps[-1].total == DMD.rounds + WILD.rounds
+    (numbers,) = sweep.scored["DMD"]
+    assert numbers["diversity lite0"] >= 0 and numbers["evaluations"] == 1 and numbers["seconds"] > 0
+
+
+def test_the_steps_count_the_rounds_of_all_runs(swept):
+    _, steps = swept
+    assert steps[-1].done == steps[-1].total and {step.what for step in steps} == {"rounds"}
+    assert all(0 <= step.done <= step.total for step in steps)
+
+
+def test_a_run_that_diverges_is_told_and_keeps_no_other_from_being_scored(swept):
+    sweep, _ = swept
+    ((folder, reason),) = sweep.left.items()
+    assert [Path(folder)] == sweep.runs("wild") and sweep.scored["wild"] == []
+    assert reason.startswith("workbench: round") and "is not finite. Lower its learning rate" in reason
+
+
+def test_the_teacher_is_scored_once_for_all(swept):
+    sweep, _ = swept
+    assert sweep.teacher["evaluations"] == 4 and sweep.teacher["seconds"] == 0  # two steps, each with guidance
+    assert sweep.teacher["diversity lite0"] >= 0
+
+
+def test_what_is_finished_is_not_started_again(swept):
+    done, _ = swept
+    sweep = replace(done, recipes={"DMD": DMD}, left={})
+    before = {file: file.stat().st_mtime_ns for file in sweep.folder.rglob("*")}
+    (step,) = sweep.run()
+    assert (step.done, step.total) == (1, 1) and not sweep.left
+    assert {file: file.stat().st_mtime_ns for file in sweep.folder.rglob("*")} == before
+
+
+def test_scores_of_another_scoring_are_not_taken(swept):
+    sweep, _ = swept
+    for other in (replace(SCORING, seeds=3), replace(SCORING, metrics=("diversity", "spread"))):
+        asked = replace(sweep, scoring=other)
+        assert asked.scored["DMD"] == [] and asked.teacher == {}
+
+
+def test_a_teacher_of_another_size_is_another_one(swept):
+    sweep, _ = swept
+    assert replace(sweep, recipes={"large": replace(DMD, resolution=128)}).teacher == {}
+
+
+def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_being_scored(swept, tmp_path):
+    done, _ = swept
+    sweep = Sweep({"DMD": DMD, "another": TINY, "wild": WILD}, tmp_path, scoring=SCORING, processes=3)
+    (scored,), (damaged,), (blocked,) = (sweep.runs(label) for label in sweep.recipes)
+    for source in (done.runs("DMD")[0], *done.folder.glob("teacher-*")):  # that is done
+        (tmp_path / source.name).mkdir()
+        (tmp_path / source.name / "scores.json").write_bytes((source / "scores.json").read_bytes())
+    damaged.mkdir()
+    (damaged / "manifest.json").write_text("{")
+    blocked.write_text("a file where a folder should be")
+    assert list(sweep.run())[-1].done == 5 and sweep.scored["DMD"] == done.scored["DMD"]
+    assert "is not readable JSON" in sweep.left[str(damaged)] and blocked.name in sweep.left[str(blocked)] and len(sweep.left) == 2
+
+
+def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint(tmp_path):
+    recipe = replace(TINY, rounds=100_000, keep=1)
+    sweep = Sweep({"long": recipe}, tmp_path, scoring=SCORING, processes=2)
+    (folder,) = sweep.runs("long")
+    first, _ = _until_a_checkpoint(sweep, folder)
+    begun = len(_rounds(folder))
+    _, rounds = _until_a_checkpoint(sweep, folder, above=first)
+    assert min(rounds[begun:]) == first + 1  # not from the first round again
+    assert not sweep.left and json.loads((folder / "manifest.json").read_text())["recipe"] == asdict(recipe)
+
+
+def _until_a_checkpoint(sweep, folder, above=0):
+    """Lets the sweep run until there is a checkpoint of a round above `above`, and stops it; the last one's round, and all rounds logged."""
+    deadline = time.monotonic() + 120
+    with closing(sweep.run()) as steps:
+        for _ in steps:
+            assert time.monotonic() < deadline and not sweep.left, sweep.left
+            if _last(folder) > above:
+                assert len(children()) >= 1
+                break
+    assert children() == []
+    return _last(folder), _rounds(folder)
+
+
+def _last(folder: Path) -> int:
+    return max((int(file.stem.split("-")[1]) for file in (folder / "checkpoints").glob("round-*.pt")), default=0)
+
+
+def _rounds(folder: Path) -> list[int]:
+    """Of each row as it was written, those of a round that was done twice included."""
+    return [json.loads(line)["round"] for line in (folder / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
+
+
+def test_a_process_that_is_killed_is_told_with_what_to_do(tmp_path):
+    sweep = Sweep({"long": replace(TINY, rounds=100_000)}, tmp_path, scoring=SCORING, processes=2)
+    (folder,) = sweep.runs("long")
+    for _ in sweep.run():
+        for child in children():
+            if str(folder) in child.cmdline():
+                child.kill()
+    assert "killed by SIGKILL" in sweep.left[str(folder)] and sweep.scored["long"] == [] and sweep.teacher
+
+
+def test_a_sweep_of_nothing_is_refused(tmp_path):
+    for recipes, seeds in (({}, (0,)), ({"DMD": DMD}, ())):
+        with pytest.raises(ValueError, match="give at least one of each"):
+            Sweep(recipes, tmp_path, seeds)
+
+
+def test_the_runs_are_those_of_the_recipes_with_each_training_seed(swept, tmp_path):
+    sweep = Sweep({"DMD": DMD}, tmp_path, seeds=(0, 1))
+    assert [run.name for run in sweep.runs("DMD")] == [DMD.digest, replace(DMD, seed=1).digest]
+    done, _ = swept
+    assert Run.open(done.runs("DMD")[0]).recipe == DMD

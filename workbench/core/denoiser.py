@@ -1,0 +1,121 @@
+"""The one interface of every model: a `Denoiser` maps (x_t, t, condition) to a `Prediction`.
+
+    teacher = Guided(frozen network, w)      classifier-free guidance: raw = raw_u + w (raw_c - raw_u); w = 1 is off
+    student, fake = the network, unguided
+
+A `Backend` is a loaded teacher of some family; `workbench.models.backends` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from workbench.core.prediction import Prediction
+from workbench.core.schedules import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a batch of prompts became: named tensors, each [B, ...] (token embeddings, pooled embeddings, ...)."""
+
+    tensors: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index) -> "Condition":
+        return Condition({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def to(self, device: torch.device | str) -> "Condition":
+        return Condition({name: tensor.to(device) for name, tensor in self.tensors.items()})
+
+    def expand(self, batch: int) -> "Condition":
+        """One row repeated to a batch."""
+        return Condition({name: tensor.expand(batch, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
+
+    def split(self, size: int) -> Iterator["Condition"]:
+        return (self[n : n + size] for n in range(0, len(self), size))
+
+    @staticmethod
+    def cat(parts: list["Condition"]) -> "Condition":
+        return Condition({name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors})
+
+
+class Denoiser(Protocol):
+    """A model of p(x0 | x_t): called with x_t [B, ...], t [B] in (0, 1] and a `Condition` of B rows."""
+
+    schedule: NoiseSchedule
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction: ...
+
+
+@dataclass(frozen=True)
+class Guided:
+    """A denoiser under classifier-free guidance, both branches in one call of twice the batch (2 NFEs a step).
+
+    `empty` is the condition of the empty prompt, one row. At guidance 1 the unconditional branch is not evaluated."""
+
+    denoiser: Denoiser
+    guidance: float
+    empty: Condition
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.denoiser.schedule
+
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
+        if self.guidance == 1:
+            return self.denoiser(x_t, t, condition)
+        both = Condition.cat([self.empty.expand(len(x_t)), condition])
+        prediction = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+        without, with_prompt = prediction.raw.float().chunk(2)
+        return replace(prediction, raw=without + self.guidance * (with_prompt - without), x_t=x_t, t=t)
+
+
+Autocast = Callable[[], AbstractContextManager]
+
+
+class Backend(Protocol):
+    """A loaded teacher: its frozen network, its schedule, and the ways from prompts to conditions and latents to images."""
+
+    schedule: NoiseSchedule
+    latent_shape: tuple[int, int, int]
+    network: nn.Module
+    max_tokens: int
+    tokenizer: Callable  # for counting tokens while another thread encodes
+    rewrite: Callable[[str], str]  # a prompt as the encoder reads it; raises ValueError for one that the teacher does not know
+
+    def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> Denoiser:
+        """`network` (the teacher's, or one of the same class) as a `Denoiser`; `autocast` wraps each evaluation."""
+
+    def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
+        """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both start as the teacher. With
+        `checkpointing` its blocks are evaluated again in the backward pass instead of kept."""
+
+    def compile(self, network: nn.Module) -> None:
+        """Compiles the blocks that the network repeats, in place, at their next use."""
+
+    def load_network(self, folder: str | Path) -> nn.Module:
+        """A frozen network of the teacher's class from a diffusers folder, or the adapter in it. Raises ValueError for another
+        architecture."""
+
+    def encode(self, prompts: list[str]) -> Condition:
+        """The condition of a batch of prompts. Raises ValueError for a prompt that the family cannot take."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1], fp32 on the CPU, from latents [B, C, h, w]."""
+
+    def pixels(self, latents: Tensor) -> Tensor:
+        """Images [B, 3, H, W] about in [-1, 1], fp32 on the device, with gradients."""
+
+    feature_width: int
+
+    def features(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """[B, places, feature_width]: what the middle of `denoiser`'s network makes of x_t, with gradients."""

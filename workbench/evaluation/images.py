@@ -1,0 +1,103 @@
+"""The images of an evaluation, a PNG each with its settings in it: what is there, what is missing or broken, and where it is.
+
+    images/MODEL-DIGEST/model.json                     how the model was sampled; another state of a model has a folder of its own
+    images/MODEL-DIGEST/a-red-circle-1f3a5c7e/seed-0003.png
+
+The initial noise of an image follows one of two policies. All noise is drawn on the CPU; the released scripts draw on the GPU: other numbers, the
+same distribution.
+
+    per-prompt   a noise of its own for each (prompt, seed)
+    official     as the released scripts do: the noises of seeds 0, 1, ... are the same for all prompts; quality and preference are read from other
+                 images, one a prompt, made four at a time from a fresh generator of seed 42: four noises in all
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench.io.files import plain, write_whole
+from workbench.io.png import png_bytes
+from workbench.models.sampling import Draw
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """The images of one state of one model."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, parent: Path, model: str, settings: dict) -> ImageFolder:
+        """The folder, made if need be, of what `settings` (JSON) says."""
+        text = json.dumps(settings, sort_keys=True)
+        folder = parent / f"{plain(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / "model.json").is_file():
+            write_whole(folder / "model.json", lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)))
+        return cls(folder)
+
+    def checksums(self, draws: Iterable[Draw]) -> dict[Draw, int]:
+        """Of the files that are there and whole; missing and broken ones (cut short, a changed bit, no PNG) are left out. A file that has kept
+        its size and time since it was last looked at is not read again."""
+        known, found, seen = self._known(), {}, {}
+        for draw in draws:
+            try:
+                state = (self.path / draw.path).stat()
+            except OSError:
+                continue
+            size, changed, checksum = known.get(draw.path, (0, 0, None))
+            if (size, changed) != (state.st_size, state.st_mtime_ns):
+                checksum = self._checksum(draw)
+            if checksum is not None:
+                found[draw], seen[draw.path] = checksum, (state.st_size, state.st_mtime_ns, checksum)
+        if seen.items() - known.items():
+            content = json.dumps(known | seen)
+            write_whole(self.path / "checksums.json", lambda part: part.write_text(content))
+        return found
+
+    def forget(self) -> None:
+        """Lets `checksums` read every file again."""
+        (self.path / "checksums.json").unlink(missing_ok=True)
+
+    def _known(self) -> dict[str, tuple[int, int, int]]:
+        try:
+            return {path: tuple(state) for path, state in json.loads((self.path / "checksums.json").read_text()).items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            return {}
+
+    def _checksum(self, draw: Draw) -> int | None:
+        try:
+            content = (self.path / draw.path).read_bytes()
+            with Image.open(BytesIO(content)) as image:
+                image.verify()  # reads the checksums of all parts
+        except (OSError, SyntaxError, ValueError):  # PIL's ways to say so
+            return None
+        return zlib.crc32(content)
+
+    def write(self, draw: Draw, image: Tensor, settings: dict) -> None:
+        """Keeps an image [3, H, W] in [0, 1]."""
+        path = self.path / draw.path
+        path.parent.mkdir(exist_ok=True)
+        content = png_bytes(Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()), settings)
+        write_whole(path, lambda part: part.write_bytes(content))
+
+    def read(self, draws: Iterable[Draw]) -> Tensor:
+        """[B, 3, H, W] in [0, 1]."""
+        arrays = []
+        for draw in draws:
+            with Image.open(self.path / draw.path) as image:
+                arrays.append(np.array(image.convert("RGB")))
+        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255 if arrays else torch.empty(0, 3, 0, 0)
+
+

@@ -1,0 +1,202 @@
+"""What models are evaluated on: a list of prompts by name, or from a file, cleaned before anything is drawn.
+
+    scenes        the 43 captions of the embedded world that no setting was chosen on
+    neutral       200 prompts of our own, for demonstrations
+    pick-a-pic    1,024 lines of the released test_diversity.py (Tables 1 to 4), called "sfw" there, which they are not wholly
+    coco-10k      10,000 captions in the style of COCO 2014, released with it
+    diffusiondb   10,000 of DiffusionDB's prompts, in an order of their own that has nothing to do with what they say
+    geneval       553 prompts with what they ask for (Table 5)
+
+The last four are downloaded at their first use from where they were published, and never bundled. A file holds one prompt a line, or is a .jsonl with
+a "prompt" in each line, and for GenEval the rest of its metadata. `unsafe` prompts and repeated ones are dropped, and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+
+from workbench.evaluation.safety import unsafe
+from workbench.io.files import plain, write_whole
+from workbench.io.hub import from_hub
+from workbench.io.prompt_file import PromptFileError, read_prompts
+from workbench.metrics.geneval import rules as geneval
+from workbench.scenes.prompt_sets import reported_on
+
+NEUTRAL = Path(__file__).with_name("lists") / "neutral.txt"
+DIFFUSIONDB, DIFFUSIONDB_SIZE, NSFW_SCORE = "poloclub/diffusiondb", 10_000, 0.1
+
+
+@dataclass(frozen=True)
+class Published:
+    """A file at an address that always means the same bytes."""
+
+    address: str
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        return self.address.rsplit("/", 1)[-1]
+
+
+_RELEASED = "https://raw.githubusercontent.com/Multimedia-Analytics-Laboratory/dpdmd/d8f75c9651e3cad739e1c1a8afd8907f24233e80/data"
+PUBLISHED = {
+    "pick-a-pic": Published(f"{_RELEASED}/pick2pic_sfw_test.txt", "d839050acb06aa045e399e76a81e4ade9a55fc743dc0e22e7b3eaeaca5c19107"),
+    "coco-10k": Published(f"{_RELEASED}/coco10k.txt", "3e10bddaa45958e08593b47da4b3ffb00bd53cbb53291dc8659d3b1e14be0999"),
+    "geneval": Published("https://raw.githubusercontent.com/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/"
+                         "evaluation_metadata.jsonl", "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13")}
+NAMES = ("scenes", "neutral", *PUBLISHED, "diffusiondb")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt, and where it is GenEval's, what it asks for: {"tag", "include", "exclude"}."""
+
+    text: str
+    geneval: dict | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True)
+class PromptList:
+    """Prompts, each once, and how many were dropped for which reason."""
+
+    name: str  # of a list, or the file's
+    prompts: tuple[Prompt, ...]
+    dropped: dict[str, int]
+    limited_to: int = 0  # 0: all that were left
+
+    @property
+    def texts(self) -> list[str]:
+        return [prompt.text for prompt in self.prompts]
+
+    @property
+    def told(self) -> str:
+        """What was dropped, for people; empty where nothing was."""
+        return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
+
+
+def prompt_list(name: str, limit: int = 0, check: Callable[[str], object] = str) -> PromptList:
+    """The list of a name or file without what is to be dropped, and of those left the first `limit` (0: all).
+
+    `check(prompt)` may raise ValueError for what a model cannot draw (a caption outside the scenes world). Raises `PromptFileError` for
+    a list that is not to be had, or of which nothing is left, with the reasons."""
+    return kept(name, _read(name), limit, check)
+
+
+def kept(name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[str], object] = str) -> PromptList:
+    """`prompt_list`, of prompts that are there already."""
+    if limit < 0:
+        raise PromptFileError(f"a limit of {limit} prompts makes no sense; 0 takes all")
+    left: dict[str, Prompt] = {}
+    dropped, first = Counter(), ""
+    for prompt in prompts:
+        reason = unsafe(prompt.text) or ("repeated" if prompt.text in left else "")
+        try:
+            if not reason:
+                check(prompt.text)
+        except ValueError as error:
+            reason, first = "not understood", first or str(error)
+        if reason:
+            dropped[reason] += 1
+        else:
+            left[prompt.text] = prompt
+    limited = limit if limit < len(left) else 0
+    found = PromptList(name, tuple(left.values())[: limited or None], dict(dropped), limited)
+    if not found.prompts:
+        raise PromptFileError(f"{name} has no prompt left to draw ({found.told or 'it is empty'}). {first}".strip())
+    return found
+
+
+def folder_name(prompts: PromptList) -> str:
+    """What to call a folder of a list; two files of one name, or two versions of one, have two."""
+    if prompts.name in NAMES:
+        return prompts.name
+    return f"{plain(Path(prompts.name).stem)}-{hashlib.sha256(chr(10).join(prompts.texts).encode()).hexdigest()[:8]}"
+
+
+def written(text: str) -> list[Prompt]:
+    """The prompts of a text, one a line."""
+    return [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
+
+
+def _read(name: str) -> list[Prompt]:
+    if name == "scenes":
+        return [Prompt(request.text) for request in reported_on()]
+    if name == "diffusiondb":
+        return _diffusiondb()
+    path = NEUTRAL if name == "neutral" else _downloaded(PUBLISHED[name]) if name in PUBLISHED else Path(name)
+    if not path.is_file():
+        raise PromptFileError(f"there is no prompt list and no file called {name}; the lists are {', '.join(NAMES)}")
+    return _metadata(path) if path.suffix == ".jsonl" else [Prompt(text) for text in read_prompts(path)]
+
+
+def _metadata(path: Path) -> list[Prompt]:
+    found = []
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line.decode())
+            text, asks = entry["prompt"].strip(), "include" in entry
+            if not text:
+                raise ValueError("the prompt is empty")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PromptFileError(f'{path}, line {number}: not a JSON object with a "prompt": {error}') from error
+        try:
+            if asks:
+                geneval.check(entry)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise PromptFileError(f"{path}, line {number}: {error}") from error
+        found.append(Prompt(text, entry if asks else None))
+    return found
+
+
+def cache_folder() -> Path:
+    """Where downloaded lists are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dp-dmd-workbench" / "prompts"
+
+
+def _downloaded(published: Published) -> Path:
+    path = cache_folder() / published.file
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == published.sha256:
+        return path
+    try:
+        with urllib.request.urlopen(published.address, timeout=60) as answer:
+            content = answer.read()
+    except OSError as error:  # URLError is one
+        raise PromptFileError(f"cannot download {published.address}: {error}. Connect to the network, or put the file at {path}, or give "
+                              "another list or file") from error
+    if hashlib.sha256(content).hexdigest() != published.sha256:
+        raise PromptFileError(f"{published.address} is not the file it was; give a copy of it, or another list")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, lambda part: part.write_bytes(content))
+    return path
+
+
+def _diffusiondb() -> list[Prompt]:
+    try:
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise PromptFileError("the list diffusiondb is a parquet file: pip install pyarrow") from error
+    offline = (f"metadata.parquet of {DIFFUSIONDB} (195 MB) is not in the hub cache, and the hub cannot be reached: connect to the network, or "
+               "give another list or file")
+    path = from_hub(DIFFUSIONDB, lambda: hf_hub_download(DIFFUSIONDB, "metadata.parquet", repo_type="dataset"),
+                    absent=f"{DIFFUSIONDB} holds no metadata.parquet any more; give another list or file", offline=offline, error=PromptFileError)
+    table = parquet.read_table(path, columns=["prompt", "prompt_nsfw"]).to_pydict()
+    return chosen_of_diffusiondb(zip(table["prompt"], table["prompt_nsfw"]))
+
+
+def chosen_of_diffusiondb(rows: Iterable[tuple[str, float]]) -> list[Prompt]:
+    """The first `DIFFUSIONDB_SIZE` distinct prompts by their SHA-256, of those that DiffusionDB's own classifier gives less than `NSFW_SCORE`."""
+    texts = {prompt.strip() for prompt, score in rows if prompt and prompt.strip() and score < NSFW_SCORE}
+    ordered = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())
+    return [Prompt(text) for text in ordered[:DIFFUSIONDB_SIZE]]
+

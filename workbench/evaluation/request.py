@@ -1,0 +1,76 @@
+"""What to evaluate, and which images that takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+from workbench.evaluation.metrics import Metric, parse_metrics
+from workbench.evaluation.prompt_lists import Prompt, PromptList
+from workbench.io.notation import TEACHER
+from workbench.models.sampling import NOISES, OFFICIAL, PER_PROMPT, Draw, seed_draws, single_draws
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What to evaluate. Raises ValueError for metrics there are not, for no models, and for fewer than two seeds."""
+
+    models: tuple[str, ...]
+    prompts: PromptList
+    seeds: tuple[int, ...] = tuple(range(9))
+    metrics: tuple[str, ...] = ("diversity",)
+    features: tuple[str, ...] = ("lite0",)
+    noise: str = PER_PROMPT
+    image_seeds: int = 1  # how many seeds of a prompt are read for quality and preference
+    teacher: str = "scenes"
+
+    def __post_init__(self):
+        if not self.models:
+            raise ValueError("there are no models to evaluate: name at least one")
+        if not self.metrics:
+            raise ValueError("there are no metrics to evaluate by: choose at least one")
+        if len(set(self.models)) < len(self.models):
+            raise ValueError("a model is named twice")
+        if len(self.seeds) < 2:
+            raise ValueError("diversity needs at least two seeds a prompt")
+        if self.noise not in NOISES:
+            raise ValueError(f"noise = {self.noise!r} is not one of {', '.join(NOISES)}")
+        if not 1 <= self.image_seeds <= len(self.seeds):
+            raise ValueError(f"image_seeds = {self.image_seeds} is not from 1 to the number of seeds, {len(self.seeds)}")
+        if self.noise == OFFICIAL and self.image_seeds != 1:
+            raise ValueError("the official noise policy reads quality and preference from one image a prompt: leave image_seeds at 1")
+        if not self.parsed:
+            raise ValueError("there are no features to measure by: choose at least one")
+        for metric in self.parsed:
+            if metric.name in ("kid", "fid", "cmmd") and self.noise == OFFICIAL:  # a teacher would be far from itself
+                raise ValueError(f"{metric.name} takes all images for independent, and under the official noise policy prompts share theirs: "
+                                 "choose per-prompt")
+            if metric.reference and TEACHER not in self.models:
+                raise ValueError(f"{metric.name} compares with the teacher's samples: name the teacher among the models")
+
+    @cached_property
+    def parsed(self) -> list[Metric]:
+        return parse_metrics(self.metrics, self.features, self.prompts.prompts)
+
+    @property
+    def seed_draws(self) -> list[list[Draw]]:
+        return seed_draws(self.prompts.texts, self.seeds, self.noise)
+
+    @property
+    def single_draws(self) -> list[list[Draw]]:
+        return single_draws(self.prompts.texts, self.seeds[: self.image_seeds], self.noise)
+
+    @property
+    def reference_draws(self) -> list[list[Draw]]:
+        """For each prompt as many images of the teacher from other seeds: an independent set, so that no student is near to it by its noise."""
+        after = max(self.seeds) + 1
+        return seed_draws(self.prompts.texts, range(after, after + len(self.seeds)), self.noise)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> EvaluationRequest:
+        lists = {name: tuple(values[name]) for name in ("models", "seeds", "metrics", "features")}
+        prompts = tuple(Prompt(**prompt) for prompt in values["prompts"]["prompts"])
+        return cls(**values | lists | {"prompts": PromptList(**values["prompts"] | {"prompts": prompts})})

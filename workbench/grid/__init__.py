@@ -1,0 +1,1 @@
+"""The seed grid: models by seeds, cell by cell, and its export."""

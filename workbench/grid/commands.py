@@ -1,0 +1,18 @@
+"""The command `sample`: one picture, a row of seeds for each prompt and model."""
+
+from __future__ import annotations
+
+import argparse
+
+from workbench.models.options import loaded
+
+
+def _sample(options: argparse.Namespace) -> None:
+    from workbench.io.png import tile
+    from workbench.models.sampling import images_of
+
+    backend, models = loaded(options)
+    rows = [row for model in models for row in images_of(model, backend, options.prompt, list(range(options.seeds)))]
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    tile(rows).save(options.out)
+    print(f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} seeds")

@@ -1,0 +1,154 @@
+"""Files of a painted grid: one labelled sheet as a PNG, and a ZIP with a PNG a cell and a manifest.
+
+    manifest.json            request, link, device, versions; every row's numbers; every cell's settings, file or error
+    01-a-circle/teacher/seed-0000.png
+
+Every PNG carries its settings (`workbench.io.png`), so it can be traced back when it has lost its folder.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import math
+import platform
+import time
+import zipfile
+from dataclasses import asdict
+
+from PIL import Image, ImageDraw, ImageFont
+
+from workbench.grid.paint import Cell, Grid, Row
+from workbench.io.files import PACKAGES, plain
+from workbench.io.png import png_bytes
+
+SIDES = (128, 512)  # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
+GAP, LABEL, HEAD, TITLE, FOOT = 6, 270, 30, 46, 34
+PAPER, INK, FAINT, HOLE = "#ffffff", "#1c2430", "#5c6675", "#f3e3e1"
+
+
+def export_png(grid: Grid) -> bytes:
+    """The sheet as a PNG with its settings in it."""
+    return png_bytes(sheet(grid), grid_settings(grid))
+
+
+def sheet(grid: Grid) -> Image.Image:
+    """A section a prompt, a row a model, a column a seed, labels on both; missing cells stay empty."""
+    request, side = grid.request, _side(grid)
+    width = LABEL + len(request.seeds) * (side + GAP) + GAP
+    height = TITLE + HEAD + len(request.models) * (side + GAP)
+    paper = Image.new("RGB", (max(width, 900), height * len(request.prompts) + FOOT), PAPER)
+    draw = ImageDraw.Draw(paper)
+    for index, prompt in enumerate(request.prompts):
+        top = index * height
+        draw.text((GAP * 2, top + 14), prompt, INK, _font(22))
+        for column, seed in enumerate(request.seeds):
+            draw.text((LABEL + column * (side + GAP) + side / 2, top + TITLE + 8), f"seed {seed}", FAINT, _font(14), anchor="ma")
+        for line, model in enumerate(request.models):
+            y = top + TITLE + HEAD + line * (side + GAP)
+            _draw_label(draw, model, row_lines(grid.rows.get((index, model))), y)
+            for column, seed in enumerate(request.seeds):
+                _draw_cell(paper, draw, grid.cells.get((index, model, seed)), LABEL + column * (side + GAP), y, side)
+    draw.text((GAP * 2, paper.height - FOOT + 10), _legend(grid), FAINT, _font(13))
+    return paper
+
+
+def export_zip(grid: Grid) -> bytes:
+    """The ZIP. Cells that failed are in the manifest with their errors."""
+    file, cells = io.BytesIO(), []
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
+        for cell in grid.cells.values():
+            path = cell_path(grid, cell) if cell.image is not None else None
+            cells.append(cell.settings | {"file": path, "error": cell.error or None})
+            if path:
+                archive.writestr(path, cell.png)
+        archive.writestr("manifest.json", json.dumps(grid_settings(grid) | {"cells": cells}, indent=1))
+    return file.getvalue()
+
+
+def grid_settings(grid: Grid) -> dict:
+    """What was asked, where it was made, and each row's numbers: JSON."""
+    return {"kind": "seed grid", "request": asdict(grid.request), "link": grid.request.query, "device": grid.device,
+            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "versions": _versions(),
+            "noise": "of a cell: torch.randn(latent shape, generator=torch.Generator('cpu').manual_seed(seed))",
+            "rows": [_row_settings(grid, row) for row in grid.rows.values()]}
+
+
+def row_lines(row: Row | None) -> list[str]:
+    """A row's numbers as short lines of text: evaluations and seconds of an image, then Eq. (9) with its interval."""
+    if row is None:
+        return []
+    lines = [f"{row.evaluations} NFE · {format_seconds(row.seconds)}"] if row.evaluations and row.seconds is not None else []
+    if row.diversity is not None:
+        lines.append(f"Div {format_interval(row.diversity)}")
+    return lines
+
+
+def format_seconds(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 0.0995 else f"{seconds:.2f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+
+
+def format_interval(interval) -> str:
+    """"0.43 [0.31, 0.55]", or the value alone where there is no interval."""
+    mean, low, high = interval
+    return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def cell_path(grid: Grid, cell: Cell) -> str:
+    """A cell's file inside the ZIP."""
+    prompt = f"{cell.prompt + 1:02d}-{plain(grid.request.prompts[cell.prompt])}"
+    model = f"{grid.request.models.index(cell.model) + 1:02d}-{plain(cell.model)}"
+    return f"{prompt}/{model}/seed-{cell.seed:04d}.png"
+
+
+def _row_settings(grid: Grid, row: Row) -> dict:
+    numbers = None if row.diversity is None else [None if math.isnan(value) else value for value in row.diversity]
+    return {"prompt": grid.request.prompts[row.prompt], "model": row.model, "evaluations": row.evaluations,
+            "seconds": row.seconds, "diversity": numbers and dict(zip(("value", "low", "high"), numbers)), "level": 0.95,
+            "feature": row.feature or None, "note": row.note or None}
+
+
+def _legend(grid: Grid) -> str:
+    features = sorted({row.feature for row in grid.rows.values() if row.feature})
+    measured = f"Div: Eq. (9) on {', '.join(features)}, with its 95 % interval over these seeds. " if features else ""
+    return f"Same noise down a column. {measured}Times are of one image on {grid.device or 'this machine'}."
+
+
+def _side(grid: Grid) -> int:
+    found = [max(cell.image.shape[:2]) for cell in grid.cells.values() if cell.image is not None]
+    own = max(found, default=SIDES[0])
+    return min(own * -(-SIDES[0] // own), SIDES[1])  # a whole multiple below SIDES[0]
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, model: str, lines: list[str], y: int) -> None:
+    font = _font(18)
+    while model and draw.textlength(model, font) > LABEL - 4 * GAP:
+        model = model[:-2].rstrip("…") + "…"
+    draw.text((GAP * 2, y + 8), model, INK, font)
+    for number, line in enumerate(lines):
+        draw.text((GAP * 2, y + 36 + 22 * number), line, FAINT, _font(15))
+
+
+def _draw_cell(paper: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell | None, x: int, y: int, side: int) -> None:
+    if cell is not None and cell.image is not None:
+        image = Image.fromarray(cell.image)
+        enlarge = max(image.size) <= side
+        paper.paste(image.resize((side, side), Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS), (x, y))
+        return
+    draw.rectangle((x, y, x + side - 1, y + side - 1), fill=HOLE if cell else None, outline=FAINT)
+    draw.text((x + side / 2, y + side / 2), "failed" if cell else "not painted", FAINT, _font(14), anchor="mm")
+
+
+def _font(size: int) -> ImageFont.ImageFont:
+    return ImageFont.load_default(size)  # PIL's own: the same on every machine
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,36 @@
+"""PNG files that carry what made them: a JSON object in a text chunk called "workbench"."""
+
+from __future__ import annotations
+
+import json
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+KEY = "workbench"
+
+
+def png_bytes(image: Image.Image, settings: dict) -> bytes:
+    """`image` as a PNG file with `settings` in it."""
+    info, file = PngInfo(), BytesIO()
+    info.add_text(KEY, json.dumps(settings))
+    image.save(file, "PNG", pnginfo=info)
+    return file.getvalue()
+
+
+def read_settings(file: str | Path | BytesIO) -> dict:
+    """The settings of such a file. Raises ValueError for an image without them."""
+    with Image.open(file) as image:
+        text = getattr(image, "text", {}).get(KEY)
+    if text is None:
+        raise ValueError("this image has no settings of the workbench in it; it was made or saved by another program")
+    return json.loads(text)
+
+def tile(rows: list[Tensor]) -> Image.Image:
+    """One picture of rows of images [S, 3, H, W] in [0, 1]."""
+    picture = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
+    return Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().cpu().numpy())

@@ -1,0 +1,1 @@
+"""GenEval: its rules, the detector it runs on, and its score for one image."""

@@ -1,0 +1,1 @@
+"""Learned scorers of single images: quality, preference and agreement with the prompt."""

@@ -1,0 +1,1 @@
+"""Teachers and students: how they are loaded, named, identified and sampled."""

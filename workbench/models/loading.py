@@ -1,0 +1,46 @@
+"""Wires recipes: names to backends, recipes to distillers."""
+
+from __future__ import annotations
+
+import torch
+
+from workbench.core.denoiser import Backend
+from workbench.models.backends.source import open_teacher
+from workbench.models.embedded import EMBEDDED, load_scenes
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+
+
+def best_device() -> str:
+    """cuda, else mps, else cpu: the first that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def load_backend(teacher: str = "scenes", device: str = "cpu", precision: str = "bf16", resolution: int = 0,
+                 tiling: bool = False) -> Backend:
+    """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on a GPU in the recipe's precision. Raises
+    ValueError for what cannot be loaded, and for a GPU that is not there."""
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"there is no {device} here, or this torch was built without CUDA: give another --device, such as cpu")
+    if teacher in EMBEDDED:
+        if resolution or tiling:
+            raise ValueError(f"{teacher} is an embedded teacher, which knows one size: leave resolution and tiling as they are")
+        return load_scenes(EMBEDDED[teacher] / "teacher", device)
+    dtype = DTYPES[precision] if str(device).startswith("cuda") else torch.float32
+    return open_teacher(teacher, device, dtype, resolution or None, tiling=tiling)
+
+
+
+
+def check_prompt(backend: Backend, prompt: str) -> None:
+    """Raises ValueError when the backend cannot take the prompt as it is."""
+    backend.rewrite(prompt)
+    count = len(backend.tokenizer(prompt).input_ids)
+    if count > backend.max_tokens:
+        raise ValueError(f"{count} tokens, over the encoder's limit of {backend.max_tokens}: shorten the prompt")
+
+
+
+

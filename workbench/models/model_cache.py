@@ -1,0 +1,50 @@
+"""The students that are open on a backend, closed again when memory for the next one is short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from workbench.core.denoiser import Backend
+from workbench.models.backends.lora import Adapter
+from workbench.models.model import Model
+from workbench.models.students import STUDENT_FILE, open_model
+
+
+class Residents:
+    """The students that are open on a backend, kept while there is `room()` for another network; the longest unused goes first."""
+
+    def __init__(self, backend: Backend, room: Callable[[], bool] | None = None):
+        self.backend, self.room = backend, room or partial(has_room, backend)
+        self.models: dict[tuple, Model] = {}
+
+    def open(self, source: str | Path, name: str) -> Model:
+        """Raises as `open_model` does."""
+        written = Path(source) / STUDENT_FILE
+        key = str(source), name, written.stat().st_mtime_ns if written.is_file() else 0
+        if key in self.models:
+            self.models[key] = self.models.pop(key)
+            return self.models[key]
+        for old in [old for old in self.models if old[:2] == key[:2]]:  # an earlier state of a run that goes on
+            self._close(old)
+        while self.models and not self.room():
+            self._close(next(iter(self.models)))
+        self.models[key] = open_model(source, self.backend, name)
+        return self.models[key]
+
+    def _close(self, key: tuple) -> None:
+        network = self.models.pop(key).network
+        if isinstance(network, Adapter) and all(model.network is not network for model in self.models.values()):
+            self.backend.adapters.drop(network)
+
+
+def has_room(backend: Backend) -> bool:
+    """Whether a CUDA card has memory for one more network like the teacher's, and for working with it. Other devices always have."""
+    if backend.device.type != "cuda":
+        return True
+    torch.cuda.empty_cache()  # what torch holds back would count as taken
+    network = sum(parameter.nbytes for parameter in backend.network.parameters())
+    return torch.cuda.mem_get_info(backend.device)[0] > 2 * network

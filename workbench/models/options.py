@@ -1,0 +1,68 @@
+"""What commands that sample models have in common: the options that name models, and what opens them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from workbench.core.presets import SCENES
+
+
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the first that is there)")
+
+
+def add_model_options(parser: argparse.ArgumentParser, default: str, told: str = "") -> None:
+    """`told` says what an empty `default` stands for."""
+    parser.add_argument("--models", default=default,
+                        help=f"comma-separated: teacher, a run folder, or a name that `models` lists (default: {told or default})")
+    parser.add_argument("--teacher", help="as in a recipe (default: that of the first run named, else scenes)")
+    parser.add_argument("--resolution", type=int, help="side of the images in pixels (default: that of the first run named, else 0, "
+                        "which is what the teacher was made for)")
+    parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the first student's recipe)")
+    parser.add_argument("--teacher-steps", type=int, default=SCENES.teacher_steps, help="steps of the teacher (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)")
+    add_device_option(parser)
+
+
+def openable(options: argparse.Namespace):
+    """The backend, the names in `--models`, and what opens one of them."""
+    from workbench.models.loading import best_device, load_backend
+    from workbench.models.model import teacher_model
+    from workbench.models.model_cache import Residents
+    from workbench.models.students import check_model, recipe_of_student, shipped_students
+
+    names = names_of(options)
+    run, teacher = common_recipe(options, names)
+    shipped = shipped_students(teacher)
+    for name in names:
+        if name != "teacher":
+            check_model(name, teacher)
+    resolution = run.get("resolution", 0) if options.resolution is None else options.resolution
+    backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
+    recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
+    guidance = options.guidance if options.guidance is not None else next(recipes, {}).get("guidance", SCENES.guidance)
+    residents = Residents(backend)
+
+    def open_model(name: str):
+        return teacher_model(backend, options.teacher_steps, guidance) if name == "teacher" else residents.open(shipped.get(name, name), name)
+
+    return backend, names, open_model
+
+
+def loaded(options: argparse.Namespace):
+    """The backend and the models that `--models` names."""
+    backend, names, open_model = openable(options)
+    return backend, [open_model(name) for name in names]
+
+
+def names_of(options: argparse.Namespace) -> list[str]:
+    return [name.strip() for name in options.models.split(",") if name.strip()]
+
+
+def common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[dict, str]:
+    """The recipe of the first run named, if there is one, and the teacher."""
+    from workbench.models.students import recipe_of_student
+
+    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), {})
+    return run, options.teacher or run.get("teacher", "scenes")

@@ -1,0 +1,102 @@
+"""From a model, prompts and seeds to images: initial noise by policy, batches that are retried, and decoding."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from workbench.core.denoiser import Backend
+from workbench.core.seeds import grid_noise
+from workbench.io.files import plain
+from workbench.models.model import Model
+
+
+def sampled_together(latent_shape: tuple[int, int, int]) -> int:
+    """36 small images, 4 of 1024 pixels."""
+    return max(1, min(36, 2**16 // (latent_shape[1] * latent_shape[2])))
+
+
+def sampled_images(model: Model, backend: Backend, draws: list[Draw]) -> Tensor:
+    """[B, 3, H, W] in [0, 1]."""
+    noise = torch.stack([draw.noise(backend.latent_shape) for draw in draws]).to(backend.device)
+    condition = backend.encode([draw.prompt for draw in draws])
+    return backend.decode(model.sampled(noise, condition, [draw.seed for draw in draws]))
+
+
+def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0) -> Iterator[Tensor]:
+    """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as `sampled_together` says."""
+    together, made = batch or sampled_together(backend.latent_shape), []
+    draws = [draw for row in seed_draws(prompts, seeds) for draw in row]
+    for start in range(0, len(draws), together):
+        made += sampled_images(model, backend, draws[start : start + together])
+        while len(made) >= len(seeds):
+            yield torch.stack(made[: len(seeds)])
+            made = made[len(seeds) :]
+
+PER_PROMPT, OFFICIAL = NOISES = ("per-prompt", "official")
+OFFICIAL_SEED, OFFICIAL_BATCH = 42, 4
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One image to be made. `seed` names the noise between steps, and where `row` is None the initial noise."""
+
+    prompt: str
+    name: str
+    seed: int
+    row: int | None = None  # of the official batch
+
+    @property
+    def path(self) -> str:
+        """Its file below the model's folder."""
+        return f"{plain(self.prompt)}-{hashlib.sha256(self.prompt.encode()).hexdigest()[:8]}/{self.name}.png"
+
+    def noise(self, shape: tuple[int, ...]) -> Tensor:
+        """The initial noise [*shape]."""
+        if self.row is None:
+            return grid_noise(shape, [self.seed])[0]
+        return torch.randn((OFFICIAL_BATCH, *shape), generator=torch.Generator().manual_seed(OFFICIAL_SEED))[self.row]
+
+
+def noise_seed(prompt: str, seed: int) -> int:
+    """The seed of the initial noise of one image, where no two prompts share their noises."""
+    return zlib.crc32(f"{prompt}|{seed}".encode())
+
+
+def seed_draws(prompts: Iterable[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[Draw]]:
+    """For each prompt its images for diversity and prompt following, one a seed."""
+    return [[Draw(prompt, f"seed-{seed:04d}", seed if noise == OFFICIAL else noise_seed(prompt, seed)) for seed in seeds] for prompt in prompts]
+
+
+def single_draws(prompts: list[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[Draw]]:
+    """For each prompt its images for quality, preference and distance: those of `seeds`, or under the official policy one other image."""
+    if noise == PER_PROMPT:
+        return seed_draws(prompts, seeds)
+    rows = (number % OFFICIAL_BATCH for number in range(len(prompts)))
+    return [[Draw(prompt, f"batch-{OFFICIAL_SEED}-row-{row}", noise_seed(OFFICIAL, row), row)] for prompt, row in zip(prompts, rows)]
+Item, Made = TypeVar("Item"), TypeVar("Made")
+
+
+def in_batches(items: list[Item], together: int, make: Callable[[list[Item]], Iterator[Made]]) -> Iterator[Made]:
+    """What `make` yields for batches of about equal size; for a batch that fails, once more for each of its items."""
+    count = -(-len(items) // together)
+    bounds = [len(items) * n // count for n in range(count + 1)]
+    parts = [items[a:b] for a, b in zip(bounds, bounds[1:])]
+    while parts:
+        part, failed = parts.pop(0), False
+        try:
+            yield from make(part)
+        except RuntimeError:
+            if len(part) == 1:
+                raise
+            failed = True
+        if failed:  # behind the block, where nothing holds the failed batch in memory any more
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            parts[:0] = [[item] for item in part]

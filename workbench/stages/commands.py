@@ -1,0 +1,57 @@
+"""The command `stages`: everything that the Stages tab shows for one prompt, as a report in a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from workbench.models.options import common_recipe, loaded
+
+
+def _stages(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from workbench.grid.request import GridRequest
+    from workbench.io.notation import TEACHER
+    from workbench.models.loading import check_prompt
+    from workbench.stages.analysis import Examination, check_folder, save_trajectories, saved_trajectories
+    from workbench.stages.gradient_probe import probe
+    from workbench.stages.report import figures_of, write_report
+
+    folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
+    check_folder(folder, {options.prompt})
+    backend, models = loaded(options)
+    check_prompt(backend, options.prompt)
+    by_name = {model.name: model for model in models}
+    request = GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name))
+    seen = Examination(request, backend, by_name.__getitem__, options.branches, options.parents, not options.no_swap,
+                       known=saved_trajectories(folder))
+    gradients, students = [], [] if options.no_gradients else [name for name in by_name if name != TEACHER]
+    left = {name: "not measured" for name in students}
+    _, teacher = common_recipe(options, list(by_name))
+    try:
+        _advance(tqdm(total=1.0, desc="stages", bar_format=BAR), ((step.done, None) for step in seen.run() if hasattr(step, "done")))
+        for name in students:
+            events = probe(by_name[name], name, backend, teacher, options.prompt)
+            try:
+                gradients.append(_advance(tqdm(total=1.0, desc=f"gradients of {name}", bar_format=BAR), ((p.done, p) for p in events)))
+                del left[name]
+            except (ValueError, RuntimeError, KeyError) as error:
+                # too little memory, an old checkpoint ...: the others are worth having
+                left[name] = str(error)
+    finally:  # also when it is interrupted: what is done is kept
+        missing = [f"gradients of {name}: {reason}" for name, reason in left.items()]
+        if seen.trajectories:
+            save_trajectories(seen.trajectories, folder)
+            print(write_report(folder, seen, figures_of(seen), gradients, missing))
+        for line in [*seen.left, *missing]:
+            print(f"not done: {line}")
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
+
+def _advance(bar, events):
+    """Follows (part done, result) events with a bar; returns the last result."""
+    with bar:
+        for done, result in events:
+            bar.update(done - bar.n)
+    return result

@@ -1,0 +1,1 @@
+"""The plotly figures of the stages."""

@@ -1,0 +1,1 @@
+"""Statistics of a study's ballots; knows no database and no server."""

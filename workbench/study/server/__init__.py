@@ -1,0 +1,1 @@
+"""The participants' page and what serves it."""

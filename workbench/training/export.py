@@ -1,0 +1,145 @@
+"""A run's student as what others load: a diffusers pipeline, or a LoRA file, with its few-step times and a model card.
+
+    folder/                          full student: an ordinary pipeline (its teacher's, with the student as the network)
+    folder/pytorch_lora_weights.safetensors        an adapter: for `load_lora_weights` on the teacher
+    folder/README.md                 model card: how to sample, recipe, metrics, licence of the base
+    folder/student.json              as in the run; says so when an adapter was extracted from a whole student
+
+A flow student is sampled at explicit `sigmas`, because diffusers' own grid for few steps is another (see `workbench.core.schedules`). An eps
+student's times are those of its scheduler with `timestep_spacing="trailing"`, or of the LCM scheduler where it re-noises.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
+from safetensors.torch import save_file
+
+from workbench.core.denoiser import Backend
+from workbench.io.files import RunError
+from workbench.models.backends.lora import LORA_FILE, extracted
+from workbench.models.backends.sdxl import SDXLBackend
+from workbench.models.embedded import EMBEDDED
+from workbench.models.loading import load_backend
+from workbench.models.model import Model
+from workbench.models.students import STUDENT_FILE, load_student
+from workbench.training.run import Run
+
+
+def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") -> Path:
+    """Writes the student of a run (or a student's folder) to `folder` and returns it; a whole student as a pipeline, or as the
+    nearest adapter of rank `lora`. Raises `RunError` when `folder` exists and is not empty, or when there is no student."""
+    source = run / "student" if (run / "student").is_dir() else run
+    if lora < 0:
+        raise ValueError(f"a rank is 1 or more, not {lora}")
+    if folder.exists() and any(folder.iterdir()):
+        raise RunError(f"{folder} is not empty; choose another folder")
+    try:
+        teacher = json.loads((source / STUDENT_FILE).read_text())["recipe"]["teacher"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{run} holds no student ({error}); train it first, or give a run folder") from error
+    backend = load_backend(teacher, device)
+    model = load_student(source, backend)
+    scheduler, trained = few_step_scheduler(model, backend), (source / LORA_FILE).is_file()
+    card = model_card(model, backend, type(scheduler).__name__, trained or lora > 0, _last_reading(run))
+    folder.mkdir(parents=True, exist_ok=True)
+    if trained or lora:
+        if trained:
+            shutil.copy(source / LORA_FILE, folder / LORA_FILE)
+        else:
+            save_file(extracted(model.denoiser.network, backend.network, lora), folder / LORA_FILE, metadata={"format": "pt"})
+        scheduler.save_pretrained(folder / "scheduler")
+    else:
+        part = "unet" if isinstance(backend, SDXLBackend) else "transformer"
+        pipeline = backend.pipeline
+        pipeline.register_modules(**{part: model.denoiser.network, "scheduler": scheduler})
+        pipeline.to(torch.float16).save_pretrained(folder)
+    info = model.info | ({"extracted_rank": lora} if lora and not trained else {})
+    (folder / STUDENT_FILE).write_text(json.dumps(info, indent=1))
+    (folder / "README.md").write_text(card)
+    return folder
+
+
+def few_step_scheduler(model: Model, backend: Backend):
+    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at the call). Raises `RunError` when
+    diffusers has none."""
+    config, steps, again = backend.pipeline.scheduler.config, len(model.times) - 1, model.sampler == "renoise"
+    if not isinstance(backend, SDXLBackend):
+        return FlowMatchEulerDiscreteScheduler.from_config(config, stochastic_sampling=again)
+    offered = ([LCMScheduler.from_config(config, original_inference_steps=steps)] if again else
+               [EulerDiscreteScheduler.from_config(config, timestep_spacing=spacing) for spacing in ("trailing", "leading")])
+    wanted = model.times[:-1] * backend.schedule.levels - 1
+    for scheduler in offered:
+        scheduler.set_timesteps(steps)
+        if torch.allclose(scheduler.timesteps.float(), wanted, rtol=0, atol=0.5):
+            return scheduler
+    raise RunError(f"no diffusers scheduler walks this student's times {wanted.tolist()}; sample it with `python -m workbench sample`")
+
+
+def sampling_call(model: Model, backend: Backend) -> str:
+    """The arguments of a diffusers pipeline that sample the student as it was trained."""
+    steps = f"num_inference_steps={len(model.times) - 1}, guidance_scale=1.0"
+    if side := model.info["recipe"].get("resolution"):  # students of before had none
+        steps += f", height={side}, width={side}"
+    if isinstance(backend, SDXLBackend):
+        return steps
+    shift = backend.schedule.shift  # diffusers shifts the sigmas it is given
+    sigmas = [round(t / (shift - (shift - 1) * t), 6) for t in model.times[:-1].double().tolist()]
+    empty = "" if backend.empty_tokens else ", max_sequence_length=0"
+    return f"{steps}, sigmas={sigmas}{empty}"
+
+
+def model_card(model: Model, backend: Backend, scheduler: str, adapter: bool, reading: dict | None) -> str:
+    """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was measured."""
+    recipe = model.info["recipe"]
+    kind = type(backend.pipeline).__name__
+    precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
+    given = ", text_encoder_3=None, tokenizer_3=None" if getattr(backend.pipeline, "text_encoder_3", True) is None else ""
+    given += f", dtype={precision}"
+    base = f"the embedded teacher {recipe['teacher']}" if recipe["teacher"] in EMBEDDED else recipe["teacher"]
+    load = (f'pipeline = {kind}.from_pretrained(TEACHER{given})\npipeline.load_lora_weights("FOLDER")\n'
+            f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")' if adapter else
+            f'pipeline = {kind}.from_pretrained("FOLDER"{given})')
+    measured = (f"\n## Measured\n\nDiversity (Eq. 9) on {reading['feature']} over the run's own panel: {reading['diversity']:.3f} at round "
+                f"{reading['round']}.\n" if reading else "")
+    licence = "that of this project" if recipe["teacher"] in EMBEDDED else "that of the base model"
+    settings = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
+    return f"""---
+library_name: diffusers
+tags: [text-to-image, distillation, few-step]
+---
+
+# {model.info['method'].replace('_', '-').upper()} student of {base}
+
+{len(model.times) - 1} network evaluations an image, {model.info['rounds']} rounds. Licence: {licence}.
+
+```python
+import torch
+from diffusers import {kind}{f", {scheduler}" if adapter else ""}
+
+{load}
+image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
+```
+{measured}
+## Recipe (digest {model.info['digest']})
+
+| setting | value |
+| --- | --- |
+{settings}
+"""
+
+
+def card_code(folder: Path, teacher: str) -> str:
+    """The Python code of an exported student's model card, with the folder and its teacher filled in; it samples a PROMPT."""
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
+    return code.replace("TEACHER", repr(teacher)).replace('"FOLDER', f'"{folder.as_posix()}')
+
+
+def _last_reading(run: Path) -> dict | None:
+    rows = Run.open(run).metrics() if (run / "manifest.json").is_file() else []
+    return next((row for row in reversed(rows) if row["kind"] == "reading"), None)

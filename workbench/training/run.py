@@ -1,0 +1,138 @@
+"""A run folder: what was asked, what happened, and all that is needed to go on.
+
+    manifest.json               recipe and its digest, versions, git commit, device, command, start
+    metrics.jsonl               one JSON object a line, only ever appended to
+    samples/round-000040.png    grids of a fixed panel of prompts and seeds
+    checkpoints/round-000050.pt the last `keep` states
+    student/                    the network to sample (diffusers format) and student.json
+
+Every file but metrics.jsonl is written under another name, flushed to disk and renamed: an interruption at any instant leaves the
+earlier one whole. A resumed run repeats the rounds since its checkpoint, bit for bit, so later rows of metrics.jsonl replace
+equal earlier ones when read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from workbench.core.recipe import Recipe
+from workbench.io.files import PACKAGES, RunError, version, write_whole
+
+
+class Run:
+    """A run folder at `path`. `Run.create` starts one, `Run.open` reads one; both raise `RunError` when they cannot."""
+
+    def __init__(self, path: Path, manifest: dict):
+        self.path, self.manifest = path, manifest
+
+    @classmethod
+    def create(cls, path: str | Path, recipe: Recipe, device: str) -> "Run":
+        path = Path(path)
+        if (path / "manifest.json").exists():
+            raise RunError(f"{path} already holds a run; resume it, or choose another folder")
+        manifest = {"recipe": json.loads(recipe.to_json()), "digest": recipe.digest, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                    "command": sys.argv, "device": device, "git": _git_commit(), "python": platform.python_version(),
+                    "platform": platform.platform(), "versions": {name: version(name) for name in PACKAGES}}
+        for folder in ("samples", "checkpoints"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        write_whole(path / "manifest.json", lambda part: part.write_text(json.dumps(manifest, indent=1)))
+        return cls(path, manifest)
+
+    @classmethod
+    def at(cls, path: str | Path, recipe: Recipe, device: str) -> "Run":
+        """The run of `recipe` at `path`, opened if it is there and created if not. Raises `RunError` for a run of another recipe."""
+        if not (Path(path) / "manifest.json").exists():
+            return cls.create(path, recipe, device)
+        run = cls.open(path)
+        if run.recipe != recipe:
+            raise RunError(f"{path} holds a run of another recipe ({run.manifest['digest']}, not {recipe.digest}); choose another folder")
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        path = Path(path)
+        try:
+            return cls(path, json.loads((path / "manifest.json").read_text()))
+        except FileNotFoundError as error:
+            raise RunError(f"{path} holds no run (no manifest.json)") from error
+        except json.JSONDecodeError as error:
+            raise RunError(f"{path / 'manifest.json'} is not readable JSON: {error}") from error
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe.from_json(json.dumps(self.manifest["recipe"]))
+
+    def log(self, **row) -> None:
+        """Appends one row to metrics.jsonl; a half line left by an interruption is closed first."""
+        path = self.path / "metrics.jsonl"
+        try:
+            with path.open("ab+") as file:
+                if file.tell() and not _ends_with_newline(file):
+                    file.write(b"\n")
+                file.write((json.dumps(row) + "\n").encode())
+        except OSError as error:
+            raise RunError(f"cannot append to {path}: {error.strerror}") from error
+
+    def metrics(self) -> list[dict]:
+        """The rows of metrics.jsonl, the last one of each (kind, round, update); unfinished lines are left out."""
+        path = self.path / "metrics.jsonl"
+        rows = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            rows[row.get("kind"), row.get("round"), row.get("update")] = row
+        return list(rows.values())
+
+    def checkpoints(self) -> list[Path]:
+        """Whole checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("round-*.pt"))
+
+    def save_checkpoint(self, state: dict, done: int, keep: int) -> Path:
+        """Saves `state` as of round `done`, then removes all but the last `keep`. A failure leaves the earlier ones alone."""
+        path = self.path / "checkpoints" / f"round-{done:06d}.pt"
+        write_whole(path, lambda part: torch.save(state, part))
+        for old in self.checkpoints()[:-keep]:
+            old.unlink()
+        return path
+
+    def load_checkpoint(self) -> dict | None:
+        """The last checkpoint's state, None when there is none yet."""
+        found = self.checkpoints()
+        if not found:
+            return None
+        try:
+            return torch.load(found[-1], map_location="cpu", weights_only=True, mmap=True)  # processes share its memory
+        except Exception as error:  # torch raises many types for a damaged file
+            earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to start again from round 0"
+            raise RunError(f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); delete it {earlier}") from error
+
+
+
+
+
+
+
+
+def _ends_with_newline(file) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+
+
+def _git_commit() -> str | None:
+    try:
+        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None
