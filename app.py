@@ -27,9 +27,9 @@ def main() -> None:
 
     from workbench.ui.page import launch_settings, new_page
     from workbench.ui.study import PATH, opened_study
-    from workbench.ui.session import Workplace
+    from workbench.ui.session import Session
 
-    place = Workplace(options.teacher, options.runs, options.device, options.student, options.resolution)
+    place = Session(options.teacher, options.runs, options.device, options.student, options.resolution)
     try:
         study = opened_study(options.study, options.host)
     except ValueError as error:

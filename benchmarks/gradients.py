@@ -15,9 +15,9 @@ import sys
 
 
 def measured(preset: str, method: str, seed: int, rounds: list[int], batches: int) -> dict[int, dict[str, float]]:
-    from workbench.training.build import new_distiller, new_objective
     from workbench.core.presets import PRESETS
     from workbench.stages.gradients import gradient_reach
+    from workbench.training.build import new_distiller, new_objective
 
     recipe = dataclasses.replace(PRESETS[preset], method=method, seed=seed)
     distiller, found = new_distiller(recipe), {}

@@ -14,10 +14,10 @@ import time
 import torch
 
 from workbench.core import seeds
+from workbench.core.sampler import sampled
 from workbench.models.loading import load_backend
 from workbench.models.model import Model, teacher_model
 from workbench.models.students import load_student, shipped_students
-from workbench.core.sampler import sampled
 
 PROMPT, SEEDS = "a red circle", list(range(9))
 

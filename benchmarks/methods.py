@@ -23,8 +23,8 @@ def one(preset: str, rounds: int, threads: int) -> None:
     """Prints the seconds of each round, and the peak memory in GB, of this process."""
     import torch
 
-    from workbench.training.build import new_distiller
     from workbench.core.presets import PRESETS as RECIPES
+    from workbench.training.build import new_distiller
 
     torch.set_num_threads(threads)
     distiller, seconds = new_distiller(RECIPES[preset]), []

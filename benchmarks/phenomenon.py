@@ -31,12 +31,12 @@ def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
 
 def score(folder: Path, names: list[str], teacher: str, on: str, steps: int, guidance: float, seeds: int) -> list[dict]:
     """Scores of the teacher and of each run; their images stay in FOLDER/evaluation-ON."""
-    from workbench.models.loading import load_backend
     from workbench.evaluation.evaluation import Evaluation
-    from workbench.evaluation.request import EvaluationRequest
-    from workbench.models.students import load_student
-    from workbench.models.model import teacher_model
     from workbench.evaluation.prompt_lists import Prompt, PromptList
+    from workbench.evaluation.request import EvaluationRequest
+    from workbench.models.loading import load_backend
+    from workbench.models.model import teacher_model
+    from workbench.models.students import load_student
     from workbench.scenes.prompt_sets import chosen_on, reported_on
 
     captions = tuple(Prompt(request.text) for request in (reported_on() if on == "reported" else chosen_on()))

@@ -19,12 +19,12 @@ import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch.profiler import ProfilerActivity, profile
 
-from workbench.training.plan.planner import plan
-from workbench.models.backends.sd3 import SD3Backend
-from workbench.training.build import new_objective
 from workbench.core.distiller import Distiller
 from workbench.core.recipe import Recipe
+from workbench.models.backends.sd3 import SD3Backend
 from workbench.scenes.networks import new_text_encoder, new_tokenizer
+from workbench.training.build import new_objective
+from workbench.training.plan.planner import plan
 
 RECIPE = Recipe(batch=4, rounds=2, fake_updates_per_round=1, teacher_steps=3, k=1, guidance=2.0, student_steps=3)
 

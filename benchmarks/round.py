@@ -17,10 +17,10 @@ import time
 import torch
 
 from workbench.core import seeds
-from workbench.training.build import new_distiller
 from workbench.core.distiller import Distiller
 from workbench.core.presets import PRESETS
 from workbench.core.sampler import rollout
+from workbench.training.build import new_distiller
 
 
 def seconds(function) -> float:

@@ -5,7 +5,7 @@
     python benchmarks/stages.py --summary FOLDER [FOLDER ...]                       # mean, and deviation over training seeds
     python benchmarks/stages.py --strip                                             # what the strip of a teacher costs, by part
 
-One `Examination` a caption of `prompt_sets`, 9 seeds, lite0 at 224 px; FOLDER/CAPTION.json is written when it is done.
+One `StageAnalysis` a caption of `prompt_sets`, 9 seeds, lite0 at 224 px; FOLDER/CAPTION.json is written when it is done.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ import numpy as np
 
 
 def examine(options: argparse.Namespace) -> None:
-    from workbench.models.loading import load_backend
-    from workbench.stages.analysis import Examination
-    from workbench.grid.paint import opener
-    from workbench.grid.request import GridRequest
-    from workbench.models.model_cache import Residents
-    from workbench.models.students import students_of
     from workbench.core.presets import recipe_of
-    from workbench.io.files import write_whole
+    from workbench.grid.generate import model_loader
+    from workbench.grid.request import GridRequest
+    from workbench.io.files import write_atomically
+    from workbench.models.loading import load_backend
+    from workbench.models.model_cache import ModelCache
+    from workbench.models.students import students_of
     from workbench.scenes.prompt_sets import chosen_on, reported_on
-    from workbench.stages.tasks import Record, Swap
+    from workbench.stages.analysis import StageAnalysis
     from workbench.stages.report import numbers_of
+    from workbench.stages.tasks import Record, Swap
 
     backend, recipe = load_backend(options.teacher), recipe_of(options.teacher)
     named = [name.partition("=") for name in options.models.split(",")]
     students = students_of(options.teacher) | {name: path for name, _, path in named if path}
-    residents, captions = Residents(backend), reported_on() if options.on == "reported" else chosen_on()
+    residents, captions = ModelCache(backend), reported_on() if options.on == "reported" else chosen_on()
     options.out.mkdir(parents=True, exist_ok=True)
     for number, caption in enumerate(captions):
         file = options.out / f"{number:02d}.json"
@@ -44,7 +44,7 @@ def examine(options: argparse.Namespace) -> None:
             continue
         request = GridRequest((caption.text,), tuple(range(options.seeds)), tuple(name for name, *_ in named),
                               teacher_steps=options.teacher_steps or recipe.teacher_steps, guidance=recipe.guidance)
-        found = Examination(request, backend, opener(request, backend, students, residents), options.branches, options.parents)
+        found = StageAnalysis(request, backend, model_loader(request, backend, students, residents), options.branches, options.parents)
         begun, seconds = time.perf_counter(), {}
         for event in found.run():
             if isinstance(event, Record):
@@ -59,7 +59,7 @@ def examine(options: argparse.Namespace) -> None:
         swaps = [(task, result) for task, result in found.results.items() if isinstance(task, Swap)]
         for row, (_, result) in zip(numbers["swaps"], swaps):
             row["spread"] = spread_of(result.images, caption)
-        write_whole(file, lambda part: part.write_text(json.dumps(numbers)))
+        write_atomically(file, lambda part: part.write_text(json.dumps(numbers)))
         print(f"{number + 1} of {len(captions)}: {caption.text}, {sum(seconds.values()):.1f} s to record", file=sys.stderr, flush=True)
 
 
@@ -72,14 +72,14 @@ def spread_of(images, caption) -> float:
 
 def strip_costs(options: argparse.Namespace) -> None:
     """Seconds of the teacher's passes alone, of recording them, of decoding, reading and drawing the strip: medians of 5."""
-    from workbench.models.loading import load_backend
-    from workbench.stages.figures.strip import strip
-    from workbench.models.model import teacher_model
     from workbench.core.presets import recipe_of
-    from workbench.stages.recording import record
     from workbench.core.seeds import grid_noise
+    from workbench.models.loading import load_backend
+    from workbench.models.model import teacher_model
     from workbench.stages.commitment import commitment, low_passed
-    from workbench.stages.trajectory import Pictures, Trajectory
+    from workbench.stages.figures.strip import strip
+    from workbench.stages.recording import record
+    from workbench.stages.trajectory import Trajectory, TrajectoryImages
 
     backend, recipe, seeds = load_backend(options.teacher), recipe_of(options.teacher), tuple(range(options.seeds))
     model = teacher_model(backend, options.teacher_steps or recipe.teacher_steps, recipe.guidance)
@@ -96,7 +96,7 @@ def strip_costs(options: argparse.Namespace) -> None:
                                                 backend.encode(["a circle"]).expand(len(seeds)), list(seeds)))
         events = timed("recording", lambda: list(record(model, backend, "a circle", seeds)))
         kept = Trajectory.cat([event for event in events if isinstance(event, Trajectory)])
-        pictures = Pictures(kept, backend.decode)
+        pictures = TrajectoryImages(kept, backend.decode)
         timed("decoding", lambda: list(pictures.beliefs))
         seen = timed("commitment", lambda: commitment(map(low_passed, pictures.beliefs), low_passed(pictures.final)))
         timed("drawing", lambda: strip({"teacher": kept}, {"teacher": pictures}, {"teacher": seen.by_seed}).to_json())

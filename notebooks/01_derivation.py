@@ -78,7 +78,7 @@ FLOW, checks = FlowSchedule(1.0), {}  # checks: what was claimed -> (largest err
 # %%
 teacher = GaussianMixture(torch.tensor([0.35, 0.65]).double(), torch.tensor([[-2.0], [2.0]]).double(), torch.tensor([0.25, 0.25]).double(), FLOW)
 student = d.BentStudent(torch.tensor([0.3, 0.7, 1.0, 1.5, -0.2], dtype=torch.float64))
-line, noise_line = d.Grid.line(-8, 8, 8001), d.Grid.line(-9, 9, 4001)  # of x, and of z
+line, noise_line = d.QuadratureGrid.line(-8, 8, 8001), d.QuadratureGrid.line(-9, 9, 4001)  # of x, and of z
 
 log_p, log_q = student.log_density(line.x), d.log_density(teacher, line.x)
 over_x, over_z = float(d.kl(log_p, log_q, line)), float(d.kl_of_student(student.theta, teacher, noise_line))
@@ -176,7 +176,7 @@ checks["(36) from draws, in standard errors"] = float(((mean - exact) / spread).
 
 # %%
 times, near_times = [n / 40 for n in range(41)], [n / 100 for n in range(36)]
-fine, on, near = d.Grid.line(-9, 9, 3001), {}, {}
+fine, on, near = d.QuadratureGrid.line(-9, 9, 3001), {}, {}
 for width in (0.3, 0.1, 0.03):
     narrow = GaussianMixture(teacher.weights, teacher.means, torch.full((2,), width**2, dtype=torch.float64), FLOW)
     on[width] = [dn.pull(-2.0, width, narrow, t, fine) for t in times]
@@ -203,7 +203,7 @@ figures.noise_figure(times, on, near_times, near)
 # %%
 plane = GaussianMixture(torch.tensor([0.35, 0.65]), torch.tensor([[-1.5, 0.5], [1.0, -0.5]]), torch.tensor([0.2, 0.4]), FLOW)
 plane64 = GaussianMixture(plane.weights.double(), plane.means.double(), plane.variances.double(), FLOW)
-theta, square, worst = torch.tensor([0.4, -0.2, 0.6], dtype=torch.float64), d.Grid.square(7, 281), 0.0
+theta, square, worst = torch.tensor([0.4, -0.2, 0.6], dtype=torch.float64), d.QuadratureGrid.square(7, 281), 0.0
 for t in (0.2, 0.5, 0.8):
     truth = d.finite_differences(lambda at: dn.diffused_kl(at, plane64, t, square), theta)
     batches = dn.surrogate_gradients(theta, plane, t, 20, DRAWS // 20, stream(SEED, "surrogate", t))
@@ -235,7 +235,7 @@ for beta in (0.5, 1.0):
     weighted = noise_line.integral(weights * d.score_form(student, teacher, noise_line.x, beta))
     truth = d.finite_differences(lambda at: d.alpha_divergence(d.BentStudent(at).log_density(line.x), log_q, line, beta), student.theta)
     checks[f"(36) weighted, β = {beta:g}"] = float((weighted - truth).abs().max()), 1e-5
-wide_line = d.Grid.line(-12, 12, 1201)
+wide_line = d.QuadratureGrid.line(-12, 12, 1201)
 wide_q, betas = d.log_density(teacher, wide_line.x), [n / 40 for n in range(41)]
 branches = {"from the left mode": (betas, d.gaussian_branch(wide_q, wide_line, betas, -2.0, 0.5)),
             "from the right mode": (betas, d.gaussian_branch(wide_q, wide_line, betas, 2.0, 0.5)),
@@ -281,7 +281,7 @@ figures.endings_figure(line.x, log_q, {name: d.BentStudent(end).log_density(line
 # $x_0$-space $g$ of the code amounts to, with $t$ uniform.
 
 # %%
-coarse, noisy = d.Grid.line(-12, 12, 721), {}
+coarse, noisy = d.QuadratureGrid.line(-12, 12, 721), {}
 for name, weight in (("equal weights", lambda t: 1.0), ("x0 space", lambda t: (t / (1 - t)) ** 2)):
     for mode in (-2.0, 2.0):
         end = d.minimised(lambda at: dn.weighted_kl(at, teacher, weight, LEVELS, coarse), torch.tensor([mode, math.log(0.525)]).double())

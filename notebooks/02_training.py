@@ -114,7 +114,7 @@ dashboard.figure()
 # %%
 from workbench.models.loading import load_backend
 from workbench.grid.request import GridRequest
-from workbench.lab.pictures import picture, seed_grid
+from workbench.lab.pictures import as_output, seed_grid
 from workbench.models.students import load_student
 from workbench.models.model import teacher_model
 
@@ -122,7 +122,7 @@ backend = load_backend(TEACHER, device, recipe.precision, recipe.resolution)
 models = {"teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance)}
 models |= {name: load_student(run.path / "student", backend, name) for name, run in runs.items()}
 grid = seed_grid(GridRequest((PROMPT,), tuple(range(SEEDS)), tuple(models)), backend, models.__getitem__)
-picture(grid)
+as_output(grid)
 
 # %% [markdown]
 # ## Measured
@@ -175,7 +175,7 @@ exec(code.replace("(PROMPT,", "(PROMPT, latents=noise.to(pipeline.dtype),"))
 ours = backend.decode(models["dp-dmd"].sampled(noise.to(device), backend.encode([PROMPT]), [SEED]))[0].permute(1, 2, 0).float().cpu().numpy()
 difference = float(np.abs(np.asarray(image) / 255 - ours).mean())
 print(f"mean difference of a pixel, of 1: {difference:.5f}")
-picture(image.resize((192, 192)))
+as_output(image.resize((192, 192)))
 
 # %% [markdown]
 # ## What came out

@@ -30,7 +30,7 @@ BRANCHES, PARENTS = (2, 2) if SHORT else (4, 6)
 
 # %%
 from workbench.models.loading import best_device, load_backend
-from workbench.grid.paint import opener
+from workbench.grid.generate import model_loader
 from workbench.grid.request import GridRequest
 from workbench.lab import begin
 from workbench.models.students import students_of
@@ -50,11 +50,11 @@ students = students_of(TEACHER)
 # that has to be finished in four steps has to believe in *something* there.
 
 # %%
-from workbench.stages.analysis import Examination
+from workbench.stages.analysis import StageAnalysis
 from workbench.stages.report import branching_figure, gradient_figure, numbers_of, strip_figures, swap_figures
 
 few = GridRequest((PROMPT,), (0, 1), MODELS, min(steps, 5), recipe.guidance)
-path = Examination(few, backend, opener(few, backend, students), branches=0, swaps=False)
+path = StageAnalysis(few, backend, model_loader(few, backend, students), branches=0, swaps=False)
 for _ in path.run():
     pass
 strip_figures(path)["strip"]
@@ -68,7 +68,7 @@ strip_figures(path)["strip"]
 from tqdm import tqdm
 
 request = GridRequest((PROMPT,), tuple(range(SEEDS)), MODELS, steps, recipe.guidance)
-seen = Examination(request, backend, opener(request, backend, students), BRANCHES, PARENTS)
+seen = StageAnalysis(request, backend, model_loader(request, backend, students), BRANCHES, PARENTS)
 with tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
     for event in seen.run():
         bar.update(getattr(event, "done", bar.n) - bar.n)

@@ -132,14 +132,14 @@ print(" ".join(f"{loss:.3f}" for loss in losses))
 # Trained for 100 rounds each, in the regime of `scenes-eps-dmd` and `scenes-eps-dp-dmd`. Look along DMD's row.
 
 # %%
-from workbench.grid.paint import opener
+from workbench.grid.generate import model_loader
 from workbench.grid.request import GridRequest
-from workbench.lab.pictures import picture, seed_grid
+from workbench.lab.pictures import as_output, seed_grid
 from workbench.models.students import students_of
 
 request = GridRequest((PROMPT,), tuple(range(SEEDS)), ("teacher", *MODELS), recipe.teacher_steps, recipe.guidance)
-open_model = opener(request, backend, students_of(TEACHER))
-picture(seed_grid(request, backend, open_model))
+open_model = model_loader(request, backend, students_of(TEACHER))
+as_output(seed_grid(request, backend, open_model))
 
 # %% [markdown]
 # And measured on captions that chose nothing:

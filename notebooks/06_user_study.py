@@ -74,7 +74,7 @@ import io
 
 from PIL import Image
 
-from workbench.lab.pictures import picture
+from workbench.lab.pictures import as_output
 from workbench.study.server.pictures import Pictures
 
 participant = store.join(consent=True).participant
@@ -83,7 +83,7 @@ print(trial)
 page, sheets = Image.new("RGB", (1000, 490), "white"), Pictures(Path("runs/06-study"))
 for side, token in enumerate((trial.left, trial.right)):
     page.paste(Image.open(io.BytesIO(sheets.disguised(store.image_of(token)))).resize((490, 490)), (510 * side, 0))
-picture(page)
+as_output(page)
 
 # %% [markdown]
 # ## Simulated people

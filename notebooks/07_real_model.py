@@ -36,11 +36,11 @@ from dataclasses import replace
 
 from workbench.models.loading import best_device
 from workbench.lab import begin
-from workbench.lab.requirements import out_of_reach
+from workbench.lab.requirements import missing_requirements
 
 device = best_device()
 session = begin(0, device)
-missing = out_of_reach(TEACHER)
+missing = missing_requirements(TEACHER)
 if missing:
     print(f"{TEACHER} cannot be distilled here yet:")
     print(*(f"  - {reason}" for reason in missing), sep="\n")
@@ -101,14 +101,14 @@ dashboard.figure()
 # %%
 from workbench.models.loading import load_backend
 from workbench.grid.request import GridRequest
-from workbench.lab.pictures import picture, seed_grid
+from workbench.lab.pictures import as_output, seed_grid
 from workbench.models.students import load_student
 from workbench.models.model import teacher_model
 
 backend = load_backend(teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on")
 models = {"teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance), "dp-dmd": load_student(run.path / "student", backend, "dp-dmd")}
 grid = seed_grid(GridRequest(PROMPTS, tuple(range(SEEDS)), tuple(models)), backend, models.__getitem__)
-picture(grid)
+as_output(grid)
 
 # %% [markdown]
 # ## Measured

@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.models.published import PUBLISHED
-from workbench.models.students import shipped_students
-from workbench.io.settings import _given
 from workbench.cli import _parser, main
-from workbench.training.commands import _plan, _train
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
+from workbench.io.settings import _given
+from workbench.models.published import PUBLISHED
+from workbench.models.students import shipped_students
+from workbench.training.commands import _plan, _train
 
 
 def arguments(teacher_folder, out):

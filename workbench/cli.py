@@ -19,7 +19,7 @@ from workbench.models.options import add_device_option, add_model_options
 from workbench.stages.commands import _stages
 from workbench.study.commands import add_study_commands
 from workbench.training.commands import _export, _list_models, _make_teacher, _plan, _resume, _train
-from workbench.training.plan.gpus import CARDS
+from workbench.training.plan.gpus import GPUS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     planned = _command(commands, "plan", "say what a recipe needs in memory and time, without weights or a GPU", _plan)
     planned.add_argument("--preset", choices=PRESETS, default="paper", help="recipe to start from (default: %(default)s)")
     planned.add_argument("--mode", choices=("full", "lora"), help="lora: --lora 64 unless given; full: --lora 0")
-    planned.add_argument("--card", choices=CARDS, default="h100", help="whose hours to estimate (default: %(default)s)")
+    planned.add_argument("--card", choices=GPUS, default="h100", help="whose hours to estimate (default: %(default)s)")
     planned.add_argument("--utilisation", type=float, default=0.4, help="share of the card's peak (default: %(default)s)")
     planned.add_argument("--json", action="store_true", help="print JSON: bytes, operations and hours")
     planned.add_argument("--table", action="store_true", help="print the README's table of SD3.5-Medium and SDXL for these settings")

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.conftest import tiny_pipeline
-from workbench.models.backends.sd3 import SD3Backend
 from workbench.core.distiller import Distiller, DivergedError, _frozen
 from workbench.core.learner import move_states
 from workbench.core.objectives import Objective, Term, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
 from workbench.core.recipe import Recipe
 from workbench.core.sampler import sampled
+from workbench.models.backends.sd3 import SD3Backend
 
 PROMPTS = ["a red circle", "two stars", "a blue shape", "a circle left of a triangle"]
 RECIPE = Recipe(batch=4, rounds=4, fake_updates_per_round=2, teacher_steps=6, k=2, guidance=2.0, student_rate=1e-3, fake_rate=1e-3,

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from workbench.core.prediction import EPS, Prediction, VELOCITY, X0
+from workbench.core.prediction import EPS, VELOCITY, X0, Prediction
 from workbench.core.schedules import FlowSchedule, VPSchedule, perturb
 from workbench.core.seeds import stream
 

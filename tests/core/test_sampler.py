@@ -3,11 +3,11 @@ import torch
 
 from tests.conftest import tiny_pipeline
 from workbench.core import seeds
-from workbench.models.backends.sd3 import SD3Backend
 from workbench.core.denoiser import Guided
 from workbench.core.mixture import GaussianMixture
 from workbench.core.sampler import rollout, sample, sampled
 from workbench.core.schedules import FlowSchedule, VPSchedule
+from workbench.models.backends.sd3 import SD3Backend
 
 
 def test_the_walk_converges_at_first_order_to_the_exact_flow_of_a_gaussian():
@@ -99,10 +99,10 @@ def test_no_fresh_noise_is_the_ode_and_some_changes_it(backend):
 
 
 def test_a_re_noised_student_trains_and_samples_by_seed_alone(sdxl):
-    from workbench.models.model import Model
     from workbench.core.distiller import Distiller
     from workbench.core.objectives import dmd
     from workbench.core.recipe import Recipe
+    from workbench.models.model import Model
 
     recipe = Recipe(teacher="sdxl", student_sampler="renoise", rounds=1, batch=2, fake_updates_per_round=1, teacher_steps=10,
                     student_rate=1e-3, precision="fp32")

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import watched
-from tests.support.serving import free_port, wait_for
 from tests.support.scenes_world import write_world
+from tests.support.serving import free_port, wait_for
 
 TOKEN = "secret"
 TRAINING = """

@@ -8,8 +8,8 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import served as app_served
 from tests.e2e.conftest import watched
-from tests.support.served_study import answer, answer_offline, begun, consented, expect_trial, reopened, secrets_of
 from tests.support.scenes_world import write_world
+from tests.support.served_study import answer, answer_offline, begun, consented, expect_trial, reopened, secrets_of
 
 
 def test_the_whole_study_by_keyboard_alone(device, served):

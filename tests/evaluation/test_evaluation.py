@@ -12,7 +12,6 @@ import time
 
 import pytest
 import torch
-
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import CLIPModel
 
@@ -20,19 +19,18 @@ from tests.metrics.geneval.test_mask2former_mmdet import network
 from tests.metrics.preference.test_text_match import config
 from workbench.core.denoiser import Guided
 from workbench.evaluation.evaluation import Evaluation
-from workbench.io.progress import Step
-from workbench.models.sampling import images_of
 from workbench.evaluation.metrics import METRICS
 from workbench.evaluation.numbers import Sampled
-from workbench.evaluation.report import write_report
+from workbench.evaluation.prompt_lists import Prompt, PromptList
+from workbench.evaluation.report import write_evaluation_report
 from workbench.evaluation.request import EvaluationRequest
-from workbench.models.sampling import OFFICIAL
+from workbench.io.files import FolderError
+from workbench.io.progress import Progress
 from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
 from workbench.metrics.lite0 import Lite0
 from workbench.metrics.preference.text_match import PickScore
 from workbench.models.model import Model, teacher_model
-from workbench.evaluation.prompt_lists import Prompt, PromptList
-from workbench.io.files import RunError
+from workbench.models.sampling import OFFICIAL, images_of
 from workbench.scenes.networks import new_tokenizer
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
@@ -90,7 +88,7 @@ def test_what_is_there_is_not_made_again(backend, tmp_path):
     before = pngs(tmp_path)
     assert len(before) == 9
     steps = list(Evaluation(tmp_path, asked("teacher")).generate(backend, opener(backend)))
-    assert steps == [Step("images of teacher", 9, 9)] and pngs(tmp_path) == before
+    assert steps == [Progress(9, 9, "images of teacher")] and pngs(tmp_path) == before
     again = Evaluation.open(tmp_path)
     assert list(again.read()) == [] and again.results() == first.results()
     more = asked("teacher", seeds=(0, 1, 2, 3), prompts=dataclasses.replace(LIST, prompts=(*LIST.prompts, Prompt("a star"))))
@@ -103,7 +101,7 @@ def test_one_at_a_time_works_in_a_folder(backend, tmp_path):
     for begun in (evaluation.generate(backend, opener(backend)), evaluation.read()):
         next(begun)
         for other in (Evaluation(tmp_path, asked("teacher")).generate(backend, opener(backend)), Evaluation(tmp_path, asked("teacher")).read()):
-            with pytest.raises(RunError, match="somebody is at work in .* already: stop that first, or choose another folder"):
+            with pytest.raises(FolderError, match="somebody is at work in .* already: stop that first, or choose another folder"):
                 next(other)
         list(begun)
     assert len(pngs(tmp_path)) == 9
@@ -141,7 +139,7 @@ def test_another_image_under_the_same_name_is_read_again(backend, tmp_path):
     files = sorted(pngs(tmp_path))
     files[0].write_bytes(files[5].read_bytes())
     again = Evaluation.open(tmp_path)
-    assert list(again.read())[-1] == Step("lite0=32 of teacher", 1, 1)
+    assert list(again.read())[-1] == Progress(1, 1, "lite0=32 of teacher")
     assert again.results() != evaluation.results()
 
 
@@ -207,7 +205,7 @@ def test_a_model_without_images_does_not_cost_the_others_their_numbers(backend, 
     assert not broken.numbers and evaluation.missing["9 images of broken"] == "the model's output is not finite (NaN)"
     assert bool(teacher.numbers) == bool(student.numbers) == (metric != "spread")  # 16 px images are no scenes
     assert f"{metric} of broken" in evaluation.missing
-    write_report(tmp_path, [(evaluation, [teacher, broken, student])])
+    write_evaluation_report(tmp_path, [(evaluation, [teacher, broken, student])])
 
 
 def test_what_another_revision_has_read_is_never_compared(backend, tmp_path, monkeypatch):
@@ -360,10 +358,10 @@ def test_every_metric_can_be_asked_for():
 
 
 def test_folders_without_an_evaluation_or_with_a_broken_one_are_told(tmp_path):
-    with pytest.raises(RunError, match="holds no evaluation"):
+    with pytest.raises(FolderError, match="holds no evaluation"):
         Evaluation.open(tmp_path)
     (tmp_path / "evaluation.json").write_text("{")
-    with pytest.raises(RunError, match="evaluate again into the same folder, the images in it stay"):
+    with pytest.raises(FolderError, match="evaluate again into the same folder, the images in it stay"):
         Evaluation.open(tmp_path)
 
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from workbench.models.sampling import OFFICIAL, noise_seed, seed_draws, single_draws
 from workbench.evaluation.images import ImageFolder
 from workbench.io.png import read_settings
+from workbench.models.sampling import OFFICIAL, noise_seed, seed_draws, single_draws
 
 PROMPTS = ["a red circle", "two stars", "a blue shape", "a star", "a circle"]
 SHAPE = (4, 8, 8)

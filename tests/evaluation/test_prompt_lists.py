@@ -8,9 +8,9 @@ import threading
 import pytest
 
 from workbench.evaluation import prompt_lists
-from workbench.evaluation.prompt_lists import NAMES, Prompt, Published, chosen_of_diffusiondb, prompt_list, written
-from workbench.io.prompt_file import PromptFileError
+from workbench.evaluation.prompt_lists import NAMES, Prompt, PublishedFile, chosen_of_diffusiondb, prompt_list, prompts_of_text
 from workbench.evaluation.safety import unsafe
+from workbench.io.prompt_file import PromptFileError
 from workbench.scenes.grammar import parse
 from workbench.scenes.prompt_sets import reported_on
 
@@ -82,7 +82,7 @@ def test_a_limit_below_nothing_is_refused():
 
 
 def test_a_text_is_a_prompt_a_line():
-    assert written(" a star \n\n a circle") == [Prompt("a star"), Prompt("a circle")]
+    assert prompts_of_text(" a star \n\n a circle") == [Prompt("a star"), Prompt("a circle")]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_published_list_is_downloaded_once_and_checked(served, tmp_path, monke
     content = b"a fox\na hill\n"
     (folder / "list.txt").write_bytes(content)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(prompt_lists.PUBLISHED, "coco-10k", Published(f"{address}/list.txt", hashlib.sha256(content).hexdigest()))
+    monkeypatch.setitem(prompt_lists.PUBLISHED_LISTS, "coco-10k", PublishedFile(f"{address}/list.txt", hashlib.sha256(content).hexdigest()))
     assert prompt_list("coco-10k").texts == ["a fox", "a hill"]
     (folder / "list.txt").unlink()
     assert prompt_list("coco-10k").texts == ["a fox", "a hill"]  # from the cache
@@ -115,7 +115,7 @@ def test_a_published_list_is_downloaded_once_and_checked(served, tmp_path, monke
 
 def test_a_network_that_is_not_there_names_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setitem(prompt_lists.PUBLISHED, "pick-a-pic", Published("http://127.0.0.1:9/list.txt", ""))
+    monkeypatch.setitem(prompt_lists.PUBLISHED_LISTS, "pick-a-pic", PublishedFile("http://127.0.0.1:9/list.txt", ""))
     with pytest.raises(PromptFileError, match="cannot download .* Connect to the network, or put the file at"):
         prompt_list("pick-a-pic")
 

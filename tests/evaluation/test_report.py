@@ -6,26 +6,26 @@ import io
 
 import pytest
 
+from tests.evaluation.test_evaluation import asked, done
+from workbench.core.paper_tables import GROUPS, OURS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TASK_TITLES
 from workbench.core.presets import SD35
-from workbench.evaluation.evaluation import Evaluation, Made, Result
+from workbench.evaluation.evaluation import Evaluation, ModelImages, ModelResult
 from workbench.evaluation.numbers import Column, Number
-from workbench.evaluation.report import figures_of, provenance, write_report
+from workbench.evaluation.prompt_lists import Prompt, PromptList
+from workbench.evaluation.report import evaluation_figures, provenance, write_evaluation_report
 from workbench.evaluation.request import EvaluationRequest
 from workbench.evaluation.tables import difference_table, number_table, paper_layouts
-from workbench.models.sampling import OFFICIAL
-from workbench.metrics.diversity import Interval
-from workbench.core.paper_tables import GROUPS, OURS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TASK_TITLES
-from workbench.evaluation.prompt_lists import Prompt, PromptList
 from workbench.io.tables import Table
-from tests.evaluation.test_evaluation import asked, done
+from workbench.metrics.diversity import Interval
+from workbench.models.sampling import OFFICIAL
 
 DINO, PICS = Column("diversity dinov3", "dinov3 facebook/x@1234567"), Column("pickscore", "pickscore y@7654321")
 LITE = Column("diversity lite0", "lite0@224")
 
 
-def result(model: str, method: str, numbers: dict, **settings) -> Result:
+def result(model: str, method: str, numbers: dict, **settings) -> ModelResult:
     made = dict(steps=4, sampler="ode", guidance=1.0, weights="abc", digest="def", method=method, k=5, lam=0.05) | settings
-    return Result(model, Made(f"{model}-1", made, 4, 12.34), {column: Number(Interval(*values), 3) for column, values in numbers.items()})
+    return ModelResult(model, ModelImages(f"{model}-1", made, 4, 12.34), {column: Number(Interval(*values), 3) for column, values in numbers.items()})
 
 
 def evaluation(tmp_path, teacher: str = SD35, prompts: str = "pick-a-pic", **settings) -> Evaluation:
@@ -185,9 +185,9 @@ def test_a_report_is_written_with_all_its_files(backend, tmp_path):
     for mine in ("table-of-contents.csv", "differences-to-do.csv", "table-10.csv"):
         (tmp_path / mine).write_text("of somebody else")
     found = done(Evaluation(tmp_path, asked("teacher", "student", metrics=("diversity", "vendi"))), backend)
-    page = write_report(tmp_path, [(found, found.results())]).read_text()
+    page = write_evaluation_report(tmp_path, [(found, found.results())]).read_text()
     assert page.count("<table>") == 2 and page.count("plotly-graph-div") == 2 and "Plotly" in page
-    assert set(figures_of(found, found.results())) == {"numbers", "prompts"}
+    assert set(evaluation_figures(found, found.results())) == {"numbers", "prompts"}
     numbers = list(csv.DictReader((tmp_path / "numbers.csv").open()))
     assert [(row["model"], row["number"]) for row in numbers] == [(model, f"{name} lite0") for model in ("teacher", "student")
                                                                   for name in ("diversity", "vendi")]

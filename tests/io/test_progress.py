@@ -2,10 +2,9 @@
 
 import pytest
 
-from workbench.io.progress import Step
-from workbench.io.progress import watched
+from workbench.io.progress import Progress, watched
 
-STEPS = [Step("images", 1, 3), Step("images", 3, 3), Step("loading", 0, 1), Step("reading", 2, 2)]
+STEPS = [Progress(1, 3, "images"), Progress(3, 3, "images"), Progress(0, 1, "loading"), Progress(2, 2, "reading")]
 
 
 def ends(text: str) -> list[str]:
@@ -21,13 +20,13 @@ def test_each_part_of_the_work_has_a_bar_of_its_own(capsys):
 
 
 def test_a_part_of_nothing_ends_its_line_too(capsys):
-    watched([Step("nothing", 0, 0), Step("images", 1, 1)])
+    watched([Progress(0, 0, "nothing"), Progress(1, 1, "images")])
     assert [line.split(":")[0] for line in ends(capsys.readouterr().err)] == ["nothing", "images"]
 
 
 def test_what_fails_ends_its_line_before_it_is_told(capsys):
     def failing():
-        yield Step("rounds", 1, 4)
+        yield Progress(1, 4, "rounds")
         raise RuntimeError("it failed")
 
     with pytest.raises(RuntimeError, match="it failed"):

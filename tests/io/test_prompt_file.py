@@ -1,8 +1,8 @@
 import pytest
 
-from workbench.models.loading import check_prompt
-from workbench.io.prompt_file import PromptFileError, read_prompts
 from workbench.core.seeds import draw_prompts
+from workbench.io.prompt_file import PromptFileError, read_prompts
+from workbench.models.loading import check_prompt
 
 
 def write(tmp_path, data: bytes):

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from workbench.training.figures import training_figure
-from workbench.lab.dashboard import Dashboard
 from workbench.core.presets import SCENES
+from workbench.lab.dashboard import Dashboard
+from workbench.training.figures import training_figure
 from workbench.training.run import Run
 from workbench.training.train import train
 

@@ -5,16 +5,16 @@ import math
 import pytest
 import torch
 
-from workbench.lab import derivation as d
-from workbench.lab import derivation_noise as dn
-from workbench.lab import derivation_figures as figures
 from workbench.core.mixture import GaussianMixture
 from workbench.core.objectives.diversity import secant_anchor
 from workbench.core.sampler import sample, walk
 from workbench.core.schedules import FlowSchedule
 from workbench.core.seeds import stream
+from workbench.lab import derivation as d
+from workbench.lab import derivation_figures as figures
+from workbench.lab import derivation_noise as dn
 
-FLOW, LINE = FlowSchedule(1.0), d.Grid.line(-12, 12, 2401)
+FLOW, LINE = FlowSchedule(1.0), d.QuadratureGrid.line(-12, 12, 2401)
 STUDENT = d.BentStudent(torch.tensor([0.3, 0.7, 1.0, 1.5, -0.2], dtype=torch.float64))
 Z = torch.linspace(-3, 3, 41, dtype=torch.float64)
 MODES = torch.tensor([[-2.0], [2.0]], dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_jacobian_slope_and_score_are_what_autograd_says():
 def test_a_student_without_a_bend_is_gaussian():
     straight = d.BentStudent(torch.tensor([0.5, 0.8, 0.0, 1.0, 0.0], dtype=torch.float64))
     torch.testing.assert_close(straight.log_density(LINE.x), d.log_normal(LINE.x, 0.5, 0.8))
-    teacher, z = dn.isotropic(torch.tensor([-0.3], dtype=torch.float64), 1.4, FLOW), d.Grid.line(-9, 9, 2001)
+    teacher, z = dn.isotropic(torch.tensor([-0.3], dtype=torch.float64), 1.4, FLOW), d.QuadratureGrid.line(-9, 9, 2001)
     assert float(d.kl_of_student(straight.theta, teacher, z)) == pytest.approx(closed_kl(0.5, 0.8, -0.3, 1.4), abs=1e-10)
     gradient = z.integral(d.log_normal(z.x, 0.0, 1.0).exp()[:, None] * d.score_form(straight, teacher, z.x))
     expected = torch.tensor([0.8 / 1.4**2, 0.8 / 1.4**2 - 1 / 0.8], dtype=torch.float64)  # of the closed form, in mean and std

@@ -10,7 +10,7 @@ import pytest
 from nbclient.exceptions import CellExecutionError
 
 from workbench.lab import execute
-from workbench.lab.execute import SHORT, WIDGET, executed, plain, written
+from workbench.lab.execute import SHORT, WIDGET, execute_and_save, executed, stripped
 
 CELLS = ["import os\nprint(os.environ.get('WORKBENCH_SHORT'), os.getcwd())",
          "import ipywidgets\nipywidgets.IntSlider()",
@@ -64,7 +64,7 @@ def test_what_is_logged_is_left_out_and_what_is_printed_over_ends_as_it_was_seen
 @pytest.mark.parametrize("text, left", [("1\r2\r3\n", "3\n"), ("a\nb\n", "a\nb\n"), ("1\r2\nthen\r\nend", "2\nthen\nend"), ("1\r2\r", "2")])
 def test_carriage_returns_collapse(text, left):
     cell = nbformat.v4.new_code_cell("", outputs=[nbformat.v4.new_output("stream", text=text)])
-    assert plain(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs[0].text == left
+    assert stripped(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs[0].text == left
 
 
 def test_a_second_execution_has_the_same_cells_and_counts(twice):
@@ -78,7 +78,7 @@ def test_a_second_execution_has_the_same_cells_and_counts(twice):
 
 def test_what_is_written_is_the_source_with_outputs(tmp_path):
     path = source(tmp_path, "1 + 1")
-    assert written(path) == tmp_path / "tiny.ipynb"
+    assert execute_and_save(path) == tmp_path / "tiny.ipynb"
     kept, asked = nbformat.read(tmp_path / "tiny.ipynb", 4), jupytext.read(path)
     assert [cell.source for cell in kept.cells] == [cell.source for cell in asked.cells] and outputs(kept)[0][0].data["text/plain"] == "2"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.ipynb", "tiny.py"]
@@ -87,7 +87,7 @@ def test_what_is_written_is_the_source_with_outputs(tmp_path):
 def test_a_cell_that_fails_stops_it_and_nothing_is_written(tmp_path):
     path = source(tmp_path, "1 / 0", "open('after', 'w')")
     with pytest.raises(CellExecutionError, match="ZeroDivisionError"):
-        written(path)
+        execute_and_save(path)
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -95,7 +95,7 @@ def test_too_large_a_notebook_is_refused_and_nothing_is_written(tmp_path):
     path = source(tmp_path, f"print(('x' * 99 + chr(10)) * {execute.LARGEST // 100})")
     (tmp_path / "tiny.ipynb").write_text("the one before")
     with pytest.raises(ValueError, match="bytes with its outputs, over 400000: show smaller figures"):
-        written(path)
+        execute_and_save(path)
     assert (tmp_path / "tiny.ipynb").read_text() == "the one before" and len(list(tmp_path.iterdir())) == 2
 
 

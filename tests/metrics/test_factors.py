@@ -7,22 +7,22 @@ import pytest
 import torch
 
 from workbench.metrics.factors import correctness, data_spread, matched, relative_spread, spread
-from workbench.scenes.detector import Found, Seen, detect
+from workbench.scenes.detector import DetectedObject, Seen, detect
 from workbench.scenes.grammar import TASKS, parse, requests
-from workbench.scenes.renderer import HUES, draw_scenes, hsv_to_rgb, render
+from workbench.scenes.renderer import HUES, draw_scenes, hsv_to_rgb, render_scenes
 
 
-def found(shape="circle", colour="red", x=0.0, y=0.0, radius=0.4, angle=0.0, value=0.9) -> Found:
+def found(shape="circle", colour="red", x=0.0, y=0.0, radius=0.4, angle=0.0, value=0.9) -> DetectedObject:
     rgb = tuple(hsv_to_rgb(torch.tensor(HUES[colour]), torch.tensor(0.9), torch.tensor(value)).tolist())
-    return Found(shape, colour, x, y, radius, angle, rgb, 0.0)
+    return DetectedObject(shape, colour, x, y, radius, angle, rgb, 0.0)
 
 
-def seen(*objects: Found, grey: float = 0.5) -> Seen:
+def seen(*objects: DetectedObject, grey: float = 0.5) -> Seen:
     return Seen(objects, np.full((4, 3), grey))
 
 
 def rendered(text: str, count: int, seed: int) -> list[Seen]:
-    return detect(render(draw_scenes([parse(text)] * count, torch.Generator().manual_seed(seed))))
+    return detect(render_scenes(draw_scenes([parse(text)] * count, torch.Generator().manual_seed(seed))))
 
 
 def test_only_open_factors_are_present():
@@ -106,7 +106,7 @@ def test_a_collapsed_model_is_near_zero_and_a_half_collapsed_one_between():
     request = parse("two stars")
     same = rendered("two stars", 1, 5) * 9
     assert relative_spread([same], [request]).mean == pytest.approx(0, abs=1e-9)
-    noisy = render(draw_scenes([request], torch.Generator().manual_seed(5))).repeat(9, 1, 1, 1)
+    noisy = render_scenes(draw_scenes([request], torch.Generator().manual_seed(5))).repeat(9, 1, 1, 1)
     noisy = (noisy + 0.01 * torch.randn(noisy.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
     assert relative_spread([detect(noisy)], [request]).mean < 0.06
     half = rendered("two stars", 3, 5) * 3
@@ -121,7 +121,7 @@ def test_a_reference_of_few_images_is_that_of_many_up_to_the_root():
 
 def test_correctness_is_one_on_data_and_reads_each_task():
     asked = [request for task in TASKS for request in requests(task)[::50]]
-    right = detect(render(draw_scenes(asked, torch.Generator().manual_seed(0))))
+    right = detect(render_scenes(draw_scenes(asked, torch.Generator().manual_seed(0))))
     assert correctness(right, asked) == {task: 1.0 for task in TASKS} | {"overall": 1.0}
     assert correctness(right[::-1], asked)["overall"] < 0.3
 

@@ -6,11 +6,11 @@ import torch
 from workbench.metrics.lite0 import Lite0
 from workbench.metrics.perceptual import lite0_distance, new_distance
 from workbench.scenes.grammar import parse
-from workbench.scenes.renderer import draw_scenes, render
+from workbench.scenes.renderer import draw_scenes, render_scenes
 
 
 def images(text: str, seed: int) -> torch.Tensor:
-    return render(draw_scenes([parse(text)] * 4, torch.Generator().manual_seed(seed))) * 2 - 1
+    return render_scenes(draw_scenes([parse(text)] * 4, torch.Generator().manual_seed(seed))) * 2 - 1
 
 
 def test_it_is_zero_for_equal_images_symmetric_and_grows_with_the_difference():

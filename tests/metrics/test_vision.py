@@ -10,8 +10,17 @@ import torch.nn.functional as F
 from huggingface_hub import errors
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import (CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPVisionConfig, CLIPVisionModelWithProjection, Dinov2Config,
-                          Dinov2Model, DINOv3ViTConfig, DINOv3ViTModel)
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    Dinov2Config,
+    Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+)
 
 from tests.models.backends.test_source import response
 from workbench.cli import main

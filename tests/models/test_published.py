@@ -7,17 +7,17 @@ import torch
 from huggingface_hub import constants, errors
 from safetensors.torch import save_file
 
-from tests.support.lookalikes import CASES, FRESH, MMDIT, PROMPTS, SEEDS, backend_of, halves, tiny, write_tdm
-from tests.models.backends.test_source import response
 from tests.conftest import cached, tiny_pipeline
+from tests.models.backends.test_source import response
+from tests.support.lookalikes import CASES, FRESH, MMDIT, PROMPTS, SEEDS, backend_of, halves, tiny, write_tdm
 from workbench.core import seeds
-from workbench.models import published
-from workbench.models.published import PUBLISHED, PublishedError, load_published, published_of
 from workbench.core.presets import SD3, SD35, SDXL
+from workbench.models import published
 from workbench.models.backends.sd3 import SD3Backend
 from workbench.models.backends.sdxl import SDXLBackend
-from workbench.models.students import open_model
 from workbench.models.model import teacher_model
+from workbench.models.published import PUBLISHED, PublishedError, load_published, published_of
+from workbench.models.students import open_model
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from workbench.scenes.detector import Found, SYMMETRY, Seen, detect, match, satisfies
-from workbench.scenes.grammar import COLOURS, RELATIONS, Request, SHAPES, TASKS, Thing, draw_requests, parse
-from workbench.scenes.renderer import RADIUS, draw_scenes, render
+from workbench.scenes.detector import SYMMETRY, DetectedObject, Seen, detect, match, satisfies
+from workbench.scenes.grammar import COLOURS, RELATIONS, SHAPES, TASKS, Request, Thing, draw_requests, parse
+from workbench.scenes.renderer import RADIUS, draw_scenes, render_scenes
 
 # largest errors over scenes of n objects: centre (the frame is 2 wide), log radius, rotation in degrees
 LARGEST = {1: (0.007, 0.05, 0.8), 2: (0.010, 0.08, 2.5), 3: (0.011, 0.09, 3.5), 4: (0.012, 0.11, 3.5)}
@@ -20,7 +20,7 @@ def errors(scenes) -> np.ndarray:
     """[objects, 4] errors in centre, log radius, degrees (0 for a circle) and rgb; raises where an object's count, shape or
     colour is wrong."""
     result = []
-    for b, seen in enumerate(detect(render(scenes))):
+    for b, seen in enumerate(detect(render_scenes(scenes))):
         assert len(seen.objects) == scenes.count[b], b
         for m in range(int(scenes.count[b])):
             x, y = scenes.centre[b, m].tolist()
@@ -55,7 +55,7 @@ def test_corners_of_the_background_are_recovered():
     scenes = draw_scenes(draw_requests(100, 3), torch.Generator().manual_seed(3))
     bare = draw_scenes(draw_requests(100, 3), torch.Generator().manual_seed(3))
     bare.count[:] = 0
-    for seen, image in zip(detect(render(scenes)), torch.cat([render(bare[i : i + 1]) for i in range(100)])):
+    for seen, image in zip(detect(render_scenes(scenes)), torch.cat([render_scenes(bare[i : i + 1]) for i in range(100)])):
         corners = torch.stack([image[:, 0, 0], image[:, 0, -1], image[:, -1, 0], image[:, -1, -1]]).numpy()
         assert np.abs(seen.corners - corners).max() < 0.02  # centres of the corner pixels, half a pixel inside
 
@@ -63,14 +63,14 @@ def test_corners_of_the_background_are_recovered():
 @pytest.mark.parametrize("task", TASKS)
 def test_rendered_scenes_satisfy_their_captions(task):
     asked = draw_requests(150, 5, task)
-    seen = detect(render(draw_scenes(asked, torch.Generator().manual_seed(5))))
+    seen = detect(render_scenes(draw_scenes(asked, torch.Generator().manual_seed(5))))
     assert all(map(satisfies, seen, asked))
 
 
 def test_the_imperfect_pixels_of_a_decoder_are_read():
     """Blur, noise and clipping of about what a small autoencoder does."""
     asked = draw_requests(200, 6)
-    images = render(draw_scenes(asked, torch.Generator().manual_seed(6)))
+    images = render_scenes(draw_scenes(asked, torch.Generator().manual_seed(6)))
     kernel = torch.tensor([0.1, 0.8, 0.1])
     padded = F.pad(images, (1, 1, 1, 1), mode="replicate").flatten(0, 1)[:, None]
     blurred = F.conv2d(padded, torch.outer(kernel, kernel)[None, None])
@@ -82,7 +82,7 @@ def test_the_imperfect_pixels_of_a_decoder_are_read():
 def test_empty_backgrounds_and_noise_show_nothing():
     scenes = draw_scenes([parse("a circle")] * 4, torch.Generator().manual_seed(0))
     scenes.radius[:] = 0.02  # a speck
-    assert all(seen.objects == () for seen in detect(render(scenes)))
+    assert all(seen.objects == () for seen in detect(render_scenes(scenes)))
     assert detect(torch.full((1, 3, 64, 64), 0.5))[0].objects == ()
     assert detect(torch.empty(0, 3, 64, 64)) == []
 
@@ -94,9 +94,9 @@ def test_an_object_that_fills_the_frame_does_not_crash():
 
 def test_objects_come_by_falling_size_whatever_the_batch():
     scenes = draw_scenes([parse("three shapes")] * 20, torch.Generator().manual_seed(2))
-    together = detect(render(scenes))
+    together = detect(render_scenes(scenes))
     assert all([o.radius for o in seen.objects] == sorted((o.radius for o in seen.objects), reverse=True) for seen in together)
-    alone = detect(render(scenes)[7:8])[0]
+    alone = detect(render_scenes(scenes)[7:8])[0]
     assert alone.objects == together[7].objects
 
 
@@ -109,11 +109,11 @@ def test_bad_images_are_rejected_with_the_way_out(images, words):
         detect(images)
 
 
-def found(colour: str, shape: str, x: float = 0.0, y: float = 0.0) -> Found:
-    return Found(shape, colour, x, y, 0.25, 0.0, (1.0, 0.0, 0.0), 0.0)
+def found(colour: str, shape: str, x: float = 0.0, y: float = 0.0) -> DetectedObject:
+    return DetectedObject(shape, colour, x, y, 0.25, 0.0, (1.0, 0.0, 0.0), 0.0)
 
 
-def holds(text: str, *objects: Found) -> bool:
+def holds(text: str, *objects: DetectedObject) -> bool:
     return satisfies(Seen(objects, np.zeros((4, 3))), parse(text))
 
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from workbench.scenes.grammar import COLOURS, EXAMPLES, GrammarError, MAX_OBJECTS, Request, SHAPES, TASKS, Thing, draw, parse, requests
+from workbench.scenes.grammar import COLOURS, EXAMPLES, MAX_OBJECTS, SHAPES, TASKS, GrammarError, Request, Thing, draw_request, parse, requests
 
 COUNTS = {"single_object": 5, "two_object": 320, "counting": 105, "colors": 30, "position": 4760, "color_attr": 870}
 
@@ -70,8 +70,8 @@ def test_the_word_an_error_suggests_is_understood():
 
 @pytest.mark.parametrize("task", [*TASKS, None])
 def test_draws_are_valid_and_repeat(task):
-    drawn = [draw(random.Random(seed), task) for seed in range(200)]
-    assert drawn == [draw(random.Random(seed), task) for seed in range(200)]
+    drawn = [draw_request(random.Random(seed), task) for seed in range(200)]
+    assert drawn == [draw_request(random.Random(seed), task) for seed in range(200)]
     assert all(request.task == (task or request.task) and parse(request.text) == request for request in drawn)
     assert len(set(drawn)) >= (4 if task == "single_object" else 20)
     if task is None:

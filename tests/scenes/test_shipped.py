@@ -8,17 +8,17 @@ import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 
 from workbench.core import seeds
+from workbench.core.denoiser import Backend
+from workbench.core.sampler import sampled
+from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.prompt_lists import prompt_list
+from workbench.evaluation.request import EvaluationRequest
+from workbench.metrics.factors import relative_spread
 from workbench.models.embedded import EMBEDDED, WEIGHTS, load_scenes
 from workbench.models.loading import load_backend
 from workbench.models.model import Model, teacher_model
-from workbench.models.students import load_student, shipped_students
-from workbench.evaluation.prompt_lists import prompt_list
-from workbench.core.denoiser import Backend
-from workbench.evaluation.evaluation import Evaluation
 from workbench.models.sampling import images_of
-from workbench.evaluation.request import EvaluationRequest
-from workbench.metrics.factors import relative_spread
-from workbench.core.sampler import sampled
+from workbench.models.students import load_student, shipped_students
 from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import GrammarError, parse
 from workbench.scenes.prompt_sets import reported_on

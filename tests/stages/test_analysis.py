@@ -11,18 +11,18 @@ from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests.grid.test_paint import spying
+from tests.grid.test_generate import spying
+from workbench.grid.generate import model_loader
+from workbench.grid.request import GridRequest
+from workbench.io.progress import Progress
+from workbench.metrics.lite0 import Lite0
 from workbench.models.backends.lora import LORA_FILE
 from workbench.models.embedded import load_scenes
-from workbench.stages.analysis import Examination, as_recorded, branch_steps, save_trajectories, saved_trajectories
-from workbench.io.progress import Progress
-from workbench.grid.paint import opener
-from workbench.grid.request import GridRequest
-from workbench.metrics.lite0 import Lite0
-from workbench.models.model_cache import Residents
+from workbench.models.model_cache import ModelCache
+from workbench.stages.analysis import StageAnalysis, as_recorded, branch_steps, save_trajectories, saved_trajectories
+from workbench.stages.report import branching_figure, numbers_of, stage_figures, strip_figures, swap_figures, write_stage_report
 from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory, trajectory_bytes
-from workbench.stages.report import branching_figure, figures_of, numbers_of, strip_figures, swap_figures, write_report
 
 ASKED = GridRequest(("a red circle",), (0, 3, 7), ("teacher", "dmd"), teacher_steps=5)
 
@@ -38,14 +38,14 @@ def backend(world):
 
 @pytest.fixture
 def open_model(world, backend):
-    return opener(ASKED, backend, {"dmd": world / "students" / "dmd", "dp-dmd": world / "students" / "dp-dmd"})
+    return model_loader(ASKED, backend, {"dmd": world / "students" / "dmd", "dp-dmd": world / "students" / "dp-dmd"})
 
 
-def examination(backend, open_model, request=ASKED, **settings) -> Examination:
-    return Examination(request, backend, open_model, **{"branches": 2, "parents": 2, "feature": small} | settings)
+def examination(backend, open_model, request=ASKED, **settings) -> StageAnalysis:
+    return StageAnalysis(request, backend, open_model, **{"branches": 2, "parents": 2, "feature": small} | settings)
 
 
-def done(seen: Examination) -> list:
+def done(seen: StageAnalysis) -> list:
     return [event for event in seen.run() if not isinstance(event, Progress)]
 
 
@@ -113,7 +113,7 @@ def test_without_its_passes_a_model_is_neither_branched_nor_swapped(backend, ope
 
 def test_a_model_that_changes_meanwhile_is_not_mixed_with_what_it_was(backend, world):
     source = {"dmd": world / "students" / "dmd"}
-    seen = examination(backend, lambda name: opener(ASKED, backend, source)(name))
+    seen = examination(backend, lambda name: model_loader(ASKED, backend, source)(name))
     events = seen.run()
     next(event for event in events if event == Record("dmd"))
     events.close()
@@ -144,7 +144,7 @@ def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backen
         backend.adapters.drop(adapter)
         (students[name] / "student.json").write_text((world / "students" / "dmd" / "student.json").read_text())
     request = replace(ASKED, models=("one", "two"))
-    tight, roomy = (examination(backend, opener(request, backend, students, Residents(backend, room)), request)
+    tight, roomy = (examination(backend, model_loader(request, backend, students, ModelCache(backend, room)), request)
                     for room in (lambda: False, lambda: True))
     done(tight), done(roomy)
     assert not tight.left and not roomy.left and tight.results.keys() == roomy.results.keys()
@@ -190,7 +190,7 @@ def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_mode
         again = examination(backend, open_model, branches=0, swaps=False, known=known)
         done(again)
         assert not evaluations and numbers_of(again) == numbers_of(seen)
-        other, request = opener(replace(ASKED, teacher_steps=6), backend, {}), replace(ASKED, models=("teacher",))
+        other, request = model_loader(replace(ASKED, teacher_steps=6), backend, {}), replace(ASKED, models=("teacher",))
         done(examination(backend, other, request, branches=0, swaps=False, known=known))
         assert len(evaluations) == 6  # other steps, another pass
     finally:
@@ -254,7 +254,7 @@ def test_long_passes_are_branched_most_where_they_begin():
 
 @pytest.fixture(scope="module")
 def whole(world, backend):
-    seen = examination(backend, opener(ASKED, backend, {"dmd": world / "students" / "dmd"}))
+    seen = examination(backend, model_loader(ASKED, backend, {"dmd": world / "students" / "dmd"}))
     done(seen)
     return seen
 
@@ -300,7 +300,7 @@ def test_the_swap_matrix_has_an_image_and_numbers_in_each_cell(whole):
 def test_the_report_needs_nothing_else_and_says_what_is_missing(whole, tmp_path):
     whole.failed[Branch("dmd", 9)] = "<b>no memory</b>"
     try:
-        page = write_report(tmp_path, whole, figures_of(whole), [], []).read_text(encoding="utf-8")
+        page = write_stage_report(tmp_path, whole, stage_figures(whole), [], []).read_text(encoding="utf-8")
     finally:
         whole.failed.clear()
     assert page.count("Plotly.newPlot") >= 8 and "&lt;b&gt;no memory&lt;/b&gt;" in page and "src=\"http" not in page

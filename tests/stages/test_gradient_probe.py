@@ -8,16 +8,16 @@ import torch
 
 from tests.conftest import tiny_pipeline
 from tests.support.scenes_world import write_world
-from workbench.models.backends.lora import merged_state
-from workbench.models.backends.networks import base_state
-from workbench.models.embedded import load_scenes
-from workbench.models.backends.sd3 import SD3Backend
 from workbench.cli import main
 from workbench.core.denoiser import Guided
-from workbench.stages.gradient_probe import probe
-from workbench.models.students import open_model
-from workbench.models.model import teacher_model
 from workbench.core.seeds import grid_noise
+from workbench.models.backends.lora import merged_state
+from workbench.models.backends.networks import base_state
+from workbench.models.backends.sd3 import SD3Backend
+from workbench.models.embedded import load_scenes
+from workbench.models.model import teacher_model
+from workbench.models.students import open_model
+from workbench.stages.gradient_probe import probe
 from workbench.stages.report import gradient_figure
 
 FEW = dict(batches=2, fake_updates=2)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from workbench.models.model import Model, teacher_model
-from workbench.stages.recording import branched, record, swapped
 from workbench.core.schedules import perturb
 from workbench.core.seeds import grid_noise, grid_renoise
+from workbench.models.model import Model, teacher_model
+from workbench.stages.recording import branched, record, swapped
 from workbench.stages.trajectory import Trajectory
 
 PROMPT = "a red circle"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from workbench.stages.trajectory import Pictures, Trajectory, reduced, trajectory_bytes
+from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsampled, trajectory_bytes
 
 
 def made(seeds=(0, 1, 2), steps=4) -> Trajectory:
@@ -47,7 +47,7 @@ def test_tensors_that_do_not_fit_together_are_refused(tmp_path):
 
 def test_pictures_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="the pictures of teacher at step 2 are not finite"):
-        Pictures(made(), lambda latents: latents[:, :3] * float("nan"))[1]
+        TrajectoryImages(made(), lambda latents: latents[:, :3] * float("nan"))[1]
 
 
 def test_groups_of_seeds_are_put_together_and_taken_apart():
@@ -63,7 +63,7 @@ def test_pictures_are_decoded_once_and_only_when_looked_at():
         asked.append(latents.clone())
         return latents[:, :3].sigmoid()
 
-    pictures = Pictures(kept, decode)
+    pictures = TrajectoryImages(kept, decode)
     assert not asked
     torch.testing.assert_close(pictures[2], kept.x0[2, :, :3].float().sigmoid(), atol=0.003, rtol=0)
     pictures[2]
@@ -76,6 +76,6 @@ def test_pictures_are_decoded_once_and_only_when_looked_at():
 
 def test_large_pictures_are_averaged_down():
     images = torch.rand(2, 3, 3, 64, 64)
-    small = reduced(images, 16)
+    small = downsampled(images, 16)
     torch.testing.assert_close(small[1, 2, 0, 3, 5], images[1, 2, 0, 12:16, 20:24].mean())
-    assert reduced(images, 64) is images
+    assert downsampled(images, 64) is images

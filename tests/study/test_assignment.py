@@ -5,17 +5,17 @@ from collections import Counter, defaultdict
 import pytest
 
 from tests.support.small_study import small_design
-from workbench.study.assignment import Draw, GOLD, Given, PRACTICE, REAL, REPEAT, draw, order
+from workbench.study.assignment import GOLD, PRACTICE, REAL, REPEAT, Given, NextTrial, next_trial, order
 from workbench.study.ballots import Choice
 from workbench.study.design import REPEAT_GAP, SPOILED, StudyDesign
 
 LONG = small_design(trials=20, gold=3, repeats=3)
 
 
-def given_trials(design: StudyDesign, participant: str, filled: Counter | None = None, skipped: tuple[int, ...] = ()) -> list[Draw]:
+def given_trials(design: StudyDesign, participant: str, filled: Counter | None = None, skipped: tuple[int, ...] = ()) -> list[NextTrial]:
     """All trials of a participant who answers everything, or skips at some positions; `filled` counts the answers."""
     filled, given = Counter() if filled is None else filled, []
-    while (trial := draw(design, participant, given, filled)) is not None:
+    while (trial := next_trial(design, participant, given, filled)) is not None:
         skip = trial.position in skipped
         given.append(Given(f"{participant}-{trial.position}", trial, skip))
         filled[trial.item] += trial.kind == REAL and not skip
@@ -87,7 +87,7 @@ def test_practice_is_a_pair_as_any_and_comes_no_other_time():
 
 def test_practice_takes_an_item_that_needs_no_votes():
     filled = Counter(dict.fromkeys(range(0, 24, 2), 1))
-    assert {draw(LONG, f"p{n}", [], filled).item for n in range(200)} == set(filled)
+    assert {next_trial(LONG, f"p{n}", [], filled).item for n in range(200)} == set(filled)
 
 
 def test_who_all_join_at_once_leave_no_item_empty():
@@ -97,7 +97,7 @@ def test_who_all_join_at_once_leave_no_item_empty():
     design = small_design()
     for _ in range(len(order(design, "p0"))):
         for person, given in people.items():
-            trial = draw(design, person, given, filled)
+            trial = next_trial(design, person, given, filled)
             given.append(Given(f"{person}-{len(given)}", trial))
             filled[trial.item] += trial.kind == REAL
     votes = [filled[n] for n in range(24)]

@@ -8,15 +8,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from workbench.study.figures import reference_of, study_figures
 from workbench.io.notation import model_title
 from workbench.study.analysis.findings import analysis
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import Criterion, StudyDesign
 from workbench.study.errors import StudyError
-from workbench.study.store.records import ItemCount, Status
-from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.figures import reference_of, study_figures
 from workbench.study.report import findings_told, protocol, untold, write_study_report
+from workbench.study.store.records import ItemCount, Status
 from workbench.study.tables import BLANK, study_tables
 
 FOUR = {"diversity": {"dmd": 0.0, "dmd-lpips": 0.2, "dmd-gan": 0.4, "dp-dmd": 1.0},
@@ -52,7 +52,7 @@ def by_name(tables):
 
 
 def of_pair(ballots, criterion, first, second, out=()):
-    return [b for b in ballots if b.kind == Kind.REAL and b.criterion == criterion and {b.left, b.right} == {first, second}
+    return [b for b in ballots if b.kind == TrialKind.REAL and b.criterion == criterion and {b.left, b.right} == {first, second}
             and b.participant not in out]
 
 
@@ -153,7 +153,7 @@ def test_participants_are_drawn_with_their_golds_and_seconds(two):
     design, ballots, found = two
     figure = study_figures(design, found, ballots)["participants"]
     real, repeat, right, failed, seconds = figure.data
-    answered = [b.participant for b in ballots if b.kind == Kind.REAL and b.choice != Choice.SKIP]
+    answered = [b.participant for b in ballots if b.kind == TrialKind.REAL and b.choice != Choice.SKIP]
     assert list(real.x) == [answered.count(person) for person in found.golds] and set(repeat.x) == {4}
     assert [a + b for a, b in zip(right.x, failed.x)] == [4] * 14 and list(failed.x)[-1] == found.golds["p013"].failed
     assert list(seconds.x) == list(found.seconds.values()) and figure.layout.yaxis.ticktext[-3:] == ("p011", "p012 ✕", "p013 ✕")

@@ -14,10 +14,10 @@ from tests.evaluation.test_evaluation import asked, done
 from workbench.cli import main
 from workbench.evaluation.evaluation import Evaluation
 from workbench.study.errors import StudyError
-from workbench.study.server.pictures import Pictures
 from workbench.study.server.app import study_app
+from workbench.study.server.pictures import Pictures
+from workbench.study.stimuli import contact_sheet, create_study, open_study, render_sheets, samples_of_evaluation, samples_of_folders, spoiled
 from workbench.study.store.store import Store
-from workbench.study.stimuli import create_study, open_study, render, samples_of_evaluation, samples_of_folders, sheet, spoiled
 
 PROMPTS = ("a red fox", "two stars", "a hill")
 
@@ -37,13 +37,13 @@ def folders(tmp_path):
 
 def test_a_sheet_holds_the_images_row_by_row_in_one_size(folders):
     samples = samples_of_folders(folders)
-    made = np.array(sheet(samples.images("two", "two stars"), 64))
+    made = np.array(contact_sheet(samples.images("two", "two stars"), 64))
     assert made.shape == (2 * 68 - 4, 3 * 68 - 4, 3)
     for k in range(5):
         row, column = divmod(k, 3)
         assert tuple(made[row * 68 + 32, column * 68 + 32]) == (90, 60, k * 40)
     assert tuple(made[100, 180]) == (255, 255, 255)  # the sixth place is empty
-    assert sheet([Image.new("RGB", (1024, 1024))] * 9, 300).size == (908, 908)
+    assert contact_sheet([Image.new("RGB", (1024, 1024))] * 9, 300).size == (908, 908)
 
 
 def test_a_spoiled_image_has_no_edges():
@@ -52,7 +52,7 @@ def test_a_spoiled_image_has_no_edges():
 
 
 def test_all_sheets_have_one_size_and_names_that_say_nothing(folders, tmp_path):
-    render(samples_of_folders(folders), tmp_path / "study")
+    render_sheets(samples_of_folders(folders), tmp_path / "study")
     sheets = json.loads((tmp_path / "study" / "stimuli.json").read_text())["sheets"]
     assert set(sheets) == set(PROMPTS) and all(set(names) == {"one", "two", "spoiled one", "spoiled two"} for names in sheets.values())
     files = [file for names in sheets.values() for file in names.values()]
@@ -86,7 +86,7 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
     Image.new("RGB", (48, 32)).save(folders["one"] / "prompt-2" / "3.png")
     (folders["one"] / "prompt-1" / "0.png").write_bytes((folders["one"] / "prompt-1" / "1.png").read_bytes())
     with pytest.raises(StudyError, match="must all be squares of one size"):
-        render(samples_of_folders({"one": folders["one"]}), tmp_path / "study")
+        render_sheets(samples_of_folders({"one": folders["one"]}), tmp_path / "study")
     (folders["one"] / "prompt-0" / "0.png").write_bytes(b"no image")
     with pytest.raises(StudyError, match="0.png cannot be read as an image"):
         samples_of_folders({"one": folders["one"]}).images("one", "a red fox")
@@ -150,11 +150,11 @@ def test_what_is_shown_is_frozen_with_the_design(folders, tmp_path):
     for file, sha256 in stimuli["sha256"].items():
         assert hashlib.sha256((place / "stimuli" / file).read_bytes()).hexdigest() == sha256
     Pictures(place).check(("one", "two"), PROMPTS)
-    again = render(samples_of_folders(folders), tmp_path / "again")  # under other names
+    again = render_sheets(samples_of_folders(folders), tmp_path / "again")  # under other names
     with open_study(place) as store:
         assert store.design.pictures == again != "" and store.design.digest == digest
     Image.new("RGB", (32, 32), (1, 2, 3)).save(folders["one"] / "prompt-0" / "0.png")
-    assert render(samples_of_folders(folders), tmp_path / "other") != again
+    assert render_sheets(samples_of_folders(folders), tmp_path / "other") != again
     shutil.copy(tmp_path / "other" / "stimuli.json", place / "stimuli.json")
     with pytest.raises(StudyError, match=f"stimuli.json is not that of the study {digest}: its pictures were changed after it was made"):
         open_study(place)

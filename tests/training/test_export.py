@@ -8,15 +8,15 @@ from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 from PIL import Image
 
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
+from workbench.cli import main
 from workbench.core import seeds
+from workbench.core.recipe import Recipe
+from workbench.io.files import FolderError
 from workbench.models.loading import load_backend
 from workbench.models.model import Model
 from workbench.models.students import load_student
-from workbench.cli import main
 from workbench.training.export import card_code, export_student
-from workbench.core.recipe import Recipe
 from workbench.training.run import Run
-from workbench.io.files import RunError
 from workbench.training.train import train
 
 PROMPTS = ["a red circle", "two stars"]
@@ -90,7 +90,7 @@ def test_a_re_noised_student_is_exported_with_a_scheduler_that_re_noises(new, na
 
 def test_times_that_no_scheduler_walks_are_refused_before_anything_is_written(tmp_path):
     run = a_run(tmp_path, tiny_sdxl_pipeline(), student_sampler="renoise", student_steps=3)
-    with pytest.raises(RunError, match="no diffusers scheduler walks"):
+    with pytest.raises(FolderError, match="no diffusers scheduler walks"):
         export_student(run.path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -109,9 +109,9 @@ def test_the_card_says_what_it_is(tmp_path):
 
 
 def test_what_cannot_be_exported_says_why(tmp_path):
-    with pytest.raises(RunError, match="holds no student"):
+    with pytest.raises(FolderError, match="holds no student"):
         export_student(tmp_path / "nothing", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("precious")
-    with pytest.raises(RunError, match="not empty"):
+    with pytest.raises(FolderError, match="not empty"):
         export_student(tmp_path / "nothing", tmp_path / "full")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from workbench.training.build import new_distiller
-from workbench.models.students import load_student
 from workbench.core.recipe import Recipe
+from workbench.io.files import FolderError, exclusive_lock, write_atomically
+from workbench.models.students import load_student
+from workbench.training.build import new_distiller
 from workbench.training.run import Run
-from workbench.io.files import RunError, alone, write_whole
-from workbench.training.train import Reading, train
+from workbench.training.train import PanelMeasurement, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +53,7 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_fold
     assert again.recipe == recipe(teacher_folder, sample_every=2) and again.manifest["digest"] == run.recipe.digest
     assert again.manifest["versions"]["torch"] == torch.__version__
     assert [path.name for path in run.checkpoints()] == ["round-000003.pt", "round-000004.pt"]
-    readings = [event for event in events if isinstance(event, Reading)]
+    readings = [event for event in events if isinstance(event, PanelMeasurement)]
     assert [r.round for r in readings] == [2, 4] and all(r.picture.exists() and 0 <= r.diversity < 1.2 for r in readings)
     rows = run.metrics()
     assert [row["round"] for row in rows if row["kind"] == "student"] == [1, 2, 3, 4]
@@ -103,7 +103,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_fo
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file may grow beyond 200 kB
     try:
-        with pytest.raises(RunError, match="cannot write .*round-000003.pt.*Free some disk space"):
+        with pytest.raises(FolderError, match="cannot write .*round-000003.pt.*Free some disk space"):
             list(steps)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -117,7 +117,7 @@ def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder,
     list(train(run))
     last = run.checkpoints()[-1]
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(RunError, match="cannot read the checkpoint .*round-000002.pt.*delete it to go on from round-000001.pt"):
+    with pytest.raises(FolderError, match="cannot read the checkpoint .*round-000002.pt.*delete it to go on from round-000001.pt"):
         list(train(run))
     last.unlink()
     assert list(train(run))[-1].round == 2
@@ -125,9 +125,9 @@ def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder,
 
 def test_a_folder_with_a_run_is_never_overwritten(teacher_folder, tmp_path):
     Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
-    with pytest.raises(RunError, match="already holds a run; resume it"):
+    with pytest.raises(FolderError, match="already holds a run; resume it"):
         Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(FolderError, match="holds no run"):
         Run.open(tmp_path / "nothing")
 
 
@@ -139,11 +139,11 @@ def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(t
     again = Run.at(str(place), recipe(teacher_folder), "cpu")
     assert again.manifest == made.manifest and len(again.metrics()) == 1
     other = recipe(teacher_folder, seed=1)
-    with pytest.raises(RunError, match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose another folder"):
+    with pytest.raises(FolderError, match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose another folder"):
         Run.at(place, other, "cpu")
     assert Run.open(place).recipe == asked
     (place / "manifest.json").write_text("{")
-    with pytest.raises(RunError, match="is not readable JSON"):
+    with pytest.raises(FolderError, match="is not readable JSON"):
         Run.at(place, asked, "cpu")
 
 
@@ -151,7 +151,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
     events = train(run)
     next(events)
-    with pytest.raises(RunError, match="somebody is at work in .*run already: stop that first"):
+    with pytest.raises(FolderError, match="somebody is at work in .*run already: stop that first"):
         next(train(run))
     other = subprocess.run([sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"], capture_output=True, text=True)
     assert other.returncode == 1 and "somebody is at work" in other.stderr
@@ -161,20 +161,20 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
 
 def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path):
     (tmp_path / ".lock").mkdir()
-    with alone(tmp_path), alone(tmp_path):
+    with exclusive_lock(tmp_path), exclusive_lock(tmp_path):
         assert tmp_path.is_dir()
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
-    write_whole(path, lambda part: part.write_text("old"))
+    write_atomically(path, lambda part: part.write_text("old"))
 
     def fail(part):
         part.write_text("new")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(RunError, match="No space left"):
-        write_whole(path, fail)
+    with pytest.raises(FolderError, match="No space left"):
+        write_atomically(path, fail)
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
 
@@ -184,8 +184,8 @@ def test_a_student_of_another_architecture_is_refused(teacher_folder, tmp_path, 
     folder = run.path / "student"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_layers": 1}))
-    with pytest.raises(RunError, match="another architecture|cannot load"):
+    with pytest.raises(FolderError, match="another architecture|cannot load"):
         load_student(folder, backend)
     (folder / "student.json").unlink()
-    with pytest.raises(RunError, match="cannot load the student"):
+    with pytest.raises(FolderError, match="cannot load the student"):
         load_student(folder, backend)

@@ -5,9 +5,8 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from workbench.core.presets import SD35
 from workbench.core.paper_tables import TABLE_4
-from workbench.core.presets import SCENES
+from workbench.core.presets import SCENES, SD35
 from workbench.training.sweep import Sweep
 from workbench.training.sweep_table import sweep_table
 

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from tests.support.scenes_world import write_student, write_world
+from workbench.core.seeds import grid_noise
+from workbench.grid.generate import Cell, Row
+from workbench.grid.request import GridRequest
+from workbench.io.progress import Progress
 from workbench.models.backends.networks import base_state
 from workbench.models.embedded import EMBEDDED
 from workbench.models.loading import load_backend
+from workbench.models.model_cache import ModelCache
 from workbench.training.export import export_student
-from workbench.grid.paint import Cell, Row
-from workbench.io.progress import Progress
-from workbench.grid.request import GridRequest
-from workbench.models.model_cache import Residents
-from workbench.core.seeds import grid_noise
 from workbench.ui.grid_view import GridView
 from workbench.ui.page import launch_settings, new_page
-from workbench.ui.session import ON_DEVICE, Workplace
+from workbench.ui.session import ON_DEVICE, Session
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def embedded(tmp_path, monkeypatch):
 
 
 def test_a_teacher_that_cannot_be_opened_is_replaced_by_the_embedded_one_and_the_page_says_why(embedded, tmp_path):
-    place = Workplace(str(tmp_path / "nothing"), tmp_path / "runs", wanted="dp-dmd")
+    place = Session(str(tmp_path / "nothing"), tmp_path / "runs", wanted="dp-dmd")
     page = new_page(place)
     assert {"CheckboxGroup", "HTML"} <= {type(block).__name__ for block in page.blocks.values()}
     assert not place.settled
@@ -41,7 +41,7 @@ def test_a_teacher_that_cannot_be_opened_is_replaced_by_the_embedded_one_and_the
 
 
 def test_without_a_network_the_page_says_so(embedded):
-    place = Workplace("stabilityai/stable-diffusion-3.5-medium", device="cpu")
+    place = Session("stabilityai/stable-diffusion-3.5-medium", device="cpu")
     place.warm()
     assert "the hub cannot be reached" in place.problem and place.size == ""
 
@@ -51,19 +51,19 @@ def test_a_large_teacher_wants_a_gpu_unless_the_user_insists(embedded, tmp_path)
     (folder / "transformer").mkdir(parents=True)
     header = json.dumps({"x": {"dtype": "BF16", "shape": [2_243_171_520], "data_offsets": [0, 0]}}).encode()
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
-    place = Workplace(str(folder))
+    place = Session(str(folder))
     place.device, place._device_chosen = "cpu", False
     assert place.size == "8.4 GiB of weights (transformer 8.4)"
     place.warm()
     assert "2.2 billion parameters, and there is no GPU here" in place.problem and "--device cpu" in place.problem
-    insisting = Workplace(str(folder), device="cpu")
+    insisting = Session(str(folder), device="cpu")
     insisting.warm()
     assert "no diffusers pipeline" in insisting.problem  # it went on to read the folder
 
 
 def test_without_any_teacher_the_page_stands(tmp_path, monkeypatch):
     monkeypatch.setitem(EMBEDDED, "scenes", tmp_path / "lost")
-    place = Workplace("scenes", tmp_path / "runs")
+    place = Session("scenes", tmp_path / "runs")
     new_page(place)
     with pytest.raises(ValueError, match="there is no folder"):
         place.backend
@@ -73,18 +73,18 @@ def test_without_any_teacher_the_page_stands(tmp_path, monkeypatch):
 
 def test_students_are_offered_with_their_own_teacher_only(embedded, tmp_path):
     write_student(tmp_path / "runs" / "mine" / "student", "dmd")
-    place = Workplace("scenes", tmp_path / "runs")
+    place = Session("scenes", tmp_path / "runs")
     assert list(place.students()) == ["dmd", "dp-dmd", "run mine"] and place.ticked() == ["dmd", "dp-dmd"]
-    full = Workplace("stabilityai/stable-diffusion-3.5-medium", tmp_path / "runs", wanted="dp-dmd")
+    full = Session("stabilityai/stable-diffusion-3.5-medium", tmp_path / "runs", wanted="dp-dmd")
     assert list(full.students()) == ["dp-dmd-official", "rtdmd-sd35"] and full.ticked() == ["dp-dmd-official"]
     assert (full.defaults.teacher_steps, full.defaults.guidance) == (30, 3.5)
-    assert Workplace("stabilityai/stable-diffusion-xl-base-1.0").defaults.guidance == 7.5
+    assert Session("stabilityai/stable-diffusion-xl-base-1.0").defaults.guidance == 7.5
 
 
 def test_only_as_many_students_stay_open_as_there_is_room_for(embedded):
-    place = Workplace("scenes")
+    place = Session("scenes")
     free = [True]
-    residents = Residents(place.backend, lambda: free[0])
+    residents = ModelCache(place.backend, lambda: free[0])
     students = place.students()
     dmd, dp_dmd = (residents.open(students[name], name) for name in ("dmd", "dp-dmd"))
     assert residents.open(students["dmd"], "dmd") is dmd and len(residents.models) == 2
@@ -98,7 +98,7 @@ def test_an_adapter_that_is_closed_leaves_the_network_as_it_was(embedded, tmp_pa
     before = {name: tensor.clone() for name, tensor in base_state(backend.network).items()}
     size = sum(p.numel() for p in backend.network.parameters())
     paths = [export_student(embedded / "students" / name, tmp_path / name, lora=2) for name in ("dmd", "dp-dmd")]
-    residents = Residents(backend, lambda: False)
+    residents = ModelCache(backend, lambda: False)
     first = residents.open(paths[0], "one")
     noise, condition = grid_noise(backend.latent_shape, [1]), backend.encode(["a star"])
     expected = first.sampled(noise, condition, [1])
@@ -110,7 +110,7 @@ def test_an_adapter_that_is_closed_leaves_the_network_as_it_was(embedded, tmp_pa
 
 
 def test_everything_that_computes_shares_one_queue(tmp_path):
-    page = new_page(Workplace(str(tmp_path / "nothing"), tmp_path / "runs"))
+    page = new_page(Session(str(tmp_path / "nothing"), tmp_path / "runs"))
     computing = [fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") in ("_run", "_measure")]
     assert len(computing) == 2 + 3 + 1 + 1  # grids asked and linked; stages asked, resumed and opened; gradients; evaluations
     assert {fn.concurrency_id for fn in computing} == {ON_DEVICE["concurrency_id"]} and all(fn.concurrency_limit == 1 for fn in computing)

@@ -20,7 +20,7 @@ from workbench.core.recipe import Recipe
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-class EngineLearner:
+class DeepSpeedLearner:
     """`network`, trained at `rate` and otherwise as the recipe says. Raises ValueError for settings that do not go with it."""
 
     head = None

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.core import seeds
-from workbench.core.deepspeed_learner import EngineLearner
+from workbench.core.deepspeed_learner import DeepSpeedLearner
 from workbench.core.denoiser import Backend, Condition, Guided
 from workbench.core.learner import Learner
 from workbench.core.objectives import FakePass, Objective, StudentPass
@@ -72,7 +72,7 @@ class Distiller:
         if recipe.compile == "on":
             for network in (student, fake, backend.network):
                 backend.compile(network)
-        kind = EngineLearner if self.accelerator.distributed_type == DistributedType.DEEPSPEED else Learner
+        kind = DeepSpeedLearner if self.accelerator.distributed_type == DistributedType.DEEPSPEED else Learner
         self.learners = {"student": kind(student, recipe.student_rate, recipe, self.accelerator),
                          "fake": kind(fake, recipe.fake_rate, recipe, self.accelerator, self._new_head())}
         self.student_network, self.fake_network = (learner.network for learner in self.learners.values())
@@ -112,20 +112,20 @@ class Distiller:
             if away:
                 self.backend.network.to(self.backend.device)
 
-    def _fake_loss(self, micro: "Micro") -> dict[str, tuple[float, Tensor]]:
+    def _fake_loss(self, micro: "MicroBatch") -> dict[str, tuple[float, Tensor]]:
         student = self.backend.denoiser(self.learners["student"].bare, self.autocast)
         x = sampled(student, micro.x1, micro.condition, self.student_times, micro.renoise)
         losses = {"denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))}
         seen = FakePass(micro.x1, x, micro.condition, self.teacher, self.teacher_times, micro.t, micro.noise, self._logit)
         return losses | {term.name: (term.weight, term.loss(seen)) for term in self.objective.critic_terms}
 
-    def _student_loss(self, micro: "Micro") -> dict[str, tuple[float, Tensor]]:
+    def _student_loss(self, micro: "MicroBatch") -> dict[str, tuple[float, Tensor]]:
         path = rollout(self.student, micro.x1, micro.condition, self.student_times, self.objective.detach_after,
                        micro.renoise)
         seen = self.student_pass(micro, path)
         return {term.name: (term.weight, term.loss(seen)) for term in self.objective.terms}
 
-    def student_pass(self, micro: "Micro", path: Rollout) -> StudentPass:
+    def student_pass(self, micro: "MicroBatch", path: Rollout) -> StudentPass:
         """What the terms of a student update look at."""
         return StudentPass(micro.x1, micro.condition, path, self.teacher, self.fake, self.teacher_times, micro.t, micro.noise,
                            self.backend.pixels, self._logit)
@@ -144,7 +144,7 @@ class Distiller:
             torch.manual_seed(self.recipe.seed)
             return Head(self.backend.feature_width).to(self.backend.device)
 
-    def _update(self, name: str, losses: Callable[["Micro"], dict[str, tuple[float, Tensor]]]) -> Step:
+    def _update(self, name: str, losses: Callable[["MicroBatch"], dict[str, tuple[float, Tensor]]]) -> Step:
         """One AdamW step of the network called `name`, over all micro-batches."""
         begun = time.perf_counter()
         learner, totals = self.learners[name], {}
@@ -172,7 +172,7 @@ class Distiller:
         update = self.fake_updates if name == "fake" else self.student_updates
         return Step(name, self.rounds_done + 1, update, totals, norm, time.perf_counter() - begun)
 
-    def draws(self, name: str, update: int) -> list["Micro"]:
+    def draws(self, name: str, update: int) -> list["MicroBatch"]:
         """This process's share of the batch of an update of `name`, counted from 0; one entry a micro-batch."""
         recipe, device = self.recipe, self.backend.device
         size = recipe.batch // (self.accelerator.num_processes * recipe.accumulate)
@@ -183,7 +183,7 @@ class Distiller:
             condition = self.backend.encode(draw_prompts(self.prompts, recipe.seed, name, update, samples))
             x1, noise = (seeds.noise(self.backend.latent_shape, recipe.seed, f"{name} {part}", update, samples).to(device)
                          for part in ("x1", "noise"))
-            result.append(Micro(x1, condition, self._times(name, update, samples).to(device), noise,
+            result.append(MicroBatch(x1, condition, self._times(name, update, samples).to(device), noise,
                                  self._renoise(name, update, samples)))
         return result
 
@@ -231,7 +231,7 @@ class Distiller:
 
 
 @dataclass(frozen=True)
-class Micro:
+class MicroBatch:
     """The draws of one micro-batch: initial noise, prompts' condition, training time, the noise put on the sample, and those
     between the student's steps."""
 

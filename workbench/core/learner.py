@@ -116,12 +116,12 @@ class Learner:
 
     def state(self) -> dict:
         """Whole tensors: the live ones, or of sharded ones copies on the first process only; every process has to ask."""
-        return {"network": whole_state(self.bare), "head": whole_state(self.bare_head) if self.head else {},
-                "optimizer": tree_map(whole, self.optimizer.state_dict()), "scaler": self.scaler.state_dict()}
+        return {"network": full_state_dict(self.bare), "head": full_state_dict(self.bare_head) if self.head else {},
+                "optimizer": tree_map(full_tensor, self.optimizer.state_dict()), "scaler": self.scaler.state_dict()}
 
     def load(self, state: dict) -> None:
         """Takes a `state`, also of another number of processes."""
-        load_whole_state(self.bare, state["network"])
+        load_full_state_dict(self.bare, state["network"])
         if self.head:
             self.bare_head.load_state_dict(state["head"])
         saved = state["optimizer"]
@@ -150,7 +150,7 @@ def shard(network: nn.Module) -> None:
     fully_shard(network)
 
 
-def whole(value):
+def full_tensor(value):
     """A sharded tensor put together on the CPU of the first process (elsewhere None); anything else as it is."""
     if not isinstance(value, DTensor):
         return value
@@ -158,12 +158,12 @@ def whole(value):
     return value.cpu() if torch.distributed.get_rank() == 0 else None
 
 
-def whole_state(network: nn.Module) -> dict[str, Tensor]:
+def full_state_dict(network: nn.Module) -> dict[str, Tensor]:
     """`network.state_dict()` of whole tensors; every process has to ask."""
-    return {name: whole(tensor) for name, tensor in network.state_dict().items()}
+    return {name: full_tensor(tensor) for name, tensor in network.state_dict().items()}
 
 
-def load_whole_state(network: nn.Module, state: dict[str, Tensor]) -> None:
+def load_full_state_dict(network: nn.Module, state: dict[str, Tensor]) -> None:
     ours = network.state_dict()
     network.load_state_dict({name: like(tensor, ours[name]) if name in ours else tensor for name, tensor in state.items()})
 

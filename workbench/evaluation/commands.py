@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from workbench.models.options import add_model_options, common_recipe, names_of, openable
+from workbench.models.options import add_model_options, common_recipe, model_names, openable
 
 
 def add_evaluation_commands(commands, command) -> None:
@@ -39,7 +39,7 @@ def add_evaluation_commands(commands, command) -> None:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from workbench.evaluation.evaluation import Evaluation
-    from workbench.evaluation.report import write_report
+    from workbench.evaluation.report import write_evaluation_report
     from workbench.evaluation.tables import number_table
     from workbench.io.progress import watched
     from workbench.models.loading import best_device
@@ -55,7 +55,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         evaluation = generated(options, options.out)
     watched(evaluation.read(device))
     results = evaluation.results()
-    report = write_report(evaluation.folder, [(evaluation, results)])
+    report = write_evaluation_report(evaluation.folder, [(evaluation, results)])
     evaluation.save()
     print(number_table(evaluation, results).markdown)
     print(f"\n{report}, with tables as Markdown, CSV and LaTeX beside it")
@@ -80,7 +80,7 @@ def generated(options: argparse.Namespace, out: Path | None):
     from workbench.io.progress import watched
     from workbench.models.embedded import EMBEDDED
 
-    names = names_of(options)
+    names = model_names(options)
     _, teacher = common_recipe(options, names)
     listed = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
     asked = {name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)}
@@ -104,7 +104,7 @@ def _given_metrics(options: argparse.Namespace) -> dict:
 
 def _report(options: argparse.Namespace) -> None:
     from workbench.evaluation.evaluation import Evaluation
-    from workbench.evaluation.report import write_report
+    from workbench.evaluation.report import write_evaluation_report
 
     evaluations = [Evaluation.open(folder) for folder in options.folder]
-    print(write_report(options.to, [(evaluation, evaluation.results()) for evaluation in evaluations]))
+    print(write_evaluation_report(options.to, [(evaluation, evaluation.results()) for evaluation in evaluations]))

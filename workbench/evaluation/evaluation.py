@@ -26,19 +26,19 @@ import torch
 from torch import Tensor
 
 from workbench.core.denoiser import Backend
-from workbench.evaluation.feature_cache import Readings
+from workbench.evaluation.feature_cache import FeatureCache
 from workbench.evaluation.images import ImageFolder
 from workbench.evaluation.metrics import Metric, Reader
 from workbench.evaluation.numbers import Column, Number, Sampled
 from workbench.evaluation.request import EvaluationRequest
-from workbench.io.files import RunError, alone, plain, write_whole
+from workbench.io.files import FolderError, exclusive_lock, slug, write_atomically
 from workbench.io.hub import revision_of
 from workbench.io.notation import TEACHER, reason_of
-from workbench.io.progress import Step
+from workbench.io.progress import Progress
 from workbench.metrics.weights import fingerprint
 from workbench.models.identity import model_settings, parts_digest
 from workbench.models.model import Model
-from workbench.models.sampling import Draw, sampled_images, sampled_together
+from workbench.models.sampling import ImageDraw, sampled_images, sampled_together
 
 READ_TOGETHER, SAVE_EVERY = 32, 4096  # images
 
@@ -46,7 +46,7 @@ READ_TOGETHER, SAVE_EVERY = 32, 4096  # images
 
 
 @dataclass(frozen=True)
-class Made:
+class ModelImages:
     """One model's images."""
 
     folder: str  # below images/
@@ -56,11 +56,11 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Result:
+class ModelResult:
     """One model's numbers: (column, number), in the order of the metrics."""
 
     model: str
-    made: Made
+    made: ModelImages
     numbers: dict[Column, Number]
 
 
@@ -70,38 +70,38 @@ class Evaluation:
 
     folder: Path
     request: EvaluationRequest
-    made: dict[str, Made] = field(default_factory=dict)
+    made: dict[str, ModelImages] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)  # what is not there, and why
     about: dict = field(default_factory=dict)  # teacher's revision, device, resolution
-    _sums: dict[str, dict[Draw, int | None]] = field(default_factory=dict, repr=False)  # checksums, by model
+    _sums: dict[str, dict[ImageDraw, int | None]] = field(default_factory=dict, repr=False)  # checksums, by model
 
     @classmethod
     def open(cls, folder: str | Path) -> Evaluation:
-        """Raises `RunError` where there is none."""
+        """Raises `FolderError` where there is none."""
         file = Path(folder) / "evaluation.json"
         try:
             saved = json.loads(file.read_text())
-            return cls(Path(folder), EvaluationRequest.from_dict(saved["request"]), {name: Made(**made) for name, made in saved["made"].items()},
+            return cls(Path(folder), EvaluationRequest.from_dict(saved["request"]), {name: ModelImages(**made) for name, made in saved["made"].items()},
                        saved["left"], saved["about"])
         except FileNotFoundError as error:
-            raise RunError(f"{folder} holds no evaluation (no evaluation.json)") from error
+            raise FolderError(f"{folder} holds no evaluation (no evaluation.json)") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{file} cannot be read: {error}; evaluate again into the same folder, the images in it stay") from error
+            raise FolderError(f"{file} cannot be read: {error}; evaluate again into the same folder, the images in it stay") from error
 
     def save(self) -> None:
         saved = {"request": self.request.to_dict(), "made": {name: asdict(made) for name, made in self.made.items()}, "left": self.left,
                  "about": self.about}
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "evaluation.json", lambda part: part.write_text(json.dumps(saved, indent=1)))
+        write_atomically(self.folder / "evaluation.json", lambda part: part.write_text(json.dumps(saved, indent=1)))
 
     # ---- generate
 
-    def generate(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Step]:
-        """Makes the images that are missing or broken. Raises `RunError` where another evaluation is at work in the folder."""
-        with alone(self.folder):
+    def generate(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Progress]:
+        """Makes the images that are missing or broken. Raises `FolderError` where another evaluation is at work in the folder."""
+        with exclusive_lock(self.folder):
             yield from self._generate_all(backend, open_model)
 
-    def _generate_all(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Step]:
+    def _generate_all(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Progress]:
         self.left, self.made, self._sums = {}, {}, {}
         texts = self.request.prompts.texts
         self.about = {"revision": revision_of(self.request.teacher), "device": str(backend.device), "generator": "cpu",
@@ -114,13 +114,13 @@ class Evaluation:
                 self.left[f"images of {name}"] = reason_of(error)
             self.save()
 
-    def _generate(self, backend: Backend, name: str, model: Model) -> Iterator[Step]:
+    def _generate(self, backend: Backend, name: str, model: Model) -> Iterator[Progress]:
         settings = self._settings(backend, model)
         folder, draws = ImageFolder.of(self.folder / "images", name, settings), self._wanted(name)
         there = folder.checksums(draws)
         missing = [draw for draw in draws if draw not in there]
         clock = _Clock(folder.path / "seconds.json")
-        self.made[name] = Made(folder.path.name, settings, model.evaluations, clock.milliseconds)
+        self.made[name] = ModelImages(folder.path.name, settings, model.evaluations, clock.milliseconds)
         failed, together = 0, sampled_together(backend.latent_shape)
         for start in range(0, len(missing), together):
             part = missing[start : start + together]
@@ -133,10 +133,10 @@ class Evaluation:
                 else:
                     failed += 1
             self.made[name] = replace(self.made[name], milliseconds=clock.milliseconds)
-            yield Step(f"images of {name}", len(there) + start + len(part), len(draws))
+            yield Progress(len(there) + start + len(part), len(draws), f"images of {name}")
         if failed:
             self.left[f"{failed} images of {name}"] = "the model's output is not finite (NaN)"
-        yield Step(f"images of {name}", len(draws), len(draws))
+        yield Progress(len(draws), len(draws), f"images of {name}")
 
     def _settings(self, backend: Backend, model: Model) -> dict:
         """Everything that an image follows from, but for its prompt and noise."""
@@ -147,23 +147,23 @@ class Evaluation:
             "latent_shape": list(backend.latent_shape), "device": torch.device(backend.device).type,
             "dtype": str(next(backend.network.parameters()).dtype).removeprefix("torch.")}
 
-    def _wanted(self, name: str) -> list[Draw]:
+    def _wanted(self, name: str) -> list[ImageDraw]:
         """Every image of a model that some metric reads, each once."""
         return list(dict.fromkeys(draw for metric in self.request.parsed for row in self._draws(metric, name) for draw in row))
 
-    def _draws(self, metric: Metric, name: str) -> list[list[Draw]]:
+    def _draws(self, metric: Metric, name: str) -> list[list[ImageDraw]]:
         asked = self.request
         own = asked.seed_draws if metric.seeds else asked.single_draws
         return own + (asked.reference_draws if metric.reference and name == TEACHER else [])
 
     # ---- read
 
-    def read(self, device: str = "cpu") -> Iterator[Step]:
-        """Lets each reader read the images that it has not read, one after the other. Raises `RunError` as `generate` does."""
-        with alone(self.folder):
+    def read(self, device: str = "cpu") -> Iterator[Progress]:
+        """Lets each reader read the images that it has not read, one after the other. Raises `FolderError` as `generate` does."""
+        with exclusive_lock(self.folder):
             yield from self._read_all(device)
 
-    def _read_all(self, device: str) -> Iterator[Step]:
+    def _read_all(self, device: str) -> Iterator[Progress]:
         readers = {metric.reader: metric for metric in sorted(self.request.parsed, key=lambda metric: metric.reference) if metric.reader}
         self.left = {what: why for what, why in self.left.items() if re.match(r"(\d+ )?images of ", what)}  # not what earlier metrics left
         for reader, metric in readers.items():
@@ -176,11 +176,11 @@ class Evaluation:
                 torch.cuda.empty_cache()
         self.save()
 
-    def _read(self, metric: Metric, device: str) -> Iterator[Step]:
+    def _read(self, metric: Metric, device: str) -> Iterator[Progress]:
         found = {name: (self._readings(metric, name), self._checksums(name, metric)) for name in self.made}
         if not any(readings.missing(sums) for readings, sums in found.values()):
             return
-        yield Step(f"loading {metric.reader}", 0, 1)
+        yield Progress(0, 1, f"loading {metric.reader}")
         reader = metric.load(device)
         for name, (readings, sums) in found.items():
             readings.begin(reader.protocol)  # what another revision has read is read again, of every model
@@ -189,7 +189,7 @@ class Evaluation:
             finally:  # also when it is interrupted: what was read is kept
                 readings.save()
 
-    def _read_images(self, reader: Reader, metric: Metric, name: str, readings: Readings, sums: dict[Draw, int]) -> Iterator[Step]:
+    def _read_images(self, reader: Reader, metric: Metric, name: str, readings: FeatureCache, sums: dict[ImageDraw, int]) -> Iterator[Progress]:
         missing, folder = readings.missing(sums), self._folder(name)
         prompts = {prompt.text: prompt for prompt in self.request.prompts.prompts}
         for start in range(0, len(missing), READ_TOGETHER):
@@ -198,26 +198,26 @@ class Evaluation:
             readings.add([(draw, sums[draw]) for draw in part], values)
             if (start // READ_TOGETHER + 1) % (SAVE_EVERY // READ_TOGETHER // metric.slowness) == 0:
                 readings.save()
-            yield Step(f"{metric.reader} of {name}", start + len(part), len(missing))
+            yield Progress(start + len(part), len(missing), f"{metric.reader} of {name}")
 
     @staticmethod
-    def _images(folder: ImageFolder, draws: list[Draw]) -> Tensor:
+    def _images(folder: ImageFolder, draws: list[ImageDraw]) -> Tensor:
         try:
             return folder.read(draws)
         except (OSError, SyntaxError, ValueError) as error:  # damage that left size and time as they were
             folder.forget()
-            raise RunError(f"an image in {folder.path} cannot be read ({error}); evaluate again, which makes it anew") from error
+            raise FolderError(f"an image in {folder.path} cannot be read ({error}); evaluate again, which makes it anew") from error
 
     def _folder(self, name: str) -> ImageFolder:
         return ImageFolder(self.folder / "images" / self.made[name].folder)
 
-    def _readings(self, metric: Metric, name: str) -> Readings:
+    def _readings(self, metric: Metric, name: str) -> FeatureCache:
         source = metric.reader.partition("=")[2]
         files = map(fingerprint, dict.fromkeys(filter(None, [source, *source.split("+")])))  # of one folder, or GenEval's two
         digest = hashlib.sha256("|".join([metric.reader, *files]).encode()).hexdigest()[:8]
-        return Readings(self.folder / "readings" / self.made[name].folder / f"{plain(metric.reader)}-{digest}.safetensors")
+        return FeatureCache(self.folder / "readings" / self.made[name].folder / f"{slug(metric.reader)}-{digest}.safetensors")
 
-    def _checksums(self, name: str, metric: Metric) -> dict[Draw, int]:
+    def _checksums(self, name: str, metric: Metric) -> dict[ImageDraw, int]:
         """Of the images that are there; where a reader judges by more than a prompt's text, of that too."""
         known, draws = self._sums.setdefault(name, {}), [draw for row in self._draws(metric, name) for draw in row]
         if any(draw not in known for draw in draws):
@@ -228,7 +228,7 @@ class Evaluation:
 
     # ---- report
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[ModelResult]:
         """Every model's numbers, from what was read; what has none of its own is told in `missing`."""
         found: dict[str, dict[Column, Number]] = {name: {} for name in self.made}
         for metric in self.request.parsed:
@@ -239,7 +239,7 @@ class Evaluation:
                 except (ValueError, OSError) as error:
                     if metric.reader not in self.left:
                         self.left[f"{metric.name} of {name}"] = reason_of(error)
-        return [Result(name, self.made[name], numbers) for name, numbers in found.items()]
+        return [ModelResult(name, self.made[name], numbers) for name, numbers in found.items()]
 
     @property
     def missing(self) -> dict[str, str]:
@@ -272,7 +272,7 @@ class _Clock:
 
     def add(self, images: int, seconds: float) -> None:
         self.images, self.seconds = self.images + images, self.seconds + seconds
-        write_whole(self.path, lambda part: part.write_text(json.dumps([self.images, self.seconds])))
+        write_atomically(self.path, lambda part: part.write_text(json.dumps([self.images, self.seconds])))
 
     @property
     def milliseconds(self) -> float | None:

@@ -15,11 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.io.files import write_whole
-from workbench.models.sampling import Draw
+from workbench.io.files import write_atomically
+from workbench.models.sampling import ImageDraw
 
 
-class Readings:
+class FeatureCache:
     """The readings of one model's images by one reader, in one file."""
 
     def __init__(self, path: Path):
@@ -35,7 +35,7 @@ class Readings:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             self.rows = {}
 
-    def missing(self, wanted: dict[Draw, int]) -> list[Draw]:
+    def missing(self, wanted: dict[ImageDraw, int]) -> list[ImageDraw]:
         """Which of the images, given with their checksums, are not read yet."""
         return [draw for draw, checksum in wanted.items() if (draw.path, checksum) not in self.rows]
 
@@ -44,7 +44,7 @@ class Readings:
         if protocol != self.protocol:
             self.protocol, self.rows = protocol, {}
 
-    def add(self, images: Iterable[tuple[Draw, int]], values: Tensor) -> None:
+    def add(self, images: Iterable[tuple[ImageDraw, int]], values: Tensor) -> None:
         self.rows |= {(draw.path, checksum): value for (draw, checksum), value in zip(images, values.float().cpu(), strict=True)}
 
     def save(self) -> None:
@@ -53,9 +53,9 @@ class Readings:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         about = {"protocol": self.protocol, "images": json.dumps(list(self.rows))}
-        write_whole(self.path, lambda part: save_file({"values": torch.stack(list(self.rows.values()))}, part, metadata=about))
+        write_atomically(self.path, lambda part: save_file({"values": torch.stack(list(self.rows.values()))}, part, metadata=about))
 
-    def of(self, draws: list[list[Draw]], checksums: dict[Draw, int]) -> Tensor:
+    def of(self, draws: list[list[ImageDraw]], checksums: dict[ImageDraw, int]) -> Tensor:
         """[P, S, D] of the draws, nan where there is no image or no reading."""
         width = len(next(iter(self.rows.values()))) if self.rows else 1
         blank = torch.full((width,), torch.nan)

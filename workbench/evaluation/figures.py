@@ -12,18 +12,18 @@ from workbench.io.notation import TEACHER
 from workbench.io.theme import LINE, TEMPLATE, colours, title_of
 
 if TYPE_CHECKING:
-    from workbench.evaluation.evaluation import Result
+    from workbench.evaluation.evaluation import ModelResult
     from workbench.evaluation.numbers import Column, Number
 
 PER_ROW = 4
 
 
-def columns_of(results: list[Result]) -> list[Column]:
+def columns_of(results: list[ModelResult]) -> list[Column]:
     """Every column that some model has a number in, but for the parts of others."""
     return [column for column in dict.fromkeys(column for result in results for column in result.numbers) if not column.part]
 
 
-def number_dots(results: list[Result]) -> go.Figure:
+def number_dots(results: list[ModelResult]) -> go.Figure:
     """A panel for each number, a dot with its 95 % interval for each model."""
     columns = columns_of(results)
     rows, tints = math.ceil(len(columns) / PER_ROW), colours([result.model for result in results])
@@ -49,7 +49,7 @@ def _dot(model: str, column: Column, number: Number, colour: str) -> go.Scatter:
                                     f"{column.protocol}<extra></extra>")
 
 
-def planes(results: list[Result]) -> dict[str, go.Figure]:
+def planes(results: list[ModelResult]) -> dict[str, go.Figure]:
     """Diversity across, and up whatever says how good the images are: one figure of such panels, if there are any."""
     columns = columns_of(results)
     across = next((column for column in columns if column.name.startswith("diversity")), None)
@@ -74,7 +74,7 @@ def _point(model: str, x: Number, y: Number, colour: str, legend: bool) -> go.Sc
                       hovertemplate=f"{title_of(model)}: %{{x:.3f}}, %{{y:.3f}}<extra></extra>")
 
 
-def prompt_scatter(results: list[Result]) -> dict[str, go.Figure]:
+def prompt_scatter(results: list[ModelResult]) -> dict[str, go.Figure]:
     """Diversity prompt by prompt: the teacher's across, a student's up; below the diagonal it was lost. Needs the teacher."""
     teacher = next((result for result in results if result.model == TEACHER), None)
     column = next((column for column in (teacher.numbers if teacher else ()) if column.name.startswith("diversity")), None)

@@ -26,9 +26,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench.io.files import plain, write_whole
+from workbench.io.files import slug, write_atomically
 from workbench.io.png import png_bytes
-from workbench.models.sampling import Draw
+from workbench.models.sampling import ImageDraw
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class ImageFolder:
     def of(cls, parent: Path, model: str, settings: dict) -> ImageFolder:
         """The folder, made if need be, of what `settings` (JSON) says."""
         text = json.dumps(settings, sort_keys=True)
-        folder = parent / f"{plain(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        folder = parent / f"{slug(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "model.json").is_file():
-            write_whole(folder / "model.json", lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)))
+            write_atomically(folder / "model.json", lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)))
         return cls(folder)
 
-    def checksums(self, draws: Iterable[Draw]) -> dict[Draw, int]:
+    def checksums(self, draws: Iterable[ImageDraw]) -> dict[ImageDraw, int]:
         """Of the files that are there and whole; missing and broken ones (cut short, a changed bit, no PNG) are left out. A file that has kept
         its size and time since it was last looked at is not read again."""
         known, found, seen = self._known(), {}, {}
@@ -63,7 +63,7 @@ class ImageFolder:
                 found[draw], seen[draw.path] = checksum, (state.st_size, state.st_mtime_ns, checksum)
         if seen.items() - known.items():
             content = json.dumps(known | seen)
-            write_whole(self.path / "checksums.json", lambda part: part.write_text(content))
+            write_atomically(self.path / "checksums.json", lambda part: part.write_text(content))
         return found
 
     def forget(self) -> None:
@@ -76,7 +76,7 @@ class ImageFolder:
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 
-    def _checksum(self, draw: Draw) -> int | None:
+    def _checksum(self, draw: ImageDraw) -> int | None:
         try:
             content = (self.path / draw.path).read_bytes()
             with Image.open(BytesIO(content)) as image:
@@ -85,14 +85,14 @@ class ImageFolder:
             return None
         return zlib.crc32(content)
 
-    def write(self, draw: Draw, image: Tensor, settings: dict) -> None:
+    def write(self, draw: ImageDraw, image: Tensor, settings: dict) -> None:
         """Keeps an image [3, H, W] in [0, 1]."""
         path = self.path / draw.path
         path.parent.mkdir(exist_ok=True)
         content = png_bytes(Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()), settings)
-        write_whole(path, lambda part: part.write_bytes(content))
+        write_atomically(path, lambda part: part.write_bytes(content))
 
-    def read(self, draws: Iterable[Draw]) -> Tensor:
+    def read(self, draws: Iterable[ImageDraw]) -> Tensor:
         """[B, 3, H, W] in [0, 1]."""
         arrays = []
         for draw in draws:

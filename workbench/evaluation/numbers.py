@@ -69,7 +69,7 @@ class Sampled:
         return int(torch.isnan(self.values).any(-1).sum())
 
 
-def whole(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[str], Tensor]:
+def complete_prompts(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[str], Tensor]:
     """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError where there are none."""
     there = torch.isfinite(values).flatten(1).all(1)
     if not there.any():
@@ -117,7 +117,7 @@ def _both(own: Sampled, reference: Sampled) -> tuple[list[str], Tensor, Tensor]:
     """The prompts of which neither lacks an image, and the readings [P', S, D] of each. Raises ValueError where there are none."""
     if own.protocol != reference.protocol or own.values.shape[-1] != reference.values.shape[-1]:  # or nothing was read of one of them
         raise ValueError("its images and the teacher's were not read by the same network")
-    texts, both = whole(own.prompts, torch.cat([own.values, reference.values], 1))
+    texts, both = complete_prompts(own.prompts, torch.cat([own.values, reference.values], 1))
     return texts, *both.split([own.values.shape[1], reference.values.shape[1]], 1)
 
 
@@ -128,7 +128,7 @@ def _distance(name: str, own: Sampled, x: Tensor, value: Interval, how: str, not
 
 
 def _over_prompts(measure: Callable[[Tensor], Tensor], own: Sampled) -> Number:
-    texts, readings = whole(own.prompts, own.values)
+    texts, readings = complete_prompts(own.prompts, own.values)
     return _mean(dict(zip(texts, measure(readings).tolist())), own.failed)
 
 

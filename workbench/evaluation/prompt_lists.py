@@ -25,7 +25,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 
 from workbench.evaluation.safety import unsafe
-from workbench.io.files import plain, write_whole
+from workbench.io.files import slug, write_atomically
 from workbench.io.hub import from_hub
 from workbench.io.prompt_file import PromptFileError, read_prompts
 from workbench.metrics.geneval import rules as geneval
@@ -36,7 +36,7 @@ DIFFUSIONDB, DIFFUSIONDB_SIZE, NSFW_SCORE = "poloclub/diffusiondb", 10_000, 0.1
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """A file at an address that always means the same bytes."""
 
     address: str
@@ -48,12 +48,12 @@ class Published:
 
 
 _RELEASED = "https://raw.githubusercontent.com/Multimedia-Analytics-Laboratory/dpdmd/d8f75c9651e3cad739e1c1a8afd8907f24233e80/data"
-PUBLISHED = {
-    "pick-a-pic": Published(f"{_RELEASED}/pick2pic_sfw_test.txt", "d839050acb06aa045e399e76a81e4ade9a55fc743dc0e22e7b3eaeaca5c19107"),
-    "coco-10k": Published(f"{_RELEASED}/coco10k.txt", "3e10bddaa45958e08593b47da4b3ffb00bd53cbb53291dc8659d3b1e14be0999"),
-    "geneval": Published("https://raw.githubusercontent.com/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/"
+PUBLISHED_LISTS = {
+    "pick-a-pic": PublishedFile(f"{_RELEASED}/pick2pic_sfw_test.txt", "d839050acb06aa045e399e76a81e4ade9a55fc743dc0e22e7b3eaeaca5c19107"),
+    "coco-10k": PublishedFile(f"{_RELEASED}/coco10k.txt", "3e10bddaa45958e08593b47da4b3ffb00bd53cbb53291dc8659d3b1e14be0999"),
+    "geneval": PublishedFile("https://raw.githubusercontent.com/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/"
                          "evaluation_metadata.jsonl", "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13")}
-NAMES = ("scenes", "neutral", *PUBLISHED, "diffusiondb")
+NAMES = ("scenes", "neutral", *PUBLISHED_LISTS, "diffusiondb")
 
 
 @dataclass(frozen=True)
@@ -119,10 +119,10 @@ def folder_name(prompts: PromptList) -> str:
     """What to call a folder of a list; two files of one name, or two versions of one, have two."""
     if prompts.name in NAMES:
         return prompts.name
-    return f"{plain(Path(prompts.name).stem)}-{hashlib.sha256(chr(10).join(prompts.texts).encode()).hexdigest()[:8]}"
+    return f"{slug(Path(prompts.name).stem)}-{hashlib.sha256(chr(10).join(prompts.texts).encode()).hexdigest()[:8]}"
 
 
-def written(text: str) -> list[Prompt]:
+def prompts_of_text(text: str) -> list[Prompt]:
     """The prompts of a text, one a line."""
     return [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
 
@@ -132,7 +132,7 @@ def _read(name: str) -> list[Prompt]:
         return [Prompt(request.text) for request in reported_on()]
     if name == "diffusiondb":
         return _diffusiondb()
-    path = NEUTRAL if name == "neutral" else _downloaded(PUBLISHED[name]) if name in PUBLISHED else Path(name)
+    path = NEUTRAL if name == "neutral" else _downloaded(PUBLISHED_LISTS[name]) if name in PUBLISHED_LISTS else Path(name)
     if not path.is_file():
         raise PromptFileError(f"there is no prompt list and no file called {name}; the lists are {', '.join(NAMES)}")
     return _metadata(path) if path.suffix == ".jsonl" else [Prompt(text) for text in read_prompts(path)]
@@ -164,7 +164,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dp-dmd-workbench" / "prompts"
 
 
-def _downloaded(published: Published) -> Path:
+def _downloaded(published: PublishedFile) -> Path:
     path = cache_folder() / published.file
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == published.sha256:
         return path
@@ -177,7 +177,7 @@ def _downloaded(published: Published) -> Path:
     if hashlib.sha256(content).hexdigest() != published.sha256:
         raise PromptFileError(f"{published.address} is not the file it was; give a copy of it, or another list")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, lambda part: part.write_bytes(content))
+    write_atomically(path, lambda part: part.write_bytes(content))
     return path
 
 

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.evaluation.evaluation import Evaluation, Result
+from workbench.evaluation.evaluation import Evaluation, ModelResult
 from workbench.evaluation.figures import number_dots, planes, prompt_scatter
 from workbench.evaluation.numbers import Column, Number
-from workbench.evaluation.tables import TABLES, Found, difference_table, number_table, paper_layouts, part_table
-from workbench.io.files import write_whole
+from workbench.evaluation.tables import TABLES, Evaluated, difference_table, number_table, paper_layouts, part_table
+from workbench.io.files import write_atomically
 from workbench.io.notation import format_seeds, model_title
 from workbench.io.page import STYLE, _bullets
 from workbench.io.tables import Table, guarded, listed
@@ -36,7 +36,7 @@ FEW_TOLD = ("Bootstrap intervals of so few prompts are too narrow: of simulated 
             "over 5 in 83 %, over 10 in 91 %, over 43 in 95 %.")
 
 
-def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
+def provenance(evaluation: Evaluation, results: list[ModelResult]) -> list[str]:
     """What was asked, of which models, and what is missing: one statement a line."""
     asked, about = evaluation.request, evaluation.about
     revision = f" at revision {about['revision']}" if about.get("revision") else ""
@@ -61,7 +61,7 @@ def provenance(evaluation: Evaluation, results: list[Result]) -> list[str]:
     return lines + [f"Not done: {what}: {why}" for what, why in evaluation.missing.items()]
 
 
-def _model_line(result: Result) -> str:
+def _model_line(result: ModelResult) -> str:
     made = result.made.settings
     source = f" of {made['source']} at revision {made['revision']}" if "source" in made else ""
     return (f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} steps ({made['sampler']}), "
@@ -69,18 +69,18 @@ def _model_line(result: Result) -> str:
             f"recipe {made.get('digest') or 'none'}.")
 
 
-def figures_of(evaluation: Evaluation, results: list[Result]) -> dict[str, go.Figure]:
+def evaluation_figures(evaluation: Evaluation, results: list[ModelResult]) -> dict[str, go.Figure]:
     """The plotly figures of one evaluation."""
     if not any(result.numbers for result in results):
         return {}
     return {"numbers": number_dots(results), **planes(results), **prompt_scatter(results)}
 
 
-def tables_of(found: Found) -> list[Table]:
+def tables_of(found: Evaluated) -> list[Table]:
     return [table for one in found for table in (number_table(*one), *difference_table(*one), *part_table(*one))] + paper_layouts(found)
 
 
-def write_report(folder: Path, found: Found) -> Path:
+def write_evaluation_report(folder: Path, found: Evaluated) -> Path:
     """Writes the files named above into `folder`, in place of an earlier report's; returns the path of report.html. `found` are evaluations
     with their results."""
     tables, told = tables_of(found), [provenance(*one) for one in found]
@@ -90,7 +90,7 @@ def write_report(folder: Path, found: Found) -> Path:
             old.unlink()
 
     def put(name: str, text: str) -> None:
-        write_whole(folder / name, lambda part: part.write_text(text, encoding="utf-8"))
+        write_atomically(folder / name, lambda part: part.write_text(text, encoding="utf-8"))
 
     put("report.md", "\n\n".join(["# Evaluation", *(table.markdown for table in tables), "## Protocol", *(_bullets(lines) for lines in told)]) + "\n")
     put("report.tex", "\n\n".join([*(table.latex for table in tables), *map(listed, told)]) + "\n")
@@ -104,19 +104,19 @@ def write_report(folder: Path, found: Found) -> Path:
     return folder / "report.html"
 
 
-def _long(found: Found) -> str:
+def _long(found: Evaluated) -> str:
     rows = [("teacher", "prompts", "model", "number", "value", "low", "high", "count", "failed", "protocol", "note")]
     rows += [(*key, *number.interval, number.prompts, number.failed, column.protocol, number.note) for key, column, number in _each(found)]
     return _csv(rows)
 
 
-def _by_prompt(found: Found) -> str:
+def _by_prompt(found: Evaluated) -> str:
     rows = [("teacher", "prompts", "model", "number", "protocol", "prompt", "value")]
     rows += [(*key, column.protocol, text, value) for key, column, number in _each(found) for text, value in number.by_prompt.items()]
     return _csv(rows)
 
 
-def _by_model(found: Found) -> list[dict]:
+def _by_model(found: Evaluated) -> list[dict]:
     """Of each model: evaluations (NFEs an image), milliseconds an image, and numbers by name, null where there is none."""
     return [{"teacher": evaluation.request.teacher, "prompts": evaluation.request.prompts.name, "model": result.model,
              "evaluations": result.made.evaluations, "milliseconds": result.made.milliseconds,
@@ -125,7 +125,7 @@ def _by_model(found: Found) -> list[dict]:
             for evaluation, results in found for result in results]
 
 
-def _each(found: Found) -> Iterator[tuple[tuple[str, ...], Column, Number]]:
+def _each(found: Evaluated) -> Iterator[tuple[tuple[str, ...], Column, Number]]:
     """Every number, with (teacher, prompts, model, name)."""
     for evaluation, results in found:
         for result in results:
@@ -139,8 +139,8 @@ def _csv(rows: list[tuple]) -> str:
     return file.getvalue()
 
 
-def _page(found: Found, tables: list[Table], told: list[list[str]]) -> str:
-    figures = [figure for one in found for figure in figures_of(*one).values()]
+def _page(found: Evaluated, tables: list[Table], told: list[list[str]]) -> str:
+    figures = [figure for one in found for figure in evaluation_figures(*one).values()]
     drawn = [figure.to_html(full_html=False, include_plotlyjs=n == 0) for n, figure in enumerate(figures)]
     protocol = "".join("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" for lines in told)
     return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation</title><style>{STYLE}</style><body><h1>Evaluation</h1>'

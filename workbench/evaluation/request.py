@@ -8,7 +8,7 @@ from functools import cached_property
 from workbench.evaluation.metrics import Metric, parse_metrics
 from workbench.evaluation.prompt_lists import Prompt, PromptList
 from workbench.io.notation import TEACHER
-from workbench.models.sampling import NOISES, OFFICIAL, PER_PROMPT, Draw, seed_draws, single_draws
+from workbench.models.sampling import NOISES, OFFICIAL, PER_PROMPT, ImageDraw, seed_draws, single_draws
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class EvaluationRequest:
         return parse_metrics(self.metrics, self.features, self.prompts.prompts)
 
     @property
-    def seed_draws(self) -> list[list[Draw]]:
+    def seed_draws(self) -> list[list[ImageDraw]]:
         return seed_draws(self.prompts.texts, self.seeds, self.noise)
 
     @property
-    def single_draws(self) -> list[list[Draw]]:
+    def single_draws(self) -> list[list[ImageDraw]]:
         return single_draws(self.prompts.texts, self.seeds[: self.image_seeds], self.noise)
 
     @property
-    def reference_draws(self) -> list[list[Draw]]:
+    def reference_draws(self) -> list[list[ImageDraw]]:
         """For each prompt as many images of the teacher from other seeds: an independent set, so that no student is near to it by its noise."""
         after = max(self.seeds) + 1
         return seed_draws(self.prompts.texts, range(after, after + len(self.seeds)), self.noise)

@@ -14,7 +14,7 @@ import numpy as np
 
 from workbench.core.paper_tables import GROUPS, LIST_TITLES, OURS, TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TASK_TITLES, PaperRow
 from workbench.core.recipe import same_teacher
-from workbench.evaluation.evaluation import Evaluation, Result
+from workbench.evaluation.evaluation import Evaluation, ModelResult
 from workbench.evaluation.figures import columns_of
 from workbench.evaluation.numbers import Column, Number
 from workbench.io.notation import TEACHER, model_title
@@ -25,10 +25,10 @@ from workbench.models.sampling import OFFICIAL
 LABELS = {"dmd": "DMD", "dmd_lpips": "DMD-LPIPS", "dmd_gan": "DMD-GAN", "dp_dmd": "DP-DMD", "dp_dmd_no_stop": "DP-DMD, no stop"}
 IMAGE_FREE = {"dmd": True, "dmd_lpips": False, "dmd_gan": False, "dp_dmd": True, "dp_dmd_no_stop": True}
 TABLES = ("numbers-by-model", "differences", "factor-spread", *(f"table-{number}" for number in range(1, 6)))  # as their files are called
-Found = list[tuple[Evaluation, list[Result]]]
+Evaluated = list[tuple[Evaluation, list[ModelResult]]]
 
 
-def number_table(evaluation: Evaluation, results: list[Result]) -> Table:
+def number_table(evaluation: Evaluation, results: list[ModelResult]) -> Table:
     """A row a model, a column a number, with 95 % intervals over prompts."""
     columns, asked = columns_of(results), evaluation.request
     titles, count = _titles(columns), len(asked.prompts.prompts)
@@ -39,7 +39,7 @@ def number_table(evaluation: Evaluation, results: list[Result]) -> Table:
     return Table("numbers-by-model", title, tuple(("", head) for head in heads), tuple(rows), tuple(_protocols(titles)))
 
 
-def difference_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
+def difference_table(evaluation: Evaluation, results: list[ModelResult]) -> list[Table]:
     """Each student's number less the teacher's on the same prompts, with the interval of these differences: far narrower than those of
     the two numbers, for a prompt that is diverse for one is so for the other."""
     teacher, count = next((result for result in results if _teacher(result)), None), len(evaluation.request.prompts.prompts)
@@ -64,7 +64,7 @@ def _difference(own: Number | None, teacher: Number) -> Number | None:
     return Number(bootstrap_interval(np.array([own.by_prompt[text] - teacher.by_prompt[text] for text in both])), len(both))
 
 
-def part_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
+def part_table(evaluation: Evaluation, results: list[ModelResult]) -> list[Table]:
     """Factor spread, factor by factor, where it was measured."""
     columns = dict.fromkeys(column for result in results for column in result.numbers if column.name.startswith("spread of "))
     if not columns:
@@ -74,7 +74,7 @@ def part_table(evaluation: Evaluation, results: list[Result]) -> list[Table]:
     return [Table("factor-spread", "Factor spread over that of the data, by factor", tuple(("", head) for head in heads), tuple(rows))]
 
 
-def paper_layouts(found: Found) -> list[Table]:
+def paper_layouts(found: Evaluated) -> list[Table]:
     """Those of the paper's tables that one of the models has a row in."""
     results = [result for _, part in found for result in part]
     students = [result for result in results if result.model != TEACHER]
@@ -94,7 +94,7 @@ def paper_layouts(found: Found) -> list[Table]:
     return tables
 
 
-def _scores(name: str, title: str, paper: dict[str, tuple[PaperRow, ...]], found: Found, label) -> Table:
+def _scores(name: str, title: str, paper: dict[str, tuple[PaperRow, ...]], found: Evaluated, label) -> Table:
     """The layout of Tables 1 to 4. `label` says which row a result is, "" for none."""
     groups = [_group(results) for _, results in found]
     columns = [("", "method"), ("", "image-free"), ("", "NFEs")]
@@ -108,8 +108,8 @@ def _scores(name: str, title: str, paper: dict[str, tuple[PaperRow, ...]], found
     return Table(name, title, tuple(columns), tuple(rows), _comparable(paper, found))
 
 
-def _our_rows(teacher: str, found: Found, groups: list, label) -> list[tuple[str, ...]]:
-    models: dict[tuple[str, str], list[Result | None]] = {}  # by name and by how it was sampled: a name may mean something else elsewhere
+def _our_rows(teacher: str, found: Evaluated, groups: list, label) -> list[tuple[str, ...]]:
+    models: dict[tuple[str, str], list[ModelResult | None]] = {}  # by name and by how it was sampled: a name may mean something else elsewhere
     for place, (evaluation, results) in enumerate(found):
         for result in results:
             if evaluation.request.teacher == teacher and label(result):
@@ -125,7 +125,7 @@ def _our_rows(teacher: str, found: Found, groups: list, label) -> list[tuple[str
     return rows
 
 
-def _geneval(found: Found) -> Table:
+def _geneval(found: Evaluated) -> Table:
     rows = []
     for evaluation, results in found:
         teacher = evaluation.request.teacher
@@ -141,7 +141,7 @@ def _geneval(found: Found) -> Table:
     return Table("table-5", "Table 5: prompt following, GenEval's six tasks", heads, tuple(rows), _comparable(TABLE_5, found))
 
 
-def _paper_rows(paper: dict[str, tuple[PaperRow, ...]], teacher: str, found: Found) -> tuple[PaperRow, ...]:
+def _paper_rows(paper: dict[str, tuple[PaperRow, ...]], teacher: str, found: Evaluated) -> tuple[PaperRow, ...]:
     """The paper's rows of a teacher, where one of the lists is one of the paper's."""
     lists = {evaluation.request.prompts.name for evaluation, _ in found if evaluation.request.teacher == teacher}
     rows = next((rows for source, rows in paper.items() if same_teacher(source, teacher)), ())
@@ -153,12 +153,12 @@ def _paper_cells(row: PaperRow, evaluation: Evaluation, part: list) -> list[str]
     return [(f"{printed[short]:.2f}" if short == "PicS" else f"{printed[short]:.3f}") if short in printed else "" for _, short, _ in part]
 
 
-def _our_cells(result: Result | None, part: list) -> list[str]:
+def _our_cells(result: ModelResult | None, part: list) -> list[str]:
     numbers = result.numbers if result else {}
     return [_plain(numbers[column].interval.mean, 2 if short == "PicS" else column.digits) if column in numbers else "" for _, short, column in part]
 
 
-def _group(results: list[Result]) -> list[tuple[str, str, Column | None]]:
+def _group(results: list[ModelResult]) -> list[tuple[str, str, Column | None]]:
     """(group, heading, column): the paper's columns, None for one that was not run, and beside them what the paper does not have."""
     kinds = {"diversity": "Diversity", "vendi": "Diversity", "factor": "Diversity", "recall": "Diversity", "coverage": "Diversity",
              "maniqa-pyiqa": "Quality", "pickscore-26": "Preference", "clipscore": "Prompt following", "correct": "Prompt following"}
@@ -173,7 +173,7 @@ def _group(results: list[Result]) -> list[tuple[str, str, Column | None]]:
     return found
 
 
-def _comparable(paper: dict, found: Found) -> tuple[str, ...]:
+def _comparable(paper: dict, found: Evaluated) -> tuple[str, ...]:
     """What is to be said about the comparison."""
     if not any(_paper_rows(paper, evaluation.request.teacher, [(evaluation, [])]) for evaluation, _ in found):
         return ("Not comparable with the paper's numbers, which are of other teachers and prompts and therefore left out.",)
@@ -190,15 +190,15 @@ def _comparable(paper: dict, found: Found) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _method(result: Result) -> str:
+def _method(result: ModelResult) -> str:
     return str(result.made.settings.get("method") or "")
 
 
-def _teacher(result: Result) -> bool:
+def _teacher(result: ModelResult) -> bool:
     return result.model == TEACHER
 
 
-def _label(result: Result) -> str:
+def _label(result: ModelResult) -> str:
     """The row of Tables 1 and 2 that a model is."""
     if _teacher(result):
         return "Base Model"
@@ -206,7 +206,7 @@ def _label(result: Result) -> str:
     return next((name for name in ("Hyper-SD", "Flash", "TDM") if title.startswith(name)), title)
 
 
-def _varied(result: Result, key: str, written: str) -> str:
+def _varied(result: ModelResult, key: str, written: str) -> str:
     if _method(result) == "dp_dmd":
         return written.format(result.made.settings[key])
     return "DMD" if _method(result) == "dmd" else ""

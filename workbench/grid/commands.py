@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from workbench.models.options import loaded
+from workbench.models.options import load_models
 
 
 def _sample(options: argparse.Namespace) -> None:
     from workbench.io.png import tile
     from workbench.models.sampling import images_of
 
-    backend, models = loaded(options)
+    backend, models = load_models(options)
     rows = [row for model in models for row in images_of(model, backend, options.prompt, list(range(options.seeds)))]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     tile(rows).save(options.out)

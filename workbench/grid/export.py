@@ -19,8 +19,8 @@ from dataclasses import asdict
 
 from PIL import Image, ImageDraw, ImageFont
 
-from workbench.grid.paint import Cell, Grid, Row
-from workbench.io.files import PACKAGES, plain
+from workbench.grid.generate import Cell, Grid, Row
+from workbench.io.files import PACKAGES, slug
 from workbench.io.png import png_bytes
 
 SIDES = (128, 512)  # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
@@ -30,10 +30,10 @@ PAPER, INK, FAINT, HOLE = "#ffffff", "#1c2430", "#5c6675", "#f3e3e1"
 
 def export_png(grid: Grid) -> bytes:
     """The sheet as a PNG with its settings in it."""
-    return png_bytes(sheet(grid), grid_settings(grid))
+    return png_bytes(grid_sheet(grid), grid_settings(grid))
 
 
-def sheet(grid: Grid) -> Image.Image:
+def grid_sheet(grid: Grid) -> Image.Image:
     """A section a prompt, a row a model, a column a seed, labels on both; missing cells stay empty."""
     request, side = grid.request, _side(grid)
     width = LABEL + len(request.seeds) * (side + GAP) + GAP
@@ -97,8 +97,8 @@ def format_interval(interval) -> str:
 
 def cell_path(grid: Grid, cell: Cell) -> str:
     """A cell's file inside the ZIP."""
-    prompt = f"{cell.prompt + 1:02d}-{plain(grid.request.prompts[cell.prompt])}"
-    model = f"{grid.request.models.index(cell.model) + 1:02d}-{plain(cell.model)}"
+    prompt = f"{cell.prompt + 1:02d}-{slug(grid.request.prompts[cell.prompt])}"
+    model = f"{grid.request.models.index(cell.model) + 1:02d}-{slug(cell.model)}"
     return f"{prompt}/{model}/seed-{cell.seed:04d}.png"
 
 

@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 
-def watched(steps: Iterable, unit: str = "image") -> None:
-    """Lets `steps` run to their end under a bar for each part of the work; each has `what`, `done` and `total`."""
+@dataclass(frozen=True)
+class Progress:
+    """How far a piece of work is: `done` of `total`, in the unit of the work; `what` names a part of it that has a bar of its own."""
+
+    done: float
+    total: float = 1.0
+    what: str = ""
+
+
+def watched(steps: Iterable[Progress], unit: str = "image") -> None:
+    """Lets `steps` run to their end under a bar for each part of the work."""
     bar = None
     try:
         for step in steps:
@@ -21,18 +30,3 @@ def watched(steps: Iterable, unit: str = "image") -> None:
     finally:  # also when it is interrupted: what is printed next starts on a line of its own
         if bar is not None:
             bar.close()
-
-@dataclass(frozen=True)
-class Step:
-    """How far one part of the work is."""
-
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The part of the grid's work that is done, in [0, 1]."""
-
-    done: float

@@ -1,5 +1,5 @@
 """What the notebooks need beside the workbench itself: a first and a last line, pictures, a live dashboard, and their execution from outside."""
 
-from workbench.lab.session import Session, begin
+from workbench.lab.session import NotebookSession, begin
 
-__all__ = ["Session", "begin"]
+__all__ = ["NotebookSession", "begin"]

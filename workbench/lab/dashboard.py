@@ -30,7 +30,7 @@ from workbench.stages.gradients import gradient_reach
 from workbench.training.build import new_distiller, new_objective
 from workbench.training.figures import training_figure
 from workbench.training.run import Run
-from workbench.training.train import Reading, read_panel, train
+from workbench.training.train import PanelMeasurement, read_panel, train
 
 REDRAW = 1.0  # seconds between two drawings, and two looks at the readings
 ALIVE = ("training", "paused")
@@ -137,7 +137,7 @@ class Dashboard:
             self.teacher = read_panel(model, distiller.backend, distiller.prompts)[1]
             yield
         for event in train(run, distiller):
-            if isinstance(event, Reading):
+            if isinstance(event, PanelMeasurement):
                 self._read_gradients(run, distiller)
             yield event
 

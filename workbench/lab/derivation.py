@@ -23,19 +23,19 @@ PARAMETERS = ("m", "a", "b", "c", "d")
 
 
 @dataclass(frozen=True)
-class Grid:
+class QuadratureGrid:
     """Points [N, D], fp64, and the volume of their `cell`: a sum integrates what is smooth and dies away at the edges to rounding."""
 
     points: Tensor
     cell: float
 
     @classmethod
-    def line(cls, low: float, high: float, count: int) -> "Grid":
+    def line(cls, low: float, high: float, count: int) -> "QuadratureGrid":
         axis = torch.linspace(low, high, count, dtype=torch.float64)
         return cls(axis[:, None], (high - low) / (count - 1))
 
     @classmethod
-    def square(cls, half: float, count: int) -> "Grid":
+    def square(cls, half: float, count: int) -> "QuadratureGrid":
         axis = torch.linspace(-half, half, count, dtype=torch.float64)
         return cls(torch.cartesian_prod(axis, axis), (2 * half / (count - 1)) ** 2)
 
@@ -128,19 +128,19 @@ def score(mixture: GaussianMixture, points: Tensor, t: float = 0.0) -> Tensor:
     return slope_of(lambda at: log_density(mixture, at, t), points)
 
 
-def kl(log_p: Tensor, log_q: Tensor, grid: Grid) -> Tensor:
+def kl(log_p: Tensor, log_q: Tensor, grid: QuadratureGrid) -> Tensor:
     """KL(p || q) from log-densities [N] on a grid. Eqs. (4), (10)."""
     return grid.integral(log_p.exp() * (log_p - log_q))
 
 
-def kl_of_student(theta: Tensor, teacher: GaussianMixture, noise: Grid) -> Tensor:
+def kl_of_student(theta: Tensor, teacher: GaussianMixture, noise: QuadratureGrid) -> Tensor:
     """The same as a mean over z: E_z[log p_theta(G(z)) - log q(G(z))], theta [5], `noise` a line of z. Eq. (4)."""
     student, z = BentStudent(theta), noise.x
     gap = student.log_density_at(z) - log_density(teacher, student(z))
     return noise.integral(log_normal(z, 0.0, 1.0).exp() * gap)
 
 
-def alpha_divergence(log_p: Tensor, log_q: Tensor, grid: Grid, beta: float) -> Tensor:
+def alpha_divergence(log_p: Tensor, log_q: Tensor, grid: QuadratureGrid, beta: float) -> Tensor:
     """D_beta = (1 - int q^beta p^(1 - beta)) / (beta (1 - beta)), with the limits KL(p || q) at 0 and KL(q || p) at 1.
 
     Minka's alpha-divergence (MSR-TR-2005-173); its gradient is (36) weighted with (q / p)^beta (f-distill, arXiv 2502.15681)."""
@@ -180,7 +180,7 @@ def minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
     return torch.from_numpy(found.x)
 
 
-def gaussian_branch(log_q: Tensor, grid: Grid, betas: list[float], mean: float, std: float) -> list[tuple[float, float, float]]:
+def gaussian_branch(log_q: Tensor, grid: QuadratureGrid, betas: list[float], mean: float, std: float) -> list[tuple[float, float, float]]:
     """(mean, std, D_beta) of the Gaussian at a local minimum of D_beta, followed along `betas` from the given start."""
     def loss(theta: Tensor, beta: float) -> Tensor:
         return alpha_divergence(log_normal(grid.x, theta[0], theta[1].exp()), log_q, grid, beta)

@@ -20,7 +20,7 @@ from workbench.core.mixture import GaussianMixture
 from workbench.core.objectives.dmd import NORMALISERS, dmd_gradient, surrogate
 from workbench.core.sampler import Stage
 from workbench.core.schedules import NoiseSchedule, perturb
-from workbench.lab.derivation import Grid, kl, log_density, score
+from workbench.lab.derivation import QuadratureGrid, kl, log_density, score
 
 
 def isotropic(mean: Tensor, std: Tensor | float, schedule: NoiseSchedule) -> GaussianMixture:
@@ -28,19 +28,19 @@ def isotropic(mean: Tensor, std: Tensor | float, schedule: NoiseSchedule) -> Gau
     return GaussianMixture(mean.new_ones(1), mean[None], torch.as_tensor(std, dtype=mean.dtype).reshape(1) ** 2, schedule)
 
 
-def diffused_kl(theta: Tensor, teacher: GaussianMixture, t: float, grid: Grid) -> Tensor:
+def diffused_kl(theta: Tensor, teacher: GaussianMixture, t: float, grid: QuadratureGrid) -> Tensor:
     """KL(p_t || q_t) at noise level t of the student N(m, s^2 I), theta = (m, s) [D + 1], and the teacher; by quadrature."""
     student = isotropic(theta[:-1], theta[-1], teacher.schedule)
     return kl(log_density(student, grid.points, t), log_density(teacher, grid.points, t), grid)
 
 
-def weighted_kl(at: Tensor, teacher: GaussianMixture, weight: Callable[[float], float], levels: int, grid: Grid) -> Tensor:
+def weighted_kl(at: Tensor, teacher: GaussianMixture, weight: Callable[[float], float], levels: int, grid: QuadratureGrid) -> Tensor:
     """The mean over `levels` even noise levels of weight(t) KL(p_t || q_t), at = (mean, log std) of a Gaussian student on a line."""
     theta, times = torch.stack([at[0], at[1].exp()]), [(n + 0.5) / levels for n in range(levels)]
     return sum(weight(t) * diffused_kl(theta, teacher, t, grid) for t in times) / levels
 
 
-def pull(mean: float, std: float, teacher: GaussianMixture, t: float, grid: Grid) -> float:
+def pull(mean: float, std: float, teacher: GaussianMixture, t: float, grid: QuadratureGrid) -> float:
     """d KL(p_t || q_t) / d mean of the student N(mean, std^2) on a line: alpha_t E[s_fake(x_t) - s_real(x_t)]. Eq. (5) at one t."""
     student = isotropic(torch.tensor([mean], dtype=torch.float64), std, teacher.schedule)
     gap = score(student, grid.x, t) - score(teacher, grid.x, t)

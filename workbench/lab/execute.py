@@ -25,7 +25,7 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 from PIL import Image
 
-from workbench.io.files import write_whole
+from workbench.io.files import write_atomically
 
 SHORT = "WORKBENCH_SHORT"  # the environment variable that each notebook's parameters look at
 LARGEST = 400_000  # bytes of a notebook with its outputs
@@ -43,10 +43,10 @@ def executed(source: Path, folder: Path, short: bool = False, pictures: bool = F
     environment["PLOTLY_RENDERER"] = "plotly_mimetype+png" if pictures else "plotly_mimetype"
     client = NotebookClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
-    return plain(notebook)
+    return stripped(notebook)
 
 
-def plain(notebook: NotebookNode) -> NotebookNode:
+def stripped(notebook: NotebookNode) -> NotebookNode:
     """Without widgets, times and what goes to stderr (progress bars, what libraries log), and with small pictures."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
@@ -55,7 +55,7 @@ def plain(notebook: NotebookNode) -> NotebookNode:
             data = output.get("data", {})
             data.pop(WIDGET, None)
             if "image/png" in data:
-                data["image/png"] = reduced(data["image/png"])
+                data["image/png"] = quantised_png(data["image/png"])
             if "text" in output:
                 output.text = "\n".join(map(_last_state, output.text.split("\n")))
         if "outputs" in cell:
@@ -68,21 +68,21 @@ def _last_state(line: str) -> str:
     return line.rstrip("\r").rsplit("\r", 1)[-1]
 
 
-def reduced(png: str) -> str:
+def quantised_png(png: str) -> str:
     """A figure's PNG, base64, in 64 colours: a quarter of its size."""
     file = io.BytesIO()
     Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(64).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
 
 
-def written(source: Path) -> Path:
+def execute_and_save(source: Path) -> Path:
     """Executes `source` beside itself with full settings and writes its notebook. Raises ValueError for one that came out too large."""
     notebook = executed(source, source.parent, pictures=True)
     text = nbformat.writes(notebook) + "\n"
     if len(text.encode()) > LARGEST:
         raise ValueError(f"{source}: {len(text.encode())} bytes with its outputs, over {LARGEST}: show smaller figures")
     target = source.with_suffix(".ipynb")
-    write_whole(target, lambda part: part.write_text(text))
+    write_atomically(target, lambda part: part.write_text(text))
     return target
 
 
@@ -99,7 +99,7 @@ def main() -> int:
                 with tempfile.TemporaryDirectory() as folder:
                     executed(source, Path(folder), short=True)
             else:
-                written(source)
+                execute_and_save(source)
         except (CellExecutionError, DeadKernelError, OSError, RuntimeError, ValueError) as error:
             failed.append(source)
             print(f"{source}: {error}", file=sys.stderr)

@@ -7,7 +7,7 @@ import torch
 from workbench.models.backends.source import TeacherError, pipeline_index
 
 
-def out_of_reach(teacher: str) -> list[str]:
+def missing_requirements(teacher: str) -> list[str]:
     """What is missing to distil `teacher`, a pipeline's folder or hub id, in plain words; empty when nothing is. Loads no weights."""
     missing = [] if torch.cuda.is_available() else ["there is no CUDA GPU: open this notebook on a machine with one"]
     try:

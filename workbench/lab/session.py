@@ -17,7 +17,7 @@ IN_LAB = "plotly_mimetype"  # JupyterLab draws it by itself: no script from a ne
 
 
 @dataclass(frozen=True)
-class Session:
+class NotebookSession:
     """A notebook that has begun."""
 
     begun: float
@@ -28,11 +28,11 @@ class Session:
         print(f"wall time: {minutes} min {seconds} s")
 
 
-def begin(seed: int = 0, device: str = "cpu") -> Session:
+def begin(seed: int = 0, device: str = "cpu") -> NotebookSession:
     """Seeds torch, and prints the seed, the device and the versions."""
     torch.manual_seed(seed)
     pio.renderers.default = os.environ.get("PLOTLY_RENDERER", IN_LAB)
     pio.renderers["png"].width = WIDTH
     on = f"{torch.cuda.get_device_name(device)} ({device})" if device.startswith("cuda") else f"{device}, {torch.get_num_threads()} threads"
     print(f"seed {seed}; {on}; Python {platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES + ("plotly",)))
-    return Session(time.perf_counter())
+    return NotebookSession(time.perf_counter())

@@ -32,7 +32,7 @@ from functools import cache, lru_cache
 import numpy as np
 import torch
 
-from workbench.scenes.detector import SYMMETRY, Found, Seen, match, satisfies
+from workbench.scenes.detector import SYMMETRY, DetectedObject, Seen, match, satisfies
 from workbench.scenes.grammar import COLOURS, SHAPES, TASKS, Request, Thing
 from workbench.scenes.renderer import HUES, Scenes, draw_scenes
 
@@ -127,7 +127,7 @@ def _as_seen(scenes: Scenes) -> list[Seen]:
     corners = torch.lerp(scenes.background[:, None, 0], scenes.background[:, None, 1], mix[..., None]).numpy()
     shape, colour, centre, radius, angle, rgb = (
         v.tolist() for v in (scenes.shape, scenes.colour, scenes.centre, scenes.radius, scenes.angle, scenes.rgb))
-    return [Seen(tuple(Found(SHAPES[shape[b][m]], COLOURS[colour[b][m]], *centre[b][m], radius[b][m], angle[b][m],
+    return [Seen(tuple(DetectedObject(SHAPES[shape[b][m]], COLOURS[colour[b][m]], *centre[b][m], radius[b][m], angle[b][m],
                              tuple(rgb[b][m]), 0.0) for m in range(count)), corners[b])
             for b, count in enumerate(scenes.count.tolist())]
 
@@ -153,12 +153,12 @@ def _embeddings(seen: list[Seen], request: Request) -> dict[str, np.ndarray]:
     return result
 
 
-def _rotation(found: Found, thing: Thing) -> tuple[float, float]:
+def _rotation(found: DetectedObject, thing: Thing) -> tuple[float, float]:
     phase = SYMMETRY[thing.shape] * found.angle
     return math.cos(phase), math.sin(phase)
 
 
-def _shade(found: Found) -> tuple[float, float, float]:
+def _shade(found: DetectedObject) -> tuple[float, float, float]:
     hue, saturation, value = colorsys.rgb_to_hsv(*found.rgb)
     offset = 2 * math.pi * hue - math.radians(HUES[found.colour])
     return saturation * math.cos(offset), saturation * math.sin(offset), value

@@ -8,15 +8,12 @@ numbers are no LPIPS.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.core.objectives.perceptual import Distance
 from workbench.metrics.lite0 import Lite0
-
-Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def new_distance(name: str, device: str = "cpu") -> Distance:

@@ -42,7 +42,7 @@ class Feature(Protocol):
 
 
 @dataclass(frozen=True)
-class Kind:
+class FeatureSource:
     """A row of the table above: the hub id, the network's class, its input from 8-bit images, and how its output is read."""
 
     source: str
@@ -53,10 +53,10 @@ class Kind:
 
 @dataclass(frozen=True)
 class VisionFeature:
-    """A loaded network of a `Kind`."""
+    """A loaded network of a `FeatureSource`."""
 
     protocol: str  # name, source, and the revision when it is from the hub
-    kind: Kind
+    kind: FeatureSource
     network: nn.Module
 
     @torch.inference_mode()
@@ -109,10 +109,10 @@ _DINOV2_INPUT = partial(processed, BitImageProcessorPil(
     size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}, resample=Image.Resampling.BICUBIC, image_mean=IMAGENET[0],
     image_std=IMAGENET[1]))
 KINDS = {
-    "clip": Kind(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.last_hidden_state[:, 0]),
-    "clip-pooled": Kind(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.pooler_output),
-    "clip-projected": Kind(_CLIP, CLIPVisionModelWithProjection, _CLIP_INPUT, lambda output: output.image_embeds),
-    "clip-336": Kind(f"{_CLIP}-336", CLIPVisionModelWithProjection, _CLIP_336_INPUT, lambda output: output.image_embeds),
-    "dinov3": Kind("facebook/dinov3-vitl16-pretrain-lvd1689m", DINOv3ViTModel, _stretched, lambda output: output.pooler_output),
-    "dinov2": Kind("facebook/dinov2-base", Dinov2Model, _DINOV2_INPUT, lambda output: output.pooler_output),
+    "clip": FeatureSource(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.last_hidden_state[:, 0]),
+    "clip-pooled": FeatureSource(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.pooler_output),
+    "clip-projected": FeatureSource(_CLIP, CLIPVisionModelWithProjection, _CLIP_INPUT, lambda output: output.image_embeds),
+    "clip-336": FeatureSource(f"{_CLIP}-336", CLIPVisionModelWithProjection, _CLIP_336_INPUT, lambda output: output.image_embeds),
+    "dinov3": FeatureSource("facebook/dinov3-vitl16-pretrain-lvd1689m", DINOv3ViTModel, _stretched, lambda output: output.pooler_output),
+    "dinov2": FeatureSource("facebook/dinov2-base", Dinov2Model, _DINOV2_INPUT, lambda output: output.pooler_output),
 }

@@ -14,11 +14,11 @@ from workbench.models.model import Model
 from workbench.models.students import STUDENT_FILE, open_model
 
 
-class Residents:
+class ModelCache:
     """The students that are open on a backend, kept while there is `room()` for another network; the longest unused goes first."""
 
     def __init__(self, backend: Backend, room: Callable[[], bool] | None = None):
-        self.backend, self.room = backend, room or partial(has_room, backend)
+        self.backend, self.room = backend, room or partial(has_memory, backend)
         self.models: dict[tuple, Model] = {}
 
     def open(self, source: str | Path, name: str) -> Model:
@@ -41,7 +41,7 @@ class Residents:
             self.backend.adapters.drop(network)
 
 
-def has_room(backend: Backend) -> bool:
+def has_memory(backend: Backend) -> bool:
     """Whether a CUDA card has memory for one more network like the teacher's, and for working with it. Other devices always have."""
     if backend.device.type != "cuda":
         return True

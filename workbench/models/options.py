@@ -29,10 +29,10 @@ def openable(options: argparse.Namespace):
     """The backend, the names in `--models`, and what opens one of them."""
     from workbench.models.loading import best_device, load_backend
     from workbench.models.model import teacher_model
-    from workbench.models.model_cache import Residents
+    from workbench.models.model_cache import ModelCache
     from workbench.models.students import check_model, recipe_of_student, shipped_students
 
-    names = names_of(options)
+    names = model_names(options)
     run, teacher = common_recipe(options, names)
     shipped = shipped_students(teacher)
     for name in names:
@@ -42,7 +42,7 @@ def openable(options: argparse.Namespace):
     backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
     recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
     guidance = options.guidance if options.guidance is not None else next(recipes, {}).get("guidance", SCENES.guidance)
-    residents = Residents(backend)
+    residents = ModelCache(backend)
 
     def open_model(name: str):
         return teacher_model(backend, options.teacher_steps, guidance) if name == "teacher" else residents.open(shipped.get(name, name), name)
@@ -50,13 +50,13 @@ def openable(options: argparse.Namespace):
     return backend, names, open_model
 
 
-def loaded(options: argparse.Namespace):
+def load_models(options: argparse.Namespace):
     """The backend and the models that `--models` names."""
     backend, names, open_model = openable(options)
     return backend, [open_model(name) for name in names]
 
 
-def names_of(options: argparse.Namespace) -> list[str]:
+def model_names(options: argparse.Namespace) -> list[str]:
     return [name.strip() for name in options.models.split(",") if name.strip()]
 
 

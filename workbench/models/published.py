@@ -179,7 +179,7 @@ def load_published(entry: Published, backend: Backend) -> nn.Module:
                              f"{entry.teacher}: open that one") from error
 
 
-def revision_of(entry: Published) -> str:
+def published_revision(entry: Published) -> str:
     """The hub's revision of an entry that was loaded."""
     parts = Path(_paths(entry)[0]).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workbench.core.denoiser import Backend
 from workbench.core.seeds import grid_noise
-from workbench.io.files import plain
+from workbench.io.files import slug
 from workbench.models.model import Model
 
 
@@ -22,7 +22,7 @@ def sampled_together(latent_shape: tuple[int, int, int]) -> int:
     return max(1, min(36, 2**16 // (latent_shape[1] * latent_shape[2])))
 
 
-def sampled_images(model: Model, backend: Backend, draws: list[Draw]) -> Tensor:
+def sampled_images(model: Model, backend: Backend, draws: list[ImageDraw]) -> Tensor:
     """[B, 3, H, W] in [0, 1]."""
     noise = torch.stack([draw.noise(backend.latent_shape) for draw in draws]).to(backend.device)
     condition = backend.encode([draw.prompt for draw in draws])
@@ -44,7 +44,7 @@ OFFICIAL_SEED, OFFICIAL_BATCH = 42, 4
 
 
 @dataclass(frozen=True)
-class Draw:
+class ImageDraw:
     """One image to be made. `seed` names the noise between steps, and where `row` is None the initial noise."""
 
     prompt: str
@@ -55,7 +55,7 @@ class Draw:
     @property
     def path(self) -> str:
         """Its file below the model's folder."""
-        return f"{plain(self.prompt)}-{hashlib.sha256(self.prompt.encode()).hexdigest()[:8]}/{self.name}.png"
+        return f"{slug(self.prompt)}-{hashlib.sha256(self.prompt.encode()).hexdigest()[:8]}/{self.name}.png"
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:
         """The initial noise [*shape]."""
@@ -69,21 +69,21 @@ def noise_seed(prompt: str, seed: int) -> int:
     return zlib.crc32(f"{prompt}|{seed}".encode())
 
 
-def seed_draws(prompts: Iterable[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[Draw]]:
+def seed_draws(prompts: Iterable[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[ImageDraw]]:
     """For each prompt its images for diversity and prompt following, one a seed."""
-    return [[Draw(prompt, f"seed-{seed:04d}", seed if noise == OFFICIAL else noise_seed(prompt, seed)) for seed in seeds] for prompt in prompts]
+    return [[ImageDraw(prompt, f"seed-{seed:04d}", seed if noise == OFFICIAL else noise_seed(prompt, seed)) for seed in seeds] for prompt in prompts]
 
 
-def single_draws(prompts: list[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[Draw]]:
+def single_draws(prompts: list[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[ImageDraw]]:
     """For each prompt its images for quality, preference and distance: those of `seeds`, or under the official policy one other image."""
     if noise == PER_PROMPT:
         return seed_draws(prompts, seeds)
     rows = (number % OFFICIAL_BATCH for number in range(len(prompts)))
-    return [[Draw(prompt, f"batch-{OFFICIAL_SEED}-row-{row}", noise_seed(OFFICIAL, row), row)] for prompt, row in zip(prompts, rows)]
-Item, Made = TypeVar("Item"), TypeVar("Made")
+    return [[ImageDraw(prompt, f"batch-{OFFICIAL_SEED}-row-{row}", noise_seed(OFFICIAL, row), row)] for prompt, row in zip(prompts, rows)]
+_Item, _Made = TypeVar("_Item"), TypeVar("_Made")
 
 
-def in_batches(items: list[Item], together: int, make: Callable[[list[Item]], Iterator[Made]]) -> Iterator[Made]:
+def in_batches(items: list[_Item], together: int, make: Callable[[list[_Item]], Iterator[_Made]]) -> Iterator[_Made]:
     """What `make` yields for batches of about equal size; for a batch that fails, once more for each of its items."""
     count = -(-len(items) // together)
     bounds = [len(items) * n // count for n in range(count + 1)]

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 
 from workbench.core.denoiser import Backend, Guided
 from workbench.core.distiller import Distiller
-from workbench.core.learner import whole_state
+from workbench.core.learner import full_state_dict
 from workbench.core.recipe import same_teacher
-from workbench.io.files import RunError, write_whole
+from workbench.io.files import FolderError, write_atomically
 from workbench.models.backends.lora import LORA_FILE
 from workbench.models.embedded import EMBEDDED
 from workbench.models.model import Model
-from workbench.models.published import PUBLISHED, Published, WholeTimesteps, load_published, published_of, revision_of
+from workbench.models.published import PUBLISHED, Published, WholeTimesteps, load_published, published_of, published_revision
 
 STUDENT_FILE = "student.json"
 
@@ -39,33 +39,33 @@ def save_student(distiller: Distiller, folder: Path) -> None:
     """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file) and student.json, which says how
     to sample it. Every process has to call it; the first one writes."""
     network, recipe = distiller.result(), distiller.recipe
-    tensors = {} if recipe.lora else whole_state(network)
+    tensors = {} if recipe.lora else full_state_dict(network)
     if not distiller.accelerator.is_main_process:
         return
     folder.mkdir(exist_ok=True)
     if recipe.lora:
-        write_whole(folder / LORA_FILE, network.save)
+        write_atomically(folder / LORA_FILE, network.save)
     else:
         half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
-        write_whole(folder / "diffusion_pytorch_model.safetensors", lambda part: save_file(half, part, metadata={"format": "pt"}))
+        write_atomically(folder / "diffusion_pytorch_model.safetensors", lambda part: save_file(half, part, metadata={"format": "pt"}))
         # the teacher's, because sharding changes the name of a network's class
         config = json.loads(distiller.backend.network.to_json_string())
         config.pop("_name_or_path", None)
-        write_whole(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
+        write_atomically(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
     info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
             "digest": recipe.digest, "recipe": asdict(recipe)}
-    write_whole(folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1)))
+    write_atomically(folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1)))
 
 
 def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
-    """A saved student as a `Model` of `backend`. Raises `RunError` when it is unreadable or of another architecture."""
+    """A saved student as a `Model` of `backend`. Raises `FolderError` when it is unreadable or of another architecture."""
     folder = Path(folder)
     try:
         info = json.loads((folder / STUDENT_FILE).read_text())
         method, times, sampler = info["method"], torch.tensor(info["times"]), info["recipe"].get("student_sampler", "ode")
         network = backend.load_network(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"cannot load the student in {folder}: {_reason(error)}") from error
+        raise FolderError(f"cannot load the student in {folder}: {_reason(error)}") from error
     return Model(name or method, backend.denoiser(network), times, info, sampler)
 
 
@@ -80,7 +80,7 @@ def published_model(entry: Published, backend: Backend, name: str = "") -> Model
         denoiser = WholeTimesteps(denoiser)
     if entry.guidance != 1:
         denoiser = Guided(denoiser, entry.guidance, backend.encode([""]))
-    info = {"method": entry.title, "teacher": entry.teacher, "source": entry.source, "revision": revision_of(entry), "licence": entry.licence,
+    info = {"method": entry.title, "teacher": entry.teacher, "source": entry.source, "revision": published_revision(entry), "licence": entry.licence,
             "scheduler": sampling.scheduler, "steps": entry.steps, "guidance": entry.guidance}
     return Model(name or entry.title, denoiser, sampling.times(backend.schedule, entry.steps), info, sampling.sampler, sampling.fresh)
 
@@ -88,7 +88,7 @@ def published_model(entry: Published, backend: Backend, name: str = "") -> Model
 def open_model(source: str | Path, backend: Backend, name: str = "", teacher: str = "scenes") -> Model:
     """A student by the name of a published one, or of one that ships with `teacher`; by a run folder, or by a student's folder.
 
-    Raises `PublishedError` or `RunError`, and ValueError with the nearest names for what is none of these."""
+    Raises `PublishedError` or `FolderError`, and ValueError with the nearest names for what is none of these."""
     check_model(source, teacher)
     shipped, path = shipped_students(teacher), Path(source)
     if str(source) in PUBLISHED:

@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from workbench.scenes.grammar import COLOURS, SHAPES
-from workbench.scenes.renderer import SIDE, Scenes, coverage
+from workbench.scenes.renderer import SIDE, Scenes, pixel_coverage
 
 LATENT_CHANNELS, LATENT_SIDE = 8, 8
 FACTS = (len(SHAPES) + 1, len(COLOURS) + 1)  # classes of the two facts of a cell; 0 is background
@@ -32,7 +32,7 @@ def new_autoencoder() -> AutoencoderKL:
 
 def cell_facts(scenes: Scenes) -> Tensor:
     """[B, 2, 8, 8] long: shape and colour (1 + index; 0 for background) of the object that covers most of each cell."""
-    covered = F.avg_pool2d(coverage(scenes), SIDE // LATENT_SIDE)  # [B, M, 8, 8]
+    covered = F.avg_pool2d(pixel_coverage(scenes), SIDE // LATENT_SIDE)  # [B, M, 8, 8]
     most, which = covered.max(1)
     shape, colour = (torch.gather(index, 1, which.flatten(1)).view_as(which) + 1 for index in (scenes.shape, scenes.colour))
     return torch.stack([shape, colour], 1) * (most > 0.15)[:, None]

@@ -22,7 +22,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from workbench.scenes.grammar import COLOURS, SHAPES, Request, Thing
-from workbench.scenes.renderer import HUES, SIDE, Scenes, coverage
+from workbench.scenes.renderer import HUES, SIDE, Scenes, pixel_coverage
 
 CHROMA = 0.36  # between the backgrounds' 0.24 and the objects' 0.52
 MIN_PIXELS = 12  # smaller components are specks
@@ -31,7 +31,7 @@ POSITION_MARGIN = 0.1  # as GenEval's position threshold: an offset below it is 
 
 
 @dataclass(frozen=True)
-class Found:
+class DetectedObject:
     """One object that was seen. Units as in `Scenes`; `fit` is the distance to the shape's prototype (0 is perfect)."""
 
     shape: str
@@ -48,7 +48,7 @@ class Found:
 class Seen:
     """What one image shows: objects by falling size, and the background's colours at its four corners [4, 3]."""
 
-    objects: tuple[Found, ...]
+    objects: tuple[DetectedObject, ...]
     corners: np.ndarray = field(repr=False)
 
 
@@ -63,7 +63,7 @@ def detect(images: Tensor) -> list[Seen]:
         raise ValueError("the detector reads finite values in [0, 1]; scale images from [-1, 1] with (x + 1) / 2")
     chroma = pixels.max(1) - pixels.min(1)
     labels, owners = _components(pixels, chroma)
-    found: list[list[Found]] = [[] for _ in pixels]
+    found: list[list[DetectedObject]] = [[] for _ in pixels]
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         owner = owners[label]
         if owner >= 0:
@@ -98,7 +98,7 @@ def _hue(pixels: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     return sixth * 60
 
 
-def _describe(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> Found:
+def _describe(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> DetectedObject:
     """The object whose core `mask` fills part of `box`; its soft edge is one pixel wider on each side."""
     rows, columns = (slice(max(s.start - 1, 0), min(s.stop + 1, SIDE)) for s in box)
     core = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
@@ -122,7 +122,7 @@ def _describe(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray, box: tup
     colour = min(COLOURS, key=lambda name: abs((hue - HUES[name] + 180) % 360 - 180))
     order = SYMMETRY[shape]
     angle = (phases[order] / order) % (2 * math.pi / order) if order else 0.0
-    return Found(shape, colour, float(cx), float(cy), math.sqrt(area / _areas()[shape]), float(angle),
+    return DetectedObject(shape, colour, float(cx), float(cy), math.sqrt(area / _areas()[shape]), float(angle),
                  tuple(float(v) for v in rgb), fit)
 
 
@@ -167,7 +167,7 @@ def _rendered(shape: str, side: int) -> np.ndarray:
     one = Scenes(torch.tensor([1]), torch.tensor([[SHAPES.index(shape)]]), torch.zeros(1, 1, dtype=torch.long),
                  torch.zeros(1, 1, 2), torch.tensor([[0.8]]), torch.zeros(1, 1), torch.zeros(1, 1, 3), torch.zeros(1, 2, 3),
                  torch.zeros(1))
-    return coverage(one, side)[0, 0].double().numpy()
+    return pixel_coverage(one, side)[0, 0].double().numpy()
 
 
 def _corners(pixels: np.ndarray, chroma: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def satisfies(seen: Seen, request: Request) -> bool:
     return match(seen, request) is not None
 
 
-def match(seen: Seen, request: Request) -> tuple[Found, ...] | None:
+def match(seen: Seen, request: Request) -> tuple[DetectedObject, ...] | None:
     """The object seen for each of `request.objects`, or None, by the rule of the caption's GenEval task: every asked object
     is there, matched one to one; counting asks for exactly that many; a position for the offset of the centres. Where
     several objects fit, larger ones are taken first.
@@ -206,11 +206,11 @@ def match(seen: Seen, request: Request) -> tuple[Found, ...] | None:
                  if a is not b and _is(a, first) and _is(b, second) and _holds(request.relation, a, b)), None)
 
 
-def _is(found: Found, thing: Thing) -> bool:
+def _is(found: DetectedObject, thing: Thing) -> bool:
     return found.colour == (thing.colour or found.colour) and found.shape == (thing.shape or found.shape)
 
 
-def _holds(relation: str | None, first: Found, second: Found) -> bool:
+def _holds(relation: str | None, first: DetectedObject, second: DetectedObject) -> bool:
     dx, dy = second.x - first.x, second.y - first.y
     along = {None: 1.0, "left of": dx, "right of": -dx, "above": dy, "below": -dy}[relation]
     return along > POSITION_MARGIN

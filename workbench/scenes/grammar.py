@@ -146,7 +146,7 @@ def requests(task: str) -> list[Request]:
     return found[task]()
 
 
-def draw(rng: random.Random, task: str | None = None) -> Request:
+def draw_request(rng: random.Random, task: str | None = None) -> Request:
     """A random request of `task` (of a random task if None): attributes are named half or more of the time."""
     task = task or rng.choice(TASKS)
 
@@ -174,4 +174,4 @@ def draw(rng: random.Random, task: str | None = None) -> Request:
 def draw_requests(count: int, seed: int, task: str | None = None) -> list[Request]:
     """`count` random requests, the same for the same seed."""
     rng = random.Random(seed)
-    return [draw(rng, task) for _ in range(count)]
+    return [draw_request(rng, task) for _ in range(count)]

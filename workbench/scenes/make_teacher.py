@@ -25,11 +25,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from workbench.core.schedules import VPSchedule, perturb
-from workbench.io.files import write_whole
+from workbench.io.files import write_atomically
 from workbench.scenes.autoencoder import FACTS, AutoencoderLoss, cell_facts, facts_loss, new_autoencoder
 from workbench.scenes.grammar import draw_requests
 from workbench.scenes.networks import SIZES, new_text_encoder, new_tokenizer, new_transformer, new_unet, save_pipeline
-from workbench.scenes.renderer import draw_scenes, render
+from workbench.scenes.renderer import draw_scenes, render_scenes
 from workbench.scenes.teacher_recipe import TeacherRecipe
 
 
@@ -132,13 +132,13 @@ def _autoencoder(work: Path, recipe: TeacherRecipe, accelerator: Accelerator) ->
 
     def data(step: int, generator: torch.Generator):
         scenes = draw_scenes(draw_requests(batch, generator.initial_seed()), generator)
-        return render(scenes) * 2 - 1, cell_facts(scenes)
+        return render_scenes(scenes) * 2 - 1, cell_facts(scenes)
 
     _train(loss, data, work / "autoencoder.pt", recipe.autoencoder_steps, recipe.autoencoder_rate, recipe, accelerator)
     vae = loss.vae.eval()
     scenes = draw_scenes(draw_requests(min(2048, recipe.scenes), 7), torch.Generator().manual_seed(7))
     with torch.no_grad():
-        z = torch.cat([vae.encode(x * 2 - 1).latent_dist.mode() for x in render(scenes).split(128)])
+        z = torch.cat([vae.encode(x * 2 - 1).latent_dist.mode() for x in render_scenes(scenes).split(128)])
     vae.register_to_config(scaling_factor=1 / z.std().item(), shift_factor=z.mean().item())
     return vae
 
@@ -157,12 +157,12 @@ def _encoded_scenes(work: Path, recipe: TeacherRecipe, accelerator: Accelerator,
         requests = draw_requests(256, seed)
         scenes = draw_scenes(requests, torch.Generator().manual_seed(seed))
         with torch.autocast("cpu", torch.bfloat16):
-            z = vae.encode(render(scenes) * 2 - 1).latent_dist.mode().float()
+            z = vae.encode(render_scenes(scenes) * 2 - 1).latent_dist.mode().float()
         parts["x0"].append(((z - vae.config.shift_factor) * vae.config.scaling_factor).half())
         parts["facts"].append(cell_facts(scenes).to(torch.uint8))
         parts["ids"].append(tokenizer([r.text for r in requests], padding="max_length", return_tensors="pt").input_ids)
     pool = {name: torch.cat(values) for name, values in parts.items()}
-    write_whole(path, lambda part: torch.save(pool, part))
+    write_atomically(path, lambda part: torch.save(pool, part))
     return pool
 
 
@@ -245,7 +245,7 @@ def _train(model: nn.Module, data, path: Path, steps: int, rate: float, recipe: 
                 file.write(json.dumps({"step": step + 1, **values}) + "\n")
         if main and (time.monotonic() - saved_at > 60 or step == steps - 1):
             state = {"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}
-            write_whole(path, lambda part: torch.save(state, part))
+            write_atomically(path, lambda part: torch.save(state, part))
             saved_at = time.monotonic()
     accelerator.wait_for_everyone()
 

@@ -122,7 +122,7 @@ def _related(relation: str | None, first: list[float], second: list[float]) -> b
     return along > abs(across)
 
 
-def render(scenes: Scenes, side: int = SIDE) -> Tensor:
+def render_scenes(scenes: Scenes, side: int = SIDE) -> Tensor:
     """[B, 3, side, side] in [0, 1]: the objects over a two-colour gradient."""
     axis = (torch.arange(side) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(axis, axis, indexing="ij")
@@ -130,14 +130,14 @@ def render(scenes: Scenes, side: int = SIDE) -> Tensor:
     mix = (0.5 + along / (2 * math.sqrt(2)))[:, None]
     start, end = scenes.background[:, 0, :, None, None], scenes.background[:, 1, :, None, None]
     image = start + (end - start) * mix
-    cover = coverage(scenes, side)
+    cover = pixel_coverage(scenes, side)
     for m in range(int(scenes.count.max())):
         a = cover[:, m : m + 1]
         image = image + (scenes.rgb[:, m, :, None, None] - image) * a
     return image.clamp(0, 1)
 
 
-def coverage(scenes: Scenes, side: int = SIDE) -> Tensor:
+def pixel_coverage(scenes: Scenes, side: int = SIDE) -> Tensor:
     """[B, M, side, side] in [0, 1]: the part of each pixel that each object covers; 0 for unused slots."""
     axis = (torch.arange(side) + 0.5) / side * 2 - 1
     result = torch.zeros(*scenes.shape.shape, side, side)

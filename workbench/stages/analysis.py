@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.core.denoiser import Backend
-from workbench.grid.paint import DECODING, Opener
+from workbench.grid.generate import DECODING, ModelLoader
 from workbench.grid.request import GridRequest
 from workbench.io.notation import reason_of
 from workbench.io.progress import Progress
@@ -40,9 +40,9 @@ from workbench.stages.commitment import commitment, low_passed
 from workbench.stages.factors import settled
 from workbench.stages.paths import displacement
 from workbench.stages.recording import branched, record, swapped
-from workbench.stages.tasks import Branch, Mixed, Reading, Record, Result, Swap, Task
+from workbench.stages.tasks import Branch, Mixed, Record, StageMeasurement, Swap, Task, TaskResult
 from workbench.stages.trajectory import SIDE as PICTURE_SIDE
-from workbench.stages.trajectory import Pictures, Trajectory, reduced, trajectory_bytes
+from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsampled, trajectory_bytes
 
 MEMORY = 4 * 2**30  # bytes of all trajectories together
 POINTS = 8  # steps behind which a long pass is branched
@@ -58,12 +58,12 @@ class Facts:
 
 
 @dataclass
-class Examination:
+class StageAnalysis:
     """The trajectories, pictures and results of `request` (one prompt), as far as they are there."""
 
     request: GridRequest
     backend: Backend
-    open_model: Opener
+    open_model: ModelLoader
     branches: int = 4  # of each of `parents` seeds; 0 leaves branching out
     parents: int = 6
     swaps: bool = True
@@ -73,8 +73,8 @@ class Examination:
     models: dict[str, Facts] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)  # models that do not open, and why
     trajectories: dict[str, Trajectory] = field(default_factory=dict)
-    pictures: dict[str, Pictures] = field(default_factory=dict)
-    results: dict[Task, Result] = field(default_factory=dict)
+    pictures: dict[str, TrajectoryImages] = field(default_factory=dict)
+    results: dict[Task, TaskResult] = field(default_factory=dict)
     failed: dict[Task, str] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -190,13 +190,13 @@ class Examination:
             else:
                 yield made / 2
         self.trajectories[name] = kept = Trajectory.cat(parts)
-        self.pictures[name] = pictures = Pictures(kept, self.backend.decode)
+        self.pictures[name] = pictures = TrajectoryImages(kept, self.backend.decode)
         for index in range(len(kept) + 1):
             pictures[index]
             yield 0.5 + index / len(kept) / 2
         factors = settled([detect(step) for step in pictures.beliefs], detect(pictures.final), self.scene) if self.scene else {}
         low = commitment(map(low_passed, pictures.beliefs), low_passed(pictures.final))
-        self.results[task] = Reading(commitment(pictures.beliefs, pictures.final), low,
+        self.results[task] = StageMeasurement(commitment(pictures.beliefs, pictures.final), low,
                                      relative_power(pictures.beliefs, pictures.final), displacement(kept.x_t), factors)
 
     def _fits(self, one: Trajectory, name: str) -> bool:
@@ -210,7 +210,7 @@ class Examination:
         parents = self.trajectories[task.model].first(self.parents)
         count, features, reader = len(parents.seeds) * self.branches, [], self.feature()
         for latents in branched(self._open(task.model), self.backend, parents, task.step, self.branches):
-            features.append(reader.features(reduced(self.backend.decode(latents), PICTURE_SIDE)).cpu())
+            features.append(reader.features(downsampled(self.backend.decode(latents), PICTURE_SIDE)).cpu())
             yield sum(map(len, features)) / count
         self.results[task] = variance_split(F.normalize(torch.cat(features).double(), dim=-1).unflatten(0, (-1, self.branches)))
 
@@ -220,7 +220,7 @@ class Examination:
         parts = [self.pictures[alone].final] if alone else []  # which is recorded
         for latents in () if alone else swapped(self._open, task.first, task.then, levels, task.step, self.backend, self.prompt,
                                                 self.seeds):
-            parts.append(reduced(self.backend.decode(latents), PICTURE_SIDE))
+            parts.append(downsampled(self.backend.decode(latents), PICTURE_SIDE))
             yield sum(map(len, parts)) / len(self.seeds)
         images = torch.cat(parts)
         correct = sum(satisfies(seen, self.scene) for seen in detect(images)) / len(images) if self.scene else None
@@ -265,7 +265,7 @@ def check_folder(folder: Path, prompts: set[str]) -> None:
             raise ValueError(f"{folder} holds the stages of another prompt, “{one.prompt}”: choose another folder")
 
 
-def as_recorded(open_model: Opener, known: list[Trajectory]) -> Opener:
+def as_recorded(open_model: ModelLoader, known: list[Trajectory]) -> ModelLoader:
     """Opens models as `open_model` does, but refuses one that is not what a trajectory of its name was recorded with."""
 
     def opened(name: str) -> Model:

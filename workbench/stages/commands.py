@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from workbench.models.options import common_recipe, loaded
+from workbench.models.options import common_recipe, load_models
 
 
 def _stages(options: argparse.Namespace) -> None:
@@ -14,17 +14,17 @@ def _stages(options: argparse.Namespace) -> None:
     from workbench.grid.request import GridRequest
     from workbench.io.notation import TEACHER
     from workbench.models.loading import check_prompt
-    from workbench.stages.analysis import Examination, check_folder, save_trajectories, saved_trajectories
+    from workbench.stages.analysis import StageAnalysis, check_folder, save_trajectories, saved_trajectories
     from workbench.stages.gradient_probe import probe
-    from workbench.stages.report import figures_of, write_report
+    from workbench.stages.report import stage_figures, write_stage_report
 
     folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
     check_folder(folder, {options.prompt})
-    backend, models = loaded(options)
+    backend, models = load_models(options)
     check_prompt(backend, options.prompt)
     by_name = {model.name: model for model in models}
     request = GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name))
-    seen = Examination(request, backend, by_name.__getitem__, options.branches, options.parents, not options.no_swap,
+    seen = StageAnalysis(request, backend, by_name.__getitem__, options.branches, options.parents, not options.no_swap,
                        known=saved_trajectories(folder))
     gradients, students = [], [] if options.no_gradients else [name for name in by_name if name != TEACHER]
     left = {name: "not measured" for name in students}
@@ -43,7 +43,7 @@ def _stages(options: argparse.Namespace) -> None:
         missing = [f"gradients of {name}: {reason}" for name, reason in left.items()]
         if seen.trajectories:
             save_trajectories(seen.trajectories, folder)
-            print(write_report(folder, seen, figures_of(seen), gradients, missing))
+            print(write_stage_report(folder, seen, stage_figures(seen), gradients, missing))
         for line in [*seen.left, *missing]:
             print(f"not done: {line}")
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"

@@ -18,17 +18,17 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from workbench.metrics.factors import data_spread
-from workbench.scenes.detector import Found, Seen
+from workbench.scenes.detector import DetectedObject, Seen
 from workbench.scenes.grammar import Request
 
-FACTORS = ("background", "position", "size", "colour", "shape")
+SETTLED_FACTORS = ("background", "position", "size", "colour", "shape")
 WITHIN = 0.25  # of the world's spread
 
 
 def settled(beliefs: list[list[Seen]], finals: list[Seen], request: Request) -> dict[str, np.ndarray]:
     """Whether each factor is settled, [N, S] bool, from what is seen at N steps of S seeds and in their final images."""
     spread = data_spread(request, max(len(finals), 2))
-    alike = {name: np.zeros((len(beliefs), len(finals)), bool) for name in FACTORS}
+    alike = {name: np.zeros((len(beliefs), len(finals)), bool) for name in SETTLED_FACTORS}
     for k, step in enumerate(beliefs):
         for i, (now, final) in enumerate(zip(step, finals)):
             for name, same in _alike(now, final, spread).items():
@@ -57,6 +57,6 @@ def _near(difference, spread: float) -> bool:
     return float(np.linalg.norm(difference)) <= WITHIN * spread
 
 
-def _pairs(now: tuple[Found, ...], final: tuple[Found, ...]) -> list[tuple[Found, Found]]:
+def _pairs(now: tuple[DetectedObject, ...], final: tuple[DetectedObject, ...]) -> list[tuple[DetectedObject, DetectedObject]]:
     cost = [[(a.x - b.x) ** 2 + (a.y - b.y) ** 2 for b in final] for a in now]
     return [(now[i], final[j]) for i, j in zip(*linear_sum_assignment(cost))]

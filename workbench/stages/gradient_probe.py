@@ -14,13 +14,13 @@ from workbench.core.denoiser import Backend, Guided
 from workbench.core.distiller import Distiller
 from workbench.core.presets import recipe_of
 from workbench.core.recipe import Recipe
-from workbench.io.files import RunError
+from workbench.io.files import FolderError
 from workbench.io.notation import TEACHER
 from workbench.models.backends.lora import Adapter, merged_state
 from workbench.models.embedded import EMBEDDED
 from workbench.models.model import Model
 from workbench.models.published import WholeTimesteps
-from workbench.stages.gradients import GradientReach, gradient_reach
+from workbench.stages.gradients import GradientNorms, gradient_reach
 from workbench.training.build import new_objective
 from workbench.training.run import Run
 
@@ -36,7 +36,7 @@ class Probed:
     model: str
     prompt: str
     fake: str  # where the fake network comes from
-    reaches: dict[str, GradientReach]
+    reaches: dict[str, GradientNorms]
     done: float
 
 
@@ -45,7 +45,7 @@ def probe(model: Model, source: str | Path, backend: Backend, teacher: str, prom
     """The gradients of each method at `prompt`, on the student behind `model` (which was opened from `source`); what is known so far
     after each piece of work. Neither the model nor the teacher is changed, and what was put on the teacher's network is taken off.
 
-    Raises ValueError for the teacher and for students that are sampled as none is trained here, `RunError` for a checkpoint that
+    Raises ValueError for the teacher and for students that are sampled as none is trained here, `FolderError` for a checkpoint that
     cannot be read, and what training raises."""
     run = _run(source, model.info.get("digest"))
     recipe = _recipe(model, run, teacher, backend.device.type)
@@ -66,7 +66,7 @@ def _probed(distiller: Distiller, model: Model, run: Run | None, prompt: str, me
         distiller.student_times = model.times
         distiller.learners["student"].bare.load_state_dict(merged_state(model.network))
     fake = f"of round {distiller.rounds_done}" if run else f"fitted for {fitting} updates"
-    reaches: dict[str, GradientReach] = {}
+    reaches: dict[str, GradientNorms] = {}
     total, done = fitting + 4 * batches * len(methods), 0  # a student pass takes about as long as four fake updates
     for _ in distiller.fake_phase(fitting):
         done += 1
@@ -97,7 +97,7 @@ def _run(source: str | Path, digest: str | None) -> Run | None:
     for folder in (Path(source), Path(source).parent):
         try:
             run = Run.open(folder)
-        except RunError:
+        except FolderError:
             continue
         if run.recipe.digest == digest and run.checkpoints():
             return run

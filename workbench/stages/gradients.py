@@ -20,15 +20,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.core.distiller import Distiller, Micro, attention
+from workbench.core.distiller import Distiller, MicroBatch, attention
 from workbench.core.objectives import Objective
 from workbench.core.sampler import Rollout, walk
 
-Step = dict[str, list[Tensor]]  # of one step: a term that reaches it -> its gradient, for every parameter
+StepGradients = dict[str, list[Tensor]]  # of one step: a term that reaches it -> its gradient, for every parameter
 
 
 @dataclass(frozen=True)
-class GradientReach:
+class GradientNorms:
     """Of several batches, for N steps: `norms` of each term's weighted gradient [batches, N], and the cosine [batches, N] of each two
     terms, nan where one of them is 0."""
 
@@ -37,7 +37,7 @@ class GradientReach:
     cosines: dict[tuple[str, str], Tensor]
 
 
-def gradient_reach(distiller: Distiller, objective: Objective, batches: int = 4) -> Iterator[GradientReach]:
+def gradient_reach(distiller: Distiller, objective: Objective, batches: int = 4) -> Iterator[GradientNorms]:
     """Measures `objective` on the distiller's student, fake network and teacher, whose weights stay as they are. Yields what is known
     behind each batch: a micro-batch of the recipe, of the draws of student updates 0, 1, ..., the same for every objective."""
     norms = {term.name: [] for term in objective.terms}
@@ -48,11 +48,11 @@ def gradient_reach(distiller: Distiller, objective: Objective, batches: int = 4)
             kept.append([found.get((name, name), 0.0) ** 0.5 for found in steps])
         for (one, other), kept in cosines.items():
             kept.append([_cosine(found, one, other) for found in steps])
-        yield GradientReach(objective.detach_after, {name: torch.tensor(rows) for name, rows in norms.items()},
+        yield GradientNorms(objective.detach_after, {name: torch.tensor(rows) for name, rows in norms.items()},
                             {pair: torch.tensor(rows) for pair, rows in cosines.items()})
 
 
-def summands(distiller: Distiller, objective: Objective, micro: Micro) -> Iterator[Step]:
+def summands(distiller: Distiller, objective: Objective, micro: MicroBatch) -> Iterator[StepGradients]:
     """Each term's gradient, with its weight, step by step: the J_k^T c_k above, whose sum over k is the term's whole gradient. A term
     that does not reach a step is absent there."""
     student, parameters = distiller.student, distiller.learners["student"].parameters
@@ -78,7 +78,7 @@ def _toward(loss: Tensor, raw: list[Tensor]) -> tuple[Tensor | None, ...]:
     return torch.autograd.grad(loss, raw, retain_graph=True, allow_unused=True) if loss.requires_grad else (None,) * len(raw)
 
 
-def _read(step: Step) -> dict[tuple[str, str], float]:
+def _read(step: StepGradients) -> dict[tuple[str, str], float]:
     """The products of each two terms' gradients, and of each with itself."""
     pairs = itertools.combinations_with_replacement(step, 2)
     return {(one, other): math.fsum(float((a * b).sum()) for a, b in zip(step[one], step[other])) for one, other in pairs}

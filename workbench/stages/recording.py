@@ -16,7 +16,7 @@ from torch import Tensor
 from workbench.core.denoiser import Backend
 from workbench.core.schedules import perturb
 from workbench.core.seeds import grid_noise, stream
-from workbench.grid.paint import TOGETHER
+from workbench.grid.generate import TOGETHER
 from workbench.models.identity import model_settings
 from workbench.models.model import Model
 from workbench.models.sampling import in_batches

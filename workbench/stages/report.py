@@ -9,23 +9,23 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.io.files import write_whole
-from workbench.stages.analysis import Examination, branch_steps
+from workbench.io.files import write_atomically
+from workbench.stages.analysis import StageAnalysis, branch_steps
 from workbench.stages.commitment import fixed_by
 from workbench.stages.factors import settled_at
 from workbench.stages.figures.curves import band_curves, branching_curves, commitment_curves, factor_curves
 from workbench.stages.figures.gradients import reach_matrix
 from workbench.stages.figures.paths import path_curves
 from workbench.stages.figures.strip import strip
-from workbench.stages.figures.swap import Row, swap_curves, swap_matrix
+from workbench.stages.figures.swap import SwapRow, swap_curves, swap_matrix
 from workbench.stages.gradient_probe import Probed
 from workbench.stages.paths import project
-from workbench.stages.tasks import Branch, Reading, Record, Swap
+from workbench.stages.tasks import Branch, Record, StageMeasurement, Swap
 
 SECTIONS = {"strip": ("strip",), "curves": ("commitment", "branching", "bands", "factors", "paths"), "swap": ("swap", "swap-curves")}
 
 
-def strip_figures(seen: Examination) -> dict[str, go.Figure]:
+def strip_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
     """The strip and the curves that need the recorded passes alone."""
     read = {task.model: found for task, found in seen.results.items() if isinstance(task, Record)}
     read = {name: read[name] for name in seen.request.models if name in read}
@@ -41,7 +41,7 @@ def strip_figures(seen: Examination) -> dict[str, go.Figure]:
     return made | ({"factors": factor_curves(kept, factors)} if seen.scene else {})
 
 
-def branching_figure(seen: Examination) -> dict[str, go.Figure]:
+def branching_figure(seen: StageAnalysis) -> dict[str, go.Figure]:
     points: dict[str, list] = {}
     for task, found in seen.results.items():
         if isinstance(task, Branch):
@@ -50,11 +50,11 @@ def branching_figure(seen: Examination) -> dict[str, go.Figure]:
     return {"branching": branching_curves(points, whole, seen.feature().protocol)} if points else {}
 
 
-def swap_figures(seen: Examination) -> dict[str, go.Figure]:
-    rows: dict[tuple[str, str], Row] = {}
+def swap_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
+    rows: dict[tuple[str, str], SwapRow] = {}
     for task, found in seen.results.items():
         if isinstance(task, Swap):
-            row = rows.setdefault((task.first, task.then), Row(task.first, task.then, []))
+            row = rows.setdefault((task.first, task.then), SwapRow(task.first, task.then, []))
             level = float(seen.levels(task.first, task.then)[task.step])
             row.cells.append((task.step, level, found.images, found.diversity, found.correct))
     if not rows:
@@ -68,13 +68,13 @@ def gradient_figure(found: Probed) -> dict[str, go.Figure]:
     return {"gradients": reach_matrix(found.reaches, title)} if found.reaches else {}
 
 
-def figures_of(seen: Examination) -> dict[str, go.Figure]:
+def stage_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
     """All but the gradients."""
     return strip_figures(seen) | branching_figure(seen) | swap_figures(seen)
 
 
-def write_report(folder: Path, seen: Examination, figures: dict[str, go.Figure], gradients: list[Probed], left: list[str]) -> Path:
-    """Writes report.html of `figures_of`, which needs nothing else, and numbers.json; returns the report's path. `left` is told beside
+def write_stage_report(folder: Path, seen: StageAnalysis, figures: dict[str, go.Figure], gradients: list[Probed], left: list[str]) -> Path:
+    """Writes report.html of `stage_figures`, which needs nothing else, and numbers.json; returns the report's path. `left` is told beside
     what the examination itself has left."""
     shown = [figures[name] for names in SECTIONS.values() for name in names if name in figures]
     shown += [figure for found in gradients for figure in gradient_figure(found).values()]
@@ -84,12 +84,12 @@ def write_report(folder: Path, seen: Examination, figures: dict[str, go.Figure],
             f"{''.join(parts)}{f'<h3>Not done</h3><ul>{missing}</ul>' if missing else ''}</body></html>")
     folder.mkdir(parents=True, exist_ok=True)
     numbers = json.dumps(_finite(numbers_of(seen, gradients) | {"left": [*seen.left, *left]}), indent=1, allow_nan=False)
-    write_whole(folder / "numbers.json", lambda part: part.write_text(numbers))
-    write_whole(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    write_atomically(folder / "numbers.json", lambda part: part.write_text(numbers))
+    write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
     return folder / "report.html"
 
 
-def numbers_of(seen: Examination, gradients: list[Probed] = ()) -> dict:
+def numbers_of(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
     """All measurements, as lists and numbers; an interval is [value, low, high]."""
     models = {task.model: _reading(seen, task.model, found) for task, found in seen.results.items() if isinstance(task, Record)}
     branching = [{"model": task.model, "step": task.step, "time": float(seen.trajectories[task.model].times[task.step]),
@@ -101,7 +101,7 @@ def numbers_of(seen: Examination, gradients: list[Probed] = ()) -> dict:
             "branching": branching, "swaps": swaps, "gradients": [_gradients(found) for found in gradients]}
 
 
-def _reading(seen: Examination, name: str, found: Reading) -> dict:
+def _reading(seen: StageAnalysis, name: str, found: StageMeasurement) -> dict:
     kept = seen.trajectories[name]
     return {"settings": kept.settings, "times": kept.times.tolist(), "alpha_sigma": kept.alpha_sigma.tolist(),
             "fixed": found.full.fixed.tolist(), "fixed_low_passed": found.low.fixed.tolist(),

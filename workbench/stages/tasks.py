@@ -62,7 +62,7 @@ Task = Record | Branch | Swap
 
 
 @dataclass(frozen=True)
-class Reading:
+class StageMeasurement:
     """What recorded passes of N steps show: commitment on the full and the low-passed pictures, band power, the length [N, S] of each
     step in the latents and, on scenes, what is settled ([N, S] bool by factor)."""
 
@@ -82,4 +82,4 @@ class Mixed:
     correct: float | None
 
 
-Result = Reading | Split | Mixed
+TaskResult = StageMeasurement | Split | Mixed

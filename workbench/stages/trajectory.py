@@ -1,6 +1,6 @@
 """A recorded pass of a model: for every seed its states x_t and, at each step, what the model believes the image to be, x0.
 
-Latents are kept on the CPU in half precision: 9 seeds x 30 steps at 1024 px take 0.3 GB. `Pictures` decodes a step when somebody looks
+Latents are kept on the CPU in half precision: 9 seeds x 30 steps at 1024 px take 0.3 GB. `TrajectoryImages` decodes a step when somebody looks
 at it, and keeps it at a size that is good for a screen.
 """
 
@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.io.files import write_whole
+from workbench.io.files import write_atomically
 
 SIDE = 256  # pixels of a picture that is measured; larger ones are averaged down to it
 _TENSORS = ("times", "alpha_sigma", "x0", "x_t")
@@ -45,7 +45,7 @@ class Trajectory:
         """Writes one safetensors file, whole or not at all."""
         told = {"prompt": self.prompt, "model": self.model, "seeds": self.seeds, "settings": self.settings}
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        write_whole(Path(path), lambda part: save_file(tensors, part, metadata={"trajectory": json.dumps(told)}))
+        write_atomically(Path(path), lambda part: save_file(tensors, part, metadata={"trajectory": json.dumps(told)}))
 
     @classmethod
     def open(cls, path: str | Path) -> Trajectory:
@@ -85,7 +85,7 @@ def trajectory_bytes(latent_shape: tuple[int, ...], steps: int, seeds: int) -> i
     return 2 * math.prod(latent_shape) * seeds * (2 * steps + 1)
 
 
-class Pictures:
+class TrajectoryImages:
     """The images of a trajectory at most `side` pixels wide, [S, 3, H, W] in [0, 1], each step decoded at its first use."""
 
     def __init__(self, trajectory: Trajectory, decode: Callable[[Tensor], Tensor], side: int = SIDE):
@@ -101,7 +101,7 @@ class Pictures:
             images = self._decode((known.x_t if index == last else known.x0)[index].float())
             if not torch.isfinite(images).all():  # which would become black
                 raise ValueError(f"the pictures of {known.model} at step {min(index + 1, last)} are not finite (NaN)")
-            self._steps[index] = (reduced(images, self._side) * 255).round().byte()
+            self._steps[index] = (downsampled(images, self._side) * 255).round().byte()
         return self._steps[index].float() / 255
 
     @property
@@ -114,7 +114,7 @@ class Pictures:
         return (self[index] for index in range(len(self.trajectory)))
 
 
-def reduced(images: Tensor, side: int) -> Tensor:
+def downsampled(images: Tensor, side: int) -> Tensor:
     """Images [..., H, W] averaged down to `side` pixels; smaller ones as they are."""
     if images.shape[-1] <= side:
         return images

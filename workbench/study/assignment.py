@@ -1,7 +1,7 @@
 """Who gets which trial. Pure functions of the design, the participant and what was given so far; no clock, no database.
 
 A participant's order of kinds (`order`) is drawn once: a trial for practice, then real, gold and repeated ones, each kind spread over the whole
-length. What a trial shows (`draw`) is decided when its turn comes, one trial at a time, so that parallel participants fill the items evenly:
+length. What a trial shows (`next_trial`) is decided when its turn comes, one trial at a time, so that parallel participants fill the items evenly:
 
     real      of the items that the participant has not had, those with the fewest votes and reservations of all participants; of these, of the
               pairs and then prompts that this participant has had least; of these, any
@@ -24,15 +24,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workbench.study.ballots import Choice, Kind
+from workbench.study.ballots import Choice, TrialKind
 from workbench.study.design import REPEAT_GAP, SPOILED, StudyDesign
 
 PRACTICE = "practice"  # a kind of trial that no ballot ever has
-REAL, GOLD, REPEAT = Kind.REAL.value, Kind.GOLD.value, Kind.REPEAT.value
+REAL, GOLD, REPEAT = TrialKind.REAL.value, TrialKind.GOLD.value, TrialKind.REPEAT.value
 
 
 @dataclass(frozen=True)
-class Draw:
+class NextTrial:
     """What a trial shows. `item` and `prompt` are numbers in the design; a trial of a spoiled sheet has no item."""
 
     position: int
@@ -50,18 +50,18 @@ class Given:
     """A trial that the participant has had."""
 
     trial: str
-    draw: Draw
+    draw: NextTrial
     skipped: bool = False
 
 
-def stream(seed: int, *name: int | str) -> random.Random:
+def random_stream(seed: int, *name: int | str) -> random.Random:
     """The random stream called `name`."""
     return random.Random(int.from_bytes(hashlib.blake2b(repr((seed, *name)).encode(), digest_size=16).digest(), "big"))
 
 
 def order(design: StudyDesign, participant: str) -> tuple[str, ...]:
     """The kinds of a participant's trials by position: the one for practice, then `design.length` others."""
-    drawn = stream(design.seed, participant, "order")
+    drawn = random_stream(design.seed, participant, "order")
     for _ in range(100):
         kinds = _spread(design, drawn)
         if _can_repeat(kinds):
@@ -69,7 +69,7 @@ def order(design: StudyDesign, participant: str) -> tuple[str, ...]:
     return (PRACTICE, *[REAL] * design.trials, *[GOLD] * design.gold, *[REPEAT] * design.repeats)  # always can: the design was checked
 
 
-def draw(design: StudyDesign, participant: str, given: Sequence[Given], filled: Mapping[int, int]) -> Draw | None:
+def next_trial(design: StudyDesign, participant: str, given: Sequence[Given], filled: Mapping[int, int]) -> NextTrial | None:
     """The participant's next trial after those `given` (all, by position), None after the last.
 
     `filled` has the votes and reservations by item of all participants' real trials, without those that will not count as far as that is known
@@ -99,15 +99,15 @@ def _can_repeat(kinds: Sequence[str]) -> bool:
     return all(kinds[: max(n - REPEAT_GAP + 1, 0)].count(REAL) > earlier for earlier, n in enumerate(repeats))
 
 
-def _practice(design: StudyDesign, participant: str, filled: Mapping[int, int]) -> Draw:
-    items, drawn = range(len(design.pairs) * len(design.prompts)), stream(design.seed, participant, "practice")
+def _practice(design: StudyDesign, participant: str, filled: Mapping[int, int]) -> NextTrial:
+    items, drawn = range(len(design.pairs) * len(design.prompts)), random_stream(design.seed, participant, "practice")
     fuller = sorted(drawn.sample(items, len(items)), key=lambda item: filled.get(item, 0), reverse=True)
     item = drawn.choice(fuller[: (len(items) + 1) // 2])
     pair, prompt = divmod(item, len(design.prompts))
-    return Draw(0, PRACTICE, prompt, *drawn.sample(design.pairs[pair], 2), item=item)
+    return NextTrial(0, PRACTICE, prompt, *drawn.sample(design.pairs[pair], 2), item=item)
 
 
-def _real(design: StudyDesign, participant: str, given: Sequence[Given], filled: Mapping[int, int]) -> Draw:
+def _real(design: StudyDesign, participant: str, given: Sequence[Given], filled: Mapping[int, int]) -> NextTrial:
     had = [entry.draw.item for entry in given if entry.draw.kind == REAL]
     size = len(design.prompts)
     pairs, prompts = Counter(item // size for item in had), Counter(item % size for item in had)
@@ -119,23 +119,23 @@ def _real(design: StudyDesign, participant: str, given: Sequence[Given], filled:
     left = [item for item in range(len(design.pairs) * size) if item not in seen]
     left = [item for item in left if item not in practised] or left
     first = min(map(rank, left))
-    item = stream(design.seed, participant, "item", len(given)).choice([item for item in left if rank(item) == first])
+    item = random_stream(design.seed, participant, "item", len(given)).choice([item for item in left if rank(item) == first])
     pair = item // size
     sides = list(design.pairs[pair])
     if _exchanged(design, participant, f"pair {pair}", pairs[pair]):
         sides.reverse()
-    return Draw(len(given), REAL, item % size, *sides, item=item)
+    return NextTrial(len(given), REAL, item % size, *sides, item=item)
 
 
-def _repeat(design: StudyDesign, participant: str, given: Sequence[Given]) -> Draw:
+def _repeat(design: StudyDesign, participant: str, given: Sequence[Given]) -> NextTrial:
     repeated = {entry.draw.repeats for entry in given}
     old = [entry for entry in given[: len(given) - REPEAT_GAP + 1] if entry.draw.kind == REAL and entry.trial not in repeated]
     answered = [entry for entry in old if not entry.skipped]
-    again = stream(design.seed, participant, "repeat", len(given)).choice(answered or old)
-    return Draw(len(given), REPEAT, again.draw.prompt, again.draw.right, again.draw.left, item=again.draw.item, repeats=again.trial)
+    again = random_stream(design.seed, participant, "repeat", len(given)).choice(answered or old)
+    return NextTrial(len(given), REPEAT, again.draw.prompt, again.draw.right, again.draw.left, item=again.draw.item, repeats=again.trial)
 
 
-def _gold(design: StudyDesign, participant: str, given: Sequence[Given]) -> Draw:
+def _gold(design: StudyDesign, participant: str, given: Sequence[Given]) -> NextTrial:
     had = [(_unspoiled(entry.draw), entry.draw.prompt) for entry in given if entry.draw.kind == GOLD]
     methods, prompts = Counter(method for method, _ in had), Counter(prompt for _, prompt in had)
 
@@ -144,17 +144,17 @@ def _gold(design: StudyDesign, participant: str, given: Sequence[Given]) -> Draw
 
     sheets = [(method, prompt) for method in design.methods for prompt in range(len(design.prompts)) if (method, prompt) not in had]
     first = min(map(rank, sheets))
-    method, prompt = stream(design.seed, participant, "sheet", len(given)).choice([sheet for sheet in sheets if rank(sheet) == first])
+    method, prompt = random_stream(design.seed, participant, "sheet", len(given)).choice([sheet for sheet in sheets if rank(sheet) == first])
     if _exchanged(design, participant, GOLD, len(had)):
-        return Draw(len(given), GOLD, prompt, SPOILED, method, expected=Choice.RIGHT)
-    return Draw(len(given), GOLD, prompt, method, SPOILED, expected=Choice.LEFT)
+        return NextTrial(len(given), GOLD, prompt, SPOILED, method, expected=Choice.RIGHT)
+    return NextTrial(len(given), GOLD, prompt, method, SPOILED, expected=Choice.LEFT)
 
 
-def _unspoiled(shown: Draw) -> str:
+def _unspoiled(shown: NextTrial) -> str:
     return shown.right if shown.left == SPOILED else shown.left
 
 
 def _exchanged(design: StudyDesign, participant: str, what: str, earlier: int) -> bool:
     """Whether the trial after `earlier` ones of `what` has its sides exchanged: exactly one of each block of two has."""
     block, place = divmod(earlier, 2)
-    return stream(design.seed, participant, what, block).random() < 0.5 if place == 0 else not _exchanged(design, participant, what, earlier - 1)
+    return random_stream(design.seed, participant, what, block).random() < 0.5 if place == 0 else not _exchanged(design, participant, what, earlier - 1)

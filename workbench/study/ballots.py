@@ -13,7 +13,7 @@ class Choice(str, Enum):
     SKIP = "skip"
 
 
-class Kind(str, Enum):
+class TrialKind(str, Enum):
     REAL = "real"
     GOLD = "gold"  # has a right answer
     REPEAT = "repeat"  # an earlier trial of the same participant again, sides exchanged
@@ -30,7 +30,7 @@ class Ballot:
     left: str
     right: str
     choice: Choice
-    kind: Kind = Kind.REAL
+    kind: TrialKind = TrialKind.REAL
     expected: Choice | None = None  # of a gold trial
     repeats: str = ""  # of a repeat: the trial that it repeats
     seconds: float = 0.0  # from the pictures' appearance to the answer

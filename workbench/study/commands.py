@@ -185,14 +185,14 @@ def _broken(folder: Path, design: StudyDesign) -> str:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from workbench.io.files import write_whole
+    from workbench.io.files import write_atomically
     from workbench.study.report import votes_csv
     from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
         ballots = store.ballots()
     content = votes_csv(ballots)
-    write_whole(options.to, lambda part: part.write_text(content, encoding="utf-8"))
+    write_atomically(options.to, lambda part: part.write_text(content, encoding="utf-8"))
     print(f"{options.to}: {len(ballots)} votes")
 
 

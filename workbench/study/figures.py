@@ -16,10 +16,10 @@ from plotly.subplots import make_subplots
 
 from workbench.io.theme import INK, NAMED, TEMPLATE, title_of
 from workbench.study.analysis.bradley_terry import Strengths
-from workbench.study.analysis.clustering import Interval
+from workbench.study.analysis.clustering import ClusteredInterval
 from workbench.study.analysis.findings import Analysis
 from workbench.study.analysis.statistics import PairResult
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 
@@ -113,7 +113,7 @@ def _rates(design: StudyDesign, results: list[PairResult], titles: dict[str, str
         own = [result for result in results if result.criterion == criterion.name]
         for name, shift, symbol in (("ties as half", -0.14, "circle"), ("ties left out", 0.14, "circle-open")):
             rates = [result.half if symbol == "circle" else result.decided for result in own]
-            percent = [Interval(*(100 * part for part in rate[:3])) for rate in rates]
+            percent = [ClusteredInterval(*(100 * part for part in rate[:3])) for rate in rates]
             places = [list(lines).index(_pair(result)) + shift for result in own]
             dots = _dots(percent, places, " %", name=name, legendgroup=name, showlegend=panel == 0,
                          marker=dict(color=WON, size=9, symbol=symbol))
@@ -140,8 +140,8 @@ def _participants(found: Analysis, ballots: Iterable[Ballot]) -> go.Figure:
     votes = Counter((ballot.participant, ballot.kind) for ballot in ballots if ballot.choice != Choice.SKIP)
     names, places = ["votes", "gold trials", "median seconds of a trial"], list(range(len(people)))
     figure = make_subplots(1, 3, subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.05)
-    for name, colour, column, values in (("real", WON, 1, [votes[person, Kind.REAL] for person in people]),
-                                         ("repeat", "#a5a0e8", 1, [votes[person, Kind.REPEAT] for person in people]),
+    for name, colour, column, values in (("real", WON, 1, [votes[person, TrialKind.REAL] for person in people]),
+                                         ("repeat", "#a5a0e8", 1, [votes[person, TrialKind.REPEAT] for person in people]),
                                          ("gold, right", "#0f766e", 2, [gold.answered - gold.failed for gold in golds]),
                                          ("gold, failed", LOST, 2, [gold.failed for gold in golds])):
         figure.add_trace(go.Bar(x=values, y=places, orientation="h", name=name, marker_color=colour, customdata=people,
@@ -194,7 +194,7 @@ def _lined(figure: go.Figure, labels: list[str], **settings) -> None:
                         ticks="", automargin=True, **settings)
 
 
-def _dots(values: Sequence[Interval], places: Sequence[float], unit: str, **settings) -> go.Scatter:
+def _dots(values: Sequence[ClusteredInterval], places: Sequence[float], unit: str, **settings) -> go.Scatter:
     ends = ["no interval yet" if math.isnan(low) else f"95 % interval {low:.2f} to {high:.2f}{unit}" for _, low, high in values]
     up, down = ([0.0 if math.isnan(length) else length for length in lengths]
                 for lengths in ([high - value for value, _, high in values], [value - low for value, low, _ in values]))

@@ -22,13 +22,13 @@ from enum import Enum
 from html import escape
 from pathlib import Path
 
-from workbench.io.files import write_whole
+from workbench.io.files import write_atomically
 from workbench.io.notation import format_seeds, model_title
 from workbench.io.page import STYLE
 from workbench.io.tables import Table, guarded
 from workbench.study.analysis.findings import Analysis, analysis
 from workbench.study.analysis.statistics import real_trials
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.figures import method_titles, ordered_results, reference_of, study_figures
@@ -64,7 +64,7 @@ def write_study_report(folder: Path, design: StudyDesign, ballots: list[Ballot],
     folder.mkdir(parents=True, exist_ok=True)
 
     def put(name: str, text: str) -> None:
-        write_whole(folder / name, lambda part: part.write_text(text, encoding="utf-8", newline=""))
+        write_atomically(folder / name, lambda part: part.write_text(text, encoding="utf-8", newline=""))
 
     put("votes.csv", votes_csv(ballots))
     put("results.csv", _csv(study_numbers(design, found, ballots, reference)))
@@ -155,7 +155,7 @@ def _check(design: StudyDesign, ballots: list[Ballot]) -> None:
 def _votes_by_item(design: StudyDesign, ballots: Iterable[Ballot], found: Analysis) -> list[int]:
     """Of every item the votes that count: without the excluded."""
     trials = {(vote.trial, vote.participant, frozenset(vote.pair), vote.prompt) for vote in ballots
-              if vote.kind == Kind.REAL and vote.choice != Choice.SKIP and vote.participant not in found.excluded}
+              if vote.kind == TrialKind.REAL and vote.choice != Choice.SKIP and vote.participant not in found.excluded}
     counts = Counter(trial[2:] for trial in trials)
     return [counts[frozenset(item.pair), item.prompt] for item in design.items]
 

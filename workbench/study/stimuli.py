@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter, ImageOps
 
 from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.images import ImageFolder
-from workbench.io.files import write_whole
+from workbench.io.files import write_atomically
 from workbench.metrics.inputs import pictures
 from workbench.models.sampling import seed_draws
 from workbench.study.design import SPOILED, StudyDesign
@@ -152,7 +152,7 @@ def _opened(path: Path) -> Image.Image:
         raise StudyError(f"{path} cannot be read as an image: {error}") from error
 
 
-def render(samples: Samples, folder: Path) -> str:
+def render_sheets(samples: Samples, folder: Path) -> str:
     """Writes the sheets of all methods and prompts, and stimuli.json last; returns their digest, which belongs into the design.
 
     Raises `StudyError` as the samples do, and for images of other sizes, which would be told apart by how they are enlarged."""
@@ -168,17 +168,17 @@ def render(samples: Samples, folder: Path) -> str:
             side = _cell(size[0], len(images))
             for name, shown in ((method, images), (f"{SPOILED} {method}", [spoiled(images[0])] * len(images))):
                 file = f"{secrets.token_hex(12)}.png"
-                made = sheet(shown, side)
+                made = contact_sheet(shown, side)
                 made.save(place / file)  # nothing of the images' own settings goes with it
                 sheets.setdefault(prompt, {})[name] = file
                 sha256[file] = hashlib.sha256((place / file).read_bytes()).hexdigest()
                 length = max(length, outgoing_length(np.array(made)))
     content = json.dumps({"sheets": sheets, "sha256": sha256, "length": length}, indent=1)
-    write_whole(folder / "stimuli.json", lambda part: part.write_text(content, encoding="utf-8"))
+    write_atomically(folder / "stimuli.json", lambda part: part.write_text(content, encoding="utf-8"))
     return digest_of_sheets(sheets, sha256)
 
 
-def sheet(images: list[Image.Image], side: int) -> Image.Image:
+def contact_sheet(images: list[Image.Image], side: int) -> Image.Image:
     """The images, each `side` pixels wide and high, in as square a grid as they fill."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
@@ -208,10 +208,10 @@ def create_study(folder: Path, samples: Samples, settings: dict, database: str =
         raise StudyError(f"{folder} holds a study already, and it stays as it is; choose another folder")
     design = StudyDesign(methods=samples.methods, prompts=samples.prompts, seeds=samples.seeds, **settings)  # before hours of rendering
     folder.mkdir(parents=True, exist_ok=True)
-    design = replace(design, pictures=render(samples, folder))
+    design = replace(design, pictures=render_sheets(samples, folder))
     store = Store.create(database or folder / "study.db", design)
     content = json.dumps({"title": design.title, "digest": design.digest, "database": without_password(database)}, indent=1)
-    write_whole(folder / STUDY_FILE, lambda part: part.write_text(content, encoding="utf-8"))
+    write_atomically(folder / STUDY_FILE, lambda part: part.write_text(content, encoding="utf-8"))
     return store
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 
 from workbench.io.notation import model_title
 from workbench.io.tables import Table
-from workbench.study.analysis.clustering import Interval, Rate
+from workbench.study.analysis.clustering import ClusteredInterval, Rate
 from workbench.study.analysis.conduct import SideBias, side_bias
 from workbench.study.analysis.findings import Analysis, Findings
 from workbench.study.analysis.statistics import PairResult
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import StudyDesign
 from workbench.study.figures import method_titles, ordered_results, reference_of
 
@@ -143,7 +143,7 @@ def _participants(found: Analysis, ballots: list[Ballot]) -> Table:
     counts = Counter((ballot.participant, ballot.kind, ballot.choice == Choice.SKIP) for ballot in ballots)
     rows = []
     for person, golds in found.golds.items():
-        answers = (counts[person, Kind.REAL, False], counts[person, Kind.REAL, True], counts[person, Kind.REPEAT, False])
+        answers = (counts[person, TrialKind.REAL, False], counts[person, TrialKind.REAL, True], counts[person, TrialKind.REPEAT, False])
         rows.append((person, *map(str, (*answers, golds.failed, golds.answered)),
                      f"{found.seconds[person]:.1f}" if person in found.seconds else "", "; ".join(found.excluded.get(person, ("no",)))))
     heads = (("", "participant"), ("real trials", "votes"), ("real trials", "skips"), ("repeats", "votes"), ("gold trials", "failed"),
@@ -163,11 +163,11 @@ def _plain(heads: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple(("", head) for head in heads)
 
 
-def _percent(share: Rate | Interval) -> str:
-    return _number(Interval(*(100 * part for part in share[:3])), 1)
+def _percent(share: Rate | ClusteredInterval) -> str:
+    return _number(ClusteredInterval(*(100 * part for part in share[:3])), 1)
 
 
-def _number(value: Interval, digits: int = 3) -> str:
+def _number(value: ClusteredInterval, digits: int = 3) -> str:
     if math.isnan(value.value):
         return ""
     told, low, high = (f"{round(part, digits) + 0.0:.{digits}f}" for part in value)  # + 0.0: no "-0.00"

@@ -70,13 +70,13 @@ def _follow(run, device: str) -> None:
     from tqdm import tqdm
 
     from workbench.training.build import new_distiller
-    from workbench.training.train import Reading, train
+    from workbench.training.train import PanelMeasurement, train
 
     distiller, shown = new_distiller(run.recipe, device), {}
     main = distiller.accelerator.is_main_process
     with tqdm(total=run.recipe.rounds, unit="round", disable=not main) as bar:
         for event in train(run, distiller):
-            if isinstance(event, Reading):
+            if isinstance(event, PanelMeasurement):
                 shown["div"] = f"{event.diversity:.3f}"
             else:
                 shown |= {name: f"{loss:.4f}" for name, loss in event.losses.items()}

@@ -21,7 +21,7 @@ from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, L
 from safetensors.torch import save_file
 
 from workbench.core.denoiser import Backend
-from workbench.io.files import RunError
+from workbench.io.files import FolderError
 from workbench.models.backends.lora import LORA_FILE, extracted
 from workbench.models.backends.sdxl import SDXLBackend
 from workbench.models.embedded import EMBEDDED
@@ -33,16 +33,16 @@ from workbench.training.run import Run
 
 def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") -> Path:
     """Writes the student of a run (or a student's folder) to `folder` and returns it; a whole student as a pipeline, or as the
-    nearest adapter of rank `lora`. Raises `RunError` when `folder` exists and is not empty, or when there is no student."""
+    nearest adapter of rank `lora`. Raises `FolderError` when `folder` exists and is not empty, or when there is no student."""
     source = run / "student" if (run / "student").is_dir() else run
     if lora < 0:
         raise ValueError(f"a rank is 1 or more, not {lora}")
     if folder.exists() and any(folder.iterdir()):
-        raise RunError(f"{folder} is not empty; choose another folder")
+        raise FolderError(f"{folder} is not empty; choose another folder")
     try:
         teacher = json.loads((source / STUDENT_FILE).read_text())["recipe"]["teacher"]
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{run} holds no student ({error}); train it first, or give a run folder") from error
+        raise FolderError(f"{run} holds no student ({error}); train it first, or give a run folder") from error
     backend = load_backend(teacher, device)
     model = load_student(source, backend)
     scheduler, trained = few_step_scheduler(model, backend), (source / LORA_FILE).is_file()
@@ -66,7 +66,7 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
 
 
 def few_step_scheduler(model: Model, backend: Backend):
-    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at the call). Raises `RunError` when
+    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at the call). Raises `FolderError` when
     diffusers has none."""
     config, steps, again = backend.pipeline.scheduler.config, len(model.times) - 1, model.sampler == "renoise"
     if not isinstance(backend, SDXLBackend):
@@ -78,7 +78,7 @@ def few_step_scheduler(model: Model, backend: Backend):
         scheduler.set_timesteps(steps)
         if torch.allclose(scheduler.timesteps.float(), wanted, rtol=0, atol=0.5):
             return scheduler
-    raise RunError(f"no diffusers scheduler walks this student's times {wanted.tolist()}; sample it with `python -m workbench sample`")
+    raise FolderError(f"no diffusers scheduler walks this student's times {wanted.tolist()}; sample it with `python -m workbench sample`")
 
 
 def sampling_call(model: Model, backend: Backend) -> str:

@@ -24,11 +24,11 @@ from pathlib import Path
 import torch
 
 from workbench.core.recipe import Recipe
-from workbench.io.files import PACKAGES, RunError, version, write_whole
+from workbench.io.files import PACKAGES, FolderError, version, write_atomically
 
 
 class Run:
-    """A run folder at `path`. `Run.create` starts one, `Run.open` reads one; both raise `RunError` when they cannot."""
+    """A run folder at `path`. `Run.create` starts one, `Run.open` reads one; both raise `FolderError` when they cannot."""
 
     def __init__(self, path: Path, manifest: dict):
         self.path, self.manifest = path, manifest
@@ -37,23 +37,23 @@ class Run:
     def create(cls, path: str | Path, recipe: Recipe, device: str) -> "Run":
         path = Path(path)
         if (path / "manifest.json").exists():
-            raise RunError(f"{path} already holds a run; resume it, or choose another folder")
+            raise FolderError(f"{path} already holds a run; resume it, or choose another folder")
         manifest = {"recipe": json.loads(recipe.to_json()), "digest": recipe.digest, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                     "command": sys.argv, "device": device, "git": _git_commit(), "python": platform.python_version(),
                     "platform": platform.platform(), "versions": {name: version(name) for name in PACKAGES}}
         for folder in ("samples", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        write_whole(path / "manifest.json", lambda part: part.write_text(json.dumps(manifest, indent=1)))
+        write_atomically(path / "manifest.json", lambda part: part.write_text(json.dumps(manifest, indent=1)))
         return cls(path, manifest)
 
     @classmethod
     def at(cls, path: str | Path, recipe: Recipe, device: str) -> "Run":
-        """The run of `recipe` at `path`, opened if it is there and created if not. Raises `RunError` for a run of another recipe."""
+        """The run of `recipe` at `path`, opened if it is there and created if not. Raises `FolderError` for a run of another recipe."""
         if not (Path(path) / "manifest.json").exists():
             return cls.create(path, recipe, device)
         run = cls.open(path)
         if run.recipe != recipe:
-            raise RunError(f"{path} holds a run of another recipe ({run.manifest['digest']}, not {recipe.digest}); choose another folder")
+            raise FolderError(f"{path} holds a run of another recipe ({run.manifest['digest']}, not {recipe.digest}); choose another folder")
         return run
 
     @classmethod
@@ -62,9 +62,9 @@ class Run:
         try:
             return cls(path, json.loads((path / "manifest.json").read_text()))
         except FileNotFoundError as error:
-            raise RunError(f"{path} holds no run (no manifest.json)") from error
+            raise FolderError(f"{path} holds no run (no manifest.json)") from error
         except json.JSONDecodeError as error:
-            raise RunError(f"{path / 'manifest.json'} is not readable JSON: {error}") from error
+            raise FolderError(f"{path / 'manifest.json'} is not readable JSON: {error}") from error
 
     @property
     def recipe(self) -> Recipe:
@@ -79,7 +79,7 @@ class Run:
                     file.write(b"\n")
                 file.write((json.dumps(row) + "\n").encode())
         except OSError as error:
-            raise RunError(f"cannot append to {path}: {error.strerror}") from error
+            raise FolderError(f"cannot append to {path}: {error.strerror}") from error
 
     def metrics(self) -> list[dict]:
         """The rows of metrics.jsonl, the last one of each (kind, round, update); unfinished lines are left out."""
@@ -100,7 +100,7 @@ class Run:
     def save_checkpoint(self, state: dict, done: int, keep: int) -> Path:
         """Saves `state` as of round `done`, then removes all but the last `keep`. A failure leaves the earlier ones alone."""
         path = self.path / "checkpoints" / f"round-{done:06d}.pt"
-        write_whole(path, lambda part: torch.save(state, part))
+        write_atomically(path, lambda part: torch.save(state, part))
         for old in self.checkpoints()[:-keep]:
             old.unlink()
         return path
@@ -114,7 +114,7 @@ class Run:
             return torch.load(found[-1], map_location="cpu", weights_only=True, mmap=True)  # processes share its memory
         except Exception as error:  # torch raises many types for a damaged file
             earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to start again from round 0"
-            raise RunError(f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); delete it {earlier}") from error
+            raise FolderError(f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); delete it {earlier}") from error
 
 
 

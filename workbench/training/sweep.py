@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from workbench.core.recipe import Recipe
-from workbench.io.files import write_whole
+from workbench.io.files import write_atomically
 from workbench.io.notation import TEACHER
-from workbench.io.progress import Step
+from workbench.io.progress import Progress
 from workbench.training.run import Run
 
 METRICS = ("diversity", "spread", "geneval")
@@ -75,7 +75,7 @@ class Sweep:
         """The numbers of the first recipe's teacher; empty before they are there."""
         return self._numbers(self._teacher_folder / "scores.json") or {}
 
-    def run(self) -> Iterator[Step]:
+    def run(self) -> Iterator[Progress]:
         """Does what is not done yet; yields how many rounds of all runs are."""
         self.left = {}
         jobs = self._jobs()
@@ -94,14 +94,14 @@ class Sweep:
                     if job.over:
                         going.remove(job)
                         finished += job.rounds
-                yield Step("rounds", finished + sum(job.done for job in going), total)
+                yield Progress(finished + sum(job.done for job in going), total, "rounds")
         finally:  # also when it is stopped: no process stays behind
             running = [job.process for job in going if job.process]
             for process in running:
                 process.terminate()
             for process in running:
                 process.wait()
-        yield Step("rounds", total, total)
+        yield Progress(total, total, "rounds")
 
     @property
     def _side_by_side(self) -> int:
@@ -202,7 +202,7 @@ class _Job:
         numbers = {name: math.nan if number["mean"] is None else number["mean"] for name, number in result["numbers"].items()}
         numbers |= {"evaluations": result["evaluations"], "seconds": _seconds(self.folder) if self.recipe else 0.0}
         saved = {"scoring": asdict(self.sweep.scoring), "numbers": numbers}
-        write_whole(self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1)))
+        write_atomically(self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1)))
 
 
 def _last_round(file: Path) -> int:

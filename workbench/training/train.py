@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workbench.core.denoiser import Backend
 from workbench.core.distiller import Distiller, DivergedError, Step
-from workbench.io.files import alone, write_whole
+from workbench.io.files import exclusive_lock, write_atomically
 from workbench.io.png import tile
 from workbench.metrics.diversity import diversity
 from workbench.metrics.lite0 import Lite0
@@ -26,7 +26,7 @@ PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = 6, 4, 96  # lite0 on 96 px inputs: quic
 
 
 @dataclass(frozen=True)
-class Reading:
+class PanelMeasurement:
     """The student on the run's panel after `round` rounds: Eq. (9) on lite0 at 96 px, and the picture's file."""
 
     round: int
@@ -34,20 +34,20 @@ class Reading:
     picture: Path
 
 
-def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> Iterator[Step | Reading]:
+def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> Iterator[Step | PanelMeasurement]:
     """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating to stop; resume by calling again.
 
     Raises `DivergedError` naming the last good checkpoint, and `RunError` for a checkpoint that cannot be read or written, and for a run
     that is being trained already."""
     distiller = distiller or new_distiller(run.recipe, device)
-    with alone(run.path) if distiller.accelerator.is_main_process else nullcontext():
+    with exclusive_lock(run.path) if distiller.accelerator.is_main_process else nullcontext():
         state = run.load_checkpoint()
         if state is not None:
             distiller.load_state_dict(state)
         yield from _rounds(run, distiller)
 
 
-def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | Reading]:
+def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
     recipe, main = run.recipe, distiller.accelerator.is_main_process
     while distiller.rounds_done < recipe.rounds:
         try:
@@ -72,14 +72,14 @@ def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | Reading]:
                 run.save_checkpoint(state, done, recipe.keep)
 
 
-def _read(run: Run, distiller: Distiller) -> Reading:
+def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
     model = Model("student", distiller.backend.denoiser(distiller.result(), distiller.autocast), distiller.student_times, {},
                   distiller.recipe.student_sampler)
     rows, found = read_panel(model, distiller.backend, distiller.prompts)
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
-    reading = Reading(distiller.rounds_done, found, picture)
+    reading = PanelMeasurement(distiller.rounds_done, found, picture)
     if distiller.accelerator.is_main_process:
-        write_whole(picture, lambda part: tile(rows).save(part, format="PNG"))
+        write_atomically(picture, lambda part: tile(rows).save(part, format="PNG"))
         run.log(kind="reading", round=reading.round, diversity=reading.diversity, feature=f"lite0@{PANEL_SIZE}")
     return reading
 

@@ -1,6 +1,6 @@
 """The tab "Compare": teacher and students side by side, over prompts and seeds, from the same noise.
 
-A form becomes a `GridRequest`, that a `GridView` in the session's state, and `paint` fills it while the page watches. A link
+A form becomes a `GridRequest`, that a `GridView` in the session's state, and `generate_grid` fills it while the page watches. A link
 takes the same way from its query string.
 """
 
@@ -12,14 +12,14 @@ from functools import partial
 
 import gradio as gr
 
-from workbench.grid.paint import paint
+from workbench.grid.generate import generate_grid
 from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest, check_request
 from workbench.io.notation import TEACHER, format_seeds
 from workbench.metrics.lite0 import Lite0
 from workbench.scenes.grammar import EXAMPLES
 from workbench.ui.grid_view import GridView, grid_component
 from workbench.ui.parts import QUIET, click, note
-from workbench.ui.session import ON_DEVICE, Workplace
+from workbench.ui.session import ON_DEVICE, Session
 
 EXPLAINED = ("Every column starts from the **same noise**: read **down** a column to see what distillation changed, **along** a "
              "row to see how much a model varies from seed to seed. *Div* measures that: 0 for identical images, larger for more "
@@ -32,7 +32,7 @@ COPY_LINK = """async () => { const link = document.querySelector('#grid [data-ro
 class CompareTab:
     """The tab's components and what they do; built inside a `gr.Tab` of `page`."""
 
-    def __init__(self, page: gr.Blocks, place: Workplace):
+    def __init__(self, page: gr.Blocks, place: Session):
         self.place = place
         gr.Markdown(EXPLAINED, elem_classes="wb-explained")
         self._build_form(place.defaults)
@@ -156,7 +156,7 @@ class CompareTab:
         ends, which may overtake the answer to the next click."""
         backend, shown_at = self.place.backend, 0.0
         open_model = self.place.opener(view.grid.request)
-        for event in paint(view.grid.request, backend, open_model, feature=partial(Lite0.load, device=self.place.device)):
+        for event in generate_grid(view.grid.request, backend, open_model, feature=partial(Lite0.load, device=self.place.device)):
             if not view.going:
                 break
             view.add(event)

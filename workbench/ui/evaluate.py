@@ -9,7 +9,7 @@ import gradio as gr
 
 from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.metrics import usual_metrics
-from workbench.evaluation.prompt_lists import NAMES, folder_name, kept, prompt_list, written
+from workbench.evaluation.prompt_lists import NAMES, folder_name, kept, prompt_list, prompts_of_text
 from workbench.evaluation.request import EvaluationRequest
 from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest
 from workbench.metrics.vision import KINDS
@@ -18,7 +18,7 @@ from workbench.models.sampling import NOISES
 from workbench.ui.evaluate_view import EvaluationView, earlier
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, click, note
-from workbench.ui.session import ON_DEVICE, Workplace
+from workbench.ui.session import ON_DEVICE, Session
 
 EXPLAINED = ("Every number carries its protocol and an interval over prompts. Images are kept: what is there is not made again, so an evaluation "
              "goes on where it was stopped, and further metrics cost no sampling.")
@@ -33,7 +33,7 @@ SHOW_EVERY = 0.3  # seconds between two looks at the progress
 class EvaluateTab:
     """The tab's components and what they do; built inside a `gr.Tab` of `page`."""
 
-    def __init__(self, page: gr.Blocks, place: Workplace):
+    def __init__(self, page: gr.Blocks, place: Session):
         self.place, self._folder = place, place.runs.parent / "evaluations"
         gr.Markdown(EXPLAINED, elem_classes="wb-explained")
         self._build_form(place.defaults)
@@ -103,7 +103,7 @@ class EvaluateTab:
                 raise ValueError("an evaluation is going on; stop it first")
             asked = GridRequest(models=tuple(models), teacher_steps=int(teacher_steps), guidance=float(guidance))
             check = self.place.backend.rewrite
-            prompts = kept(OWN, written(own), int(limit or 0), check) if listed == OWN else prompt_list(listed, int(limit or 0), check)
+            prompts = kept(OWN, prompts_of_text(own), int(limit or 0), check) if listed == OWN else prompt_list(listed, int(limit or 0), check)
             request = EvaluationRequest(asked.models, prompts, tuple(range(int(seeds))), tuple(metrics), tuple(features), noise,
                                         teacher=self.place.teacher)
             view = EvaluationView(Evaluation(self._folder / folder_name(prompts), request), self.place.opener(asked))

@@ -13,25 +13,25 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from workbench.core.denoiser import Backend
-from workbench.evaluation.evaluation import Evaluation, Result
-from workbench.evaluation.report import figures_of, provenance, tables_of, write_report
-from workbench.grid.paint import Opener
-from workbench.io.progress import Step
+from workbench.evaluation.evaluation import Evaluation, ModelResult
+from workbench.evaluation.report import evaluation_figures, provenance, tables_of, write_evaluation_report
+from workbench.grid.generate import ModelLoader
+from workbench.io.progress import Progress
 from workbench.ui.grid_view import FOLDER, time_left
 
 
 class EvaluationView:
     """What the page knows of an `Evaluation`."""
 
-    def __init__(self, evaluation: Evaluation, open_model: Opener | None = None):
+    def __init__(self, evaluation: Evaluation, open_model: ModelLoader | None = None):
         """`open_model` None: one that was opened to be looked at."""
         self.evaluation, self.open_model, self.seconds = evaluation, open_model, 0.0
         self.status = "waiting" if open_model else "opened"
-        self.step: Step | None = None  # of the part of the work that goes on
+        self.step: Progress | None = None  # of the part of the work that goes on
         self.begun_at, self.begun = 0.0, 0
-        self.results: list[Result] = []
+        self.results: list[ModelResult] = []
 
-    def advance(self, backend: Backend, device: str) -> Iterator[Step]:
+    def advance(self, backend: Backend, device: str) -> Iterator[Progress]:
         """Works on what waits, and yields each step; stops when it is told to."""
         self.status, begun = "working", time.monotonic()
         for step in chain(self.evaluation.generate(backend, self.open_model), self.evaluation.read(device)):
@@ -47,7 +47,7 @@ class EvaluationView:
     def finish(self) -> None:
         """Reads the numbers and writes the report."""
         self.results = self.evaluation.results()
-        write_report(self.evaluation.folder, [(self.evaluation, self.results)])
+        write_evaluation_report(self.evaluation.folder, [(self.evaluation, self.results)])
 
     def stop(self) -> None:
         """One that waits for the device is over at once, one at work behind the batch in progress."""
@@ -85,12 +85,12 @@ class EvaluationView:
 
     @property
     def figures(self) -> dict[str, go.Figure]:
-        return figures_of(self.evaluation, self.results)
+        return evaluation_figures(self.evaluation, self.results)
 
     def export(self) -> str:
         """Writes a ZIP of the report's files, without the images; returns its path."""
         folder = Path(tempfile.mkdtemp(dir=FOLDER))
-        write_report(folder / "report", [(self.evaluation, self.results)])
+        write_evaluation_report(folder / "report", [(self.evaluation, self.results)])
         return shutil.make_archive(str(folder / "evaluation"), "zip", folder / "report")
 
 

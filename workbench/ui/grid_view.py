@@ -16,7 +16,7 @@ from pathlib import Path
 import gradio as gr
 
 from workbench.grid.export import export_png, export_zip, format_interval, format_seconds
-from workbench.grid.paint import Cell, Event, Grid, Row
+from workbench.grid.generate import Cell, Grid, GridEvent, Row
 from workbench.grid.request import GridRequest
 from workbench.io.notation import TEACHER, model_title
 
@@ -44,7 +44,7 @@ class GridView:
         self.version = 0  # of the JSON: two listeners may send it, and their messages may overtake each other
         self.addresses: dict[tuple[int, str, int], str] = {}
 
-    def add(self, event: Event) -> None:
+    def add(self, event: GridEvent) -> None:
         if self.status == "waiting":
             self.status, self.started = "painting", time.monotonic()
         self.seconds = time.monotonic() - self.started

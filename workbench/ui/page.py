@@ -8,7 +8,7 @@ import gradio as gr
 
 from workbench.ui.compare import CompareTab
 from workbench.ui.evaluate import EvaluateTab
-from workbench.ui.session import Workplace
+from workbench.ui.session import Session
 from workbench.ui.stages import StagesTab
 from workbench.ui.study import LocalStudy, ResultsTab, VoteTab
 
@@ -22,7 +22,7 @@ def new_theme() -> gr.themes.Base:
                           font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
 
 
-def new_page(place: Workplace, study: LocalStudy | None = None) -> gr.Blocks:
+def new_page(place: Session, study: LocalStudy | None = None) -> gr.Blocks:
     """The whole app, not yet launched; `study` is what its last tabs are about."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
         gr.HTML(f'<header class="wb-header"><h1>{TITLE}</h1><span class="wb-device" title="Chosen by itself: CUDA, then MPS, '

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from workbench.core.denoiser import Backend
 from workbench.core.presets import recipe_of
-from workbench.grid.paint import Opener, opener, paint
+from workbench.grid.generate import ModelLoader, generate_grid, model_loader
 from workbench.grid.request import GridRequest
 from workbench.io.notation import TEACHER, model_title
 from workbench.models.embedded import EMBEDDED
 from workbench.models.loading import best_device, check_prompt, load_backend
-from workbench.models.model_cache import Residents
+from workbench.models.model_cache import ModelCache
 from workbench.models.size import parameters_of
 from workbench.models.students import students_of
 from workbench.scenes.grammar import EXAMPLES
@@ -26,7 +26,7 @@ LARGE = 500_000_000  # parameters of a teacher that nobody wants to wait for wit
 
 
 @dataclass
-class Workplace:
+class Session:
     """Where the app works. The teacher is loaded at first use and kept; one that cannot be is replaced by the embedded one, and
     `problem` says why."""
 
@@ -39,7 +39,7 @@ class Workplace:
     settled: bool = False  # whether it is known which teacher there is
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _backend: Backend | None = field(default=None, repr=False)
-    _residents: Residents | None = field(default=None, repr=False)
+    _residents: ModelCache | None = field(default=None, repr=False)
 
     def __post_init__(self):
         self._device_chosen, self.device = bool(self.device), self.device or best_device()
@@ -51,7 +51,7 @@ class Workplace:
             try:
                 if self._backend is None:
                     self._backend = self._open()
-                    self._residents = Residents(self._backend)
+                    self._residents = ModelCache(self._backend)
                 return self._backend
             finally:
                 self.settled = True
@@ -110,8 +110,8 @@ class Workplace:
         value = [TEACHER, *self.ticked()] if chosen is None else [name for name in chosen if name in names]
         return {"choices": [(model_title(name), name) for name in names], "value": value, "label": f"Models of {self.teacher}"}
 
-    def opener(self, request: GridRequest) -> Opener:
-        return opener(request, self.backend, self.students(), self._residents)
+    def opener(self, request: GridRequest) -> ModelLoader:
+        return model_loader(request, self.backend, self.students(), self._residents)
 
     def check_prompt(self, prompt: str) -> None:
         check_prompt(self.backend, prompt)
@@ -121,7 +121,7 @@ class Workplace:
         try:
             if self.backend and self.teacher in EMBEDDED:
                 request = GridRequest(seeds=(0, 1), teacher_steps=1)
-                for _ in paint(request, self.backend, self.opener(request)):
+                for _ in generate_grid(request, self.backend, self.opener(request)):
                     pass
         except Exception:  # no teacher: the page says so
             pass

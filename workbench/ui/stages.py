@@ -11,13 +11,13 @@ import gradio as gr
 from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest, check_request
 from workbench.io.notation import TEACHER, format_seeds
 from workbench.metrics.lite0 import Lite0
-from workbench.stages.analysis import Examination, as_recorded
+from workbench.stages.analysis import StageAnalysis, as_recorded
 from workbench.stages.gradient_probe import Probed, probe
 from workbench.stages.report import gradient_figure
 from workbench.stages.trajectory import Trajectory
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, click, note
-from workbench.ui.session import ON_DEVICE, Workplace
+from workbench.ui.session import ON_DEVICE, Session
 from workbench.ui.stages_view import StagesView, opened_trajectories
 
 EXPLAINED = ("**x0** is what a model believes, at each step, the finished image to be. The *strip* shows it for every seed; the "
@@ -32,7 +32,7 @@ LIVE_SIZE = 96  # pixels that lite0 reads here: nine times faster than 224, and 
 class StagesTab:
     """The tab's components and what they do; built inside a `gr.Tab` of `page`."""
 
-    def __init__(self, page: gr.Blocks, place: Workplace):
+    def __init__(self, page: gr.Blocks, place: Session):
         self.place = place
         gr.Markdown(EXPLAINED, elem_classes="wb-explained")
         self._build_form(place.defaults)
@@ -131,12 +131,12 @@ class StagesTab:
         except (ValueError, OSError) as error:
             return {self.note: note(str(error))}
 
-    def _examination(self, request: GridRequest, parts: list[str], branches: int, known: list[Trajectory] = ()) -> Examination:
-        return Examination(request, self.place.backend, as_recorded(self.place.opener(request), known),
+    def _examination(self, request: GridRequest, parts: list[str], branches: int, known: list[Trajectory] = ()) -> StageAnalysis:
+        return StageAnalysis(request, self.place.backend, as_recorded(self.place.opener(request), known),
                            branches if "branching" in parts else 0, swaps="swap" in parts,
                            feature=partial(Lite0.load, LIVE_SIZE, self.place.device), known=list(known))
 
-    def _begin(self, view: StagesView | None, seen: Examination) -> dict:
+    def _begin(self, view: StagesView | None, seen: StageAnalysis) -> dict:
         if view is not None:
             view.close()
         view = StagesView(seen)

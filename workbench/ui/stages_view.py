@@ -13,9 +13,9 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from workbench.io.progress import Progress
-from workbench.stages.analysis import MEMORY, Examination, save_trajectories
+from workbench.stages.analysis import MEMORY, StageAnalysis, save_trajectories
 from workbench.stages.gradient_probe import Probed
-from workbench.stages.report import SECTIONS, branching_figure, strip_figures, swap_figures, write_report
+from workbench.stages.report import SECTIONS, branching_figure, strip_figures, swap_figures, write_stage_report
 from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory
 from workbench.ui.grid_view import FOLDER, time_left
@@ -24,9 +24,9 @@ SHOW_EVERY = 2.0  # seconds between two looks at a figure that grows
 
 
 class StagesView:
-    """What the page knows of an `Examination`."""
+    """What the page knows of an `StageAnalysis`."""
 
-    def __init__(self, seen: Examination):
+    def __init__(self, seen: StageAnalysis):
         self.seen, self.status, self.done, self.seconds, self.pace = seen, "waiting", 0.0, 0.0, 0.0
         self.figures: dict[str, go.Figure] = {}
         self.folder = Path(tempfile.mkdtemp(dir=FOLDER))
@@ -87,7 +87,7 @@ class StagesView:
         inside = self.folder / "stages"
         shutil.rmtree(inside, ignore_errors=True)
         save_trajectories(self.seen.trajectories, inside)
-        write_report(inside, self.seen, self.figures, gradients, [])
+        write_stage_report(inside, self.seen, self.figures, gradients, [])
         return shutil.make_archive(str(self.folder / "stages"), "zip", inside)
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from workbench.core.mixture import GaussianMixture
 from workbench.core.objectives.diversity import denoised_target, diversity_loss, secant_anchor, secant_target
 from workbench.core.objectives.dmd import NORMALISERS, dmd_gradient, surrogate
 from workbench.core.objectives.score_matching import denoising_loss
-from workbench.core.prediction import EPS, Prediction, VELOCITY
+from workbench.core.prediction import EPS, VELOCITY, Prediction
 from workbench.core.sampler import sampled
 from workbench.core.schedules import FlowSchedule, VPSchedule
 from workbench.core.seeds import stream

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-from workbench.metrics.geneval.mask2former_mmdet import FILE, OWN, checkpoint, converted, swin_small
+from workbench.metrics.geneval.mask2former_mmdet import FILE, OWN, checkpoint, converted_from_mmdet, swin_small
 from workbench.metrics.weights import MetricError
 
 FULL = dict(width=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24), feature=256, encoder=6, decoder=9, hidden=(1024, 2048), queries=100)
@@ -110,7 +110,7 @@ def source():
 @pytest.fixture(scope="module")
 def loaded(source):
     made = network()
-    made.load_state_dict(converted(source, made.state_dict()))
+    made.load_state_dict(converted_from_mmdet(source, made.state_dict()))
     return made
 
 
@@ -119,7 +119,7 @@ def test_the_published_architecture_is_covered_completely():
         target = Mask2FormerForUniversalSegmentation(swin_small()).state_dict()
         source = {name: torch.empty(shape) for name, shape in shapes(**FULL).items()}
     assert len(source) == 649
-    made = converted(source, target)
+    made = converted_from_mmdet(source, target)
     assert made.keys() == target.keys() and all(made[name].shape == target[name].shape for name in target)
     assert sum(value.numel() for name, value in made.items() if name not in OWN) == sum(
         value.numel() for name, value in source.items() if not name.endswith("_index")) == 68_739_547
@@ -207,14 +207,14 @@ def test_queries_attend_as_with_the_fused_matrix(source, loaded):
 def test_a_tensor_too_many_too_few_or_of_another_shape_is_named(source):
     target = network().state_dict()
     with pytest.raises(MetricError, match="no place in transformers' network for backbone.norm4.weight$"):
-        converted({**source, "backbone.norm4.weight": torch.zeros(8)}, target)
+        converted_from_mmdet({**source, "backbone.norm4.weight": torch.zeros(8)}, target)
     with pytest.raises(MetricError, match="nothing there for class_predictor.bias$"):
-        converted({name: value for name, value in source.items() if name != "panoptic_head.cls_embed.bias"}, target)
+        converted_from_mmdet({name: value for name, value in source.items() if name != "panoptic_head.cls_embed.bias"}, target)
     with pytest.raises(MetricError, match="another shape of class_predictor.bias, class_predictor.weight$"):
-        converted({name: value[:-1] if "cls_embed" in name else value for name, value in source.items()}, target)
+        converted_from_mmdet({name: value[:-1] if "cls_embed" in name else value for name, value in source.items()}, target)
     fourth = "panoptic_head.transformer_decoder.layers.3.attentions.1.attn.in_proj_bias"  # of a layer that the network does not have
     with pytest.raises(MetricError, match="no place .*layers.3.self_attn.k_proj.bias, .*q_proj.bias, .*v_proj.bias$"):
-        converted({**source, fourth: torch.zeros(96)}, target)
+        converted_from_mmdet({**source, fourth: torch.zeros(96)}, target)
 
 
 def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):

@@ -8,9 +8,9 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig
 
 from tests.metrics.geneval.test_mask2former_mmdet import FULL, network, shapes
-from workbench.metrics.geneval.rules import NAMES
 from workbench.metrics.geneval.mask2former_mmdet import FILE
 from workbench.metrics.geneval.object_detector import ObjectDetector, objects, padded, resized, scaled
+from workbench.metrics.geneval.rules import NAMES
 from workbench.metrics.weights import MetricError
 
 LIMITS = (160, 90)  # for a quick test, in place of 1333 x 800

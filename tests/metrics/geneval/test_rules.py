@@ -10,10 +10,10 @@ from PIL import Image
 from transformers import CLIPConfig, CLIPTokenizer
 
 from tests.metrics.geneval.test_mask2former_mmdet import network
-from workbench.metrics.geneval.rules import COLOURS, Detection, NAMES, TASKS, Verdict, judge, relations, surest
-from workbench.metrics.geneval.colours import ObjectColours, picture
-from workbench.metrics.geneval.scorer import GenEval
+from workbench.metrics.geneval.colours import ObjectColours, object_crop
 from workbench.metrics.geneval.object_detector import ObjectDetector
+from workbench.metrics.geneval.rules import GENEVAL_COLOURS, NAMES, TASKS, Detection, Verdict, judge, relations, surest
+from workbench.metrics.geneval.scorer import GenEval
 from workbench.metrics.weights import MetricError
 
 BOX = (0, 0, 10, 10)
@@ -202,14 +202,14 @@ def test_random_scenes_are_judged_as_an_independent_reading_of_the_rules():
             things.append(Detection(rng.choice(names), float(np.float32(score / 1000)), (left, top, right, bottom)))
         include = []
         for n in range(rng.randint(1, 2)):
-            more = {"color": rng.choice(COLOURS[:few])} if rng.random() < 0.3 else {}
+            more = {"color": rng.choice(GENEVAL_COLOURS[:few])} if rng.random() < 0.3 else {}
             more |= {"position": [rng.choice(("left of", "right of", "above", "below")), 0]} if n and rng.random() < 0.7 else {}
             include.append(one(rng.choice(names), rng.randint(1, 2), **more))
         exclude = [one(rng.choice(names), rng.randint(1, 17))] if rng.random() < 0.5 else []
         ask = request(rng.choice(TASKS), *include, exclude=exclude)
 
         def colour(thing):
-            return COLOURS[sum(thing.box) % few]
+            return GENEVAL_COLOURS[sum(thing.box) % few]
 
         expected = expected_verdict(things, ask, colour)
         if expected is not None:
@@ -254,8 +254,8 @@ def test_an_object_is_shown_alone_on_grey(image, box, whole, corner):
     alone[~seen.mask.numpy()] = (0x99, 0x99, 0x99)
     large = np.array(Image.fromarray(alone[top:bottom, left:right]).resize(whole, Image.Resampling.BICUBIC))
     across, down = corner
-    assert torch.equal(picture(image, seen), torch.from_numpy(large[down:down + 224, across:across + 224]).permute(2, 0, 1))
-    assert not torch.equal(picture(image, seen), picture(image, Detection("car", 0.9, seen.box)))  # without a mask, the box as it is
+    assert torch.equal(object_crop(image, seen), torch.from_numpy(large[down:down + 224, across:across + 224]).permute(2, 0, 1))
+    assert not torch.equal(object_crop(image, seen), object_crop(image, Detection("car", 0.9, seen.box)))  # without a mask, the box as it is
 
 
 def test_the_colour_is_the_one_whose_texts_are_nearest(colours, image):
@@ -263,15 +263,15 @@ def test_the_colour_is_the_one_whose_texts_are_nearest(colours, image):
     network, tokens = colours.network, colours.tokenizer
     centres = []
     with torch.no_grad():
-        for colour in COLOURS:
+        for colour in GENEVAL_COLOURS:
             units = [F.normalize(network.get_text_features(**tokens(text, return_tensors="pt")).pooler_output[0], dim=0) for text in (
                 f"a photo of a {colour} hot dog", f"a photo of a {colour}-colored hot dog", f"a photo of a {colour} object")]
             centres.append(F.normalize(sum(units), dim=0))
-        inputs = torch.stack([picture(image, seen) for seen in things]) / 255
+        inputs = torch.stack([object_crop(image, seen) for seen in things]) / 255
         inputs = (inputs - torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)) / torch.tensor(
             [0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
         nearest = (network.get_image_features(pixel_values=inputs).pooler_output @ torch.stack(centres).T).argmax(1)
-    expected = [COLOURS[n] for n in nearest]
+    expected = [GENEVAL_COLOURS[n] for n in nearest]
     assert colours.names(image, "hot dog", things) == expected and len(set(expected)) > 1
     torch.testing.assert_close(colours.texts["hot dog"], torch.stack(centres), atol=1e-5, rtol=0)
 
@@ -306,7 +306,7 @@ def test_images_are_judged_by_what_the_detector_finds_in_them(colours):
     images = torch.rand(4, 3, 40, 56, generator=torch.Generator().manual_seed(1))
     dog = surest(detector.detect(images[3:])[0], "colors")["dog"][0]
     seen = colours.names((images[3] * 255).round().byte(), "dog", [dog])
-    other = next(colour for colour in COLOURS if colour not in seen)
+    other = next(colour for colour in GENEVAL_COLOURS if colour not in seen)
     asks = [request("single_object", one("dog")), request("single_object", one("cat")), request("colors", one("dog", color=other)),
             request("colors", one("dog", color=seen[0]))]
     assert [verdict.correct for verdict in scorer.verdicts(images, asks)] == [True, False, False, True]

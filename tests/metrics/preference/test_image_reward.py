@@ -8,7 +8,18 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from workbench.metrics.preference.image_reward import FILE, ImageReward, RewardNetwork, TEXT, TOKENS, VISION, VOCABULARY, converted, loaded, prepared
+from workbench.metrics.preference.image_reward import (
+    FILE,
+    TEXT,
+    TOKENS,
+    VISION,
+    VOCABULARY,
+    ImageReward,
+    RewardNetwork,
+    converted_state,
+    load_reward_network,
+    prepared,
+)
 from workbench.metrics.weights import MetricError
 
 SMALL_VISION = dict(hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=3, patch_size=32)
@@ -115,7 +126,7 @@ def state():
 @pytest.fixture(scope="module")
 def scorer(state):
     scorer = ImageReward.from_config(SMALL_VISION, SMALL_TEXT, WORDS)
-    scorer.network.load_state_dict(converted(state))
+    scorer.network.load_state_dict(converted_state(state))
     return scorer
 
 
@@ -135,7 +146,7 @@ def test_rewards_are_those_of_the_published_definition(scorer, state, images):
 
 
 def test_every_published_name_becomes_one_of_ours_or_is_never_read(state):
-    ours = converted(state)
+    ours = converted_state(state)
     assert set(ours) == set(RewardNetwork(SMALL_VISION, SMALL_TEXT).state_dict())
     unread = {"blip.vision_proj.weight", "blip.vision_proj.bias", "blip.text_proj.weight", "blip.text_proj.bias",
               "blip.text_encoder.embeddings.position_ids"}
@@ -148,20 +159,20 @@ def test_every_published_name_becomes_one_of_ours_or_is_never_read(state):
 def test_names_that_are_unknown_or_missing_are_told(state, tmp_path):
     file, extra = tmp_path / FILE, torch.zeros(1)
     with pytest.raises(MetricError, match=r"knows no blip\.other, blip\.visual_encoder\.blocks\.0\.attn\.gate$"):
-        converted(state | {"blip.other": extra, "blip.visual_encoder.blocks.0.attn.gate": extra})
+        converted_state(state | {"blip.other": extra, "blip.visual_encoder.blocks.0.attn.gate": extra})
     torch.save(state, file)
-    network = loaded(file, SMALL_VISION, SMALL_TEXT)
-    assert all(torch.equal(value, converted(state)[name]) for name, value in network.state_dict().items())
+    network = load_reward_network(file, SMALL_VISION, SMALL_TEXT)
+    assert all(torch.equal(value, converted_state(state)[name]) for name, value in network.state_dict().items())
     for wrong, told in ((state | {"blip.text_encoder.pooler.dense.bias": extra}, r"Unexpected key.*text\.pooler\.dense\.bias"),
                         ({n: v for n, v in state.items() if n != "mlp.layers.6.weight"}, r"Missing key.*mlp\.layers\.6\.weight"),
                         (state | {"mlp.layers.7.bias": torch.zeros(2)}, r"size mismatch for mlp\.layers\.7\.bias"),
                         (state | {"mlp.gate": extra}, r"knows no mlp\.gate"), ([1], "download it again")):
         torch.save(wrong, file)
         with pytest.raises(MetricError, match=f"(?s){told}"):
-            loaded(file, SMALL_VISION, SMALL_TEXT)
+            load_reward_network(file, SMALL_VISION, SMALL_TEXT)
     file.write_bytes(b"not a file of torch")
     with pytest.raises(MetricError, match="download it again"):
-        loaded(file, SMALL_VISION, SMALL_TEXT)
+        load_reward_network(file, SMALL_VISION, SMALL_TEXT)
 
 
 def test_the_published_sizes_load_from_a_folder(tmp_path):

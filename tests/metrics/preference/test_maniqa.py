@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.metrics.preference.maniqa import FILE, Maniqa, grid_corners, loaded, random_corners
-from workbench.metrics.preference.maniqa_network import ChannelAttention, ManiqaNetwork, SwinBlock, TAPS, ViTBlock
+from workbench.metrics.preference.maniqa import FILE, Maniqa, grid_corners, load_maniqa, random_corners
+from workbench.metrics.preference.maniqa_network import TAPS, ChannelAttention, ManiqaNetwork, SwinBlock, ViTBlock
 from workbench.metrics.weights import MetricError
 
 SMALL = dict(side=64, width=16, heads=2, depth=11, classes=5, swin_heads=2, swin_hidden=8)  # 8 x 8 tokens
@@ -174,7 +174,7 @@ def test_a_file_is_read_strictly_bare_or_under_params(tmp_path):
     state = network.state_dict()
     for written in (state, {"params": state}):
         torch.save(written, file)
-        found = loaded(file, 0.8, **SMALL).eval()
+        found = load_maniqa(file, 0.8, **SMALL).eval()
         assert found.state_dict().keys() == state.keys()
         assert torch.equal(found(torch.ones(1, 3, 64, 64)), network(torch.ones(1, 3, 64, 64)))
     for wrong, told in (({n: v for n, v in state.items() if n != "vit.cls_token"}, "Missing key.*vit.cls_token"),
@@ -183,10 +183,10 @@ def test_a_file_is_read_strictly_bare_or_under_params(tmp_path):
                         ([1], "download it again")):
         torch.save(wrong, file)
         with pytest.raises(MetricError, match=f"(?s){told}"):
-            loaded(file, 0.8, **SMALL)
+            load_maniqa(file, 0.8, **SMALL)
     file.write_bytes(b"not a file of torch")
     with pytest.raises(MetricError, match="is not the network published as .* download it again"):
-        loaded(file, 0.8, **SMALL)
+        load_maniqa(file, 0.8, **SMALL)
 
 
 def test_the_published_sizes_load_from_a_folder(tmp_path):

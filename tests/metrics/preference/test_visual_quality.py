@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Dinov2Config, Dinov2Model, PreTrainedTokenizerFast, Qwen2_5_VLConfig
 
-from workbench.metrics.preference.visual_quality import VisualQuality, parse
+from workbench.metrics.preference.visual_quality import VisualQuality, parse_score
 from workbench.metrics.weights import MetricError
 
 # what Qwen2.5-VL's template makes of one picture and one text
@@ -91,7 +91,7 @@ def images(count, height=40, width=57):
     ("4.2</answer>", None),
     ("On a scale of 1 to 5 it is good", None), ("The rating is 4.2", None), ("3 4", None), ("7", None), ("nan", None)])
 def test_an_answer_is_read_or_it_is_none(text, score):
-    assert parse(text) == score
+    assert parse_score(text) == score
 
 
 def test_the_question_is_the_released_one(scorer):

@@ -7,12 +7,12 @@ import torch
 
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
 from tests.core.test_distiller import RECIPE
+from workbench.core.distiller import Distiller
+from workbench.core.objectives import dp_dmd
 from workbench.models.backends import embedding_cache
 from workbench.models.backends.embedding_cache import CachedBackend, encoder_digest
 from workbench.models.backends.sd3 import SD3Backend
 from workbench.models.backends.sdxl import SDXLBackend
-from workbench.core.distiller import Distiller
-from workbench.core.objectives import dp_dmd
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
 

@@ -9,14 +9,14 @@ import torch
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
 from tests.core.test_distiller import RECIPE
 from workbench.core import seeds
-from workbench.models.backends.sd3 import SD3Backend
-from workbench.models.backends.sdxl import SDXLBackend
-from workbench.models.students import load_student, save_student
 from workbench.core.distiller import Distiller
 from workbench.core.objectives import dmd_gan, dp_dmd
 from workbench.core.recipe import Recipe
-from workbench.io.files import RunError
 from workbench.core.sampler import rollout, sampled
+from workbench.io.files import FolderError
+from workbench.models.backends.sd3 import SD3Backend
+from workbench.models.backends.sdxl import SDXLBackend
+from workbench.models.students import load_student, save_student
 
 PROMPTS = ["a red circle", "two stars"]
 
@@ -118,7 +118,7 @@ def test_a_saved_adapter_is_read_back_and_by_diffusers_alone(either, tmp_path):
 
 def test_an_adapter_of_another_teacher_is_refused(tmp_path):
     save_student(trained(SDXLBackend(tiny_sdxl_pipeline())), tmp_path)
-    with pytest.raises(RunError, match="not of this teacher's architecture"):
+    with pytest.raises(FolderError, match="not of this teacher's architecture"):
         load_student(tmp_path, SD3Backend(tiny_pipeline()))
 
 
@@ -162,5 +162,5 @@ def test_checkpointing_with_a_head_and_adapters_gives_the_same_losses(either):
 def test_a_damaged_adapter_file_is_named(either, tmp_path):
     save_student(trained(either), tmp_path)
     (tmp_path / "pytorch_lora_weights.safetensors").write_bytes(b"half")
-    with pytest.raises(RunError, match="cannot load the student"):
+    with pytest.raises(FolderError, match="cannot load the student"):
         load_student(tmp_path, either)

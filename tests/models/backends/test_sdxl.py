@@ -5,9 +5,9 @@ import torch
 
 from tests.conftest import tiny_sdxl_pipeline
 from workbench.core import seeds
-from workbench.models.backends.sdxl import SDXLBackend
 from workbench.core.denoiser import Guided
 from workbench.core.sampler import sampled
+from workbench.models.backends.sdxl import SDXLBackend
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import expit, logit
 
 from workbench.study.analysis.agreement import agreements, nominal_alpha
-from workbench.study.ballots import Ballot, Choice
 from workbench.study.analysis.simulation import simulated_ballots
+from workbench.study.ballots import Ballot, Choice
 
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": D (4 observers, 12 units, missing data), A (2 observers, 10 units)
 FOUR = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]

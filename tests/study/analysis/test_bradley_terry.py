@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from workbench.study.ballots import Ballot, Choice
 from workbench.study.analysis.bradley_terry import scores, strengths
-from workbench.study.errors import StudyError
 from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.ballots import Ballot, Choice
+from workbench.study.errors import StudyError
 
 
 def votes(*outcomes):

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from workbench.study.analysis.findings import analysis
-from workbench.study.ballots import Ballot, Choice, Kind
 from workbench.study.analysis.conduct import repeat_consistency, side_bias
-from workbench.study.errors import StudyError
 from workbench.study.analysis.exclusion import excluded, gold_results, median_seconds
+from workbench.study.analysis.findings import analysis
 from workbench.study.analysis.simulation import simulated_ballots
+from workbench.study.ballots import Ballot, Choice, TrialKind
+from workbench.study.errors import StudyError
 
 L, R, T, S = Choice.LEFT, Choice.RIGHT, Choice.TIE, Choice.SKIP
 
@@ -26,23 +26,23 @@ def test_side_bias_is_found_and_not_made_up():
     assert np.mean([p(0.0, seed).p < 0.05 for seed in range(200)]) < 0.1
     biased = [p(0.8, seed) for seed in range(20)]
     assert all(share.value > 0.5 and share.p < 0.05 for share in biased)
-    counted = side_bias([ballot(L), ballot(R, "bob"), ballot(L, "cy"), ballot(T, "dan"), ballot(S, "eve"), ballot(L, prompt="g", kind=Kind.GOLD)])
+    counted = side_bias([ballot(L), ballot(R, "bob"), ballot(L, "cy"), ballot(T, "dan"), ballot(S, "eve"), ballot(L, prompt="g", kind=TrialKind.GOLD)])
     assert (counted.left, counted.right) == (2, 1) and counted.share.value == pytest.approx(2 / 3)
     assert math.isnan(side_bias([]).share.value)
 
 
 def repeated(first, again, who="ann"):
-    return [ballot(first, who, trial="1"), ballot(again, who, trial="2", left="b", right="a", kind=Kind.REPEAT, repeats="1")]
+    return [ballot(first, who, trial="1"), ballot(again, who, trial="2", left="b", right="a", kind=TrialKind.REPEAT, repeats="1")]
 
 
 def test_repeats_are_consistent_by_method():
     votes = repeated(L, R) + repeated(L, L, "bob") + repeated(T, T, "cy") + repeated(T, L, "dan") + repeated(S, L, "eve") + repeated(R, L, "flo")
-    found = repeat_consistency(votes + [ballot(L, "gil", trial="2", kind=Kind.REPEAT, repeats="1")])
+    found = repeat_consistency(votes + [ballot(L, "gil", trial="2", kind=TrialKind.REPEAT, repeats="1")])
     assert (found.same, found.repeats, found.left_out) == (3, 5, 2) and found.share.value == 0.6
     assert found.chance == pytest.approx(0.7**2 / 2 + 0.3**2)  # 3 ties of 10 answers
     assert not math.isnan(found.share.low) and repeat_consistency([]).chance == 0.5
     with pytest.raises(StudyError, match="trial 2 of b and c cannot repeat trial 1 of a and b"):
-        repeat_consistency([votes[0], ballot(L, trial="2", left="b", right="c", kind=Kind.REPEAT, repeats="1")])
+        repeat_consistency([votes[0], ballot(L, trial="2", left="b", right="c", kind=TrialKind.REPEAT, repeats="1")])
 
 
 def test_careless_repeats_are_at_chance_and_decided_ones_above():
@@ -54,7 +54,7 @@ def test_careless_repeats_are_at_chance_and_decided_ones_above():
 
 def test_golds_are_counted_by_trial_and_the_rule_names_its_reasons():
     def gold(choice, who, trial, **more):
-        return ballot(choice, who, trial=trial, kind=Kind.GOLD, expected=more.pop("expected", L), **more)
+        return ballot(choice, who, trial=trial, kind=TrialKind.GOLD, expected=more.pop("expected", L), **more)
     votes = [gold(L, "ann", "1"), gold(L, "ann", "1", criterion="diversity"), gold(T, "ann", "2"), gold(S, "ann", "3"),
              gold(R, "bob", "1"), gold(R, "bob", "1", criterion="diversity"), gold(R, "bob", "2"),
              gold(R, "cy", "1", expected=None), ballot(L, "dan", seconds=2.0)]

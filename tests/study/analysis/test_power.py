@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from workbench.study.errors import StudyError
 from workbench.study.analysis.power import crossed_t, power, power_table
 from workbench.study.analysis.simulation import simulated_ballots
 from workbench.study.analysis.statistics import win_rates
+from workbench.study.errors import StudyError
 
 
 @pytest.mark.parametrize("people, prompts, trials", [(6, 9, 9), (10, 30, 7), (5, 40, 3)])  # all on all, some on all, prompts nobody saw

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from workbench.study.ballots import Choice, Kind
-from workbench.study.errors import StudyError
 from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.ballots import Choice, TrialKind
+from workbench.study.errors import StudyError
 
 
 def test_a_simulated_study_is_what_was_asked_for():
@@ -14,13 +14,13 @@ def test_a_simulated_study_is_what_was_asked_for():
     ballots = simulated_ballots(**settings)
     assert ballots == simulated_ballots(**settings) != simulated_ballots(**settings | {"seed": 4})
     assert len(ballots) == 6 * (10 + 3 + 4) * 2 and {b.criterion for b in ballots} == {"diversity", "quality"}
-    real = [b for b in ballots if b.kind == Kind.REAL and b.criterion == "quality"]
+    real = [b for b in ballots if b.kind == TrialKind.REAL and b.criterion == "quality"]
     assert {sum(b.prompt == p for b in real) for p in {b.prompt for b in real}} == {5}  # 60 trials, 12 prompts
     for person in {b.participant for b in real}:
         own = [b for b in real if b.participant == person]
         assert len({b.prompt for b in own}) == 10 and sum(b.left == "ours" for b in own) == 5
     first = {b.trial: b for b in real}
-    again = [b for b in ballots if b.kind == Kind.REPEAT and b.criterion == "quality"]
+    again = [b for b in ballots if b.kind == TrialKind.REPEAT and b.criterion == "quality"]
     assert all((b.left, b.right, b.prompt) == (first[b.repeats].right, first[b.repeats].left, first[b.repeats].prompt) for b in again)
     assert 0 < sum(b.choice == Choice.SKIP for b in real) < 30 and len({b.trial for b in ballots}) == 6 * 17
     for wrong in (dict(trials=50), dict(repeats=21), dict(careless=21)):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy.special import logit
 
-from workbench.study.ballots import Ballot, Choice, Kind
 from workbench.study.analysis.clustering import clustered_rate, crossed_rate
-from workbench.study.errors import StudyError
 from workbench.study.analysis.simulation import simulated_ballots, true_rate
 from workbench.study.analysis.statistics import sign_test, wilson_interval, win_rates
+from workbench.study.ballots import Ballot, Choice, TrialKind
+from workbench.study.errors import StudyError
 
 L, R, T, S = Choice.LEFT, Choice.RIGHT, Choice.TIE, Choice.SKIP
 
@@ -23,7 +23,7 @@ def ballot(choice, participant="ann", prompt="a fox", trial=None, left="a", righ
 
 def test_votes_are_counted_by_method_not_by_side_and_golds_and_repeats_are_no_votes():
     votes = [ballot(L), ballot(R, prompt="a hill"), ballot(R, "bob", left="b", right="a"), ballot(T, "bob", "a hill"), ballot(S, "cy"),
-             ballot(L, prompt="x", kind=Kind.GOLD, expected=L), ballot(L, trial="again", kind=Kind.REPEAT, repeats="ann a fox a b")]
+             ballot(L, prompt="x", kind=TrialKind.GOLD, expected=L), ballot(L, trial="again", kind=TrialKind.REPEAT, repeats="ann a fox a b")]
     result, = win_rates(votes)
     assert (result.criterion, result.first, result.second) == ("quality", "a", "b")
     assert (result.first_wins, result.second_wins, result.ties, result.skips) == (2, 1, 1, 1)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from workbench.study.errors import StudyError
-from workbench.study.server.pictures import BLOCK, Pictures, SHARE, blocks, perturbed, png
+from workbench.study.server.pictures import BLOCK, SHARE, Pictures, blocks, perturbed, png
 from workbench.study.store.records import Stimulus
 
 METHODS, PROMPTS = ("one", "two"), ("a red fox", "two stars")

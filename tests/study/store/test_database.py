@@ -19,10 +19,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.support.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
-from workbench.study.store.database import engine_of, network_filesystem, revision_of, told, upgrade, without_password, writing
 from workbench.study.errors import Busy, StudyError
+from workbench.study.store.database import engine_of, network_filesystem, schema_revision, told, upgrade, without_password, writing
+from workbench.study.store.schema import SchemaBase, VoteRow
 from workbench.study.store.store import Store
-from workbench.study.store.schema import Table, VoteRow
 
 
 @pytest.fixture
@@ -108,13 +108,13 @@ def test_a_password_is_asked_for_and_comes_from_the_environment_or_the_address(a
 def test_the_revisions_make_the_schema_of_the_tables(where):
     engine = engine_of(where, create=True)
     with writing(engine).begin() as connection:
-        assert revision_of(connection) is None
+        assert schema_revision(connection) is None
         upgrade(connection)
         upgrade(connection)  # nothing to do
-        assert revision_of(connection) == "0001"
-        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+        assert schema_revision(connection) == "0001"
+        assert compare_metadata(MigrationContext.configure(connection), SchemaBase.metadata) == []
         looked = inspect(connection)
-        for name, table in Table.metadata.tables.items():  # alembic compares no checks
+        for name, table in SchemaBase.metadata.tables.items():  # alembic compares no checks
             checks = {constraint.name for constraint in table.constraints if isinstance(constraint, CheckConstraint)}
             assert {check["name"] for check in looked.get_check_constraints(name)} == checks
     engine.dispose()

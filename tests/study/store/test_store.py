@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.small_study import DESIGN, answer, answers_of, at_once, kept, new_id, small_design
-from workbench.study.ballots import Choice, Kind
+from workbench.study.ballots import Choice, TrialKind
 from workbench.study.design import SPOILED
 from workbench.study.errors import NotKnown, StudyError
 from workbench.study.store.store import Store
@@ -37,14 +37,14 @@ def test_a_participant_answers_everything_and_it_is_all_there(where):
         assert kept(store) == told
         ballots = store.ballots()
         assert [(ballot.position, ballot.criterion) for ballot in ballots] == list(itertools.product(range(1, 9), ("diversity", "quality")))
-        assert Counter(ballot.kind for ballot in ballots) == {Kind.REAL: 12, Kind.GOLD: 2, Kind.REPEAT: 2}
+        assert Counter(ballot.kind for ballot in ballots) == {TrialKind.REAL: 12, TrialKind.GOLD: 2, TrialKind.REPEAT: 2}
         assert all(ballot.participant == participant and ballot.seconds == ballot.position for ballot in ballots)
         by_trial = {ballot.trial: ballot for ballot in ballots}
-        (gold,) = [ballot for ballot in by_trial.values() if ballot.kind == Kind.GOLD]
+        (gold,) = [ballot for ballot in by_trial.values() if ballot.kind == TrialKind.GOLD]
         assert {Choice.LEFT: gold.right, Choice.RIGHT: gold.left}[gold.expected] == SPOILED
-        (repeat,) = [ballot for ballot in by_trial.values() if ballot.kind == Kind.REPEAT]
+        (repeat,) = [ballot for ballot in by_trial.values() if ballot.kind == TrialKind.REPEAT]
         first = by_trial[repeat.repeats]
-        assert (first.left, first.right, first.prompt, first.kind) == (repeat.right, repeat.left, repeat.prompt, Kind.REAL)
+        assert (first.left, first.right, first.prompt, first.kind) == (repeat.right, repeat.left, repeat.prompt, TrialKind.REAL)
         status = store.status()
         assert (status.participants, status.finished, status.skipped, status.reserved, status.full) == (1, 1, 0, 0, False)
         assert status.trials == {"real": 6, "gold": 1, "repeat": 1, "practice": 1} and sum(entry.votes for entry in status.items) == 6

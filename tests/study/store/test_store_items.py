@@ -1,8 +1,8 @@
 """The items of a study, on both databases: they are reserved for a while, filled evenly, and given again where votes of the excluded do not count."""
 
 from tests.support.small_study import answer, answer_all, answers_of, at_once, kept, new_id, small_design
-from workbench.study.design import SPOILED
 from workbench.study.analysis.exclusion import excluded
+from workbench.study.design import SPOILED
 from workbench.study.store.records import failed_out
 from workbench.study.store.store import Store
 

@@ -9,9 +9,9 @@ from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
 from tests.support.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
+from workbench.study.errors import Busy, StudyError
 from workbench.study.store import records
 from workbench.study.store.database import writing
-from workbench.study.errors import Busy, StudyError
 from workbench.study.store.store import Store
 
 

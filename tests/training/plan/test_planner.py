@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from workbench.models.backends import lora
-from workbench.training.plan.architectures import architecture
-from workbench.models.backends.lora import SharedBase
-from workbench.training.plan.meter import Autocast, Meter, checkpoint_blocks
-from workbench.models.backends.networks import bare
-from workbench.training.plan.planner import _denoiser, _evaluate, evaluated, evaluations, plan, remedies
-from workbench.training.build import new_objective
-from workbench.training.plan.gpus import CARDS, HEADROOM
 from workbench.core.denoiser import Condition
 from workbench.core.distiller import Distiller
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import METHODS, Recipe
+from workbench.models.backends import lora
+from workbench.models.backends.lora import SharedBase
+from workbench.models.backends.networks import bare
+from workbench.training.build import new_objective
+from workbench.training.plan.architectures import architecture
+from workbench.training.plan.gpus import GPUS, HEADROOM
+from workbench.training.plan.meter import MemoryMeter, MeteredAutocast, checkpoint_blocks
+from workbench.training.plan.planner import _denoiser, _evaluate, evaluated, evaluations, plan, settings_to_fit
 
 PAPER = dataclasses.replace(PRESETS["paper"], batch=1)
 ATTENTION = tuple(name for name in lora.TARGETS if not name.startswith("net."))
@@ -39,7 +39,7 @@ def student_phase(teacher, trained, checkpointing, batch=1):
     bare(trained).disable_gradient_checkpointing()
     if checkpointing:
         checkpoint_blocks(bare(trained), "cuda", half=False)
-    denoiser = _denoiser(built, trained, lambda: Autocast("cuda", half=False))
+    denoiser = _denoiser(built, trained, lambda: MeteredAutocast("cuda", half=False))
     kept, first, forward, _ = evaluated(lambda: _evaluate(built, denoiser, built.latent_shape(None), batch), trained)
     trained.zero_grad()
     return (3 * kept + first) / 2**30, forward
@@ -114,8 +114,8 @@ def test_what_a_graph_keeps_is_what_the_profiler_sees(precision, teacher_folder)
     built, half = architecture(str(teacher_folder)), precision == "bf16"
     network, condition = built.network(), built.condition(64)
     x_t, t = torch.empty(64, 4, 8, 8, device="meta"), torch.empty(64, device="meta")
-    with Meter(network) as meter:
-        raw = _denoiser(built, network, lambda: Autocast("cpu", half))(x_t, t, condition).raw
+    with MemoryMeter(network) as meter:
+        raw = _denoiser(built, network, lambda: MeteredAutocast("cpu", half))(x_t, t, condition).raw
         kept = meter.alive - raw.nbytes
     x_t, t, condition = torch.zeros(64, 4, 8, 8), torch.ones(64), Condition(
         {name: torch.zeros(tensor.shape) for name, tensor in condition.tensors.items()})
@@ -135,7 +135,7 @@ def test_the_planned_peak_is_the_measured_one():
 
 
 def test_a_meter_forgets_what_was_freed():
-    with Meter() as meter:
+    with MemoryMeter() as meter:
         a = torch.empty(1000, device="meta")
         for _ in range(5):
             b = a + 1
@@ -149,9 +149,9 @@ def test_a_meter_forgets_what_was_freed():
 def test_the_smallest_set_of_settings_that_fits_is_found():
     recipe = dataclasses.replace(PRESETS["scenes-dp-dmd"], batch=64)
     limit = {name: plan(dataclasses.replace(recipe, checkpointing=name)).peak / 2**30 / (1 - HEADROOM) for name in ("off", "on")}
-    assert remedies(recipe, 1.01 * limit["off"]) == {}
-    assert remedies(recipe, 1.01 * limit["on"]) == {"checkpointing": "on"}
-    assert remedies(recipe, limit["on"] / 100) is None
+    assert settings_to_fit(recipe, 1.01 * limit["off"]) == {}
+    assert settings_to_fit(recipe, 1.01 * limit["on"]) == {"checkpointing": "on"}
+    assert settings_to_fit(recipe, limit["on"] / 100) is None
 
 
 def test_settings_change_the_plan_as_they_should():
@@ -160,7 +160,7 @@ def test_settings_change_the_plan_as_they_should():
     trained = one.parameters["trained"]
     assert one.parts["optimizer states"] == 16 * trained and cheap.parts["optimizer states"] < 4.1 * trained
     assert cheap.phases["student phase"] < one.phases["student phase"] and cheap.flops == one.flops
-    assert one.hours(CARDS["h100"], 0.5) == pytest.approx(one.flops * 10 / (989e12 * 0.5 * 3600))
+    assert one.hours(GPUS["h100"], 0.5) == pytest.approx(one.flops * 10 / (989e12 * 0.5 * 3600))
     resting = plan(dataclasses.replace(recipe, offload="on"))
     assert "optimizer states" not in resting.parts and resting.phases["optimizer step"] == one.phases["optimizer step"] + 8 * trained
     assert one.parts["weight average"] == one.parts["student"]

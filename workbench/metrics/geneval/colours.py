@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, CLIPConfig, CLIPModel, CLIPTokenizer
 
-from workbench.metrics.geneval.rules import COLOURS, Detection
+from workbench.metrics.geneval.rules import GENEVAL_COLOURS, Detection
 from workbench.metrics.inputs import CLIP, normalised, pictures
 from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
 
@@ -71,22 +71,22 @@ class ObjectColours:
 
     @torch.inference_mode()
     def names(self, image: Tensor, name: str, objects: Sequence[Detection]) -> list[str]:
-        """One of `COLOURS` for each object of class `name` in an 8-bit image [3, H, W]. A mask may be None; a box is not empty."""
-        inputs = normalised(torch.stack([picture(image, thing) for thing in objects]), *CLIP).to(self.network.device)
+        """One of `GENEVAL_COLOURS` for each object of class `name` in an 8-bit image [3, H, W]. A mask may be None; a box is not empty."""
+        inputs = normalised(torch.stack([object_crop(image, thing) for thing in objects]), *CLIP).to(self.network.device)
         seen = F.normalize(self.network.get_image_features(pixel_values=inputs).pooler_output)
-        return [COLOURS[n] for n in (seen @ self._text(name).T).argmax(1).tolist()]
+        return [GENEVAL_COLOURS[n] for n in (seen @ self._text(name).T).argmax(1).tolist()]
 
     def _text(self, name: str) -> Tensor:
         """[10, D] of unit length, the colours of a class."""
         if name not in self.texts:
-            words = [template.format(colour=colour, name=name) for colour in COLOURS for template in TEMPLATES]
+            words = [template.format(colour=colour, name=name) for colour in GENEVAL_COLOURS for template in TEMPLATES]
             tokens = self.tokenizer(words, padding=True, return_tensors="pt").to(self.network.device)
             units = F.normalize(self.network.get_text_features(**tokens).pooler_output)
-            self.texts[name] = F.normalize(units.view(len(COLOURS), len(TEMPLATES), -1).mean(1))
+            self.texts[name] = F.normalize(units.view(len(GENEVAL_COLOURS), len(TEMPLATES), -1).mean(1))
         return self.texts[name]
 
 
-def picture(image: Tensor, thing: Detection) -> Tensor:
+def object_crop(image: Tensor, thing: Detection) -> Tensor:
     """8-bit [3, 224, 224]: what CLIP is shown of an object in an 8-bit image [3, H, W]."""
     if thing.mask is not None:
         image = torch.where(thing.mask, image, torch.tensor(BACKGROUND, dtype=torch.uint8))

@@ -93,7 +93,7 @@ def checkpoint(file: Path) -> dict[str, Tensor]:
         return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
 
 
-def converted(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def converted_from_mmdet(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of mmdet's tensors under the names, and in the shapes, of `target`: the network's own state dict, from which
     `OWN` is taken. Neither is changed.
 

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, Mask2FormerConfig, Mask2FormerForUniversalSegmentation
 
-from workbench.metrics.geneval.mask2former_mmdet import FILE, OWN, checkpoint, converted, swin_small
+from workbench.metrics.geneval.mask2former_mmdet import FILE, OWN, checkpoint, converted_from_mmdet, swin_small
 from workbench.metrics.geneval.rules import NAMES, THRESHOLD, Detection
 from workbench.metrics.inputs import IMAGENET, eight_bit, normalised
 from workbench.metrics.weights import MetricError, protocol_of, quiet, weights_file
@@ -155,7 +155,7 @@ def _extents(masks: Tensor) -> Tensor:
 
 def _of_mmdet(file: Path) -> Mask2FormerForUniversalSegmentation:
     network = Mask2FormerForUniversalSegmentation(swin_small())
-    network.load_state_dict(converted(checkpoint(file), network.state_dict()))
+    network.load_state_dict(converted_from_mmdet(checkpoint(file), network.state_dict()))
     return network
 
 

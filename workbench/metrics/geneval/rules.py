@@ -3,7 +3,7 @@
 A request is a line of GenEval's evaluation_metadata.jsonl:
 
     {"tag": one of `TASKS`, "prompt": ..., "include": [clause, ...], "exclude": [clause, ...]}
-    clause = {"class": one of `NAMES`, "count": n, "color": one of `COLOURS`, "position": [relation, i]}      the last two are optional
+    clause = {"class": one of `NAMES`, "count": n, "color": one of `GENEVAL_COLOURS`, "position": [relation, i]}      the last two are optional
 
 Read are at most 16 objects of a class, the surest first, with a score above 0.3, in counting above 0.9; objects that overlap all
 count. Every `include` clause has to hold of its n surest objects: there are n; all have the colour; each is in the relation to each
@@ -32,7 +32,7 @@ from workbench.scenes.grammar import RELATIONS, TASKS
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
 MAX_OBJECTS = 16
 MARGIN = 0.1  # of the summed widths and heights
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+GENEVAL_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
 # COCO's classes in COCO's order; mouse, remote and keyboard have longer names here
 NAMES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant",
@@ -118,7 +118,7 @@ def check(request: dict) -> None:
             if not isinstance(clause.get("count"), int) or clause["count"] < 1:
                 raise ValueError(f"a GenEval clause counts from 1, and this one says {clause.get('count')!r}: {clause}")
             if "color" in clause:
-                _one_of("color", clause["color"], COLOURS)
+                _one_of("color", clause["color"], GENEVAL_COLOURS)
             if "position" in clause:
                 relation, target = clause["position"]
                 _one_of("position", relation, RELATIONS)

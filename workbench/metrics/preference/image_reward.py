@@ -7,7 +7,7 @@
 The image: shortest side 224 (PIL's bicubic), middle 224 x 224, CLIP's mean and deviation. The prompt: BERT's uncased tokens between
 [CLS] and [SEP], cut or padded to 35. Each pair alone, in fp32: what the released test_preference.py reads.
 
-The networks are transformers' BLIP classes, not the `image-reward` package, which does not import beside transformers 5. `converted`
+The networks are transformers' BLIP classes, not the `image-reward` package, which does not import beside transformers 5. `converted_state`
 is the map between their names. The text encoder is built as a decoder, which is what gives it attention to an image, and called as
 none, so that every token sees the whole prompt.
 
@@ -54,7 +54,7 @@ NAMES = (  # theirs, in full, and ours
     (r"mlp\.(layers\..+)", r"mlp.\1"))
 
 
-def converted(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def converted_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The published state dict under the names of `RewardNetwork`, each tensor once, without those that a score never reads:
     `vision_proj`, `text_proj` and `position_ids`.
 
@@ -106,7 +106,7 @@ class ImageReward:
         file = weights_file("image-reward", source, FILE, SIZE)
         place = tokenizer or (source if (Path(source) / "vocab.txt").is_file() else TOKENIZER)
         words = vocabulary(place)
-        network = loaded(file).eval().requires_grad_(False).to(device)
+        network = load_reward_network(file).eval().requires_grad_(False).to(device)
         return cls(protocol_of("image-reward", source, file, f"tokenizer {place}", f"{TOKENS} tokens"), network, BertTokenizer(words))
 
     @classmethod
@@ -143,12 +143,12 @@ def prepared(images: Tensor) -> Tensor:
     return normalised(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), *CLIP)
 
 
-def loaded(file: Path, vision: dict | None = None, text: dict | None = None) -> RewardNetwork:
+def load_reward_network(file: Path, vision: dict | None = None, text: dict | None = None) -> RewardNetwork:
     """The fp32 network of a published file, of whose names none is missing and none left over. Raises `MetricError`."""
     with init_empty_weights():  # the file brings every value
         network = RewardNetwork(vision, text)
     with read_from(file, FILE):
-        network.load_state_dict(converted(torch.load(file, map_location="cpu", weights_only=True)), assign=True)
+        network.load_state_dict(converted_state(torch.load(file, map_location="cpu", weights_only=True)), assign=True)
     return network.float()
 
 

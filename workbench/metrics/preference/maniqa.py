@@ -74,7 +74,7 @@ class Maniqa:
         Raises `MetricError` for a protocol that is not in the table, and where the file cannot be had or is not this network's."""
         crops = _crops(protocol)
         file = weights_file("maniqa", source, FILE, SIZE)
-        network = loaded(file, crops.scale).eval().requires_grad_(False).to(device)
+        network = load_maniqa(file, crops.scale).eval().requires_grad_(False).to(device)
         return cls(protocol_of("maniqa", source, file, *_words(protocol, crops)), network, crops.corners)
 
     @classmethod
@@ -106,7 +106,7 @@ class Maniqa:
         return torch.cat(scores).view(count, -1).mean(1)
 
 
-def loaded(file: Path, scale: float, **config: int) -> ManiqaNetwork:
+def load_maniqa(file: Path, scale: float, **config: int) -> ManiqaNetwork:
     """The fp32 network of a published file, of whose names none is missing and none left over, bare or under the key `params`.
 
     Raises `MetricError`."""

@@ -3,7 +3,7 @@
 The network is a Qwen2.5-VL-7B trained by reinforcement to rank pictures by quality. It gets the picture, brought to multiples of 28 px
 (bicubic; 4 to 16384 tokens of 28 x 28 px, so 1024 x 1024 becomes 1036 x 1036 and 1369 tokens), and `QUESTION`, which asks for the
 score alone, without thinking first. It answers in words: up to 512 tokens, sampled from the 50 likeliest (top-p 1) with the
-temperature and the repetition penalty of its own generation_config, and `parse` reads the score. The prompt that made the picture is
+temperature and the repetition penalty of its own generation_config, and `parse_score` reads the score. The prompt that made the picture is
 not looked at.
 
 Input and question are those of the released test_quality.py. Departs: an answer without a score counts as none (nan) where the script
@@ -38,7 +38,7 @@ LOWEST, HIGHEST = 1.0, 5.0
 _ANSWER, _NUMBER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL), re.compile(r"-?[0-9]*\.?[0-9]+")
 
 
-def parse(text: str) -> float | None:
+def parse_score(text: str) -> float | None:
     """The score in [1, 5] that an answer gives, or None: the first number in the last <answer>, or the whole text where it is a number
     and nothing else.
 
@@ -92,7 +92,7 @@ class VisualQuality:
         """[B] fp32 scores in [1, 5] of images [B, 3, H, W] in [0, 1], nan where the answer gives none; `prompts` are not read.
 
         Raises ValueError for other images, and for sides of more than 200 to 1."""
-        return torch.tensor([math.nan if (score := parse(text)) is None else score for text in self.answers(images)])
+        return torch.tensor([math.nan if (score := parse_score(text)) is None else score for text in self.answers(images)])
 
     @torch.inference_mode()
     def answers(self, images: Tensor) -> list[str]:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.core.denoiser import Backend, Condition
-from workbench.io.files import write_whole
+from workbench.io.files import write_atomically
 from workbench.models.backends.pipeline import text_encoders
 
 SHARD = 64  # prompts; 170 MB for SD3.5
@@ -41,7 +41,7 @@ class CachedBackend:
             file = path / f"{_digest(part)}.safetensors"
             if not _whole(file):
                 tensors = {name: tensor.cpu().contiguous() for name, tensor in backend.encode(part).tensors.items()}
-                write_whole(file, lambda target: save_file(tensors, target, metadata={"checksum": _checksum(tensors)}))
+                write_atomically(file, lambda target: save_file(tensors, target, metadata={"checksum": _checksum(tensors)}))
             self._place |= {prompt: (file, row) for row, prompt in enumerate(part)}
         free_text_encoders(backend)
 

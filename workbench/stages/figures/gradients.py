@@ -8,14 +8,14 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.io.theme import FAINT, INK, NAMED, TEMPLATE
-from workbench.stages.gradients import GradientReach
+from workbench.stages.gradients import GradientNorms
 
 TITLES = {"dmd": "DMD", "dmd_lpips": "DMD-LPIPS", "dmd_gan": "DMD-GAN", "dp_dmd": "DP-DMD",
           "dp_dmd_no_stop": "DP-DMD without the stop"}
 NAMES = {"dmd": "DMD", "diversity": "diversity"}
 
 
-def reach_matrix(reaches: dict[str, GradientReach], title: str) -> go.Figure:
+def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
     """A panel for each method: the norm of each term's weighted gradient at each step, mean over batches (their range on hover); a
     line where the gradient of later steps stops; below, the cosine between two terms where both arrive."""
     figure = make_subplots(1, len(reaches), subplot_titles=[TITLES[method] for method in reaches], horizontal_spacing=0.06)
@@ -45,14 +45,14 @@ def _shade(value: float, top: float) -> float:
     return max(0.0, 1 + math.log10(value / top) / 3) * 0.75 + 0.05 if value > 0 else 0.0
 
 
-def _written(reach: GradientReach, term: str, step: int) -> str:
+def _written(reach: GradientNorms, term: str, step: int) -> str:
     values = reach.norms[term][:, step]
     if float(values.max()) == 0:
         return "0"
     return f"{float(values.mean()):.2g}"
 
 
-def _told(reach: GradientReach, term: str, step: int) -> str:
+def _told(reach: GradientNorms, term: str, step: int) -> str:
     values = reach.norms[term][:, step]
     if float(values.max()) == 0:
         return f"{NAMES.get(term, term)} does not reach step {step + 1}"
@@ -60,7 +60,7 @@ def _told(reach: GradientReach, term: str, step: int) -> str:
             f"{float(values.min()):.3g} to {float(values.max()):.3g}")
 
 
-def _agreement(reach: GradientReach) -> str:
+def _agreement(reach: GradientNorms) -> str:
     """The cosine of two terms at the steps that both reach."""
     said = []
     for (one, other), values in reach.cosines.items():

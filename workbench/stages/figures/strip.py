@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workbench.io.theme import FAINT, INK, LINE, NAMED, TEMPLATE, data_uri, mosaic, placed, title_of
-from workbench.stages.trajectory import Pictures, Trajectory, reduced
+from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsampled
 
 WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = 1180, 116, 12, 76, 52, 84, 14  # pixels of the figure, and around its parts
 ROW, LARGE = 44, 120  # the most that a cell of the strip, or one of the pictures above, is wide
@@ -25,12 +25,12 @@ class _Panel:
 
     name: str
     trajectory: Trajectory
-    pictures: Pictures
+    pictures: TrajectoryImages
     columns: list[int]
     fixed: Tensor  # [N, S]
 
 
-def strip(trajectories: dict[str, Trajectory], pictures: dict[str, Pictures], fixed: dict[str, Tensor]) -> go.Figure:
+def strip(trajectories: dict[str, Trajectory], pictures: dict[str, TrajectoryImages], fixed: dict[str, Tensor]) -> go.Figure:
     """The figure. `fixed` [N, S] is each seed's commitment, for the hover texts. Raises ValueError without a trajectory."""
     if not trajectories:
         raise ValueError("there is no trajectory to show: record one")
@@ -93,14 +93,14 @@ def _cells(panel: _Panel, base: float, count: int) -> list[dict]:
     """The pictures of a panel: one sheet for steps that follow each other, one a step where they stand apart."""
     seeds, side = len(panel.trajectory.seeds), ROW
     if panel.columns == list(range(count)):
-        sheet = mosaic(torch.stack([reduced(step, side) for step in panel.pictures.beliefs], 1), side)
+        sheet = mosaic(torch.stack([downsampled(step, side) for step in panel.pictures.beliefs], 1), side)
         return [placed(data_uri(sheet), -0.5, base - 0.5, count, seeds, "2")]
     return [placed(data_uri(mosaic(panel.pictures[step][:, None], side)), column - 0.5, base - 0.5, 1, seeds, "2")
             for step, column in enumerate(panel.columns)]
 
 
 def _large(panels: list[_Panel], levels: Tensor, column: int) -> dict:
-    rows = torch.stack([reduced(panel.pictures[_held(panel, levels, column)], LARGE) for panel in panels])
+    rows = torch.stack([downsampled(panel.pictures[_held(panel, levels, column)], LARGE) for panel in panels])
     return placed(data_uri(mosaic(rows, rows.shape[-1])), -0.5, -0.5, rows.shape[1], len(panels))
 
 

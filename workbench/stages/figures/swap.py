@@ -16,7 +16,7 @@ CELL, WIDTH, LEFT, GAP, NUMBERS = 150, 1180, 190, 12, 52  # pixels: a cell, the 
 
 
 @dataclass(frozen=True)
-class Row:
+class SwapRow:
     """A pair of models and its cells: (step, noise level of the switch, images [S, 3, H, W], diversity, share that is right)."""
 
     first: str
@@ -24,7 +24,7 @@ class Row:
     cells: list[tuple[int, float, Tensor, Interval, float | None]]
 
 
-def swap_matrix(rows: list[Row], prompt: str) -> go.Figure:
+def swap_matrix(rows: list[SwapRow], prompt: str) -> go.Figure:
     """Rows are pairs, columns how many of the common steps the first model takes; in each cell all seeds, and below it the numbers.
     Cells that are not there yet stay empty."""
     columns = 1 + max(cell[0] for row in rows for cell in row.cells)
@@ -49,7 +49,7 @@ def swap_matrix(rows: list[Row], prompt: str) -> go.Figure:
     return figure
 
 
-def swap_curves(rows: list[Row], feature: str) -> go.Figure:
+def swap_curves(rows: list[SwapRow], feature: str) -> go.Figure:
     """Eq. (9) over the number of first steps, with intervals over seeds, a panel a pair both ways; and the share that is right."""
     pairs = list(dict.fromkeys(tuple(sorted((row.first, row.then))) for row in rows))
     known = any(correct is not None for row in rows for *_, correct in row.cells)

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from workbench.study.analysis.clustering import NONE, Interval
+from workbench.study.analysis.clustering import NONE, ClusteredInterval
 from workbench.study.analysis.statistics import real_trials
 from workbench.study.ballots import Ballot, Choice
 
@@ -36,7 +36,7 @@ class Agreement:
     pair: tuple[str, str]
     units: int
     answers: int
-    alpha: Interval
+    alpha: ClusteredInterval
 
 
 def agreements(ballots: Iterable[Ballot], level: float = 0.95) -> list[Agreement]:
@@ -55,7 +55,7 @@ def agreements(ballots: Iterable[Ballot], level: float = 0.95) -> list[Agreement
     return found
 
 
-def nominal_alpha(units: Sequence[Sequence[Hashable]], level: float = 0.95) -> Interval:
+def nominal_alpha(units: Sequence[Sequence[Hashable]], level: float = 0.95) -> ClusteredInterval:
     """Alpha of the answers to each unit (missing ones left out; units of fewer than two do not count) and its jackknife interval over
     units, cut at 1: alpha without each unit in turn, Student's t with U - 1 degrees of freedom.
 
@@ -68,13 +68,13 @@ def nominal_alpha(units: Sequence[Sequence[Hashable]], level: float = 0.95) -> I
     count, total = len(coincidences), coincidences.sum(0)
     value = float(_alpha(total))
     if count < 2:
-        return Interval(value, math.nan, math.nan)
+        return ClusteredInterval(value, math.nan, math.nan)
     without = _alpha(total - coincidences)
     variance = float(((without - without.mean()) ** 2).sum()) * (count - 1) / count
     if not variance > NONE:
-        return Interval(value, math.nan, math.nan)
+        return ClusteredInterval(value, math.nan, math.nan)
     half = float(stats.t.ppf((1 + level) / 2, count - 1)) * math.sqrt(variance)
-    return Interval(value, value - half, min(value + half, 1.0))
+    return ClusteredInterval(value, value - half, min(value + half, 1.0))
 
 
 def _coincidences(units: Sequence[Sequence[Hashable]]) -> np.ndarray:

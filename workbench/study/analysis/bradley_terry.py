@@ -24,7 +24,7 @@ import numpy as np
 from scipy import stats
 from scipy.sparse.csgraph import connected_components
 
-from workbench.study.analysis.clustering import Interval, combined
+from workbench.study.analysis.clustering import ClusteredInterval, combined
 from workbench.study.analysis.statistics import real_trials
 from workbench.study.ballots import Ballot, Choice
 from workbench.study.errors import StudyError
@@ -35,7 +35,7 @@ class Strengths:
     """The methods' scores by one criterion, strongest first."""
 
     criterion: str
-    scores: dict[str, Interval]
+    scores: dict[str, ClusteredInterval]
     regularised: bool
 
     def preferred(self, method: str, to: str) -> float:
@@ -70,7 +70,7 @@ def _strengths(criterion: str, votes: Sequence[Ballot], level: float, resamples:
     value, regularised = scores(outcomes.sum(0))
     half = _half_widths(votes, outcomes, value, level, resamples, seed)
     order = np.argsort(-value, kind="stable")
-    return Strengths(criterion, {methods[i]: Interval(*map(float, (value[i], value[i] - half[i], value[i] + half[i]))) for i in order}, regularised)
+    return Strengths(criterion, {methods[i]: ClusteredInterval(*map(float, (value[i], value[i] - half[i], value[i] + half[i]))) for i in order}, regularised)
 
 
 def _half_widths(votes: Sequence[Ballot], outcomes: np.ndarray, value: np.ndarray, level: float, resamples: int, seed: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from statsmodels.stats.sandwich_covariance import cov_cluster, cov_cluster_2grou
 NONE = 1e-12  # a variance of nothing but rounding
 
 
-class Interval(NamedTuple):
+class ClusteredInterval(NamedTuple):
     """An estimate and the ends of its confidence interval; the ends are nan where the sample cannot tell."""
 
     value: float

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from workbench.study.analysis.clustering import Rate, clustered_rate
 from workbench.study.analysis.statistics import real_trials
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.errors import StudyError
 
 
@@ -53,9 +53,9 @@ def repeat_consistency(ballots: Iterable[Ballot], level: float = 0.95) -> Consis
     agree for that alone. The p of `share` is against 1/2, which is chance only without ties. On 42 settings of 1,000 simulated studies
     95 % intervals cover in 94 to 97 %. Raises StudyError for a repeat of a trial of another pair."""
     ballots = list(ballots)
-    before = {(vote.participant, vote.trial, vote.criterion): vote for vote in ballots if vote.kind == Kind.REAL}
+    before = {(vote.participant, vote.trial, vote.criterion): vote for vote in ballots if vote.kind == TrialKind.REAL}
     both, left_out = [], 0
-    for again in (ballot for ballot in ballots if ballot.kind == Kind.REPEAT):
+    for again in (ballot for ballot in ballots if ballot.kind == TrialKind.REPEAT):
         first = before.get((again.participant, again.repeats, again.criterion))
         if first is not None and first.pair != again.pair:
             raise StudyError(f"trial {again.trial} of {' and '.join(again.pair)} cannot repeat trial {again.repeats} of {' and '.join(first.pair)}")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.ballots import Ballot, Choice, TrialKind
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def gold_results(ballots: Iterable[Ballot]) -> dict[str, Golds]:
     was answered by any criterion that expects something; one that was only skipped is neither. Criteria that expect nothing do not count."""
     trials: dict[str, dict[str, list[Ballot]]] = {ballot.participant: {} for ballot in ballots}
     for ballot in ballots:
-        if ballot.kind == Kind.GOLD and ballot.expected is not None:
+        if ballot.kind == TrialKind.GOLD and ballot.expected is not None:
             trials[ballot.participant].setdefault(ballot.trial, []).append(ballot)
     return {participant: _golds(list(trials[participant].values())) for participant in sorted(trials)}
 

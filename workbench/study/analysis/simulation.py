@@ -20,7 +20,7 @@ from itertools import combinations
 import numpy as np
 from scipy.special import expit
 
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.errors import StudyError
 
 TWO = {"diversity": {"ours": 0.5, "theirs": 0.0}, "quality": {"ours": 0.0, "theirs": 0.0}}
@@ -29,7 +29,7 @@ SLIPS = 0.02  # of golds that a careful participant fails
 SECONDS, CARELESS_SECONDS = 12.0, 1.5  # medians of a trial
 
 
-Strengths = Mapping[str, Mapping[str, float]]  # criterion -> method -> score
+TrueStrengths = Mapping[str, Mapping[str, float]]  # criterion -> method -> score
 Effects = Mapping[tuple[str, str], np.ndarray]  # (criterion, method) -> of each participant, or of each prompt
 
 
@@ -38,17 +38,17 @@ class _Asked:
     prompt: int
     left: str
     right: str
-    kind: Kind = Kind.REAL
+    kind: TrialKind = TrialKind.REAL
     repeats: int = -1  # a place in the order
 
     @property
     def expected(self) -> Choice | None:
-        return None if self.kind != Kind.GOLD else Choice.LEFT if self.left == GOLD[0] else Choice.RIGHT
+        return None if self.kind != TrialKind.GOLD else Choice.LEFT if self.left == GOLD[0] else Choice.RIGHT
 
 
 @dataclass(frozen=True)
 class _Model:
-    strengths: Strengths
+    strengths: TrueStrengths
     of_people: Effects
     of_prompts: Effects
     ties: float
@@ -58,9 +58,9 @@ class _Model:
 
     def votes(self, person: int, place: int, asked: _Asked, careless: bool) -> list[Ballot]:
         """One for each criterion."""
-        name, skipped = f"p{person:03}", asked.kind == Kind.REAL and self.rng.random() < self.skips
+        name, skipped = f"p{person:03}", asked.kind == TrialKind.REAL and self.rng.random() < self.skips
         seconds = float(self.rng.lognormal(np.log(CARELESS_SECONDS if careless else SECONDS), 0.4))
-        repeats = f"{name}-{asked.repeats}" if asked.kind == Kind.REPEAT else ""
+        repeats = f"{name}-{asked.repeats}" if asked.kind == TrialKind.REPEAT else ""
         return [Ballot(f"{name}-{place}", name, f"prompt {asked.prompt:03}", criterion, asked.left, asked.right,
                        Choice.SKIP if skipped else self._choice(criterion, person, asked, careless),
                        asked.kind, asked.expected, repeats, seconds, place) for criterion in self.strengths]
@@ -79,7 +79,7 @@ class _Model:
         return left - right + self.side_bias
 
 
-def simulated_ballots(strengths: Strengths = TWO, *, participants: int = 20, prompts: int = 40, trials: int = 20,
+def simulated_ballots(strengths: TrueStrengths = TWO, *, participants: int = 20, prompts: int = 40, trials: int = 20,
                       participant_sd: float = 0.5, prompt_sd: float = 0.8, ties: float = 0.0, skips: float = 0.0, side_bias: float = 0.0,
                       careless: int = 0, golds: int = 0, repeats: int = 0, seed: int = 0) -> list[Ballot]:
     """The ballots of a study of the methods in `strengths` (criterion -> method -> score on the logit scale), equal for equal arguments.
@@ -115,7 +115,7 @@ def true_rate(difference: float, participant_sd: float = 0.5, prompt_sd: float =
     return float(ties / 2 + (1 - ties) * decided)
 
 
-def _effects(strengths: Strengths, count: int, sd: float, rng: np.random.Generator) -> Effects:
+def _effects(strengths: TrueStrengths, count: int, sd: float, rng: np.random.Generator) -> Effects:
     return {(criterion, method): rng.normal(0, sd / 2**0.5, count) for criterion, scores in strengths.items() for method in sorted(scores)}
 
 
@@ -125,9 +125,9 @@ def _order(cells: list[tuple[int, tuple[str, str]]], golds: int, repeats: int, r
     order = [_Asked(prompt, *(pair[::-1] if turn else pair)) for (prompt, pair), turn in zip(cells, turned)]
     for _ in range(golds):
         sides = GOLD[::-1] if rng.random() < 0.5 else GOLD
-        order.insert(int(rng.integers(len(order) + 1)), _Asked(cells[0][0] if cells else 0, *sides, kind=Kind.GOLD))
-    places = rng.permutation([place for place, asked in enumerate(order) if asked.kind == Kind.REAL])[:repeats]
-    return order + [_Asked(order[place].prompt, order[place].right, order[place].left, Kind.REPEAT, int(place)) for place in places]
+        order.insert(int(rng.integers(len(order) + 1)), _Asked(cells[0][0] if cells else 0, *sides, kind=TrialKind.GOLD))
+    places = rng.permutation([place for place, asked in enumerate(order) if asked.kind == TrialKind.REAL])[:repeats]
+    return order + [_Asked(order[place].prompt, order[place].right, order[place].left, TrialKind.REPEAT, int(place)) for place in places]
 
 
 def _balanced_sides(pairs: list[tuple[str, str]], rng: np.random.Generator) -> np.ndarray:

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 from scipy.stats import binomtest
 
-from workbench.study.analysis.clustering import Interval, Rate, crossed_rate
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.analysis.clustering import ClusteredInterval, Rate, crossed_rate
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.errors import StudyError
 
 
@@ -52,7 +52,7 @@ class PairResult:
     prompts: int
     half: Rate
     decided: Rate
-    wilson: Interval  # of `decided`, as if votes were independent: too narrow, for reference only
+    wilson: ClusteredInterval  # of `decided`, as if votes were independent: too narrow, for reference only
     majorities: SignTest
 
     def of(self, method: str) -> PairResult:
@@ -92,17 +92,17 @@ def sign_test(votes: Sequence[Ballot], first: str) -> SignTest:
     return SignTest(ahead, behind, len(margins) - ahead - behind, p)
 
 
-def wilson_interval(wins: int, of: int, level: float = 0.95) -> Interval:
+def wilson_interval(wins: int, of: int, level: float = 0.95) -> ClusteredInterval:
     """Wilson's interval of a share of independent trials; nan for none."""
     if not of:
-        return Interval(math.nan, math.nan, math.nan)
+        return ClusteredInterval(math.nan, math.nan, math.nan)
     ends = binomtest(wins, of).proportion_ci(level, method="wilson")
-    return Interval(wins / of, float(ends.low), float(ends.high))
+    return ClusteredInterval(wins / of, float(ends.low), float(ends.high))
 
 
 def real_trials(ballots: Iterable[Ballot]) -> list[Ballot]:
     """The votes of real trials. Raises StudyError for a method beside itself, and for two votes of one participant on one trial and criterion."""
-    real = [ballot for ballot in ballots if ballot.kind == Kind.REAL]
+    real = [ballot for ballot in ballots if ballot.kind == TrialKind.REAL]
     seen: set[tuple[str, str, str]] = set()
     for ballot in real:
         key = (ballot.participant, ballot.trial, ballot.criterion)
@@ -130,5 +130,5 @@ def _rate(votes: Sequence[Ballot], first: str, level: float) -> Rate:
     return crossed_rate(values, [vote.participant for vote in votes], [vote.prompt for vote in votes], level)
 
 
-def _turned(share: Rate | Interval) -> Rate | Interval:
+def _turned(share: Rate | ClusteredInterval) -> Rate | ClusteredInterval:
     return share._replace(value=1 - share.value, low=1 - share.high, high=1 - share.low)

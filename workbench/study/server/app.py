@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from workbench.study.errors import Busy, Conflict, NotKnown, StudyError
 from workbench.study.server.pictures import Pictures
-from workbench.study.store.records import Progress, Stimulus
+from workbench.study.store.records import ParticipantProgress, Stimulus
 from workbench.study.store.store import Store
 
 PAGE = Path(__file__).with_name("page")
@@ -210,7 +210,7 @@ def _bearer(authorization: str) -> str:
     return authorization.removeprefix("Bearer ").strip()
 
 
-def _told(progress: Progress) -> dict:
+def _told(progress: ParticipantProgress) -> dict:
     return {"done": progress.done, "total": progress.total, "undo": progress.last}
 
 

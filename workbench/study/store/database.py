@@ -146,7 +146,7 @@ def _alembic(connection: Connection | None = None) -> Config:
     return config
 
 
-def revision_of(connection: Connection) -> str | None:
+def schema_revision(connection: Connection) -> str | None:
     """The schema's revision in this database, None where there is no schema."""
     return MigrationContext.configure(connection).get_current_revision()
 
@@ -156,7 +156,7 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     scripts = ScriptDirectory.from_config(_alembic())
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
-    found = revision_of(connection)
+    found = schema_revision(connection)
     if found is None and (strangers := inspect(connection).get_table_names()):
         raise StudyError(f"this database already has tables that are no study's ({', '.join(sorted(strangers)[:3])}); give a study one of its own")
     if found not in {None, *(script.revision for script in scripts.walk_revisions())}:

@@ -17,8 +17,8 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from workbench.study.analysis.exclusion import excluded
-from workbench.study.assignment import GOLD, PRACTICE, REAL, Draw, Given
-from workbench.study.ballots import Ballot, Choice, Kind
+from workbench.study.assignment import GOLD, PRACTICE, REAL, Given, NextTrial
+from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import SPOILED, Item, StudyDesign
 from workbench.study.errors import NotKnown
 from workbench.study.store.schema import ANSWERED, OPEN, SKIPPED, UNDONE, EventRow, ParticipantRow, TrialRow, VoteRow
@@ -39,7 +39,7 @@ class Trial:
     """One side-by-side question, as its participant sees it. The pictures' names are random and of this trial alone."""
 
     id: str
-    position: int  # 0 for practice, then 1 to `Progress.total`
+    position: int  # 0 for practice, then 1 to `ParticipantProgress.total`
     practice: bool
     prompt: str
     left: str  # tokens of pictures
@@ -56,7 +56,7 @@ class Receipt:
 
 
 @dataclass(frozen=True)
-class Progress:
+class ParticipantProgress:
     """How far a participant is, practice not counted. `last` is the trial that an undo would open again, "" where there is none."""
 
     done: int
@@ -102,7 +102,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Event:
+class StoredEvent:
     participant: str | None
     kind: str
     data: dict
@@ -155,7 +155,7 @@ def stimulus_of(session: Session, design: StudyDesign, token: str) -> Stimulus:
 def given_to(session: Session, participant: str) -> list[Given]:
     """The participant's trials by position, as the assignment wants them."""
     rows = session.scalars(trials_of(participant).order_by(TrialRow.position))
-    return [Given(row.id, Draw(row.position, row.kind, row.prompt, row.left_method, row.right_method, row.item,
+    return [Given(row.id, NextTrial(row.position, row.kind, row.prompt, row.left_method, row.right_method, row.item,
                                Choice(row.expected) if row.expected else None, row.repeats or ""), row.state == SKIPPED) for row in rows]
 
 
@@ -197,7 +197,7 @@ def status_of(session: Session, design: StudyDesign, now: float) -> Status:
     people = session.execute(select(func.count(), func.count(ParticipantRow.finished)).select_from(ParticipantRow)).one()
     states = {(kind, state): count for kind, state, count in
               session.execute(select(TrialRow.kind, TrialRow.state, func.count()).group_by(TrialRow.kind, TrialRow.state)).tuples()}
-    answered = {kind: states.get((kind, ANSWERED), 0) for kind in (*(kind.value for kind in Kind), PRACTICE)}
+    answered = {kind: states.get((kind, ANSWERED), 0) for kind in (*(kind.value for kind in TrialKind), PRACTICE)}
     items = tuple(ItemCount(item, votes[n], reserved[n], counted[n]) for n, item in enumerate(design.items))
     return Status(people[0], people[1], answered, states.get((REAL, SKIPPED), 0), sum(reserved.values()), items,
                   full=all(entry.counted >= design.votes_per_item for entry in items), excluded=len(out))
@@ -218,7 +218,7 @@ def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
                            .join(ParticipantRow, ParticipantRow.id == TrialRow.participant).where(TrialRow.kind != PRACTICE, *_live())
                            .order_by(ParticipantRow.consented, ParticipantRow.id, TrialRow.position)).tuples().all()
     found = [Ballot(trial=trial.id, participant=trial.participant, prompt=design.prompts[trial.prompt], criterion=vote.criterion,
-                    left=trial.left_method, right=trial.right_method, choice=Choice(vote.choice), kind=Kind(trial.kind),
+                    left=trial.left_method, right=trial.right_method, choice=Choice(vote.choice), kind=TrialKind(trial.kind),
                     expected=Choice(trial.expected) if trial.expected and vote.criterion in decisive else None,
                     repeats=trial.repeats or "", seconds=vote.seconds,
                     position=trial.position) for vote, trial in rows]
@@ -226,5 +226,5 @@ def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
     return sorted(found, key=lambda ballot: (places[ballot.participant], ballot.position, rank[ballot.criterion]))
 
 
-def events_of(session: Session) -> list[Event]:
-    return [Event(row.participant, row.kind, json.loads(row.data), row.time) for row in session.scalars(select(EventRow).order_by(EventRow.id))]
+def events_of(session: Session) -> list[StoredEvent]:
+    return [StoredEvent(row.participant, row.kind, json.loads(row.data), row.time) for row in session.scalars(select(EventRow).order_by(EventRow.id))]

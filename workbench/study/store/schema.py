@@ -15,13 +15,13 @@ OPEN, ANSWERED, SKIPPED = "open", "answered", "skipped"  # states of a trial
 UNDONE = "undone"  # the choice of a vote that takes an earlier one back
 
 
-class Table(DeclarativeBase):
+class SchemaBase(DeclarativeBase):
     metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
                                            "fk": "fk_%(table_name)s_%(column_0_N_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s",
                                            "ix": "ix_%(table_name)s_%(column_0_N_name)s"})
 
 
-class StudyRow(Table):
+class StudyRow(SchemaBase):
     """The one study: its design, frozen."""
 
     __tablename__ = "study"
@@ -33,7 +33,7 @@ class StudyRow(Table):
     created: Mapped[float] = mapped_column(Float)
 
 
-class ParticipantRow(Table):
+class ParticipantRow(SchemaBase):
     """Someone who consented. Who has the token whose SHA-256 is here is this participant; the token itself is nowhere."""
 
     __tablename__ = "participant"
@@ -45,7 +45,7 @@ class ParticipantRow(Table):
     finished: Mapped[float | None] = mapped_column(Float)
 
 
-class TrialRow(Table):
+class TrialRow(SchemaBase):
     """One side-by-side question, given to a participant and theirs for ever. While open it is reserved until a time, and may be answered after it."""
 
     __tablename__ = "trial"
@@ -71,7 +71,7 @@ class TrialRow(Table):
     shown: Mapped[float | None] = mapped_column(Float)
 
 
-class VoteRow(Table):
+class VoteRow(SchemaBase):
     """One answer by one criterion. The answers of one submission share its client's id, which makes sending it again harmless."""
 
     __tablename__ = "vote"
@@ -89,7 +89,7 @@ class VoteRow(Table):
     received: Mapped[float] = mapped_column(Float)
 
 
-class EventRow(Table):
+class EventRow(SchemaBase):
     """Something else that happened, by its time."""
 
     __tablename__ = "event"

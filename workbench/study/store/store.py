@@ -27,13 +27,13 @@ from pathlib import Path
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from workbench.study.assignment import draw
+from workbench.study.assignment import next_trial
 from workbench.study.ballots import Ballot
 from workbench.study.design import StudyDesign, digest_of
 from workbench.study.errors import Conflict, NotKnown, StudyError
 from workbench.study.store import records
-from workbench.study.store.database import backup_sqlite, engine_of, revision_of, told, upgrade, without_password, writing
-from workbench.study.store.records import Event, Joined, Progress, Receipt, Status, Stimulus, Trial, trial_of
+from workbench.study.store.database import backup_sqlite, engine_of, schema_revision, told, upgrade, without_password, writing
+from workbench.study.store.records import Joined, ParticipantProgress, Receipt, Status, Stimulus, StoredEvent, Trial, trial_of
 from workbench.study.store.schema import ANSWERED, OPEN, SKIPPED, EventRow, ParticipantRow, StudyRow, TrialRow
 from workbench.study.store.votes import Submission, add_votes, answering, clean, kept_receipt, kept_trial, undoing, uuid_of
 
@@ -65,7 +65,7 @@ class Store:
         """The study in a file or at an address; an older schema is upgraded. Raises `StudyError` where there is none that can be read."""
         engine = engine_of(where)
         with _opening(engine), Session(writing(engine)) as session, session.begin():
-            if revision_of(session.connection()) is None:
+            if schema_revision(session.connection()) is None:
                 raise StudyError(f"there is no study in {without_password(str(where))}; create one first")
             upgrade(session.connection())
             if (row := session.get(StudyRow, 1)) is None:
@@ -133,7 +133,7 @@ class Store:
     def _drawn(self, session: Session, participant: str, now: float) -> TrialRow | None:
         session.execute(select(StudyRow.id).with_for_update())  # one draw at a time sees what the others have reserved
         out = records.failed_out(session, self.design)  # what will not count leaves its item to others
-        drawn = draw(self.design, participant, records.given_to(session, participant), records.taken_by_item(session, now, out))
+        drawn = next_trial(self.design, participant, records.given_to(session, participant), records.taken_by_item(session, now, out))
         if drawn is None:
             return None
         row = TrialRow(id=secrets.token_hex(12), participant=participant, position=drawn.position, kind=drawn.kind, item=drawn.item,
@@ -202,15 +202,15 @@ class Store:
 
     # ---- looking
 
-    def progress(self, participant: str) -> Progress:
+    def progress(self, participant: str) -> ParticipantProgress:
         with self._reading() as session:
             records.check_known(session, participant)
             return self._progress(session, participant)
 
-    def _progress(self, session: Session, participant: str) -> Progress:
+    def _progress(self, session: Session, participant: str) -> ParticipantProgress:
         answered = records.trials_of(participant).where(TrialRow.state != OPEN, TrialRow.position > 0)
         done = session.scalar(select(func.count()).select_from(answered.subquery()))
-        return Progress(done, self.design.length, records.last_answered(session, participant), done >= self.design.length)
+        return ParticipantProgress(done, self.design.length, records.last_answered(session, participant), done >= self.design.length)
 
     def image_of(self, token: str) -> Stimulus:
         """What a picture's token stands for; it is for the participant named there and no one else. Raises `NotKnown`."""
@@ -226,7 +226,7 @@ class Store:
         with self._reading() as session:
             return records.ballots_of(session, self.design)
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[StoredEvent]:
         """What was logged, oldest first."""
         with self._reading() as session:
             return records.events_of(session)

@@ -53,7 +53,7 @@ _SDXL = {
     "text_encoder": ("CLIPTextModel", _CLIP_L),
     "text_encoder_2": ("CLIPTextModelWithProjection", _CLIP_G),
 }
-PUBLISHED = {"sd3.5-medium": _SD35_MEDIUM, "stabilityai/stable-diffusion-3.5-medium": _SD35_MEDIUM,
+ARCHITECTURES = {"sd3.5-medium": _SD35_MEDIUM, "stabilityai/stable-diffusion-3.5-medium": _SD35_MEDIUM,
              "sdxl": _SDXL, "stabilityai/stable-diffusion-xl-base-1.0": _SDXL}
 
 
@@ -110,12 +110,12 @@ class Architecture:
 @functools.cache
 def architecture(teacher: str) -> Architecture:
     """The architecture of a recipe's `teacher`. Raises `TeacherError`; a hub id that is not published here needs a folder."""
-    if teacher in PUBLISHED:
-        return Architecture(PUBLISHED[teacher])
+    if teacher in ARCHITECTURES:
+        return Architecture(ARCHITECTURES[teacher])
     folder = EMBEDDED[teacher] / "teacher" if teacher in EMBEDDED else Path(teacher)
     if not folder.is_dir():
         raise TeacherError(f"there is no folder {teacher}, and the planner knows no architecture of that name; give the folder of a "
-                           f"diffusers pipeline, or one of {', '.join([*EMBEDDED, *PUBLISHED])}")
+                           f"diffusers pipeline, or one of {', '.join([*EMBEDDED, *ARCHITECTURES])}")
     index = pipeline_index(str(folder))
     if index.get("_class_name") not in FAMILIES:
         raise TeacherError(f"{teacher} is a {index.get('_class_name')}; a teacher is one of {', '.join(FAMILIES)}")

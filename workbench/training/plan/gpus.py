@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Card:
+class Gpu:
     """Memory in GB, and the data sheet's dense bf16 TFLOP/s."""
 
     memory: int
     tflops: float
 
 
-CARDS = {"rtx4090": Card(24, 165), "l40s": Card(48, 362), "a100": Card(80, 312), "h100": Card(80, 989)}
+GPUS = {"rtx4090": Gpu(24, 165), "l40s": Gpu(48, 362), "a100": Gpu(80, 312), "h100": Gpu(80, 989)}
 HEADROOM = 0.08  # of a card's memory: CUDA's context, what the driver reports less than the name says, fragmentation (assumed)

@@ -8,7 +8,7 @@
 Every operator below autograd passes the meter, so what a graph saves for its backward pass is counted by living, not by a rule for
 each layer. What it cannot see are the allocator's rounding and fragmentation, and workspaces inside kernels.
 
-The meta device has no autocast, so `Autocast` says which functions a device runs in bf16 and which in fp32 (the lists of ATen's
+The meta device has no autocast, so `MeteredAutocast` says which functions a device runs in bf16 and which in fp32 (the lists of ATen's
 autocast_mode.h, as far as diffusion networks call them), and that bf16 copies of trained fp32 weights live until the context ends.
 Attention is one fused operator with its own backward pass, as on a GPU.
 """
@@ -35,7 +35,7 @@ _FULL = {F.layer_norm, F.group_norm, F.rms_norm, F.softmax, F.interpolate, torch
 FULL = {"cuda": _FULL, "cpu": set()}  # autocast on a CPU leaves these in whatever arrives
 
 
-class Meter(TorchDispatchMode):
+class MemoryMeter(TorchDispatchMode):
     """Counts what is made inside its context; the tensors of `given` modules, and their gradients, exist already."""
 
     def __init__(self, *given: nn.Module):
@@ -107,7 +107,7 @@ def _aliases(function) -> bool:
     return any(item.alias_info for item in (*function._schema.arguments, *function._schema.returns))
 
 
-class Autocast(TorchFunctionMode):
+class MeteredAutocast(TorchFunctionMode):
     """bf16 autocast of a `device` for tensors on the meta device; `half=False` leaves precisions alone, and fuses attention only."""
 
     def __init__(self, device: str, half: bool = True):
@@ -142,7 +142,7 @@ class Autocast(TorchFunctionMode):
 def checkpoint_blocks(network: nn.Module, device: str, half: bool) -> None:
     """Turns gradient checkpointing on; as torch does, the blocks that are evaluated again find the arithmetic they had."""
     network.enable_gradient_checkpointing(functools.partial(
-        checkpoint, use_reentrant=False, context_fn=lambda: (nullcontext(), Autocast(device, half))))
+        checkpoint, use_reentrant=False, context_fn=lambda: (nullcontext(), MeteredAutocast(device, half))))
 
 
 def _raise(value):

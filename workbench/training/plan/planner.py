@@ -36,8 +36,8 @@ from workbench.models.backends.networks import bare, trainable_copy
 from workbench.models.backends.sd3 import SD3Denoiser
 from workbench.models.backends.sdxl import SDXLDenoiser
 from workbench.training.plan.architectures import Architecture, architecture
-from workbench.training.plan.gpus import HEADROOM, Card
-from workbench.training.plan.meter import Autocast, Meter, checkpoint_blocks
+from workbench.training.plan.gpus import HEADROOM, Gpu
+from workbench.training.plan.meter import MemoryMeter, MeteredAutocast, checkpoint_blocks
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Plan:
         """Whether the peak leaves a card of `memory` GiB its headroom."""
         return self.peak <= (1 - HEADROOM) * memory * 2**30
 
-    def hours(self, card: Card, utilisation: float) -> float:
+    def hours(self, card: Gpu, utilisation: float) -> float:
         """An estimate: operations over what the card does at `utilisation` of its peak."""
         return self.flops * self.recipe.rounds / (card.tflops * 1e12 * utilisation) / 3600
 
@@ -92,7 +92,7 @@ def plan(recipe: Recipe, device: str = "cuda") -> Plan:
     counted = evaluations(recipe)
     phases = _phases(recipe, cost, parameters["trained"], device)
     if recipe.sample_every:
-        phases["reading"] = _decoding(recipe.teacher, shape, loaded(device, recipe.precision))
+        phases["reading"] = _decoding(recipe.teacher, shape, loaded_dtype(device, recipe.precision))
     return Plan(recipe, shape[-1] * built.vae_scale_factor, parameters, parts, phases, counted, _flops(recipe, cost, counted))
 
 
@@ -117,7 +117,7 @@ def evaluations(recipe: Recipe) -> dict[str, dict[str, int]]:
     return {"fake": fake, "student": student}
 
 
-def remedies(recipe: Recipe, memory: float) -> dict | None:
+def settings_to_fit(recipe: Recipe, memory: float) -> dict | None:
     """The smallest set of settings that makes `recipe` fit a card of `memory` GiB: {} as it is, None when no set does.
 
     Of equal size, the first by this order: text encoders freed, checkpointing, 8-bit states, states offloaded, single samples.
@@ -138,7 +138,7 @@ def remedies(recipe: Recipe, memory: float) -> dict | None:
 
 def _standing(recipe: Recipe, device: str) -> tuple[dict[str, int], dict[str, int]]:
     """Parameters by network, and the bytes that live through all phases. Adapters are fp32 on a base that is the teacher's."""
-    dtype = loaded(device, recipe.precision)
+    dtype = loaded_dtype(device, recipe.precision)
     (teacher, trained), other = _networks(recipe.teacher, recipe.lora, dtype), _other_parts(recipe.teacher, dtype)
     count, weights = sum(p.numel() for p in trained.parameters()), size(trained)
     base = size(teacher) - (weights if recipe.lora else 0)  # which carries the adapter
@@ -162,7 +162,7 @@ def _other_parts(teacher: str, dtype: torch.dtype) -> dict[str, int]:
     return {"text encoders": int(sum(map(size, built.text_encoders())) * share), "autoencoder": int(size(built.part("vae")) * share)}
 
 
-def loaded(device: str, precision: str) -> torch.dtype:
+def loaded_dtype(device: str, precision: str) -> torch.dtype:
     """The precision of what is loaded, as `workbench.models.loading.load_backend` chooses it; a byte is a byte, so fp16 is counted as bf16."""
     return torch.bfloat16 if device == "cuda" and precision != "fp32" else torch.float32
 
@@ -171,7 +171,7 @@ def loaded(device: str, precision: str) -> torch.dtype:
 def _decoding(teacher: str, shape: tuple[int, int, int], dtype: torch.dtype) -> int:
     """Most bytes of decoding one image."""
     vae = architecture(teacher).part("vae").type(dtype).requires_grad_(False)
-    with torch.no_grad(), Meter(vae) as meter:
+    with torch.no_grad(), MemoryMeter(vae) as meter:
         vae.decode(torch.empty(1, *shape, dtype=dtype, device="meta"), return_dict=False)
     return meter.peak
 
@@ -207,16 +207,16 @@ def _networks(teacher: str, lora: int, dtype: torch.dtype) -> tuple[nn.Module, n
 @functools.cache
 def _cost(teacher: str, lora: int, checkpointing: bool, shape: tuple[int, int, int], batch: int, guided: bool, precision: str,
           device: str) -> Cost:
-    built, (network, trained), half = architecture(teacher), _networks(teacher, lora, loaded(device, precision)), precision != "fp32"
+    built, (network, trained), half = architecture(teacher), _networks(teacher, lora, loaded_dtype(device, precision)), precision != "fp32"
     bare(trained).disable_gradient_checkpointing()
     if checkpointing:
         checkpoint_blocks(bare(trained), device, half)
-    arithmetic = functools.partial(Autocast, device, half)
+    arithmetic = functools.partial(MeteredAutocast, device, half)
     run = functools.partial(_evaluate, built, _denoiser(built, trained, arithmetic), shape, batch)
     kept, first, forward, backward = evaluated(run, trained)
     later = evaluated(run, trained)[1]
     trained.zero_grad(set_to_none=True)
-    with torch.no_grad(), Meter(network) as meter:
+    with torch.no_grad(), MemoryMeter(network) as meter:
         _evaluate(built, _denoiser(built, network, arithmetic), shape, batch * (1 + guided))
     return Cost(kept, first, later, meter.peak, forward, backward, meter.flops // (1 + guided))
 
@@ -224,7 +224,7 @@ def _cost(teacher: str, lora: int, checkpointing: bool, shape: tuple[int, int, i
 def evaluated(run: Callable[[], torch.Tensor], trained: nn.Module) -> tuple[int, int, int, int]:
     """K, B, and the operations forward and backward, of `run()` and its backward pass. Gradients that `trained` has count in B."""
     there = sum(p.grad.nbytes for p in trained.parameters() if p.grad is not None)
-    with Meter(trained, bare(trained)) as meter:
+    with MemoryMeter(trained, bare(trained)) as meter:
         loss = run().square().mean()
         kept, forward = meter.alive, meter.flops
         loss.backward()
@@ -236,7 +236,7 @@ def _evaluate(built: Architecture, denoiser: Denoiser, shape: tuple[int, int, in
     return denoiser(x_t, t, built.condition(batch)).raw
 
 
-def _denoiser(built: Architecture, network: nn.Module, arithmetic: Callable[[], Autocast]) -> Denoiser:
+def _denoiser(built: Architecture, network: nn.Module, arithmetic: Callable[[], MeteredAutocast]) -> Denoiser:
     if built.flow:
         return SD3Denoiser(network, FlowSchedule(1.0), arithmetic)
     return SDXLDenoiser(network, VPSchedule.scaled_linear(), arithmetic)

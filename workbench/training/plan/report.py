@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
 from workbench.core.recipe import Recipe
-from workbench.training.plan.gpus import CARDS, HEADROOM
-from workbench.training.plan.planner import Plan, plan, remedies
+from workbench.training.plan.gpus import GPUS, HEADROOM
+from workbench.training.plan.planner import Plan, plan, settings_to_fit
 
 MEMORIES = (24, 48, 80)  # GB, as cards are sold
 
@@ -27,7 +27,7 @@ def as_text(planned: Plan, card: str, utilisation: float) -> str:
         _aligned(f"a round of {recipe.fake_updates_per_round} fake updates and a student update", (
             ("TFLOP", f"{planned.flops / 1e12:.4g}"),
             (f"hours for {recipe.rounds} rounds on one {card} (estimate at {utilisation:.0%} of its peak)",
-             f"{planned.hours(CARDS[card], utilisation):.3g}"))),
+             f"{planned.hours(GPUS[card], utilisation):.3g}"))),
         "\n".join(f"{memory} GB: {_verdict(recipe, memory)}" for memory in MEMORIES),
         f"A card keeps {HEADROOM:.0%} of its memory free for what a plan cannot see (assumed)."]
     if recipe.method == "dmd_lpips":
@@ -37,9 +37,9 @@ def as_text(planned: Plan, card: str, utilisation: float) -> str:
 
 def as_dict(planned: Plan, card: str, utilisation: float) -> dict:
     """The same for JSON: bytes, operations and hours."""
-    fits = {memory: remedies(planned.recipe, memory) for memory in MEMORIES}
+    fits = {memory: settings_to_fit(planned.recipe, memory) for memory in MEMORIES}
     return {**asdict(planned), "peak": planned.peak, "card": card, "utilisation": utilisation,
-            "hours": planned.hours(CARDS[card], utilisation), "settings_to_fit": fits}
+            "hours": planned.hours(GPUS[card], utilisation), "settings_to_fit": fits}
 
 
 def as_markdown(recipe: Recipe, teachers: Iterable[str], resolutions: Iterable[int]) -> Iterator[str]:
@@ -57,7 +57,7 @@ def as_markdown(recipe: Recipe, teachers: Iterable[str], resolutions: Iterable[i
 
 
 def _verdict(recipe: Recipe, memory: int) -> str:
-    changes = remedies(recipe, memory)
+    changes = settings_to_fit(recipe, memory)
     if changes is None:
         return "does not fit"
     return "with " + " ".join(f"--{name} {value}" for name, value in changes.items()) if changes else "fits"

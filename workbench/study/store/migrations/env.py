@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from workbench.study.store.schema import Table
+from workbench.study.store.schema import SchemaBase
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=Table.metadata, transactional_ddl=True)
+context.configure(connection=context.config.attributes["connection"], target_metadata=SchemaBase.metadata, transactional_ddl=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -10,17 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.models.embedded import load_scenes
-from workbench.models.model import teacher_model
-from workbench.grid.export import export_png, export_zip, format_interval
-from workbench.grid.paint import Cell, Grid, Row, opener, paint
-from workbench.io.progress import Progress
-from workbench.grid.request import GridRequest, MAX_CELLS, check_request
-from workbench.io.notation import format_seeds, parse_seeds
-from workbench.io.png import png_bytes, read_settings
-from workbench.io.files import RunError
 from workbench.core.sampler import sampled
 from workbench.core.seeds import grid_noise
+from workbench.grid.export import export_png, export_zip, format_interval
+from workbench.grid.generate import Cell, Grid, Row, generate_grid, model_loader
+from workbench.grid.request import MAX_CELLS, GridRequest, check_request
+from workbench.io.files import FolderError
+from workbench.io.notation import format_seeds, parse_seeds
+from workbench.io.png import png_bytes, read_settings
+from workbench.io.progress import Progress
+from workbench.models.embedded import load_scenes
+from workbench.models.model import teacher_model
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def students(world, tmp_path):
 
 def painted(request, backend, students, **settings) -> Grid:
     grid = Grid(request, "cpu")
-    for event in paint(request, backend, opener(request, backend, students), **settings):
+    for event in generate_grid(request, backend, model_loader(request, backend, students), **settings):
         grid.add(event)
     return grid
 
@@ -119,7 +119,7 @@ def test_unknown_models_and_refused_prompts_are_told(backend):
 # ---- painting
 
 def test_every_cell_and_row_is_painted_and_progress_rises_to_one(backend, students):
-    events = list(paint(SMALL, backend, opener(SMALL, backend, students), together=2))
+    events = list(generate_grid(SMALL, backend, model_loader(SMALL, backend, students), together=2))
     done = [event.done for event in events if isinstance(event, Progress)]
     assert done == sorted(done) and done[-1] == 1
     assert len([e for e in events if isinstance(e, Cell)]) == 12 and len([e for e in events if isinstance(e, Row)]) == 4
@@ -131,7 +131,7 @@ def test_every_cell_and_row_is_painted_and_progress_rises_to_one(backend, studen
 def test_a_column_starts_from_the_same_noise_and_a_cell_can_be_made_alone(backend, students):
     grid = painted(SMALL, backend, students)
     seen = []
-    list(paint(SMALL, backend, spying(opener(SMALL, backend, students), lambda x, t: seen.append((float(t[0]), x.clone())))))
+    list(generate_grid(SMALL, backend, spying(model_loader(SMALL, backend, students), lambda x, t: seen.append((float(t[0]), x.clone())))))
     first = [x for t, x in seen if t == 1]
     assert len(first) == 4 and all(torch.equal(x, grid_noise(backend.latent_shape, list(SMALL.seeds))) for x in first)
 
@@ -151,8 +151,8 @@ def test_a_model_that_does_not_open_leaves_holes_and_the_grid_goes_on(backend, s
     grid = painted(GridRequest(seeds=(0, 1), models=("broken", "dmd")), backend, students)
     assert grid.cells[0, "broken", 0].image is None and "cannot load the student" in grid.cells[0, "broken", 0].error
     assert "cannot load" in grid.rows[0, "broken"].note and grid.rows[0, "dmd"].diversity is not None
-    with pytest.raises(RunError):
-        opener(SMALL, backend, students)("broken")
+    with pytest.raises(FolderError):
+        model_loader(SMALL, backend, students)("broken")
 
 
 def test_only_the_cell_that_fails_is_a_hole(backend, students):
@@ -165,7 +165,7 @@ def test_only_the_cell_that_fails_is_a_hole(backend, students):
 
     request = GridRequest(seeds=(0, 1, 2), models=("dmd",))
     grid, holed = painted(request, backend, students), Grid(request)
-    for event in paint(request, backend, spying(opener(request, backend, students), refuse)):
+    for event in generate_grid(request, backend, spying(model_loader(request, backend, students), refuse)):
         holed.add(event)
     assert [holed.cells[0, "dmd", seed].error for seed in (0, 1, 2)] == ["", "out of memory", ""]
     difference = holed.cells[0, "dmd", 2].image.astype(int) - grid.cells[0, "dmd", 2].image
@@ -174,7 +174,7 @@ def test_only_the_cell_that_fails_is_a_hole(backend, students):
 
 def test_cancelling_is_to_stop_iterating(backend, students):
     calls = []
-    events = paint(SMALL, backend, spying(opener(SMALL, backend, students), lambda x, t: calls.append(t)))
+    events = generate_grid(SMALL, backend, spying(model_loader(SMALL, backend, students), lambda x, t: calls.append(t)))
     assert isinstance(next(events), Progress)
     events.close()
     assert len(calls) == 1

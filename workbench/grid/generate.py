@@ -5,7 +5,7 @@
     for event in paint(request, backend, opener(request, backend, students_of("scenes"))):
         grid.add(event)
 
-`paint` is a generator: cancelling it is to stop iterating, which takes effect after the sampling step in progress. What a
+`generate_grid` is a generator: cancelling it is to stop iterating, which takes effect after the sampling step in progress. What a
 cell needs to be made again alone is in the cell, so a stopped grid is as good as a finished one. Asking for a grid lives in
 `workbench.grid.request`, files of it in `workbench.grid.export`; this module knows no user interface.
 """
@@ -33,11 +33,11 @@ from workbench.metrics.diversity import Interval, seed_interval
 from workbench.metrics.lite0 import Lite0
 from workbench.models.identity import model_settings
 from workbench.models.model import Model, teacher_model
-from workbench.models.model_cache import Residents
+from workbench.models.model_cache import ModelCache
 
 TOGETHER = 9  # seeds sampled in one batch: on two CPU cores 2.3 times faster an image than one by one, and hardly slower than 16
 DECODING = 2.0  # what decoding an image costs, in network evaluations; for the progress only
-Opener = Callable[[str], Model]
+ModelLoader = Callable[[str], Model]
 
 
 
@@ -74,7 +74,7 @@ class Row:
     note: str = ""  # why something is missing
 
 
-Event = Progress | Cell | Row
+GridEvent = Progress | Cell | Row
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Grid:
     rows: dict[tuple[int, str], Row] = field(default_factory=dict)
     done: float = 0.0
 
-    def add(self, event: Event) -> None:
+    def add(self, event: GridEvent) -> None:
         if isinstance(event, Cell):
             self.cells[event.prompt, event.model, event.seed] = event
         elif isinstance(event, Row):
@@ -96,10 +96,10 @@ class Grid:
             self.done = event.done
 
 
-def opener(request: GridRequest, backend: Backend, students: dict[str, str | Path], residents: Residents | None = None) -> Opener:
+def model_loader(request: GridRequest, backend: Backend, students: dict[str, str | Path], residents: ModelCache | None = None) -> ModelLoader:
     """Opens a model by its name, with the request's steps and guidance; `students` says where each is, as `open_model` takes it,
     and with its errors. `residents` may keep them open for the next grid."""
-    residents = residents or Residents(backend)
+    residents = residents or ModelCache(backend)
 
     def opened(name: str) -> Model:
         if name == TEACHER:
@@ -115,8 +115,8 @@ def opener(request: GridRequest, backend: Backend, students: dict[str, str | Pat
     return opened
 
 
-def paint(request: GridRequest, backend: Backend, open_model: Opener, together: int = TOGETHER,
-          feature: Callable[[], Lite0] = Lite0.load) -> Iterator[Event]:
+def generate_grid(request: GridRequest, backend: Backend, open_model: ModelLoader, together: int = TOGETHER,
+          feature: Callable[[], Lite0] = Lite0.load) -> Iterator[GridEvent]:
     """Every cell, each model's `Row` behind its cells, and the progress in between; prompt by prompt, model by model.
 
     A failure leaves holes and never ends the grid: a model that does not open, a cell that cannot be made. A batch that fails
@@ -130,8 +130,8 @@ def paint(request: GridRequest, backend: Backend, open_model: Opener, together: 
     yield Progress(1.0)
 
 
-def _paint_model(index: int, ask: dict, backend: Backend, open_model: Opener, cost: float, work: "_Work", seeds: tuple[int, ...],
-                 together: int, feature: Callable[[], Lite0]) -> Iterator[Event]:
+def _paint_model(index: int, ask: dict, backend: Backend, open_model: ModelLoader, cost: float, work: "_Work", seeds: tuple[int, ...],
+                 together: int, feature: Callable[[], Lite0]) -> Iterator[GridEvent]:
     """The row of one model, or its holes; a generator of its own, so that the model is let go at its end."""
     model = _opened(open_model, ask["model"])
     if isinstance(model, Exception):
@@ -166,7 +166,7 @@ class _Task:
         return Cell(self.index, self.settings["model"], seed, pixels, error, self.settings | {"seed": seed})
 
 
-def _paint_row(task: _Task, seeds: tuple[int, ...], together: int, feature: Callable[[], Lite0]) -> Iterator[Event]:
+def _paint_row(task: _Task, seeds: tuple[int, ...], together: int, feature: Callable[[], Lite0]) -> Iterator[GridEvent]:
     images, seconds = [], 0.0
     batches = -(-len(seeds) // together)
     for part in np.array_split(seeds, batches):  # equal parts: 10 seeds are 5 + 5, not 9 + 1
@@ -177,7 +177,7 @@ def _paint_row(task: _Task, seeds: tuple[int, ...], together: int, feature: Call
     yield _measured(row, images, feature)
 
 
-def _paint_batch(task: _Task, seeds: list[int]) -> Generator[Event, None, tuple[list[Tensor], float]]:
+def _paint_batch(task: _Task, seeds: list[int]) -> Generator[GridEvent, None, tuple[list[Tensor], float]]:
     """Yields the cells of `seeds`; returns the images [3, H, W] that could be made, and the seconds that took."""
     before, wrong = task.work.done, ""
     try:
@@ -232,7 +232,7 @@ def _measured(row: Row, images: list[Tensor], feature: Callable[[], Lite0]) -> R
         return replace(row, note=f"no diversity: {reason_of(error)}")
 
 
-def _opened(open_model: Opener, name: str) -> Model | Exception:
+def _opened(open_model: ModelLoader, name: str) -> Model | Exception:
     try:
         return open_model(name)
     except Exception as error:
