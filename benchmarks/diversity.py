@@ -1,8 +1,10 @@
-"""Eq. (9) and the Vendi score on cached features of many prompts, against one matrix product of the same features.
+"""Eq. (9) and the Vendi score on cached features of many prompts, against one matrix product of
+the same features.
 
     python benchmarks/diversity.py [--prompts 1000] [--seeds 9] [--dimensions 1024] [--repeats 20] [--threads 1]
 
-The product is that of all pairs inside each prompt, f @ f.T, in fp32 and in the fp64 that Eq. (9) is summed in. Medians.
+The product is that of all pairs inside each prompt, f @ f.T, in fp32 and in the fp64 that Eq. (9)
+is summed in. Medians.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from collections.abc import Callable
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--prompts", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=9)
     parser.add_argument("--dimensions", type=int, default=1024)
@@ -26,7 +30,15 @@ def main() -> None:
     from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
 
     torch.set_num_threads(options.threads)
-    single = torch.randn(options.prompts, options.seeds, options.dimensions, generator=torch.Generator().manual_seed(0)) + 1
+    single = (
+        torch.randn(
+            options.prompts,
+            options.seeds,
+            options.dimensions,
+            generator=torch.Generator().manual_seed(0),
+        )
+        + 1
+    )
     double = single.double()
 
     def median(work: Callable[[], object]) -> float:
@@ -38,12 +50,19 @@ def main() -> None:
             times.append(1e3 * (time.perf_counter() - begun))
         return statistics.median(times)
 
-    timed = {"one product, fp32": lambda: single @ single.mT, "one product, fp64": lambda: double @ double.mT,
-             "Eq. (9), of fp32 features": lambda: diversity(single), "Vendi score": lambda: vendi(single),
-             "interval over prompts": lambda: bootstrap_interval(diversity(single))}
+    timed = {
+        "one product, fp32": lambda: single @ single.mT,
+        "one product, fp64": lambda: double @ double.mT,
+        "Eq. (9), of fp32 features": lambda: diversity(single),
+        "Vendi score": lambda: vendi(single),
+        "interval over prompts": lambda: bootstrap_interval(diversity(single)),
+    }
     found = {name: median(work) for name, work in timed.items()}
     for name, milliseconds in found.items():
-        print(f"{name:28} {milliseconds:8.1f} ms   {milliseconds / found['one product, fp64']:.2f} of the fp64 product")
+        print(
+            f"{name:28} {milliseconds:8.1f} ms   {milliseconds / found['one product, fp64']:.2f} "
+            "of the fp64 product"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""What a round of each method of Table 1 costs on scenes, against DMD's: seconds and peak memory, each in a process of its own.
+"""What a round of each method of Table 1 costs on scenes, against DMD's: seconds and peak memory,
+each in a process of its own.
 
     python benchmarks/methods.py [--rounds 8] [--repeats 2] [--threads 1]
 
-Processes of the methods take turns, so that a change of the machine's speed meets all; seconds are the median over all rounds, memory
-is the largest resident size.
+Processes of the methods take turns, so that a change of the machine's speed meets all; seconds are
+the median over all rounds, memory is the largest resident size.
 """
 
 from __future__ import annotations
@@ -33,11 +34,17 @@ def one(preset: str, rounds: int, threads: int) -> None:
         begun = time.perf_counter()
         list(distiller.round())
         seconds.append(time.perf_counter() - begun)
-    print(json.dumps({"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}))
+    print(
+        json.dumps(
+            {"seconds": seconds, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
+        )
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
@@ -48,8 +55,19 @@ def main() -> None:
     found = {preset: {"seconds": [], "memory": 0.0} for preset in PRESETS}
     for _ in range(options.repeats):
         for preset, row in found.items():
-            command = [sys.executable, __file__, "--one", preset, "--rounds", str(options.rounds), "--threads", str(options.threads)]
-            got = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            command = [
+                sys.executable,
+                __file__,
+                "--one",
+                preset,
+                "--rounds",
+                str(options.rounds),
+                "--threads",
+                str(options.threads),
+            ]
+            got = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            )
             row["seconds"] += got["seconds"]
             row["memory"] = max(row["memory"], got["memory"])
     print("| preset | round s | times DMD | peak memory GB | over DMD |\n|---|---|---|---|---|")
@@ -57,7 +75,10 @@ def main() -> None:
     for preset, row in found.items():
         middle = statistics.median(row["seconds"])
         extra = row["memory"] - found["scenes-dmd"]["memory"]
-        print(f"| {preset} | {middle:.2f} | {middle / base:.2f} | {row['memory']:.2f} | {extra:+.2f} |")
+        print(
+            f"| {preset} | {middle:.2f} | {middle / base:.2f} | {row['memory']:.2f} | "
+            f"{extra:+.2f} |"
+        )
 
 
 if __name__ == "__main__":

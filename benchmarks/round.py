@@ -1,10 +1,12 @@
-"""Time and peak memory of a DMD and a DP-DMD round on scenes, against the floor of their own network evaluations.
+"""Time and peak memory of a DMD and a DP-DMD round on scenes, against the floor of their own
+network evaluations.
 
     python benchmarks/round.py [--rounds 12] [--threads 1]
 
-The floor of an update is the sum of what its evaluations cost alone, each measured as a median in the same process: forwards
-without gradients, forwards with gradients, and the backward through the roll-out's steps. Rounds and floor parts are interleaved,
-so that a change of the machine's speed meets both. Overhead = round / floor - 1.
+The floor of an update is the sum of what its evaluations cost alone, each measured as a median in
+the same process: forwards without gradients, forwards with gradients, and the backward through the
+roll-out's steps. Rounds and floor parts are interleaved, so that a change of the machine's speed
+meets both. Overhead = round / floor - 1.
 """
 
 from __future__ import annotations
@@ -52,18 +54,26 @@ class Floor:
 
     def path(self) -> None:
         d = self.distiller
-        rollout(d.student, self.x, self.condition, d.student_times, d.objective.detach_after).x.square().mean().backward()
+        rollout(
+            d.student, self.x, self.condition, d.student_times, d.objective.detach_after
+        ).x.square().mean().backward()
 
     def first(self) -> None:
-        self.distiller.student(self.x, torch.ones_like(self.t), self.condition).raw.square().mean().backward()
+        self.distiller.student(
+            self.x, torch.ones_like(self.t), self.condition
+        ).raw.square().mean().backward()
 
 
 def counts(distiller: Distiller) -> dict[str, int]:
     """How often each part of the floor occurs in a round."""
     recipe = distiller.recipe
     diversity = recipe.method != "dmd"
-    return {"forward": recipe.fake_updates_per_round * recipe.student_steps + 1,
-            "guided": 1 + (recipe.k if diversity else 0), "forward_backward": recipe.fake_updates_per_round, "path": 1}
+    return {
+        "forward": recipe.fake_updates_per_round * recipe.student_steps + 1,
+        "guided": 1 + (recipe.k if diversity else 0),
+        "forward_backward": recipe.fake_updates_per_round,
+        "path": 1,
+    }
 
 
 def measure(recipe, rounds: int) -> dict[str, float]:
@@ -77,14 +87,18 @@ def measure(recipe, rounds: int) -> dict[str, float]:
             times[name].append(seconds(getattr(floor, name)))
     middle = {name: statistics.median(values) for name, values in times.items()}
     ground = sum(parts[name] * middle[name] for name in parts)
-    if recipe.method != "dmd":  # the stop spares step 1 the roll-out's backward; the diversity loss brings its own
+    if (
+        recipe.method != "dmd"
+    ):  # the stop spares step 1 the roll-out's backward; the diversity loss brings its own
         first = statistics.median(seconds(floor.first) for _ in range(rounds))
         ground += first - middle["forward"]
     return {"round": middle["round"], "floor": ground, "overhead": middle["round"] / ground - 1}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -93,7 +107,11 @@ def main() -> None:
     for preset in ("scenes-dmd", "scenes-dp-dmd", "scenes-dmd-5", "scenes-dp-dmd-5"):
         got = measure(PRESETS[preset], options.rounds)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        print(f"| {preset} | {got['round']:.3f} | {got['floor']:.3f} | {got['overhead']:+.1%} | {peak:.2f} |", flush=True)
+        print(
+            f"| {preset} | {got['round']:.3f} | {got['floor']:.3f} | {got['overhead']:+.1%} | "
+            f"{peak:.2f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

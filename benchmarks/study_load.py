@@ -1,9 +1,11 @@
-"""How many votes a second one served study takes, and how long a participant waits: real HTTP, real commits.
+"""How many votes a second one served study takes, and how long a participant waits: real HTTP,
+real commits.
 
     python benchmarks/study_load.py [--clients 50] [--trials 20] [--database postgresql://...]
 
-Starts `study serve` on small pictures in a process of its own, and CLIENTS participants at once, each of whom joins, loads every trial with
-both pictures, and votes. Prints votes a second and the median, 99th percentile and maximum of the time that a vote takes.
+Starts `study serve` on small pictures in a process of its own, and CLIENTS participants at once,
+each of whom joins, loads every trial with both pictures, and votes. Prints votes a second and the
+median, 99th percentile and maximum of the time that a vote takes.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def make(folder: Path, trials: int, database: str) -> None:
             place = folder / method / f"prompt {prompt}"
             place.mkdir(parents=True)
             for n in range(4):
-                Image.fromarray(rng.integers(256, size=(64, 64, 3), dtype=np.uint8)).save(place / f"{n}.png")
+                Image.fromarray(rng.integers(256, size=(64, 64, 3), dtype=np.uint8)).save(
+                    place / f"{n}.png"
+                )
     samples = samples_of_folders({name: folder / name for name in ("one", "two")})
     create_study(folder / "study", samples, {"title": "Load", "trials": trials}, database).close()
 
@@ -44,12 +48,21 @@ async def participate(address: str, taken: list[float]) -> None:
     import httpx
 
     async with httpx.AsyncClient(base_url=address, timeout=120) as client:
-        token = (await client.post("/api/join", json={"consent": True, "client_id": secrets.token_hex(32)})).json()["token"]
+        token = (
+            await client.post(
+                "/api/join", json={"consent": True, "client_id": secrets.token_hex(32)}
+            )
+        ).json()["token"]
         client.headers["Authorization"] = f"Bearer {token}"
-        while (trial := (await client.get("/api/trial")).json()["trial"]):
+        while trial := (await client.get("/api/trial")).json()["trial"]:
             for side in ("left", "right"):
                 (await client.get(f"/api/picture/{trial[side]}")).raise_for_status()
-            vote = {"trial": trial["id"], "client_id": str(uuid.uuid4()), "answers": {"diversity": "left", "quality": "tie"}, "seconds": 1.0}
+            vote = {
+                "trial": trial["id"],
+                "client_id": str(uuid.uuid4()),
+                "answers": {"diversity": "left", "quality": "tie"},
+                "seconds": 1.0,
+            }
             begun = time.perf_counter()
             (await client.post("/api/vote", json=vote)).raise_for_status()
             taken.append(time.perf_counter() - begun)
@@ -63,8 +76,12 @@ async def load(address: str, clients: int) -> tuple[list[float], float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=25, help="at most 30 join within a minute from one address")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--clients", type=int, default=25, help="at most 30 join within a minute from one address"
+    )
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--database", default="")
     options = parser.parse_args()
@@ -73,8 +90,20 @@ def main() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        server = subprocess.Popen([sys.executable, "-m", "workbench", "study", "serve", f"{folder}/study", "--port", str(port)],
-                                  env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        server = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "workbench",
+                "study",
+                "serve",
+                f"{folder}/study",
+                "--port",
+                str(port),
+            ],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+        )
         try:
             address = f"http://127.0.0.1:{port}"
             for _ in range(300):
@@ -87,9 +116,13 @@ def main() -> None:
         finally:
             server.terminate()
             server.wait()
-    print(f"{len(taken)} votes of {options.clients} participants in {seconds:.1f} s: {len(taken) / seconds:.0f} a second, each behind two pictures; "
-          f"a vote takes {1e3 * statistics.median(taken):.0f} ms (median), {1e3 * statistics.quantiles(taken, n=100)[98]:.0f} ms (99 %), "
-          f"{1e3 * max(taken):.0f} ms (longest)")
+    print(
+        f"{len(taken)} votes of {options.clients} participants in {seconds:.1f} s: "
+        f"{len(taken) / seconds:.0f} a second, each behind two pictures; "
+        f"a vote takes {1e3 * statistics.median(taken):.0f} ms (median), "
+        f"{1e3 * statistics.quantiles(taken, n=100)[98]:.0f} ms (99 %), "
+        f"{1e3 * max(taken):.0f} ms (longest)"
+    )
 
 
 if __name__ == "__main__":

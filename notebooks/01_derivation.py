@@ -42,17 +42,17 @@ import math
 import torch
 import torch.nn.functional as F
 
-from workbench.lab import derivation as d
-from workbench.lab import derivation_noise as dn
-from workbench.lab import derivation_figures as figures
-from workbench.lab import begin
 from workbench.core.mixture import GaussianMixture
 from workbench.core.objectives.diversity import diversity_loss, secant_anchor
 from workbench.core.objectives.dmd import dmd_gradient, surrogate
-from workbench.core.prediction import EPS, Prediction, VELOCITY
+from workbench.core.prediction import EPS, VELOCITY, Prediction
 from workbench.core.sampler import sample, walk
 from workbench.core.schedules import FlowSchedule, VPSchedule, perturb
 from workbench.core.seeds import stream
+from workbench.lab import begin
+from workbench.lab import derivation as d
+from workbench.lab import derivation_figures as figures
+from workbench.lab import derivation_noise as dn
 
 session = begin(seed=SEED)
 FLOW, checks = FlowSchedule(1.0), {}  # checks: what was claimed -> (largest error, error allowed)
@@ -76,12 +76,23 @@ FLOW, checks = FlowSchedule(1.0), {}  # checks: what was claimed -> (largest err
 # none. Where the teacher has the most mass it is only a little below zero, and it is zero wherever the student has none.
 
 # %%
-teacher = GaussianMixture(torch.tensor([0.35, 0.65]).double(), torch.tensor([[-2.0], [2.0]]).double(), torch.tensor([0.25, 0.25]).double(), FLOW)
+teacher = GaussianMixture(
+    torch.tensor([0.35, 0.65]).double(),
+    torch.tensor([[-2.0], [2.0]]).double(),
+    torch.tensor([0.25, 0.25]).double(),
+    FLOW,
+)
 student = d.BentStudent(torch.tensor([0.3, 0.7, 1.0, 1.5, -0.2], dtype=torch.float64))
-line, noise_line = d.QuadratureGrid.line(-8, 8, 8001), d.QuadratureGrid.line(-9, 9, 4001)  # of x, and of z
+line, noise_line = (
+    d.QuadratureGrid.line(-8, 8, 8001),
+    d.QuadratureGrid.line(-9, 9, 4001),
+)  # of x, and of z
 
 log_p, log_q = student.log_density(line.x), d.log_density(teacher, line.x)
-over_x, over_z = float(d.kl(log_p, log_q, line)), float(d.kl_of_student(student.theta, teacher, noise_line))
+over_x, over_z = (
+    float(d.kl(log_p, log_q, line)),
+    float(d.kl_of_student(student.theta, teacher, noise_line)),
+)
 print(f"(10) over x: {over_x:.10f}\n(4)  over z: {over_z:.10f}")
 checks["(4) = (10)"] = abs(over_x - over_z), 1e-9
 figures.kl_figure(line.x, log_p, log_q)
@@ -100,8 +111,12 @@ figures.kl_figure(line.x, log_p, log_q)
 # the 1. They agree, because a density keeps its mass: $\int \partial p_\theta / \partial\theta_k\,dx = \partial 1/\partial\theta_k = 0$.
 
 # %%
-exact = d.finite_differences(lambda theta: d.kl(d.BentStudent(theta).log_density(line.x), log_q, line), student.theta)
-change = d.finite_differences(lambda theta: d.BentStudent(theta).log_density(line.x).exp(), student.theta).T  # dp / dtheta [N, 5]
+exact = d.finite_differences(
+    lambda theta: d.kl(d.BentStudent(theta).log_density(line.x), log_q, line), student.theta
+)
+change = d.finite_differences(
+    lambda theta: d.BentStudent(theta).log_density(line.x).exp(), student.theta
+).T  # dp / dtheta [N, 5]
 with_one = line.integral(change * (log_p - log_q + 1)[:, None])
 without = line.integral(change * (log_p - log_q)[:, None])
 print("      of the KL    (13)         without the 1")
@@ -127,7 +142,9 @@ checks["the 1 in (13) drops out"] = float((with_one - without).abs().max()), 1e-
 # %%
 flow = line.divergence(log_p.exp()[:, None] * student.velocities(line.x))
 error = float((change + flow).abs().max())
-print(f"largest difference of the two sides: {error:.1e}, where the sides reach {float(change.abs().max()):.2f}")
+print(
+    f"largest difference of the two sides: {error:.1e}, where the sides reach {float(change.abs().max()):.2f}"
+)
 checks["(26) continuity equation"] = error, 2e-5
 figures.continuity_figure(line.x, change, -flow, d.PARAMETERS)
 
@@ -152,7 +169,9 @@ figures.continuity_figure(line.x, change, -flow, d.PARAMETERS)
 # %%
 weights = d.log_normal(noise_line.x, 0.0, 1.0).exp()[:, None]
 by_quadrature = noise_line.integral(weights * d.score_form(student, teacher, noise_line.x))
-draws = d.score_form(student, teacher, torch.randn(DRAWS, generator=stream(SEED, "z"), dtype=torch.float64))
+draws = d.score_form(
+    student, teacher, torch.randn(DRAWS, generator=stream(SEED, "z"), dtype=torch.float64)
+)
 mean, spread = draws.mean(0), draws.std(0) / math.sqrt(DRAWS)
 print("      of the KL    (36) integral  (36) from draws")
 for name, *row in zip(d.PARAMETERS, exact, by_quadrature, mean, spread):
@@ -178,11 +197,21 @@ checks["(36) from draws, in standard errors"] = float(((mean - exact) / spread).
 times, near_times = [n / 40 for n in range(41)], [n / 100 for n in range(36)]
 fine, on, near = d.QuadratureGrid.line(-9, 9, 3001), {}, {}
 for width in (0.3, 0.1, 0.03):
-    narrow = GaussianMixture(teacher.weights, teacher.means, torch.full((2,), width**2, dtype=torch.float64), FLOW)
+    narrow = GaussianMixture(
+        teacher.weights, teacher.means, torch.full((2,), width**2, dtype=torch.float64), FLOW
+    )
     on[width] = [dn.pull(-2.0, width, narrow, t, fine) for t in times]
     near[width] = [dn.pull(-1.0, width, narrow, t, fine) for t in near_times]
-print("beside a mode, at t = 0:", {width: f"{values[0]:.1f}" for width, values in near.items()}, "=", "1 / s²")
-checks["beside a mode the force is 1 / s², relative"] = max(abs(values[0] * width**2 - 1) for width, values in near.items()), 5e-3
+print(
+    "beside a mode, at t = 0:",
+    {width: f"{values[0]:.1f}" for width, values in near.items()},
+    "=",
+    "1 / s²",
+)
+checks["beside a mode the force is 1 / s², relative"] = (
+    max(abs(values[0] * width**2 - 1) for width, values in near.items()),
+    5e-3,
+)
 checks["on a mode the force at t = 0"] = max(abs(values[0]) for values in on.values()), 1e-6
 figures.noise_figure(times, on, near_times, near)
 
@@ -201,15 +230,32 @@ figures.noise_figure(times, on, near_times, near)
 # with finite differences of the exact KL divergence at three noise levels.
 
 # %%
-plane = GaussianMixture(torch.tensor([0.35, 0.65]), torch.tensor([[-1.5, 0.5], [1.0, -0.5]]), torch.tensor([0.2, 0.4]), FLOW)
-plane64 = GaussianMixture(plane.weights.double(), plane.means.double(), plane.variances.double(), FLOW)
-theta, square, worst = torch.tensor([0.4, -0.2, 0.6], dtype=torch.float64), d.QuadratureGrid.square(7, 281), 0.0
+plane = GaussianMixture(
+    torch.tensor([0.35, 0.65]),
+    torch.tensor([[-1.5, 0.5], [1.0, -0.5]]),
+    torch.tensor([0.2, 0.4]),
+    FLOW,
+)
+plane64 = GaussianMixture(
+    plane.weights.double(), plane.means.double(), plane.variances.double(), FLOW
+)
+theta, square, worst = (
+    torch.tensor([0.4, -0.2, 0.6], dtype=torch.float64),
+    d.QuadratureGrid.square(7, 281),
+    0.0,
+)
 for t in (0.2, 0.5, 0.8):
     truth = d.finite_differences(lambda at: dn.diffused_kl(at, plane64, t, square), theta)
     batches = dn.surrogate_gradients(theta, plane, t, 20, DRAWS // 20, stream(SEED, "surrogate", t))
     mean, spread = batches.mean(0), batches.std(0) / math.sqrt(20)
     worst = max(worst, float(((mean - truth) / spread).abs().max()))
-    print(f"t = {t}: " + ", ".join(f"{float(v):+.4f} (code {float(m):+.4f} ± {float(e):.4f})" for v, m, e in zip(truth, mean, spread)))
+    print(
+        f"t = {t}: "
+        + ", ".join(
+            f"{float(v):+.4f} (code {float(m):+.4f} ± {float(e):.4f})"
+            for v, m, e in zip(truth, mean, spread)
+        )
+    )
 checks["(5) by the workbench's code, in standard errors"] = worst, 5.0
 
 # %% [markdown]
@@ -233,19 +279,30 @@ checks["(5) by the workbench's code, in standard errors"] = worst, 5.0
 # %%
 for beta in (0.5, 1.0):
     weighted = noise_line.integral(weights * d.score_form(student, teacher, noise_line.x, beta))
-    truth = d.finite_differences(lambda at: d.alpha_divergence(d.BentStudent(at).log_density(line.x), log_q, line, beta), student.theta)
+    truth = d.finite_differences(
+        lambda at: d.alpha_divergence(d.BentStudent(at).log_density(line.x), log_q, line, beta),
+        student.theta,
+    )
     checks[f"(36) weighted, β = {beta:g}"] = float((weighted - truth).abs().max()), 1e-5
 wide_line = d.QuadratureGrid.line(-12, 12, 1201)
 wide_q, betas = d.log_density(teacher, wide_line.x), [n / 40 for n in range(41)]
-branches = {"from the left mode": (betas, d.gaussian_branch(wide_q, wide_line, betas, -2.0, 0.5)),
-            "from the right mode": (betas, d.gaussian_branch(wide_q, wide_line, betas, 2.0, 0.5)),
-            "from the wide fit": (betas[::-1], d.gaussian_branch(wide_q, wide_line, betas[::-1], 0.6, 2.0))}
+branches = {
+    "from the left mode": (betas, d.gaussian_branch(wide_q, wide_line, betas, -2.0, 0.5)),
+    "from the right mode": (betas, d.gaussian_branch(wide_q, wide_line, betas, 2.0, 0.5)),
+    "from the wide fit": (betas[::-1], d.gaussian_branch(wide_q, wide_line, betas[::-1], 0.6, 2.0)),
+}
 found = {beta: [dict(zip(*branch))[beta] for branch in branches.values()] for beta in betas}
 fits = {beta: min(found[beta], key=lambda fit: fit[2]) for beta in (0.0, 0.25, 0.5, 0.75, 1.0)}
 for beta, fit in fits.items():
     print("β = {:4}: best mean {:+.3f}, std {:.3f}, D {:.3f}".format(beta, *fit))
-checks["forward KL matches mean and std"] = max(abs(fits[1.0][0] - 0.6), abs(fits[1.0][1] - math.sqrt(0.25 + 4 - 0.36))), 1e-3
-checks["reverse KL on mode k is −log w_k"] = max(abs(found[0.0][0][2] + math.log(0.35)), abs(found[0.0][1][2] + math.log(0.65))), 1e-3
+checks["forward KL matches mean and std"] = (
+    max(abs(fits[1.0][0] - 0.6), abs(fits[1.0][1] - math.sqrt(0.25 + 4 - 0.36))),
+    1e-3,
+)
+checks["reverse KL on mode k is −log w_k"] = (
+    max(abs(found[0.0][0][2] + math.log(0.35)), abs(found[0.0][1][2] + math.log(0.65))),
+    1e-3,
+)
 figures.family_figure(wide_line.x, wide_q, fits, branches)
 
 # %% [markdown]
@@ -259,17 +316,32 @@ figures.family_figure(wide_line.x, wide_q, fits, branches)
 # with it from three starts: wide, and narrow on each mode.
 
 # %%
-starts = {"wide start": [0.0, 1.0, 0.5, 1.0, 0.0], "start on the left mode": [-2.0, 0.5, 0.05, 1.0, 0.0],
-          "start on the right mode": [2.0, 0.5, 0.05, 1.0, 0.0]}
-ends = {name: d.minimised(lambda at: d.kl_of_student(at, teacher, noise_line), torch.tensor(start, dtype=torch.float64))
-        for name, start in starts.items()}
+starts = {
+    "wide start": [0.0, 1.0, 0.5, 1.0, 0.0],
+    "start on the left mode": [-2.0, 0.5, 0.05, 1.0, 0.0],
+    "start on the right mode": [2.0, 0.5, 0.05, 1.0, 0.0],
+}
+ends = {
+    name: d.minimised(
+        lambda at: d.kl_of_student(at, teacher, noise_line),
+        torch.tensor(start, dtype=torch.float64),
+    )
+    for name, start in starts.items()
+}
 reached = {name: float(d.kl_of_student(end, teacher, noise_line)) for name, end in ends.items()}
 for name, value in reached.items():
     print(f"{name}: reverse KL {value:.3f}")
 checks["the bent student can cover both: reverse KL"] = reached["wide start"], 0.1
-checks["but stays on a mode: KL + log w"] = max(abs(reached["start on the left mode"] + math.log(0.35)),
-                                               abs(reached["start on the right mode"] + math.log(0.65))), 2e-3
-figures.endings_figure(line.x, log_q, {name: d.BentStudent(end).log_density(line.x) for name, end in ends.items()})
+checks["but stays on a mode: KL + log w"] = (
+    max(
+        abs(reached["start on the left mode"] + math.log(0.35)),
+        abs(reached["start on the right mode"] + math.log(0.65)),
+    ),
+    2e-3,
+)
+figures.endings_figure(
+    line.x, log_q, {name: d.BentStudent(end).log_density(line.x) for name, end in ends.items()}
+)
 
 # %% [markdown]
 # One student, one loss, three ends. With this capacity the collapse is no property of the minimum. It is where the optimiser stays when
@@ -284,11 +356,20 @@ figures.endings_figure(line.x, log_q, {name: d.BentStudent(end).log_density(line
 coarse, noisy = d.QuadratureGrid.line(-12, 12, 721), {}
 for name, weight in (("equal weights", lambda t: 1.0), ("x0 space", lambda t: (t / (1 - t)) ** 2)):
     for mode in (-2.0, 2.0):
-        end = d.minimised(lambda at: dn.weighted_kl(at, teacher, weight, LEVELS, coarse), torch.tensor([mode, math.log(0.525)]).double())
+        end = d.minimised(
+            lambda at: dn.weighted_kl(at, teacher, weight, LEVELS, coarse),
+            torch.tensor([mode, math.log(0.525)]).double(),
+        )
         noisy[name, mode] = end
         print(f"{name}, from {mode:+.0f}: mean {float(end[0]):+.3f}, std {float(end[1].exp()):.3f}")
-checks["equal weights: distance from its mode"] = max(abs(float(noisy["equal weights", mode][0]) - mode) for mode in (-2.0, 2.0)), 0.2
-checks["x0 space: both starts end at one fit"] = float((noisy["x0 space", -2.0] - noisy["x0 space", 2.0]).abs().max()), 1e-3
+checks["equal weights: distance from its mode"] = (
+    max(abs(float(noisy["equal weights", mode][0]) - mode) for mode in (-2.0, 2.0)),
+    0.2,
+)
+checks["x0 space: both starts end at one fit"] = (
+    float((noisy["x0 space", -2.0] - noisy["x0 space", 2.0]).abs().max()),
+    1e-3,
+)
 
 # %% [markdown]
 # With equal weights the noise moves the two minima a little, and both stay. In $x_0$ space there is one minimum left, and it covers both
@@ -313,22 +394,43 @@ checks["x0 space: both starts end at one fit"] = float((noisy["x0 space", -2.0] 
 
 # %%
 angles = torch.arange(5) * 2 * math.pi / 5 + 0.3
-ring = GaussianMixture(torch.tensor([0.3, 0.25, 0.2, 0.15, 0.1]), 2 * torch.stack([angles.cos(), angles.sin()], 1), torch.full((5,), 0.04), FLOW)
+ring = GaussianMixture(
+    torch.tensor([0.3, 0.25, 0.2, 0.15, 0.1]),
+    2 * torch.stack([angles.cos(), angles.sin()], 1),
+    torch.full((5,), 0.04),
+    FLOW,
+)
 x1, steps = torch.randn(SEEDS, 2, generator=stream(SEED, "x1")), FLOW.sampling_times(30)
 stages = list(sample(ring, x1, None, steps))
 chords = [secant_anchor(x1, stage.x_s, steps[k].expand(SEEDS)) for k, stage in enumerate(stages, 1)]
-checks["(6) is the mean velocity"] = max(float((dn.mean_velocity(stages[:k]) - v).abs().max()) for k, v in enumerate(chords, 1)), 2e-5
-checks["(6) lands on the anchor"] = max(float((x1 + (steps[k] - 1) * v - stages[k - 1].x_s).abs().max()) for k, v in enumerate(chords, 1)), 2e-6
+checks["(6) is the mean velocity"] = (
+    max(float((dn.mean_velocity(stages[:k]) - v).abs().max()) for k, v in enumerate(chords, 1)),
+    2e-5,
+)
+checks["(6) lands on the anchor"] = (
+    max(
+        float((x1 + (steps[k] - 1) * v - stages[k - 1].x_s).abs().max())
+        for k, v in enumerate(chords, 1)
+    ),
+    2e-6,
+)
 
 targets, last = [x1 - v for v in chords], stages[-1].x_s
 curves = dn.anchor_curves(targets, last, ring.means)
 print(" K   t_K    error  spread  right mode")
 for k in (1, 2, 5, 10, 15, 20, 30):
-    print(f"{k:2d}  {float(steps[k]):.3f}  " + "   ".join(f"{values[k - 1]:.2f}" for values in curves.values()))
+    print(
+        f"{k:2d}  {float(steps[k]):.3f}  "
+        + "   ".join(f"{values[k - 1]:.2f}" for values in curves.values())
+    )
 checks["K = 1: spread of the targets"] = curves["spread over seeds"][0], 1e-2
 path = torch.stack([x1[0], *(stage.x_s[0] for stage in stages)])
-marks = {f"K = 5, shift {shift}": float(FlowSchedule(shift).sampling_times(30)[5]) for shift in (3, 1)}
-figures.chord_figure(path, {k: targets[k - 1][0] for k in (1, 10, 20)}, ring.means, steps[1:], curves, marks)
+marks = {
+    f"K = 5, shift {shift}": float(FlowSchedule(shift).sampling_times(30)[5]) for shift in (3, 1)
+}
+figures.chord_figure(
+    path, {k: targets[k - 1][0] for k in (1, 10, 20)}, ring.means, steps[1:], curves, marks
+)
 
 # %% [markdown]
 # The chord is a compromise. A small $K$ is cheap and its target is almost the tangent: nearly the same for all seeds. A large $K$ knows the
@@ -349,14 +451,24 @@ figures.chord_figure(path, {k: targets[k - 1][0] for k in (1, 10, 20)}, ring.mea
 raw, target, x_t = (torch.randn(64, 4, 8, 8, generator=stream(SEED, "raw", n)) for n in range(3))
 for t in (1.0, 0.75, 0.5, 0.25):
     first, truth = (Prediction(v, x_t, torch.full((64,), t), VELOCITY, FLOW) for v in (raw, target))
-    in_x0, in_velocity = float(diversity_loss(first, truth.x0)), float((first.velocity - truth.velocity).square().mean())
-    print(f"flow, t = {t:4}: x0 error / velocity error = {in_x0 / in_velocity:.6f}, t² = {t * t:.6f}")
-    checks[f"x0 error = t² velocity error, t = {t:g}, relative"] = abs(in_x0 / in_velocity / t**2 - 1), 1e-5
+    in_x0, in_velocity = (
+        float(diversity_loss(first, truth.x0)),
+        float((first.velocity - truth.velocity).square().mean()),
+    )
+    print(
+        f"flow, t = {t:4}: x0 error / velocity error = {in_x0 / in_velocity:.6f}, t² = {t * t:.6f}"
+    )
+    checks[f"x0 error = t² velocity error, t = {t:g}, relative"] = (
+        abs(in_x0 / in_velocity / t**2 - 1),
+        1e-5,
+    )
 vp, ones = VPSchedule.scaled_linear(), torch.ones(64)
 eps, truth, rounded = (Prediction(v, x_t, ones, EPS, vp) for v in (raw, target, raw.bfloat16()))
 magnified = math.sqrt(float(diversity_loss(eps, truth.x0)) / float((raw - target).square().mean()))
-print(f"eps, t = 1: an eps error is {magnified:.2f} times larger in x0; bf16 alone: RMS "
-      f"{math.sqrt(float(diversity_loss(rounded, eps.x0))):.3f} in x0")
+print(
+    f"eps, t = 1: an eps error is {magnified:.2f} times larger in x0; bf16 alone: RMS "
+    f"{math.sqrt(float(diversity_loss(rounded, eps.x0))):.3f} in x0"
+)
 checks["(40) magnifies by σ/α = 14.6"] = abs(magnified - 14.6), 0.1
 
 # %% [markdown]
@@ -374,17 +486,34 @@ checks["(40) magnifies by σ/α = 14.6"] = abs(magnified - 14.6), 0.1
 # %%
 means = torch.randn(2, 16, generator=stream(SEED, "means"))
 wide = GaussianMixture(torch.tensor([0.35, 0.65]), means, torch.tensor([0.1, 0.4]), FLOW)
-for name, t in (("all levels", FLOW.draw_times(200_000, stream(SEED, "t"))), ("t = 0.5 alone", torch.full((200_000,), 0.5))):
+for name, t in (
+    ("all levels", FLOW.draw_times(200_000, stream(SEED, "t"))),
+    ("t = 0.5 alone", torch.full((200_000,), 0.5)),
+):
     seen = dn.Reweighted.of(wide, means.mean(0), 0.8, t, stream(SEED, "normaliser", name))
-    cosine = min(float(F.cosine_similarity(seen.gradients["none"], seen.gradients[rule], dim=1).min()) for rule in ("released", "dmd2"))
-    print(f"{name}: a sample keeps its direction (cosine {cosine:.6f}); the batch turns by "
-          + ", ".join(f"{rule} {seen.turned(rule):.1f}°" for rule in ("released", "dmd2", "KL_t")) + f"; chance {seen.chance():.1f}°")
+    cosine = min(
+        float(F.cosine_similarity(seen.gradients["none"], seen.gradients[rule], dim=1).min())
+        for rule in ("released", "dmd2")
+    )
+    print(
+        f"{name}: a sample keeps its direction (cosine {cosine:.6f}); the batch turns by "
+        + ", ".join(f"{rule} {seen.turned(rule):.1f}°" for rule in ("released", "dmd2", "KL_t"))
+        + f"; chance {seen.chance():.1f}°"
+    )
     checks[f"one sample turns, {name}: 1 − cosine"] = abs(1 - cosine), 1e-5
-    checks[f"the batch turns, {name}: chance / angle"] = seen.chance() / seen.turned("released"), 0.8
+    checks[f"the batch turns, {name}: chance / angle"] = (
+        seen.chance() / seen.turned("released"),
+        0.8,
+    )
 
 levels = [(n + 0.5) / 30 for n in range(30)]
-seen = dn.Reweighted.of(wide, means.mean(0), 0.8, torch.tensor(levels).repeat_interleave(300), stream(SEED, "levels"))
-bands = {rule: w.reshape(30, 300).quantile(torch.tensor([0.1, 0.5, 0.9]), dim=1).tolist() for rule, w in seen.weights.items()}
+seen = dn.Reweighted.of(
+    wide, means.mean(0), 0.8, torch.tensor(levels).repeat_interleave(300), stream(SEED, "levels")
+)
+bands = {
+    rule: w.reshape(30, 300).quantile(torch.tensor([0.1, 0.5, 0.9]), dim=1).tolist()
+    for rule, w in seen.weights.items()
+}
 figures.weights_figure(levels, bands)
 
 # %% [markdown]
@@ -414,13 +543,20 @@ for stop in (0, 1):
     with torch.no_grad():
         x_t = perturb(FLOW, x, torch.randn(x.shape, generator=stream(SEED, "stop")), t)
         gap = dmd_gradient(x, ring(x_t, t), moved(x_t, t))
-    losses = {"DMD": surrogate(x, gap), "diversity": diversity_loss(stages[0].prediction, targets[4])}
+    losses = {
+        "DMD": surrogate(x, gap),
+        "diversity": diversity_loss(stages[0].prediction, targets[4]),
+    }
     reach = {name: dn.step_gradients(stages, loss) for name, loss in losses.items()}
     for name, norms in reach.items():
-        print(f"detach_after={stop}  {name:9}  " + "  ".join(f"step {k}: {norm:.2e}" for k, norm in enumerate(norms, 1)))
+        print(
+            f"detach_after={stop}  {name:9}  "
+            + "  ".join(f"step {k}: {norm:.2e}" for k, norm in enumerate(norms, 1))
+        )
 checks["(8) DMD's gradient in step 1, stopped"] = reach["DMD"][0], 0.0
 checks["(8) diversity's gradient in steps 2 to 4"] = max(reach["diversity"][1:]), 0.0
-assert min(reach["DMD"][1:]) > 0 and reach["diversity"][0] > 0
+assert min(reach["DMD"][1:]) > 0
+assert reach["diversity"][0] > 0
 
 # %% [markdown]
 # ## Summary

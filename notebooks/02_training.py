@@ -23,17 +23,21 @@
 import os
 
 SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead of minutes
-TEACHER = "scenes"                       # also "scenes-eps"; on a GPU "stabilityai/stable-diffusion-3.5-medium", or a pipeline's folder
-SETTINGS = {}                            # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, resolution=512, checkpointing="on")
+TEACHER = "scenes"  # also "scenes-eps"; on a GPU "stabilityai/stable-diffusion-3.5-medium", or a pipeline's folder
+SETTINGS = {}  # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, resolution=512, checkpointing="on")
 ROUNDS = 4 if SHORT else 100
-PROMPTS, LIMIT, SEEDS = "scenes", 6 if SHORT else 0, 4 if SHORT else 9     # what the students are measured on; "neutral" for other teachers
-METRICS = ("diversity", "spread", "geneval")                               # of other teachers ("diversity",)
-PROMPT = "a circle"                                                        # of the pictures
+PROMPTS, LIMIT, SEEDS = (
+    "scenes",
+    6 if SHORT else 0,
+    4 if SHORT else 9,
+)  # what the students are measured on; "neutral" for other teachers
+METRICS = ("diversity", "spread", "geneval")  # of other teachers ("diversity",)
+PROMPT = "a circle"  # of the pictures
 SEED = 0
 
 # %%
-from workbench.models.loading import best_device
 from workbench.lab import begin
+from workbench.models.loading import best_device
 
 device = best_device()
 session = begin(SEED, device)
@@ -50,9 +54,29 @@ import pandas
 
 from workbench.core.presets import recipe_of
 
-recipe = replace(recipe_of(TEACHER), teacher=TEACHER, method="dp_dmd", rounds=ROUNDS, seed=SEED, sample_every=max(ROUNDS // 10, 1), checkpoint_every=10, **SETTINGS)
+recipe = replace(
+    recipe_of(TEACHER),
+    teacher=TEACHER,
+    method="dp_dmd",
+    rounds=ROUNDS,
+    seed=SEED,
+    sample_every=max(ROUNDS // 10, 1),
+    checkpoint_every=10,
+    **SETTINGS,
+)
 recipes = {"dmd": replace(recipe, method="dmd"), "dp-dmd": recipe}
-shown = ("method", "rounds", "fake_updates_per_round", "batch", "k", "lam", "guidance", "student_steps", "student_rate", "fake_rate")
+shown = (
+    "method",
+    "rounds",
+    "fake_updates_per_round",
+    "batch",
+    "k",
+    "lam",
+    "guidance",
+    "student_steps",
+    "student_rate",
+    "fake_rate",
+)
 pandas.DataFrame({name: asdict(one) for name, one in recipes.items()}).loc[list(shown)]
 
 # %% [markdown]
@@ -63,14 +87,16 @@ pandas.DataFrame({name: asdict(one) for name, one in recipes.items()}).loc[list(
 # %%
 import inspect
 
-from workbench.training.build import new_distiller
 from workbench.core.distiller import Distiller
+from workbench.training.build import new_distiller
 
 print(inspect.getsource(Distiller.round))
 distiller = new_distiller(recipe, device)
 for step in distiller.rounds(2):
     losses = ", ".join(f"{term} {loss:.4f}" for term, loss in step.losses.items())
-    print(f"round {step.round}  {step.network:8}{losses:34} gradient norm {step.grad_norm:.2f}  {step.seconds:.2f} s")
+    print(
+        f"round {step.round}  {step.network:8}{losses:34} gradient norm {step.grad_norm:.2f}  {step.seconds:.2f} s"
+    )
 del distiller  # and its networks
 
 # %% [markdown]
@@ -88,7 +114,10 @@ from pathlib import Path
 from workbench.lab.dashboard import Dashboard
 from workbench.training.run import Run
 
-runs = {name: Run.at(Path("runs") / f"02-{name}-{one.digest}", one, device) for name, one in recipes.items()}
+runs = {
+    name: Run.at(Path("runs") / f"02-{name}-{one.digest}", one, device)
+    for name, one in recipes.items()
+}
 dashboard = Dashboard(runs, device)
 dashboard.start()
 dashboard
@@ -112,16 +141,18 @@ dashboard.figure()
 # Teacher and students on one prompt, from the same noise down each column. Compare the columns: does a student's picture still change with the seed as the teacher's does?
 
 # %%
-from workbench.models.loading import load_backend
 from workbench.grid.request import GridRequest
 from workbench.lab.pictures import as_output, seed_grid
-from workbench.models.students import load_student
+from workbench.models.loading import load_backend
 from workbench.models.model import teacher_model
+from workbench.models.students import load_student
 
 backend = load_backend(TEACHER, device, recipe.precision, recipe.resolution)
 models = {"teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance)}
 models |= {name: load_student(run.path / "student", backend, name) for name, run in runs.items()}
-grid = seed_grid(GridRequest((PROMPT,), tuple(range(SEEDS)), tuple(models)), backend, models.__getitem__)
+grid = seed_grid(
+    GridRequest((PROMPT,), tuple(range(SEEDS)), tuple(models)), backend, models.__getitem__
+)
 as_output(grid)
 
 # %% [markdown]
@@ -135,12 +166,14 @@ from itertools import chain
 from IPython.display import Markdown
 
 from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.prompt_lists import prompt_list
 from workbench.evaluation.request import EvaluationRequest
 from workbench.evaluation.tables import number_table
 from workbench.io.progress import watched
-from workbench.evaluation.prompt_lists import prompt_list
 
-asked = EvaluationRequest(tuple(models), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER)
+asked = EvaluationRequest(
+    tuple(models), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER
+)
 evaluation = Evaluation(Path("runs") / f"02-evaluation-{recipe.digest}", asked)
 watched(chain(evaluation.generate(backend, models.__getitem__), evaluation.read(device)))
 results = evaluation.results()
@@ -172,7 +205,13 @@ from workbench.core.seeds import grid_noise
 
 noise = grid_noise(backend.latent_shape, [SEED])
 exec(code.replace("(PROMPT,", "(PROMPT, latents=noise.to(pipeline.dtype),"))
-ours = backend.decode(models["dp-dmd"].sampled(noise.to(device), backend.encode([PROMPT]), [SEED]))[0].permute(1, 2, 0).float().cpu().numpy()
+ours = (
+    backend.decode(models["dp-dmd"].sampled(noise.to(device), backend.encode([PROMPT]), [SEED]))[0]
+    .permute(1, 2, 0)
+    .float()
+    .cpu()
+    .numpy()
+)
 difference = float(np.abs(np.asarray(image) / 255 - ours).mean())
 print(f"mean difference of a pixel, of 1: {difference:.5f}")
 as_output(image.resize((192, 192)))
@@ -184,8 +223,14 @@ as_output(image.resize((192, 192)))
 # twice as fast as its fake network), DMD has lost a good part of it and DP-DMD has not. The regime is part of the result: notebook 3 shows where it ends.
 
 # %%
-kept = {result.model: next(number.interval.mean for column, number in result.numbers.items() if column.name.startswith("diversity"))
-        for result in results}
+kept = {
+    result.model: next(
+        number.interval.mean
+        for column, number in result.numbers.items()
+        if column.name.startswith("diversity")
+    )
+    for result in results
+}
 share = {name: kept[name] / kept["teacher"] for name in runs}
 print({name: f"{value:.0%}" for name, value in share.items()})
 assert difference < 0.02

@@ -22,12 +22,22 @@
 # %% tags=["parameters"]
 import os
 
-SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead of minutes, and nothing to be learned from the numbers
-TEACHER = "scenes"                       # also "scenes-eps"; on a GPU a hub id or a pipeline's folder, with METRICS that need no scenes
-SETTINGS = {}                            # of every recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, ...)
+SHORT = (
+    "WORKBENCH_SHORT" in os.environ
+)  # the settings of CI: seconds instead of minutes, and nothing to be learned from the numbers
+TEACHER = "scenes"  # also "scenes-eps"; on a GPU a hub id or a pipeline's folder, with METRICS that need no scenes
+SETTINGS = {}  # of every recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, ...)
 ROUNDS, TRAINING_SEEDS = (1, (0,)) if SHORT else (100, (0, 1))
-PROMPTS, LIMIT, SEEDS = "scenes", 2 if SHORT else 0, 2 if SHORT else 9   # "neutral" for other teachers
-METRICS = ("diversity", "spread", "geneval")  # of other teachers ("diversity", "clipscore"), and QUALITY = "clipscore"
+PROMPTS, LIMIT, SEEDS = (
+    "scenes",
+    2 if SHORT else 0,
+    2 if SHORT else 9,
+)  # "neutral" for other teachers
+METRICS = (
+    "diversity",
+    "spread",
+    "geneval",
+)  # of other teachers ("diversity", "clipscore"), and QUALITY = "clipscore"
 QUALITY = "correct"
 FOLDER = "runs/sweep"
 
@@ -38,12 +48,12 @@ from statistics import mean
 
 from IPython.display import Markdown
 
-from workbench.models.loading import best_device
-from workbench.training.figures_ablation import ladder, lag_map, plane
-from workbench.lab import begin
 from workbench.core.paper_tables import SD35, TABLE_3, TABLE_4
 from workbench.core.presets import recipe_of
 from workbench.io.progress import watched
+from workbench.lab import begin
+from workbench.models.loading import best_device
+from workbench.training.figures_ablation import ladder, lag_map, plane
 from workbench.training.sweep import Scoring, Sweep
 from workbench.training.sweep_table import sweep_table
 
@@ -53,7 +63,12 @@ dp_dmd = replace(recipe_of(TEACHER), teacher=TEACHER, rounds=ROUNDS, sample_ever
 dmd = replace(dp_dmd, method="dmd")
 if SHORT:
     dp_dmd, dmd = (replace(one, batch=2, teacher_steps=4, k=2) for one in (dp_dmd, dmd))
-how = dict(folder=Path(FOLDER), seeds=TRAINING_SEEDS, scoring=Scoring(PROMPTS, LIMIT, SEEDS, METRICS), device=device)
+how = dict(
+    folder=Path(FOLDER),
+    seeds=TRAINING_SEEDS,
+    scoring=Scoring(PROMPTS, LIMIT, SEEDS, METRICS),
+    device=device,
+)
 
 # %% [markdown]
 # ## The anchor step K: Table 3
@@ -66,12 +81,25 @@ how = dict(folder=Path(FOLDER), seeds=TRAINING_SEEDS, scoring=Scoring(PROMPTS, L
 steps = (1, 2) if SHORT else (1, 3, 5, 10, 30)
 k_sweep = Sweep({"DMD": dmd} | {f"K = {k}": replace(dp_dmd, k=k) for k in steps}, **how)
 watched(k_sweep.run(), "round")
-Markdown(sweep_table("k", f"The anchor step K (of T = {dp_dmd.teacher_steps}), λ = {dp_dmd.lam:g}", k_sweep, TABLE_3[SD35]).markdown)
+Markdown(
+    sweep_table(
+        "k",
+        f"The anchor step K (of T = {dp_dmd.teacher_steps}), λ = {dp_dmd.lam:g}",
+        k_sweep,
+        TABLE_3[SD35],
+    ).markdown
+)
 
 # %%
 scored = k_sweep.scored
-readings = {name: [[run[name] for run in scored[f"K = {k}"]] for k in steps] for name in ("diversity lite0", QUALITY)}
-references = {name: {"teacher": k_sweep.teacher[name], "DMD": mean(run[name] for run in scored["DMD"])} for name in readings}
+readings = {
+    name: [[run[name] for run in scored[f"K = {k}"]] for k in steps]
+    for name in ("diversity lite0", QUALITY)
+}
+references = {
+    name: {"teacher": k_sweep.teacher[name], "DMD": mean(run[name] for run in scored["DMD"])}
+    for name in readings
+}
 ladder(list(steps), readings, references, "K", "What the anchor step decides", log=True)
 
 # %% [markdown]
@@ -82,7 +110,9 @@ ladder(list(steps), readings, references, "K", "What the anchor step decides", l
 
 # %%
 weights = (1,) if SHORT else (0.01, 0.05, 0.1, 0.3, 1)
-lam_sweep = Sweep({"DMD": dmd} | {f"λ = {lam:g}": replace(dp_dmd, lam=float(lam)) for lam in weights}, **how)
+lam_sweep = Sweep(
+    {"DMD": dmd} | {f"λ = {lam:g}": replace(dp_dmd, lam=float(lam)) for lam in weights}, **how
+)
 watched(lam_sweep.run(), "round")
 Markdown(sweep_table("lambda", f"The weight λ, K = {dp_dmd.k}", lam_sweep, TABLE_4[SD35]).markdown)
 
@@ -92,7 +122,9 @@ Markdown(sweep_table("lambda", f"The weight λ, K = {dp_dmd.k}", lam_sweep, TABL
 # The same diversity term, with and without DMD's gradient stopped behind the first step. The paper reads the difference as a conflict of two gradients at step 1.
 
 # %%
-stop_sweep = Sweep({"DMD": dmd, "no stop": replace(dp_dmd, method="dp_dmd_no_stop"), "DP-DMD": dp_dmd}, **how)
+stop_sweep = Sweep(
+    {"DMD": dmd, "no stop": replace(dp_dmd, method="dp_dmd_no_stop"), "DP-DMD": dp_dmd}, **how
+)
 watched(stop_sweep.run(), "round")
 Markdown(sweep_table("stop", "The gradient stop behind step 1", stop_sweep).markdown)
 
@@ -104,13 +136,27 @@ Markdown(sweep_table("stop", "The gradient stop behind step 1", stop_sweep).mark
 
 # %%
 counts = (4,) if SHORT else (2, 4, 8)
-n_sweep = Sweep({f"{name}, N = {n}": replace(one, student_steps=n) for n in counts for name, one in (("DMD", dmd), ("DP-DMD", dp_dmd))}, **how)
+n_sweep = Sweep(
+    {
+        f"{name}, N = {n}": replace(one, student_steps=n)
+        for n in counts
+        for name, one in (("DMD", dmd), ("DP-DMD", dp_dmd))
+    },
+    **how,
+)
 watched(n_sweep.run(), "round")
 Markdown(sweep_table("steps", "The number of student steps", n_sweep).markdown)
 
 # %%
 grids = ("even",) if SHORT else ("even", "diffusers")
-grid_sweep = Sweep({f"{name}, {grid}": replace(one, student_grid=grid) for grid in grids for name, one in (("DMD", dmd), ("DP-DMD", dp_dmd))}, **how)
+grid_sweep = Sweep(
+    {
+        f"{name}, {grid}": replace(one, student_grid=grid)
+        for grid in grids
+        for name, one in (("DMD", dmd), ("DP-DMD", dp_dmd))
+    },
+    **how,
+)
 watched(grid_sweep.run(), "round")
 Markdown(sweep_table("grid", "How the student's steps are placed", grid_sweep).markdown)
 
@@ -123,12 +169,31 @@ Markdown(sweep_table("grid", "How the student's steps are placed", grid_sweep).m
 # %%
 updates, factors = ((1,), (2,)) if SHORT else ((1, 2, 5), (1, 2, 4))
 rates = [dmd.fake_rate * factor for factor in factors]
-lag_sweep = Sweep({f"{u} x {rate:g}": replace(dmd, fake_updates_per_round=u, student_rate=rate) for u in updates for rate in rates}, **how)
+lag_sweep = Sweep(
+    {
+        f"{u} x {rate:g}": replace(dmd, fake_updates_per_round=u, student_rate=rate)
+        for u in updates
+        for rate in rates
+    },
+    **how,
+)
 watched(lag_sweep.run(), "round")
 cells = lag_sweep.scored
-means = {name: [[mean(run[name] for run in cells[f"{u} x {rate:g}"]) for rate in rates] for u in updates] for name in ("diversity lite0", QUALITY)}
-kept = [[value / lag_sweep.teacher["diversity lite0"] for value in row] for row in means["diversity lite0"]]
-lag_map(list(updates), [rate / dmd.fake_rate for rate in rates], kept, means[QUALITY], "What DMD keeps of the teacher's diversity")
+means = {
+    name: [[mean(run[name] for run in cells[f"{u} x {rate:g}"]) for rate in rates] for u in updates]
+    for name in ("diversity lite0", QUALITY)
+}
+kept = [
+    [value / lag_sweep.teacher["diversity lite0"] for value in row]
+    for row in means["diversity lite0"]
+]
+lag_map(
+    list(updates),
+    [rate / dmd.fake_rate for rate in rates],
+    kept,
+    means[QUALITY],
+    "What DMD keeps of the teacher's diversity",
+)
 
 # %% [markdown]
 # ## Diversity against quality
@@ -136,9 +201,22 @@ lag_map(list(updates), [rate / dmd.fake_rate for rate in rates], kept, means[QUA
 # Every setting of the tables above in one plane. The dotted line is the frontier: settings that no other beats in both. The line through a point spans its training seeds.
 
 # %%
-everything = {label: found for sweep in (k_sweep, lam_sweep, stop_sweep, n_sweep, grid_sweep) for label, found in sweep.scored.items()}
-points = {label: [(run["diversity lite0"], run[QUALITY]) for run in found] for label, found in everything.items() if found}
-plane(points, (k_sweep.teacher["diversity lite0"], k_sweep.teacher[QUALITY]), "right, by the exact detector" if QUALITY == "correct" else QUALITY, "Diversity and quality of all settings")
+everything = {
+    label: found
+    for sweep in (k_sweep, lam_sweep, stop_sweep, n_sweep, grid_sweep)
+    for label, found in sweep.scored.items()
+}
+points = {
+    label: [(run["diversity lite0"], run[QUALITY]) for run in found]
+    for label, found in everything.items()
+    if found
+}
+plane(
+    points,
+    (k_sweep.teacher["diversity lite0"], k_sweep.teacher[QUALITY]),
+    "right, by the exact detector" if QUALITY == "correct" else QUALITY,
+    "Diversity and quality of all settings",
+)
 
 # %% [markdown]
 # ## Where scenes agrees with the paper, and where not
@@ -159,14 +237,21 @@ plane(points, (k_sweep.teacher["diversity lite0"], k_sweep.teacher[QUALITY]), "r
 # All of this is one small world, a hundred rounds, and few training seeds: read orders and shares, not digits.
 
 # %%
-share = {label: mean(x for x, _ in found) / k_sweep.teacher["diversity lite0"] for label, found in points.items()}
+share = {
+    label: mean(x for x, _ in found) / k_sweep.teacher["diversity lite0"]
+    for label, found in points.items()
+}
 print(f"of the teacher's diversity DMD keeps {share['DMD']:.0%} and DP-DMD {share['DP-DMD']:.0%}")
-failed = {run: why for sweep in (k_sweep, lam_sweep, stop_sweep, n_sweep, grid_sweep, lag_sweep) for run, why in sweep.left.items()}
+failed = {
+    run: why
+    for sweep in (k_sweep, lam_sweep, stop_sweep, n_sweep, grid_sweep, lag_sweep)
+    for run, why in sweep.left.items()
+}
 assert not failed, failed
 assert all(0 < value < 2 for value in share.values())
 if not SHORT and TEACHER == "scenes":
-    assert share["DMD"] < 0.85 < 0.9 < share["DP-DMD"]    # the collapse, and what is won back
-    assert min(kept[-1]) > 0.9                            # with five fake updates there is none
+    assert share["DMD"] < 0.85 < 0.9 < share["DP-DMD"]  # the collapse, and what is won back
+    assert min(kept[-1]) > 0.9  # with five fake updates there is none
 
 # %%
 session.end()

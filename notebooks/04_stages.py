@@ -21,20 +21,24 @@
 # %% tags=["parameters"]
 import os
 
-SHORT = "WORKBENCH_SHORT" in os.environ      # the settings of CI: seconds instead of minutes
-TEACHER = "scenes"                           # also "scenes-eps"; on a GPU "stabilityai/stable-diffusion-3.5-medium"
-MODELS = ("teacher", "dmd", "dp-dmd")        # on a GPU for example ("teacher", "dp-dmd-official"): see `python -m workbench models`
+SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead of minutes
+TEACHER = "scenes"  # also "scenes-eps"; on a GPU "stabilityai/stable-diffusion-3.5-medium"
+MODELS = (
+    "teacher",
+    "dmd",
+    "dp-dmd",
+)  # on a GPU for example ("teacher", "dp-dmd-official"): see `python -m workbench models`
 PROMPT = "a circle"
 SEEDS = 2 if SHORT else 9
 BRANCHES, PARENTS = (2, 2) if SHORT else (4, 6)
 
 # %%
-from workbench.models.loading import best_device, load_backend
+from workbench.core.presets import recipe_of
 from workbench.grid.generate import model_loader
 from workbench.grid.request import GridRequest
 from workbench.lab import begin
+from workbench.models.loading import best_device, load_backend
 from workbench.models.students import students_of
-from workbench.core.presets import recipe_of
 
 device, recipe = best_device(), recipe_of(TEACHER)
 steps = 4 if SHORT else recipe.teacher_steps
@@ -51,7 +55,13 @@ students = students_of(TEACHER)
 
 # %%
 from workbench.stages.analysis import StageAnalysis
-from workbench.stages.report import branching_figure, gradient_figure, numbers_of, strip_figures, swap_figures
+from workbench.stages.report import (
+    branching_figure,
+    gradient_figure,
+    numbers_of,
+    strip_figures,
+    swap_figures,
+)
 
 few = GridRequest((PROMPT,), (0, 1), MODELS, min(steps, 5), recipe.guidance)
 path = StageAnalysis(few, backend, model_loader(few, backend, students), branches=0, swaps=False)
@@ -110,7 +120,15 @@ branching_figure(seen)["branching"]
 from workbench.stages.gradient_probe import probe
 
 name = MODELS[-1]
-for found in probe(seen.open_model(name), students[name], backend, TEACHER, PROMPT, batches=1 if SHORT else 4, fake_updates=2 if SHORT else 60):
+for found in probe(
+    seen.open_model(name),
+    students[name],
+    backend,
+    TEACHER,
+    PROMPT,
+    batches=1 if SHORT else 4,
+    fake_updates=2 if SHORT else 60,
+):
     pass
 next(iter(gradient_figure(found).values()))
 
@@ -133,8 +151,18 @@ import pandas
 from workbench.stages.tasks import Swap
 
 mixed = {task: found for task, found in seen.results.items() if isinstance(task, Swap)}
-table = pandas.DataFrame([{"first": task.first, "then": task.then, "steps of the first": task.step, "diversity": round(found.diversity.mean, 3),
-                           "right": found.correct} for task, found in mixed.items()])
+table = pandas.DataFrame(
+    [
+        {
+            "first": task.first,
+            "then": task.then,
+            "steps of the first": task.step,
+            "diversity": round(found.diversity.mean, 3),
+            "right": found.correct,
+        }
+        for task, found in mixed.items()
+    ]
+)
 table.pivot_table(index=["first", "then"], columns="steps of the first", values="diversity")
 
 # %% [markdown]
@@ -147,16 +175,29 @@ table.pivot_table(index=["first", "then"], columns="steps of the first", values=
 
 # %%
 value = {(task.first, task.then, task.step): found.diversity.mean for task, found in mixed.items()}
-whole = {model: next(found.diversity.mean for task, found in mixed.items() if task.first == model and task.step == len(seen.levels(task.first, task.then)) - 1)
-         for model in MODELS}
+whole = {
+    model: next(
+        found.diversity.mean
+        for task, found in mixed.items()
+        if task.first == model and task.step == len(seen.levels(task.first, task.then)) - 1
+    )
+    for model in MODELS
+}
 print({model: round(found, 3) for model, found in whole.items()})
 if "dmd" in MODELS:
     share = (whole["teacher"] - value["dmd", "teacher", 1]) / (whole["teacher"] - whole["dmd"])
-    print(f"DMD's first step, with the teacher behind it, has {share:.0%} of DMD's loss on this prompt")
+    print(
+        f"DMD's first step, with the teacher behind it, has {share:.0%} of DMD's loss on this prompt"
+    )
 assert not seen.left
-assert found.reaches["dp_dmd"].norms["dmd"][:, 0].abs().max() == 0 < found.reaches["dmd"].norms["dmd"][:, 0].min()     # the stop
+assert (
+    found.reaches["dp_dmd"].norms["dmd"][:, 0].abs().max()
+    == 0
+    < found.reaches["dmd"].norms["dmd"][:, 0].min()
+)  # the stop
 if not SHORT and TEACHER == "scenes":
-    assert whole["dmd"] < whole["dp-dmd"] and whole["dmd"] < whole["teacher"]
+    assert whole["dmd"] < whole["dp-dmd"]
+    assert whole["dmd"] < whole["teacher"]
 
 # %%
 session.end()

@@ -23,31 +23,39 @@
 import os
 
 SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead of minutes
-TEACHER = "scenes-eps"                   # on a GPU "stabilityai/stable-diffusion-xl-base-1.0"
-SETTINGS = {}                            # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, checkpointing="on")
-MODELS = ("dmd", "dp-dmd")               # students that ship; for SDXL "dmd2-sdxl", "hyper-sdxl" ...: see `python -m workbench models`
+TEACHER = "scenes-eps"  # on a GPU "stabilityai/stable-diffusion-xl-base-1.0"
+SETTINGS = {}  # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, checkpointing="on")
+MODELS = (
+    "dmd",
+    "dp-dmd",
+)  # students that ship; for SDXL "dmd2-sdxl", "hyper-sdxl" ...: see `python -m workbench models`
 PROMPT = "a red circle"
 SEEDS, ROUNDS = (3, 1) if SHORT else (9, 15)
-PROMPTS, LIMIT = "scenes", 3 if SHORT else 0           # "neutral" for other teachers,
-METRICS = ("diversity", "spread", "geneval")           # and of those ("diversity",)
+PROMPTS, LIMIT = "scenes", 3 if SHORT else 0  # "neutral" for other teachers,
+METRICS = ("diversity", "spread", "geneval")  # and of those ("diversity",)
 SEED = 0
 
 # %%
 import torch
 
-from workbench.models.loading import best_device, load_backend
-from workbench.lab import begin
-from workbench.models.model import teacher_model
 from workbench.core.presets import recipe_of
 from workbench.core.seeds import grid_noise
+from workbench.lab import begin
+from workbench.models.loading import best_device, load_backend
+from workbench.models.model import teacher_model
 
 device = best_device()
 session = begin(SEED, device)
 recipe = recipe_of(TEACHER)
 backend = load_backend(TEACHER, device)
 teacher = teacher_model(backend, recipe.teacher_steps, recipe.guidance)
-x1, condition = grid_noise(backend.latent_shape, list(range(SEEDS))).to(device), backend.encode([PROMPT]).expand(SEEDS)
-print(f"{TEACHER}: a {type(backend.network).__name__} that predicts {teacher.denoiser(x1, torch.ones(SEEDS, device=device), condition).kind.name}")
+x1, condition = (
+    grid_noise(backend.latent_shape, list(range(SEEDS))).to(device),
+    backend.encode([PROMPT]).expand(SEEDS),
+)
+print(
+    f"{TEACHER}: a {type(backend.network).__name__} that predicts {teacher.denoiser(x1, torch.ones(SEEDS, device=device), condition).kind.name}"
+)
 
 # %% [markdown]
 # ## The schedule
@@ -62,11 +70,23 @@ print(f"{TEACHER}: a {type(backend.network).__name__} that predicts {teacher.den
 alpha, sigma = (float(value) for value in backend.schedule.alpha_sigma(torch.tensor(1.0)))
 prediction = teacher.denoiser(x1, torch.ones(SEEDS, device=device), condition)
 error = 1e-3
-moved = type(prediction)(prediction.raw + error, prediction.x_t, prediction.t, prediction.kind, prediction.schedule)
+moved = type(prediction)(
+    prediction.raw + error, prediction.x_t, prediction.t, prediction.kind, prediction.schedule
+)
 measured = float((moved.x0 - prediction.x0).abs().mean() / error)
-rounded = type(prediction)(prediction.raw.bfloat16().float(), prediction.x_t, prediction.t, prediction.kind, prediction.schedule)
-print(f"alpha_T = {alpha:.4f}, sigma_T = {sigma:.4f}: sigma / alpha = {sigma / alpha:.2f}; measured {measured:.2f}")
-print(f"rounding eps to bf16 alone moves x0 by {float((rounded.x0 - prediction.x0).abs().mean()):.3f}, where x0 is {float(prediction.x0.abs().mean()):.2f} on average")
+rounded = type(prediction)(
+    prediction.raw.bfloat16().float(),
+    prediction.x_t,
+    prediction.t,
+    prediction.kind,
+    prediction.schedule,
+)
+print(
+    f"alpha_T = {alpha:.4f}, sigma_T = {sigma:.4f}: sigma / alpha = {sigma / alpha:.2f}; measured {measured:.2f}"
+)
+print(
+    f"rounding eps to bf16 alone moves x0 by {float((rounded.x0 - prediction.x0).abs().mean()):.3f}, where x0 is {float(prediction.x0.abs().mean()):.2f} on average"
+)
 
 # %% [markdown]
 # ## The anchor: (39), not (6)
@@ -86,7 +106,15 @@ try:
 except ValueError as refused:
     print(f"the chord is refused: {refused}")
 ks = (1, 2) if SHORT else (1, 2, 3, 5, 10, 15, 20, 30)
-distance = {k: float((denoised_target(teacher.denoiser, x1, condition, teacher.times, k) - final).square().mean().sqrt()) for k in ks}
+distance = {
+    k: float(
+        (denoised_target(teacher.denoiser, x1, condition, teacher.times, k) - final)
+        .square()
+        .mean()
+        .sqrt()
+    )
+    for k in ks
+}
 others = float((final - final.roll(1, 0)).square().mean().sqrt())
 distance
 
@@ -95,10 +123,20 @@ import plotly.graph_objects as go
 
 from workbench.io.theme import TEMPLATE
 
-figure = go.Figure(go.Scatter(x=list(distance), y=list(distance.values()), mode="lines+markers", line_color="#4338ca"))
+figure = go.Figure(
+    go.Scatter(
+        x=list(distance), y=list(distance.values()), mode="lines+markers", line_color="#4338ca"
+    )
+)
 figure.add_hline(others, line_dash="dash", annotation_text="between the final images of two seeds")
-figure.update_layout(template=TEMPLATE, height=340, title="How far the target (39) is from where the teacher goes", xaxis_title="anchor step K",
-                     yaxis_title="RMS distance in latents", yaxis_rangemode="tozero")
+figure.update_layout(
+    template=TEMPLATE,
+    height=340,
+    title="How far the target (39) is from where the teacher goes",
+    xaxis_title="anchor step K",
+    yaxis_title="RMS distance in latents",
+    yaxis_rangemode="tozero",
+)
 figure
 
 # %% [markdown]
@@ -121,7 +159,16 @@ from dataclasses import replace
 
 from workbench.training.build import new_distiller
 
-distiller = new_distiller(replace(recipe, teacher=TEACHER, rounds=ROUNDS, seed=SEED, **(dict(batch=4) if SHORT else {}) | SETTINGS), device)
+distiller = new_distiller(
+    replace(
+        recipe,
+        teacher=TEACHER,
+        rounds=ROUNDS,
+        seed=SEED,
+        **(dict(batch=4) if SHORT else {}) | SETTINGS,
+    ),
+    device,
+)
 print(distiller.objective)
 losses = [step.losses["diversity"] for step in distiller.rounds() if step.network == "student"]
 print(" ".join(f"{loss:.3f}" for loss in losses))
@@ -137,7 +184,9 @@ from workbench.grid.request import GridRequest
 from workbench.lab.pictures import as_output, seed_grid
 from workbench.models.students import students_of
 
-request = GridRequest((PROMPT,), tuple(range(SEEDS)), ("teacher", *MODELS), recipe.teacher_steps, recipe.guidance)
+request = GridRequest(
+    (PROMPT,), tuple(range(SEEDS)), ("teacher", *MODELS), recipe.teacher_steps, recipe.guidance
+)
 open_model = model_loader(request, backend, students_of(TEACHER))
 as_output(seed_grid(request, backend, open_model))
 
@@ -151,12 +200,14 @@ from pathlib import Path
 from IPython.display import Markdown
 
 from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.prompt_lists import prompt_list
 from workbench.evaluation.request import EvaluationRequest
 from workbench.evaluation.tables import number_table
 from workbench.io.progress import watched
-from workbench.evaluation.prompt_lists import prompt_list
 
-asked = EvaluationRequest(("teacher", *MODELS), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER)
+asked = EvaluationRequest(
+    ("teacher", *MODELS), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER
+)
 evaluation = Evaluation(Path("runs/05-evaluation"), asked)
 watched(chain(evaluation.generate(backend, open_model), evaluation.read(device)))
 results = evaluation.results()
@@ -170,11 +221,19 @@ Markdown(number_table(evaluation, results).markdown)
 # the README has both.)
 
 # %%
-diversity = {result.model: next(number.interval.mean for column, number in result.numbers.items() if column.name.startswith("diversity")) for result in results}
+diversity = {
+    result.model: next(
+        number.interval.mean
+        for column, number in result.numbers.items()
+        if column.name.startswith("diversity")
+    )
+    for result in results
+}
 print({name: f"{value:.3f}" for name, value in diversity.items()}, f"magnification {measured:.1f}")
 assert abs(measured - sigma / alpha) < 0.02 * measured
 if not SHORT and TEACHER == "scenes-eps":
-    assert diversity["dmd"] < 0.6 * diversity["teacher"] and diversity["dp-dmd"] > 0.9 * diversity["teacher"]
+    assert diversity["dmd"] < 0.6 * diversity["teacher"]
+    assert diversity["dp-dmd"] > 0.9 * diversity["teacher"]
     assert max(losses[-3:]) < max(losses[:5])
 
 # %%

@@ -22,17 +22,24 @@
 # %% tags=["parameters"]
 import os
 
-SHORT = "WORKBENCH_SHORT" in os.environ     # the settings of CI: seconds instead of minutes
-TEACHER, METHODS = "scenes", ("dmd", "dp-dmd")  # whose samples are shown; on a GPU any teacher and its students
+SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead of minutes
+TEACHER, METHODS = (
+    "scenes",
+    ("dmd", "dp-dmd"),
+)  # whose samples are shown; on a GPU any teacher and its students
 PROMPTS = 3 if SHORT else 8
-PEOPLE, ASKED, TRIALS = 20, 40, 20          # of the simulated study: participants, prompts, questions of each
-STUDIES = 40 if SHORT else 400              # simulated, to check intervals
-REPETITIONS = 200 if SHORT else 2000        # simulated, for the power of one plan
+PEOPLE, ASKED, TRIALS = (
+    20,
+    40,
+    20,
+)  # of the simulated study: participants, prompts, questions of each
+STUDIES = 40 if SHORT else 400  # simulated, to check intervals
+REPETITIONS = 200 if SHORT else 2000  # simulated, for the power of one plan
 SEED = 0
 
 # %%
-from workbench.models.loading import best_device
 from workbench.lab import begin
+from workbench.models.loading import best_device
 
 device = best_device()
 session = begin(SEED, device)
@@ -47,22 +54,33 @@ session = begin(SEED, device)
 import shutil
 from pathlib import Path
 
-from workbench.models.loading import load_backend
 from workbench.evaluation.evaluation import Evaluation
-from workbench.evaluation.request import EvaluationRequest
-from workbench.models.students import open_model, students_of
-from workbench.io.progress import watched
 from workbench.evaluation.prompt_lists import prompt_list
+from workbench.evaluation.request import EvaluationRequest
+from workbench.io.progress import watched
+from workbench.models.loading import load_backend
+from workbench.models.students import open_model, students_of
 from workbench.study.stimuli import create_study, samples_of_evaluation
 
 backend, students = load_backend(TEACHER, device), students_of(TEACHER)
-asked = EvaluationRequest(METHODS, prompt_list("scenes" if TEACHER.startswith("scenes") else "neutral", PROMPTS), tuple(range(4)), teacher=TEACHER)
+asked = EvaluationRequest(
+    METHODS,
+    prompt_list("scenes" if TEACHER.startswith("scenes") else "neutral", PROMPTS),
+    tuple(range(4)),
+    teacher=TEACHER,
+)
 evaluation = Evaluation(Path("runs/06-images"), asked)
 watched(evaluation.generate(backend, lambda name: open_model(students[name], backend, name)))
 shutil.rmtree("runs/06-study", ignore_errors=True)
-store = create_study(Path("runs/06-study"), samples_of_evaluation(evaluation.folder), {"title": "Which grid?", "trials": PROMPTS, "gold": 2, "repeats": 1})
+store = create_study(
+    Path("runs/06-study"),
+    samples_of_evaluation(evaluation.folder),
+    {"title": "Which grid?", "trials": PROMPTS, "gold": 2, "repeats": 1},
+)
 design = store.design
-print(f"study {design.digest}: {len(design.prompts)} prompts, {design.length} questions a participant, who is excluded for failing more than {design.max_gold_failures} of {design.gold} gold questions")
+print(
+    f"study {design.digest}: {len(design.prompts)} prompts, {design.length} questions a participant, who is excluded for failing more than {design.max_gold_failures} of {design.gold} gold questions"
+)
 
 # %% [markdown]
 # ## One question
@@ -82,7 +100,10 @@ trial = store.next_trial(participant)
 print(trial)
 page, sheets = Image.new("RGB", (1000, 490), "white"), Pictures(Path("runs/06-study"))
 for side, token in enumerate((trial.left, trial.right)):
-    page.paste(Image.open(io.BytesIO(sheets.disguised(store.image_of(token)))).resize((490, 490)), (510 * side, 0))
+    page.paste(
+        Image.open(io.BytesIO(sheets.disguised(store.image_of(token)))).resize((490, 490)),
+        (510 * side, 0),
+    )
 as_output(page)
 
 # %% [markdown]
@@ -96,11 +117,24 @@ from workbench.study.analysis.simulation import simulated_ballots, true_rate
 from workbench.study.analysis.statistics import win_rates
 
 truth = {"diversity": {"ours": 0.7, "theirs": 0.0}, "quality": {"ours": 0.0, "theirs": 0.0}}
-ballots = simulated_ballots(truth, participants=PEOPLE, prompts=ASKED, trials=TRIALS, ties=0.15, skips=0.03, careless=2, golds=3, repeats=2, seed=SEED)
+ballots = simulated_ballots(
+    truth,
+    participants=PEOPLE,
+    prompts=ASKED,
+    trials=TRIALS,
+    ties=0.15,
+    skips=0.03,
+    careless=2,
+    golds=3,
+    repeats=2,
+    seed=SEED,
+)
 for result in win_rates(ballots):
     found, wilson = result.of("ours").half, result.of("ours").wilson
     true = true_rate(truth[result.criterion]["ours"], ties=0.15)
-    print(f"{result.criterion:10} truth {true:.3f}   found {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]   as if independent [{wilson.low:.3f}, {wilson.high:.3f}]")
+    print(
+        f"{result.criterion:10} truth {true:.3f}   found {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]   as if independent [{wilson.low:.3f}, {wilson.high:.3f}]"
+    )
 
 # %% [markdown]
 # ## Are the intervals right?
@@ -114,23 +148,55 @@ from scipy import stats
 from workbench.study.figures_power import p_histogram
 
 null = {"quality": {"ours": 0.0, "theirs": 0.0}}
-studies = [win_rates(simulated_ballots(null, participants=PEOPLE, prompts=ASKED, trials=TRIALS, seed=seed))[0] for seed in range(STUDIES)]
-naive = [stats.binomtest(one.first_wins, one.first_wins + one.second_wins).pvalue for one in studies]
+studies = [
+    win_rates(
+        simulated_ballots(null, participants=PEOPLE, prompts=ASKED, trials=TRIALS, seed=seed)
+    )[0]
+    for seed in range(STUDIES)
+]
+naive = [
+    stats.binomtest(one.first_wins, one.first_wins + one.second_wins).pvalue for one in studies
+]
 clustered = [one.decided.p for one in studies]
-p_histogram({"as if votes were independent": naive, "clustered by participant and prompt": clustered}, f"p in {STUDIES} studies of two equal methods")
+p_histogram(
+    {"as if votes were independent": naive, "clustered by participant and prompt": clustered},
+    f"p in {STUDIES} studies of two equal methods",
+)
 
 # %% [markdown]
 # And the other way round: how often does each interval hold the truth, when there is a difference?
 
 # %%
 true = true_rate(0.7)
-different = [win_rates(simulated_ballots({"diversity": truth["diversity"]}, participants=PEOPLE, prompts=ASKED, trials=TRIALS, seed=seed))[0].of("ours")
-             for seed in range(STUDIES)]
-covered = {"clustered": sum(one.decided.low <= true <= one.decided.high for one in different) / STUDIES,
-           "as if independent": sum(one.wilson.low <= true <= one.wilson.high for one in different) / STUDIES}
-rejected = {"clustered": sum(p < 0.05 for p in clustered) / STUDIES, "as if independent": sum(p < 0.05 for p in naive) / STUDIES}
-print("the 95 % interval holds the truth in", {name: f"{share:.1%}" for name, share in covered.items()})
-print("equal methods are called different in", {name: f"{share:.1%}" for name, share in rejected.items()})
+different = [
+    win_rates(
+        simulated_ballots(
+            {"diversity": truth["diversity"]},
+            participants=PEOPLE,
+            prompts=ASKED,
+            trials=TRIALS,
+            seed=seed,
+        )
+    )[0].of("ours")
+    for seed in range(STUDIES)
+]
+covered = {
+    "clustered": sum(one.decided.low <= true <= one.decided.high for one in different) / STUDIES,
+    "as if independent": sum(one.wilson.low <= true <= one.wilson.high for one in different)
+    / STUDIES,
+}
+rejected = {
+    "clustered": sum(p < 0.05 for p in clustered) / STUDIES,
+    "as if independent": sum(p < 0.05 for p in naive) / STUDIES,
+}
+print(
+    "the 95 % interval holds the truth in",
+    {name: f"{share:.1%}" for name, share in covered.items()},
+)
+print(
+    "equal methods are called different in",
+    {name: f"{share:.1%}" for name, share in rejected.items()},
+)
 
 # %% [markdown]
 # ## Careless participants
@@ -139,11 +205,19 @@ print("equal methods are called different in", {name: f"{share:.1%}" for name, s
 # every number with and without them.
 
 # %%
-from workbench.study.design import StudyDesign
 from workbench.study.analysis.findings import analysis
+from workbench.study.design import StudyDesign
 from workbench.study.figures import study_figures
 
-planned = StudyDesign("Simulated", ("theirs", "ours"), tuple(f"prompt {n:03}" for n in range(ASKED)), (0, 1, 2, 3), trials=TRIALS, gold=3, repeats=2)
+planned = StudyDesign(
+    "Simulated",
+    ("theirs", "ours"),
+    tuple(f"prompt {n:03}" for n in range(ASKED)),
+    (0, 1, 2, 3),
+    trials=TRIALS,
+    gold=3,
+    repeats=2,
+)
 found = analysis(ballots, planned.max_gold_failures)
 print("excluded:", {name: ", ".join(reasons) for name, reasons in found.excluded.items()})
 figures = study_figures(planned, found, ballots, "ours")
@@ -168,20 +242,37 @@ figures["preferences"]
 # prompt's effect. So **the same number of votes is worth more when it is spread over more prompts**. Doubling the people doubles the votes too, and helps still more, at twice the price.
 
 # %%
-from workbench.study.figures_power import power_curves
 from workbench.study.analysis.power import power, power_table
+from workbench.study.figures_power import power_curves
 
-plans = power_table([PEOPLE], (20, 30, 40, 60, 80), [TRIALS], (0.55, 0.6, 0.65, 0.7), repetitions=REPETITIONS, seed=SEED)
-power_curves(plans, f"{PEOPLE} participants with {TRIALS} votes each: the same {PEOPLE * TRIALS} votes, spread over more prompts")
+plans = power_table(
+    [PEOPLE],
+    (20, 30, 40, 60, 80),
+    [TRIALS],
+    (0.55, 0.6, 0.65, 0.7),
+    repetitions=REPETITIONS,
+    seed=SEED,
+)
+power_curves(
+    plans,
+    f"{PEOPLE} participants with {TRIALS} votes each: the same {PEOPLE * TRIALS} votes, spread over more prompts",
+)
 
 # %%
-more_people, more_prompts = (power(people, prompts, TRIALS, 0.6, repetitions=REPETITIONS, seed=SEED) for people, prompts in ((2 * PEOPLE, ASKED), (PEOPLE, 2 * ASKED)))
+more_people, more_prompts = (
+    power(people, prompts, TRIALS, 0.6, repetitions=REPETITIONS, seed=SEED)
+    for people, prompts in ((2 * PEOPLE, ASKED), (PEOPLE, 2 * ASKED))
+)
 base = next(one for one in plans if one.prompts == ASKED and one.rate == 0.6)
-print(f"a true rate of 0.6 is found by {base.power:.0%} of such studies; with twice the people {more_people.power:.0%}, with twice the prompts {more_prompts.power:.0%}")
+print(
+    f"a true rate of 0.6 is found by {base.power:.0%} of such studies; with twice the people {more_people.power:.0%}, with twice the prompts {more_prompts.power:.0%}"
+)
 strong = next(one for one in plans if one.prompts == ASKED and one.rate == 0.7)
-assert set(found.excluded) <= {f"p{PEOPLE - 2:03}", f"p{PEOPLE - 1:03}"} and strong.power > 0.9
+assert set(found.excluded) <= {f"p{PEOPLE - 2:03}", f"p{PEOPLE - 1:03}"}
+assert strong.power > 0.9
 if not SHORT:
-    assert covered["clustered"] > 0.92 > covered["as if independent"] and rejected["clustered"] < 0.08 < rejected["as if independent"]
+    assert covered["clustered"] > 0.92 > covered["as if independent"]
+    assert rejected["clustered"] < 0.08 < rejected["as if independent"]
 
 # %%
 session.end()

@@ -21,22 +21,37 @@
 # %% tags=["parameters"]
 import os
 
-SHORT = "WORKBENCH_SHORT" in os.environ                      # the settings of CI
-TEACHER = "stabilityai/stable-diffusion-3.5-medium"          # or "stabilityai/stable-diffusion-xl-base-1.0", or a pipeline's folder
-PROMPT_FILE = ""                                             # one prompt a line; empty: the 200 that ship with the workbench, enough for a first look
-CARD = "rtx4090"                                             # to plan for: rtx4090, l40s, a100, h100
+SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI
+TEACHER = "stabilityai/stable-diffusion-3.5-medium"  # or "stabilityai/stable-diffusion-xl-base-1.0", or a pipeline's folder
+PROMPT_FILE = (
+    ""  # one prompt a line; empty: the 200 that ship with the workbench, enough for a first look
+)
+CARD = "rtx4090"  # to plan for: rtx4090, l40s, a100, h100
 ROUNDS = 1000
-SETTINGS = dict(lora=64, student_rate=1e-4, fake_rate=1e-4, resolution=512, batch=4, accumulate=4, checkpointing="on", embeddings="runs/embeddings",
-                tiling="on")
-PROMPTS = ("a red fox in the snow", "a lighthouse at night", "three cups on a table")  # of the pictures
+SETTINGS = dict(
+    lora=64,
+    student_rate=1e-4,
+    fake_rate=1e-4,
+    resolution=512,
+    batch=4,
+    accumulate=4,
+    checkpointing="on",
+    embeddings="runs/embeddings",
+    tiling="on",
+)
+PROMPTS = (
+    "a red fox in the snow",
+    "a lighthouse at night",
+    "three cups on a table",
+)  # of the pictures
 SEEDS = 4
 
 # %%
 from dataclasses import replace
 
-from workbench.models.loading import best_device
 from workbench.lab import begin
 from workbench.lab.requirements import missing_requirements
+from workbench.models.loading import best_device
 
 device = best_device()
 session = begin(0, device)
@@ -44,7 +59,9 @@ missing = missing_requirements(TEACHER)
 if missing:
     print(f"{TEACHER} cannot be distilled here yet:")
     print(*(f"  - {reason}" for reason in missing), sep="\n")
-    print("Nothing is wrong. The plan below is for the real model; from there on this is a rehearsal on the embedded teacher.")
+    print(
+        "Nothing is wrong. The plan below is for the real model; from there on this is a rehearsal on the embedded teacher."
+    )
 
 # %% [markdown]
 # ## The plan
@@ -53,12 +70,20 @@ if missing:
 # pass is metered. See the README for what was compared with it.
 
 # %%
-from workbench.training.plan.planner import plan
-from workbench.training.plan.report import as_text
 from workbench.core.presets import recipe_of
 from workbench.evaluation.prompt_lists import NEUTRAL
+from workbench.training.plan.planner import plan
+from workbench.training.plan.report import as_text
 
-recipe = replace(recipe_of(TEACHER), teacher=TEACHER, rounds=ROUNDS, prompts=PROMPT_FILE or str(NEUTRAL), sample_every=100, checkpoint_every=50, **SETTINGS)
+recipe = replace(
+    recipe_of(TEACHER),
+    teacher=TEACHER,
+    rounds=ROUNDS,
+    prompts=PROMPT_FILE or str(NEUTRAL),
+    sample_every=100,
+    checkpoint_every=50,
+    **SETTINGS,
+)
 planned = plan(recipe)
 print(as_text(planned, CARD, 0.4))
 
@@ -69,8 +94,19 @@ print(as_text(planned, CARD, 0.4))
 teacher = TEACHER
 if missing:
     teacher, PROMPTS = "scenes", ("a red circle", "a star", "two squares")
-    recipe = replace(recipe_of(teacher), rounds=2 if SHORT else 20, batch=4 if SHORT else 32, lora=16, student_rate=2e-3, fake_rate=1e-3, sample_every=10, checkpoint_every=10)
-print(f"{teacher}: {recipe.rounds} rounds of {recipe.fake_updates_per_round} fake updates and a student update, {recipe.batch} samples each")
+    recipe = replace(
+        recipe_of(teacher),
+        rounds=2 if SHORT else 20,
+        batch=4 if SHORT else 32,
+        lora=16,
+        student_rate=2e-3,
+        fake_rate=1e-3,
+        sample_every=10,
+        checkpoint_every=10,
+    )
+print(
+    f"{teacher}: {recipe.rounds} rounds of {recipe.fake_updates_per_round} fake updates and a student update, {recipe.batch} samples each"
+)
 
 # %% [markdown]
 # ## Training
@@ -99,15 +135,20 @@ dashboard.figure()
 # Adapters share the teacher's network, so teacher and student fit on one card together.
 
 # %%
-from workbench.models.loading import load_backend
 from workbench.grid.request import GridRequest
 from workbench.lab.pictures import as_output, seed_grid
-from workbench.models.students import load_student
+from workbench.models.loading import load_backend
 from workbench.models.model import teacher_model
+from workbench.models.students import load_student
 
 backend = load_backend(teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on")
-models = {"teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance), "dp-dmd": load_student(run.path / "student", backend, "dp-dmd")}
-grid = seed_grid(GridRequest(PROMPTS, tuple(range(SEEDS)), tuple(models)), backend, models.__getitem__)
+models = {
+    "teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance),
+    "dp-dmd": load_student(run.path / "student", backend, "dp-dmd"),
+}
+grid = seed_grid(
+    GridRequest(PROMPTS, tuple(range(SEEDS)), tuple(models)), backend, models.__getitem__
+)
 as_output(grid)
 
 # %% [markdown]
@@ -119,8 +160,18 @@ as_output(grid)
 # %%
 import pandas
 
-pandas.DataFrame([{"prompt": PROMPTS[index], "model": model, "NFE": row.evaluations, "seconds": round(row.seconds, 2), "diversity": round(row.diversity.mean, 3)}
-                  for (index, model), row in grid.rows.items()])
+pandas.DataFrame(
+    [
+        {
+            "prompt": PROMPTS[index],
+            "model": model,
+            "NFE": row.evaluations,
+            "seconds": round(row.seconds, 2),
+            "diversity": round(row.diversity.mean, 3),
+        }
+        for (index, model), row in grid.rows.items()
+    ]
+)
 
 # %% [markdown]
 # ## Exported
@@ -146,7 +197,13 @@ from workbench.core.seeds import grid_noise
 
 PROMPT, noise = PROMPTS[0], grid_noise(backend.latent_shape, [0])
 exec(code.replace("(PROMPT,", "(PROMPT, latents=noise.to(pipeline.dtype),"))
-expected = backend.decode(models["dp-dmd"].sampled(noise.to(device), backend.encode([PROMPT]), [0]))[0].permute(1, 2, 0).float().cpu().numpy()
+expected = (
+    backend.decode(models["dp-dmd"].sampled(noise.to(device), backend.encode([PROMPT]), [0]))[0]
+    .permute(1, 2, 0)
+    .float()
+    .cpu()
+    .numpy()
+)
 difference = float(np.abs(np.asarray(image) / 255 - expected).mean())
 print(f"mean difference of a pixel, of 1: {difference:.5f}")
 assert difference < 0.02

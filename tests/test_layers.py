@@ -1,5 +1,7 @@
-"""The house's one rule: a room imports only rooms of lower floors, and rooms of one floor do not know each other. And where heavy packages
-may be imported, how full a folder may be, and that one name stands for one thing."""
+"""The house's one rule: a room imports only rooms of lower floors, and rooms of one floor do not
+know each other. And where heavy packages may be imported, how full a folder may be, and that one
+name stands for one thing.
+"""
 
 import ast
 import subprocess
@@ -78,23 +80,52 @@ def test_heavy_packages_stay_in_their_rooms():
 
 
 def test_the_core_imports_torch_and_accelerate_and_nothing_else_heavy():
-    found = {name.split(".")[0] for place, path in modules() if room_of(place) == "core" for name in imports(path)}
-    assert found - set(sys.stdlib_module_names) <= {"workbench", "torch", "accelerate", "numpy", "deepspeed", "bitsandbytes"}
+    found = {
+        name.split(".")[0]
+        for place, path in modules()
+        if room_of(place) == "core"
+        for name in imports(path)
+    }
+    assert found - set(sys.stdlib_module_names) <= {
+        "workbench",
+        "torch",
+        "accelerate",
+        "numpy",
+        "deepspeed",
+        "bitsandbytes",
+    }
 
 
 def test_the_user_interface_the_recipe_and_the_study_know_no_torch():
-    wrong = [str(place) for place, path in modules() if room_of(place) in ("ui", "study") or str(place) == "core/recipe.py"
-             if "torch" in {name.split(".")[0] for name in imports(path)}]
+    wrong = [
+        str(place)
+        for place, path in modules()
+        if room_of(place) in ("ui", "study") or str(place) == "core/recipe.py"
+        if "torch" in {name.split(".")[0] for name in imports(path)}
+    ]
     assert not wrong
 
 
 def test_no_folder_holds_more_files_than_one_looks_through():
-    folders = {path for path in ROOT.rglob("*") if path.is_dir() and "__pycache__" not in path.parts and "weights" not in path.parts}
-    full = {str(folder): count for folder in folders if (count := sum(child.is_file() for child in folder.iterdir())) > MOST_FILES}
+    folders = {
+        path
+        for path in ROOT.rglob("*")
+        if path.is_dir() and "__pycache__" not in path.parts and "weights" not in path.parts
+    }
+    full = {
+        str(folder): count
+        for folder in folders
+        if (count := sum(child.is_file() for child in folder.iterdir())) > MOST_FILES
+    }
     assert not full
 
 
 def test_importing_the_workbench_imports_nothing_heavy():
-    code = "import sys, workbench; print([m for m in ('torch', 'diffusers', 'transformers', 'gradio') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
+    code = (
+        "import sys, workbench; print([m for m in ('torch', 'diffusers', 'transformers', "
+        "'gradio') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
+    )
     assert result.stdout.strip() == "[]"

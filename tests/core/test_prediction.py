@@ -44,7 +44,9 @@ def test_difference_of_predictions_keeps_what_subtracting_x0_in_bf16_would_lose(
     real = Prediction((eps - x0).bfloat16(), x_t, t, VELOCITY, schedule)
     fake = Prediction((eps - x0).bfloat16() + small, x_t, t, VELOCITY, schedule)
     exact = -0.009 * small
-    naive = (x_t.bfloat16() - 0.009 * fake.raw.bfloat16()) - (x_t.bfloat16() - 0.009 * real.raw.bfloat16())
+    naive = (x_t.bfloat16() - 0.009 * fake.raw.bfloat16()) - (
+        x_t.bfloat16() - 0.009 * real.raw.bfloat16()
+    )
     error = lambda gap: (gap.float() - exact).norm() / exact.norm()
     assert error(fake.x0_minus(real)) < 0.01 < 0.3 < error(naive)
 
@@ -54,4 +56,6 @@ def test_different_kinds_can_be_compared():
     x0, eps, t, x_t = truth(schedule)
     as_velocity = Prediction(eps - x0, x_t, t, VELOCITY, schedule)
     as_data = Prediction(x0 + 1, x_t, t, X0, schedule)
-    torch.testing.assert_close(as_data.x0_minus(as_velocity), torch.ones_like(x0), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        as_data.x0_minus(as_velocity), torch.ones_like(x0), rtol=0, atol=1e-5
+    )

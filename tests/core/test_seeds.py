@@ -5,13 +5,23 @@ from workbench.core import seeds
 
 def test_a_batch_is_the_same_in_every_split():
     whole = seeds.noise((2, 3), 5, "x1", 7, range(8))
-    split = torch.cat([seeds.noise((2, 3), 5, "x1", 7, range(4)), seeds.noise((2, 3), 5, "x1", 7, range(4, 8))])
+    split = torch.cat(
+        [seeds.noise((2, 3), 5, "x1", 7, range(4)), seeds.noise((2, 3), 5, "x1", 7, range(4, 8))]
+    )
     assert torch.equal(whole, split)
 
 
 def test_streams_differ_by_seed_name_update_and_sample():
-    draws = [seeds.noise((4,), *args) for args in
-             [(0, "a", 0, range(1)), (1, "a", 0, range(1)), (0, "b", 0, range(1)), (0, "a", 1, range(1)), (0, "a", 0, range(1, 2))]]
+    draws = [
+        seeds.noise((4,), *args)
+        for args in [
+            (0, "a", 0, range(1)),
+            (1, "a", 0, range(1)),
+            (0, "b", 0, range(1)),
+            (0, "a", 1, range(1)),
+            (0, "a", 0, range(1, 2)),
+        ]
+    ]
     assert len({tuple(draw.flatten().tolist()) for draw in draws}) == 5
 
 

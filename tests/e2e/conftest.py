@@ -1,4 +1,6 @@
-"""The real app in a process of its own, on untrained networks, and a real Chromium that may talk to nobody else."""
+"""The real app in a process of its own, on untrained networks, and a real Chromium that may talk
+to nobody else.
+"""
 
 import os
 import subprocess
@@ -19,8 +21,15 @@ from workbench.models.published import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @contextmanager
@@ -28,13 +37,34 @@ def served(folder: Path, *arguments: str, **settings: str):
     """The address of `python app.py` with its runs in `folder`, in an environment that is offline."""
     port = free_port()
     # one thread: on a busy machine two would wait for each other at every layer, ten times longer
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TMPDIR": str(folder),
-                                "GRADIO_TEMP_DIR": str(folder / "gradio")} | settings
+    environment = (
+        os.environ
+        | {
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "TMPDIR": str(folder),
+            "GRADIO_TEMP_DIR": str(folder / "gradio"),
+        }
+        | settings
+    )
     environment.pop("GRADIO_ANALYTICS_ENABLED", None)  # app.py has to see to that
     log = folder / "app.log"
     with log.open("w") as output:
-        process = subprocess.Popen([sys.executable, "app.py", "--port", str(port), "--runs", str(folder / "runs"), *arguments],
-                                   cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "app.py",
+                "--port",
+                str(port),
+                "--runs",
+                str(folder / "runs"),
+                *arguments,
+            ],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
     address = f"http://127.0.0.1:{port}/"
     try:
         wait_for(address, process, log)
@@ -46,7 +76,9 @@ def served(folder: Path, *arguments: str, **settings: str):
 
 @pytest.fixture(scope="session")
 def app(tmp_path_factory):
-    """The address of the app, started once: an untrained embedded teacher, two embedded students and one in the runs folder."""
+    """The address of the app, started once: an untrained embedded teacher, two embedded students
+    and one in the runs folder.
+    """
     folder = tmp_path_factory.mktemp("app")
     write_world(folder / "weights")
     write_student(folder / "runs" / "long" / "student", "dp_dmd")
@@ -56,12 +88,19 @@ def app(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def full_app(tmp_path_factory):
-    """The app on SD3.5-M and its published student: tiny look-alikes under their names in the hub's cache."""
+    """The app on SD3.5-M and its published student: tiny look-alikes under their names in the
+    hub's cache.
+    """
     folder = tmp_path_factory.mktemp("full")
     pipeline = tiny_pipeline(dual_attention_layers=(0,))
     pipeline.save_pretrained(cached(folder, SD35))
-    torch.save(pipeline.transformer.state_dict(), cached(folder, PUBLISHED["dp-dmd-official"].repo) / "DPDMD-SD35M-4NFE-natural.pt")
-    with served(folder, "--teacher", SD35, "--student", "dp-dmd", HF_HUB_CACHE=str(folder)) as address:
+    torch.save(
+        pipeline.transformer.state_dict(),
+        cached(folder, PUBLISHED["dp-dmd-official"].repo) / "DPDMD-SD35M-4NFE-natural.pt",
+    )
+    with served(
+        folder, "--teacher", SD35, "--student", "dp-dmd", HF_HUB_CACHE=str(folder)
+    ) as address:
         yield address
 
 
@@ -69,7 +108,14 @@ def full_app(tmp_path_factory):
 def lost_tab(tmp_path, browser):
     """The app on a full model that is nowhere here, without a network."""
     write_world(tmp_path / "weights")
-    with served(tmp_path, "--teacher", SD35, "--student", "dp-dmd", WORKBENCH_SCENES=str(tmp_path / "weights")) as address:
+    with served(
+        tmp_path,
+        "--teacher",
+        SD35,
+        "--student",
+        "dp-dmd",
+        WORKBENCH_SCENES=str(tmp_path / "weights"),
+    ) as address:
         with watched(address, browser) as open_page:
             yield open_page
 
@@ -84,8 +130,9 @@ def browser():
 
 @pytest.fixture
 def tab(app, browser):
-    """A function that opens an address of the app in a fresh page `width` wide. At the end of the test: no request left this
-    machine, and the page had no script error."""
+    """A function that opens an address of the app in a fresh page `width` wide. At the end of the
+    test: no request left this machine, and the page had no script error.
+    """
     with watched(app, browser) as open_page:
         yield open_page
 
@@ -102,12 +149,21 @@ def watched(app: str, browser):
     contexts, outside, errors = [], [], []
 
     def open_page(query: str = "", width: int = 1280, height: int = 900):
-        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, accept_downloads=True
+        )
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
-        page.on("request", lambda sent: outside.append(sent.url) if not sent.url.startswith((app, "data:", "blob:")) else None)
+        page.on(
+            "request",
+            lambda sent: (
+                outside.append(sent.url)
+                if not sent.url.startswith((app, "data:", "blob:"))
+                else None
+            ),
+        )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(app + query)
         return page
@@ -115,4 +171,5 @@ def watched(app: str, browser):
     yield open_page
     for context in contexts:
         context.close()
-    assert not outside and not errors
+    assert not outside
+    assert not errors

@@ -15,7 +15,9 @@ def opened(tab, **settings):
     return page
 
 
-def ask(page, prompts: str = "a red circle\ntwo stars", metrics: tuple = ("Diversity, Eq. (9)", "KID")) -> None:
+def ask(
+    page, prompts: str = "a red circle\ntwo stars", metrics: tuple = ("Diversity, Eq. (9)", "KID")
+) -> None:
     panel = page.locator("[role=tabpanel]:visible")
     choose(page, "own prompts")
     panel.get_by_label("Own prompts, one a line").fill(prompts)
@@ -86,13 +88,18 @@ def test_an_earlier_evaluation_is_opened_and_other_metrics_are_read_from_it(eval
 def test_what_cannot_be_had_is_told_and_the_rest_is_there(tab):
     page = opened(tab)
     ask(page, prompts="a star\na star\nnude", metrics=("Diversity, Eq. (9)", "PickScore (3.9 GB)"))
-    expect_note(page, "Not done: pickscore: pickscore needs config.json of yuvalkirstain/PickScore_v1")
+    expect_note(
+        page, "Not done: pickscore: pickscore needs config.json of yuvalkirstain/PickScore_v1"
+    )
     expect(page.locator("#evaluate-tables")).to_contain_text("dropped: 1 repeated, 1 sexual")
 
 
 def test_mistakes_are_told_and_nothing_is_begun(tab):
     page = opened(tab)
-    for prompts, told in (("a red dog", "does not know the word \"dog\""), ("", "own prompts has no prompt left to draw")):
+    for prompts, told in (
+        ("a red dog", 'does not know the word "dog"'),
+        ("", "own prompts has no prompt left to draw"),
+    ):
         ask(page, prompts=prompts)
         expect_note(page, told)
     ask(page, prompts="a star", metrics=())
@@ -105,7 +112,11 @@ def test_mistakes_are_told_and_nothing_is_begun(tab):
 
 def test_stop_keeps_what_is_there_and_evaluate_goes_on(tab):
     page = opened(tab)
-    prompts = "\n".join(f"a {colour} {shape}" for colour in ("red", "blue", "green", "cyan") for shape in ("circle", "square", "star", "triangle"))
+    prompts = "\n".join(
+        f"a {colour} {shape}"
+        for colour in ("red", "blue", "green", "cyan")
+        for shape in ("circle", "square", "star", "triangle")
+    )
     ask(page, prompts=prompts)
     expect_note(page, "Working: ")
     page.locator("#evaluate-stop").click()

@@ -1,4 +1,6 @@
-"""The app on a full model's names: tiny pipelines of the same classes lie where a download would have put the real ones."""
+"""The app on a full model's names: tiny pipelines of the same classes lie where a download would
+have put the real ones.
+"""
 
 from playwright.sync_api import expect
 
@@ -12,14 +14,19 @@ def test_a_full_teacher_is_compared_with_its_published_student(full_tab):
     assert not page.get_by_label("rtdmd-sd35", exact=True).is_checked()
     assert page.get_by_label("number input for Teacher CFG").input_value() == "3.5"
     fill(page, "a red fox", "0-1", 2)
-    page.get_by_label("rtdmd-sd35", exact=True).check()  # which is not in the cache, and there is no network
+    page.get_by_label(
+        "rtdmd-sd35", exact=True
+    ).check()  # which is not in the cache, and there is no network
     press(page, "Paint grid")
     expect_status(page, "done")
     assert page.locator(".wb-cell img").count() == 4
     rows = page.locator(".wb-model").all_inner_texts()
-    assert "4 NFE" in rows[0] and "4 steps" in rows[1] and "4 NFE" in rows[1]
-    assert "the hub cannot be reached" in page.locator("[data-root]").inner_text() + str(page.locator("[title]").evaluate_all(
-        "all => all.map(one => one.title)"))
+    assert "4 NFE" in rows[0]
+    assert "4 steps" in rows[1]
+    assert "4 NFE" in rows[1]
+    assert "the hub cannot be reached" in page.locator("[data-root]").inner_text() + str(
+        page.locator("[title]").evaluate_all("all => all.map(one => one.title)")
+    )
 
 
 def test_without_the_model_and_a_network_the_page_says_so_and_works_on_scenes(lost_tab):

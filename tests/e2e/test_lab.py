@@ -1,4 +1,6 @@
-"""The dashboard in JupyterLab: buttons are clicked while cells run and while one waits, and the figure and the samples fill."""
+"""The dashboard in JupyterLab: buttons are clicked while cells run and while one waits, and the
+figure and the samples fill.
+"""
 
 import os
 import re
@@ -28,19 +30,41 @@ dashboard
 
 @pytest.fixture
 def lab(tmp_path, browser):
-    """A function that opens an address of a JupyterLab whose one notebook trains two runs, and waits for them in its second cell."""
+    """A function that opens an address of a JupyterLab whose one notebook trains two runs, and
+    waits for them in its second cell.
+    """
     write_world(tmp_path / "weights")
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in (TRAINING, "await dashboard.finished()")])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(code) for code in (TRAINING, "await dashboard.finished()")]
+    )
+    notebook.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(notebook, tmp_path / "training.ipynb")
     port = free_port()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "WORKBENCH_SCENES": str(tmp_path / "weights"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
-                                "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "WORKBENCH_SCENES": str(tmp_path / "weights"),
+        "JUPYTER_CONFIG_DIR": str(tmp_path / "config"),
+        "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime"),
+    }
     log = tmp_path / "lab.log"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}", f"--IdentityProvider.token={TOKEN}",
-               f"--notebook-dir={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        f"--IdentityProvider.token={TOKEN}",
+        f"--notebook-dir={tmp_path}",
+    ]
     with log.open("w") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=subprocess.STDOUT
+        )
     address = f"http://127.0.0.1:{port}/"
     try:
         wait_for(f"{address}api?token={TOKEN}", process, log)
@@ -55,12 +79,19 @@ def test_a_training_is_paused_resumed_stopped_and_started_by_clicks(lab):
     page = lab(f"lab/tree/training.ipynb?token={TOKEN}", 1400, 1300)
     page.set_default_timeout(120_000)
     page.locator(".jp-CodeCell .cm-content").first.click()
-    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(timeout=120_000)
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(
+        timeout=120_000
+    )
     page.keyboard.press("Shift+Enter")
     page.keyboard.press("Shift+Enter")  # the second cell waits, and clicks are taken all the same
     words = page.locator(".jp-OutputArea .widget-html-content").first
-    expect(words).to_contain_text(re.compile(r"DMD: round ([6-9]|\d\d) of 30.*; training"), timeout=120_000)  # behind the first reading, round 5
-    button = {name: page.get_by_role("button", name=name, exact=True) for name in ("Start", "Pause", "Resume", "Stop")}
+    expect(words).to_contain_text(
+        re.compile(r"DMD: round ([6-9]|\d\d) of 30.*; training"), timeout=120_000
+    )  # behind the first reading, round 5
+    button = {
+        name: page.get_by_role("button", name=name, exact=True)
+        for name in ("Start", "Pause", "Resume", "Stop")
+    }
     button["Pause"].click()
     expect(words).to_contain_text("; paused")
     expect(button["Pause"]).to_be_disabled()
@@ -75,7 +106,11 @@ def test_a_training_is_paused_resumed_stopped_and_started_by_clicks(lab):
     button["Start"].click()
     expect(words).to_contain_text("; training")
     expect(words).to_contain_text("DP-DMD: round 30 of 30; done", timeout=240_000)
-    assert page.locator(".js-plotly-plot").count() == 1 and page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 8
+    assert page.locator(".js-plotly-plot").count() == 1
+    assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 8
     pictures = page.locator(".jp-OutputArea img.widget-image")
-    assert pictures.count() == 2 and all(pictures.nth(n).evaluate("image => image.naturalWidth > 100") for n in (0, 1))
-    expect(page.locator(".jp-OutputArea").filter(has_text="DMD, round 5 of 30").first).to_be_visible()
+    assert pictures.count() == 2
+    assert all(pictures.nth(n).evaluate("image => image.naturalWidth > 100") for n in (0, 1))
+    expect(
+        page.locator(".jp-OutputArea").filter(has_text="DMD, round 5 of 30").first
+    ).to_be_visible()

@@ -17,7 +17,13 @@ def opened(tab, **settings):
     return page
 
 
-def ask(page, prompt: str = "a red circle", seeds: str = "0-2", parts: tuple = ("Branching", "Swap test"), steps: int = 3) -> None:
+def ask(
+    page,
+    prompt: str = "a red circle",
+    seeds: str = "0-2",
+    parts: tuple = ("Branching", "Swap test"),
+    steps: int = 3,
+) -> None:
     panel = page.locator("[role=tabpanel]:visible")
     panel.get_by_label("Prompt", exact=True).fill(prompt)
     panel.get_by_label("Seeds, such as").fill(seeds)
@@ -47,7 +53,16 @@ def examined(tab):
 
 def test_the_strip_the_curves_and_the_swap_test(examined):
     page = examined
-    for name in ("strip", "commitment", "branching", "bands", "factors", "paths", "swap", "swap-curves"):
+    for name in (
+        "strip",
+        "commitment",
+        "branching",
+        "bands",
+        "factors",
+        "paths",
+        "swap",
+        "swap-curves",
+    ):
         expect(figure(page, name)).to_be_visible()
     # six pairs: of two students at five levels, with the teacher at its four
     assert figure(page, "swap").locator(".imagelayer image").count() == 26
@@ -57,7 +72,10 @@ def test_the_strip_the_curves_and_the_swap_test(examined):
 def test_the_slider_and_play_move_the_pictures_and_hover_tells_the_levels(examined):
     page, strip = examined, figure(examined, "strip")
     strip.locator(".slider-rail-touch-rect").scroll_into_view_if_needed()
-    large, told = strip.locator(".subplot.xy .imagelayer image"), strip.get_by_text("shown above: t = ")
+    large, told = (
+        strip.locator(".subplot.xy .imagelayer image"),
+        strip.get_by_text("shown above: t = "),
+    )
     first = large.get_attribute("href")
     rail = strip.locator(".slider-rail-touch-rect").bounding_box()
     page.mouse.click(rail["x"] + rail["width"] - 2, rail["y"] + rail["height"] / 2)
@@ -110,14 +128,19 @@ def test_an_export_holds_everything_and_is_opened_again(examined, tab, tmp_path)
         assert {"report.html", "numbers.json"} <= set(archive.namelist())
         numbers = json.loads(archive.read("numbers.json"))
         kept = Trajectory.open(archive.extract("trajectories/teacher.safetensors", tmp_path))
-    assert numbers["seeds"] == [0, 1, 2] and not numbers["left"] and kept.prompt == "a red circle" and len(kept) == 3
+    assert numbers["seeds"] == [0, 1, 2]
+    assert not numbers["left"]
+    assert kept.prompt == "a red circle"
+    assert len(kept) == 3
     page = opened(tab)
     with page.expect_file_chooser() as chooser:
         page.locator("#stages-open").click()
     chooser.value.set_files(path)
     expect_note(page, "Done in")
     expect(figure(page, "strip")).to_be_visible()
-    expect(page.locator("[role=tabpanel]:visible").get_by_label("Prompt", exact=True)).to_have_value("a red circle")
+    expect(
+        page.locator("[role=tabpanel]:visible").get_by_label("Prompt", exact=True)
+    ).to_have_value("a red circle")
 
 
 def test_gradients_are_measured(tab):
@@ -125,7 +148,9 @@ def test_gradients_are_measured(tab):
     page.locator("#measure").click()
     expect(figure(page, "gradients")).to_be_visible(timeout=180_000)
     text = figure(page, "gradients").inner_text()
-    assert "DP-DMD without the stop" in text and "stop" in text and "cosine of DMD and diversity" in text
+    assert "DP-DMD without the stop" in text
+    assert "stop" in text
+    assert "cosine of DMD and diversity" in text
     expect(page.locator("#measure")).to_be_enabled()
 
 
@@ -138,8 +163,14 @@ def test_measuring_is_stopped(tab):
     expect(page.locator("#measure")).to_be_enabled()
 
 
-@pytest.mark.parametrize("prompt, seeds, told", [("a red hexagon", "0-2", "hexagon"), ("a red circle", "4", "two or more"),
-                                                 ("a red circle", "x", "Cannot read")])
+@pytest.mark.parametrize(
+    ("prompt", "seeds", "told"),
+    [
+        ("a red hexagon", "0-2", "hexagon"),
+        ("a red circle", "4", "two or more"),
+        ("a red circle", "x", "Cannot read"),
+    ],
+)
 def test_mistakes_are_answered_with_help(tab, prompt, seeds, told):
     page = opened(tab)
     ask(page, prompt, seeds)

@@ -1,4 +1,6 @@
-"""A participant in a real browser: keyboard, lost network, two tabs, a killed server, another device, a phone; every byte is read."""
+"""A participant in a real browser: keyboard, lost network, two tabs, a killed server, another
+device, a phone; every byte is read.
+"""
 
 import json
 import re
@@ -9,7 +11,15 @@ from playwright.sync_api import expect
 from tests.e2e.conftest import served as app_served
 from tests.e2e.conftest import watched
 from tests.support.scenes_world import write_world
-from tests.support.served_study import answer, answer_offline, begun, consented, expect_trial, reopened, secrets_of
+from tests.support.served_study import (
+    answer,
+    answer_offline,
+    begun,
+    consented,
+    expect_trial,
+    reopened,
+    secrets_of,
+)
 
 
 def test_the_whole_study_by_keyboard_alone(device, served):
@@ -41,8 +51,22 @@ def test_the_whole_study_by_keyboard_alone(device, served):
         answer(page, "13" if done % 2 else "21")
     expect(page.get_by_role("heading", name="Thank you")).to_be_visible()
     choices = [str(ballot.choice.value) for ballot in served.ballots()]
-    assert choices == ["right", "left", "left", "tie", "right", "left", "left", "tie", "right", "left"]
-    assert len(texts) > 20 and not any(secret in text for text in texts + [page.content()] for secret in secrets_of(served))
+    assert choices == [
+        "right",
+        "left",
+        "left",
+        "tie",
+        "right",
+        "left",
+        "left",
+        "tie",
+        "right",
+        "left",
+    ]
+    assert len(texts) > 20
+    assert not any(
+        secret in text for text in texts + [page.content()] for secret in secrets_of(served)
+    )
     page.get_by_role("button", name="Undo the last answer").click()
     expect_trial(page, 4)
     assert len(served.ballots()) == 8
@@ -51,16 +75,21 @@ def test_the_whole_study_by_keyboard_alone(device, served):
 
 def test_both_sides_are_shown_together_and_only_then_answered(device):
     page, held = device(), []
-    page.route("**/api/picture/*", lambda route: held.append(route) if len(held) < 1 else route.continue_())
+    page.route(
+        "**/api/picture/*", lambda route: held.append(route) if len(held) < 1 else route.continue_()
+    )
     consented(page)
     page.get_by_role("button", name="Start with a practice question").click()
     expect(page.locator("#status")).to_have_text("Loading the pictures …")
     page.wait_for_timeout(500)
-    assert len(held) == 1 and page.locator(".picture img").count() == 0 and page.locator("#criteria input").first.is_disabled()
+    assert len(held) == 1
+    assert page.locator(".picture img").count() == 0
+    assert page.locator("#criteria input").first.is_disabled()
     held[0].continue_()
     expect(page.locator(".picture img")).to_have_count(2)
     boxes = [page.locator(".picture").nth(n).bounding_box() for n in (0, 1)]
-    assert boxes[0]["width"] == boxes[1]["width"] and boxes[0]["y"] == boxes[1]["y"]
+    assert boxes[0]["width"] == boxes[1]["width"]
+    assert boxes[0]["y"] == boxes[1]["y"]
 
 
 def test_a_lost_network_loses_no_answer_and_counts_none_twice(page, served):
@@ -86,7 +115,8 @@ def test_an_answer_that_was_taken_but_not_acknowledged_counts_once(page, served)
     page.route("**/api/vote", lose)
     answer(page, "22")
     expect_trial(page, 1)
-    assert lost and [ballot.choice for ballot in served.ballots()] == ["right", "right"]
+    assert lost
+    assert [ballot.choice for ballot in served.ballots()] == ["right", "right"]
 
 
 def test_a_server_that_is_killed_has_every_acknowledged_vote(page, served):
@@ -133,7 +163,8 @@ def test_the_personal_link_goes_on_elsewhere_and_going_back_changes_nothing(devi
     expect_trial(page, 1)
     elsewhere = device(link)
     expect_trial(elsewhere, 1)
-    assert "#" not in elsewhere.url and elsewhere.locator("#prompt").inner_text() == page.locator("#prompt").inner_text()
+    assert "#" not in elsewhere.url
+    assert elsewhere.locator("#prompt").inner_text() == page.locator("#prompt").inner_text()
     elsewhere.reload()
     expect_trial(elsewhere, 1)
     elsewhere.goto("about:blank")
@@ -157,7 +188,9 @@ def test_skipping_wants_a_reason_and_typing_is_no_answer(page, served):
 def test_undo_while_pictures_load_shows_and_asks_one_trial(page):
     held = []
     first = page.locator("#trial").get_attribute("data-shown")
-    page.route("**/api/picture/*", lambda route: held.append(route) if len(held) < 2 else route.continue_())
+    page.route(
+        "**/api/picture/*", lambda route: held.append(route) if len(held) < 2 else route.continue_()
+    )
     answer(page, "11")
     expect(page.locator("#status")).to_have_text("Loading the pictures …")
     expect(page.locator("#undo")).to_be_disabled()
@@ -167,7 +200,8 @@ def test_undo_while_pictures_load_shows_and_asks_one_trial(page):
     expect_trial(page, 1)
     page.keyboard.press("u")
     expect_trial(page, 0)
-    assert page.locator("#trial").get_attribute("data-shown") == first and page.locator(".picture img").count() == 2
+    assert page.locator("#trial").get_attribute("data-shown") == first
+    assert page.locator(".picture img").count() == 2
 
 
 def test_enter_on_a_reason_skips_and_is_no_answer(page, served):
@@ -198,8 +232,13 @@ def test_everything_has_a_name_and_fits_a_phone(device):
     unnamed = """[...document.querySelectorAll('input, button')].filter((one) => !one.textContent.trim() &&
         !(one.labels && one.labels.length && one.labels[0].textContent.trim()) && !one.getAttribute('aria-label')).length"""
     assert page.evaluate(unnamed) == 0
-    assert page.evaluate("[...document.querySelectorAll('fieldset')].every((one) => one.querySelector('legend'))")
-    small = "[...document.querySelectorAll('button:not([hidden])')].filter((b) => b.offsetHeight && b.offsetHeight < 44).length"
+    assert page.evaluate(
+        "[...document.querySelectorAll('fieldset')].every((one) => one.querySelector('legend'))"
+    )
+    small = (
+        "[...document.querySelectorAll('button:not([hidden])')].filter((b) => b.offsetHeight "
+        "&& b.offsetHeight < 44).length"
+    )
     assert page.evaluate(small) == 0
     page.locator("#zoom-left").click()
     expect(page.locator("#large-image")).to_be_visible()
@@ -209,7 +248,9 @@ def test_everything_has_a_name_and_fits_a_phone(device):
 
 def test_the_app_votes_and_shows_results_of_a_local_study(served, browser, tmp_path):
     write_world(tmp_path / "weights")
-    app = app_served(tmp_path, "--study", str(served.folder), WORKBENCH_SCENES=str(tmp_path / "weights"))
+    app = app_served(
+        tmp_path, "--study", str(served.folder), WORKBENCH_SCENES=str(tmp_path / "weights")
+    )
     with app as address, watched(address, browser) as open_page:
         page = open_page()
         page.get_by_role("tab", name="Vote").click()
@@ -227,7 +268,9 @@ def test_the_app_votes_and_shows_results_of_a_local_study(served, browser, tmp_p
         page.get_by_role("tab", name="Results").click()
         assert page.locator("#study-token").count() == 0  # only this machine can open it
         page.locator("#study-refresh").click()
-        expect(page.locator("#study-note")).to_contain_text("1 participants, 0 of them finished", timeout=60_000)
+        expect(page.locator("#study-note")).to_contain_text(
+            "1 participants, 0 of them finished", timeout=60_000
+        )
         expect(page.locator("#study-tables")).to_contain_text("Results by pair and criterion")
         expect(page.locator("#study-figures [data-drawn]").first).to_be_visible(timeout=30_000)
     assert [ballot.choice for ballot in served.ballots()] == ["left"] * 4
@@ -235,7 +278,14 @@ def test_the_app_votes_and_shows_results_of_a_local_study(served, browser, tmp_p
 
 def test_an_app_that_others_can_open_wants_the_owners_token_for_results(served, browser, tmp_path):
     write_world(tmp_path / "weights")
-    app = app_served(tmp_path, "--host", "0.0.0.0", "--study", str(served.folder), WORKBENCH_SCENES=str(tmp_path / "weights"))
+    app = app_served(
+        tmp_path,
+        "--host",
+        "0.0.0.0",
+        "--study",
+        str(served.folder),
+        WORKBENCH_SCENES=str(tmp_path / "weights"),
+    )
     with app as address, watched(address, browser) as open_page:
         page = open_page()
         page.get_by_role("tab", name="Results").click()
@@ -245,24 +295,36 @@ def test_an_app_that_others_can_open_wants_the_owners_token_for_results(served, 
             expect(page.locator("#study-note")).to_contain_text("Results are for the study's owner")
             expect(page.locator("#study-tables .wb-tables")).to_have_count(0)
         told = bare_results(address, "guess")
-        assert "Results are for the study" in told and not any(word in told for word in ("participants", "Results by pair", "secretone"))
+        assert "Results are for the study" in told
+        assert not any(word in told for word in ("participants", "Results by pair", "secretone"))
         (token,) = re.findall(r"for the tab Results: (\S+)", (tmp_path / "app.log").read_text())
         page.get_by_label("The study owner's token").fill(token)
         page.locator("#study-refresh").click()
         expect(page.locator("#study-note")).to_contain_text("0 participants", timeout=60_000)
         config = urllib.request.urlopen(f"{address}config").read().decode()
-        assert token not in config and not any(secret in config for secret in secrets_of(served))
+        assert token not in config
+        assert not any(secret in config for secret in secrets_of(served))
 
 
 def bare_results(address: str, token: str) -> str:
     """What the listener of the Results tab answers to someone who asks without the page."""
     config = json.load(urllib.request.urlopen(f"{address}config"))
-    (button,) = [one["id"] for one in config["components"] if one["props"].get("elem_id") == "study-refresh"]
-    (listener,) = [one["id"] for one in config["dependencies"] if [button, "click"] in [list(target) for target in one["targets"]]]
+    (button,) = [
+        one["id"] for one in config["components"] if one["props"].get("elem_id") == "study-refresh"
+    ]
+    (listener,) = [
+        one["id"]
+        for one in config["dependencies"]
+        if [button, "click"] in [list(target) for target in one["targets"]]
+    ]
     body = json.dumps({"data": [token], "fn_index": listener, "session_hash": "bare"}).encode()
-    asked = urllib.request.Request(f"{address}gradio_api/queue/join", body, {"Content-Type": "application/json"})
+    asked = urllib.request.Request(
+        f"{address}gradio_api/queue/join", body, {"Content-Type": "application/json"}
+    )
     urllib.request.urlopen(asked).close()
-    with urllib.request.urlopen(f"{address}gradio_api/queue/data?session_hash=bare", timeout=60) as stream:
+    with urllib.request.urlopen(
+        f"{address}gradio_api/queue/data?session_hash=bare", timeout=60
+    ) as stream:
         return stream.read().decode()
 
 
@@ -270,4 +332,6 @@ def test_without_a_study_the_tabs_say_how_to_make_one(tab):
     page = tab()
     for name in ("Vote", "Results"):
         page.get_by_role("tab", name=name).click()
-        expect(page.locator("[role=tabpanel]:visible")).to_contain_text("python app.py --study study")
+        expect(page.locator("[role=tabpanel]:visible")).to_contain_text(
+            "python app.py --study study"
+        )

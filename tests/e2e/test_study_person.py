@@ -1,4 +1,6 @@
-"""Who answers at a device: the personal link, a shared computer, a link that is not known, and joining over a bad network."""
+"""Who answers at a device: the personal link, a shared computer, a link that is not known, and
+joining over a bad network.
+"""
 
 from playwright.sync_api import expect
 
@@ -6,7 +8,10 @@ from tests.support.served_study import answer, answer_offline, begun, consented,
 from workbench.study.stimuli import open_study
 
 TOKEN, ASIDE, JOINING = "study-participant /", "study-aside /", "study-joining /"
-UNKNOWN = {"status": 401, "json": {"detail": "this link belongs to no participant of this study; join anew"}}
+UNKNOWN = {
+    "status": 401,
+    "json": {"detail": "this link belongs to no participant of this study; join anew"},
+}
 
 
 def stored(page, key: str):
@@ -22,14 +27,20 @@ def test_the_personal_link_is_at_hand_in_every_trial_and_at_the_end(device, serv
     page = device()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     begun(page)
-    assert page.locator("#mine-link").is_hidden()  # over somebody's shoulder it is read only when it is asked for
+    assert page.locator(
+        "#mine-link"
+    ).is_hidden()  # over somebody's shoulder it is read only when it is asked for
     page.locator("#mine summary").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#mine-link")).to_be_visible()
     link = page.locator("#mine-link").input_value()
     page.get_by_role("button", name="Copy").click()
     expect(page.locator("#status")).to_have_text("The link is copied.")
-    assert page.evaluate("navigator.clipboard.readText()") == link == f"{served.address}#me={stored(page, TOKEN)}"
+    assert (
+        page.evaluate("navigator.clipboard.readText()")
+        == link
+        == f"{served.address}#me={stored(page, TOKEN)}"
+    )
     page.locator("#main").focus()  # Enter on a button is the button's
     answer(page)
     for done in range(5):
@@ -51,7 +62,8 @@ def test_enter_on_the_link_is_no_answer(device, served):
     page.locator("#mine summary").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#mine-link")).to_be_visible()
-    assert page.locator("#practice").is_visible() and page.locator("#criteria input:checked").count() == 2
+    assert page.locator("#practice").is_visible()
+    assert page.locator("#criteria input:checked").count() == 2
 
 
 def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(page, device, served):
@@ -65,7 +77,8 @@ def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(page, device,
     page.keyboard.press("1")  # no answer to the question behind it
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    assert page.evaluate("document.activeElement.id") == "not-me" and page.locator("#criteria input:checked").count() == 0
+    assert page.evaluate("document.activeElement.id") == "not-me"
+    assert page.locator("#criteria input:checked").count() == 0
     page.keyboard.press("Enter")
     link = page.get_by_label("The personal link so far").input_value()
     page.keyboard.press("Shift+Tab")
@@ -74,10 +87,15 @@ def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(page, device,
     expect(page.get_by_role("heading", name="Before you begin")).to_be_visible()
     expect(page.locator("#status")).to_contain_text("has forgotten who was here before")
     expect(page.get_by_label("The earlier personal link")).to_have_value(link)
-    assert stored(page, TOKEN) is None and not page.locator("#agree").is_checked() and page.locator("#progress").is_hidden()
-    assert page.evaluate("document.activeElement.id") == "main" and page.locator("#person").is_hidden()
+    assert stored(page, TOKEN) is None
+    assert not page.locator("#agree").is_checked()
+    assert page.locator("#progress").is_hidden()
+    assert page.evaluate("document.activeElement.id") == "main"
+    assert page.locator("#person").is_hidden()
     begun(page)  # consent, instructions, practice
-    assert page.locator("#practice").is_visible() and link not in page.content() and participants(served) == 2
+    assert page.locator("#practice").is_visible()
+    assert link not in page.content()
+    assert participants(served) == 2
     assert stored(page, TOKEN) not in (None, link.partition("me=")[2])
     expect_trial(device(link), 1)
 
@@ -86,11 +104,15 @@ def test_beginning_anew_waits_for_an_answer_that_is_not_sent_yet(page, served):
     answer_offline(page)
     page.get_by_role("button", name="Not you? Begin anew").click()
     page.get_by_role("button", name="Begin anew", exact=True).click()
-    expect(page.locator("#anew-status")).to_have_text("An answer is still being saved. This waits until it is.")
-    assert stored(page, TOKEN) and page.locator("#welcome").is_hidden()
+    expect(page.locator("#anew-status")).to_have_text(
+        "An answer is still being saved. This waits until it is."
+    )
+    assert stored(page, TOKEN)
+    assert page.locator("#welcome").is_hidden()
     page.context.set_offline(False)
     expect(page.get_by_role("heading", name="Before you begin")).to_be_visible(timeout=30_000)
-    assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"] and stored(page, TOKEN) is None
+    assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"]
+    assert stored(page, TOKEN) is None
 
 
 def test_thinking_better_of_it_while_it_waits_changes_nothing(page):
@@ -106,17 +128,29 @@ def test_thinking_better_of_it_while_it_waits_changes_nothing(page):
 
 # ---- links that are not known
 
+
 def test_a_link_that_is_not_known_is_told_and_kept(device, served):
     page = device(f"{served.address}#me=nobody-has-this")
-    expect(page.get_by_role("alert").filter(has_text="This study does not know your link. It is kept below")).to_be_visible()
+    expect(
+        page.get_by_role("alert").filter(
+            has_text="This study does not know your link. It is kept below"
+        )
+    ).to_be_visible()
     for _ in range(2):
-        expect(page.get_by_label("The earlier personal link")).to_have_value(f"{served.address}#me=nobody-has-this")
-        assert stored(page, ASIDE) == '["nobody-has-this"]' and stored(page, TOKEN) is None and "#" not in page.url
+        expect(page.get_by_label("The earlier personal link")).to_have_value(
+            f"{served.address}#me=nobody-has-this"
+        )
+        assert stored(page, ASIDE) == '["nobody-has-this"]'
+        assert stored(page, TOKEN) is None
+        assert "#" not in page.url
         page.reload()
     page.get_by_role("button", name="Go on with it").click()
-    expect(page.get_by_role("alert").filter(has_text="This study does not know your link")).to_be_visible()
+    expect(
+        page.get_by_role("alert").filter(has_text="This study does not know your link")
+    ).to_be_visible()
     begun(page)
-    assert page.locator("#former").is_hidden() and stored(page, ASIDE) == '["nobody-has-this"]'
+    assert page.locator("#former").is_hidden()
+    assert stored(page, ASIDE) == '["nobody-has-this"]'
 
 
 def test_a_wrong_link_does_not_take_the_place_of_a_known_one(page, served):
@@ -125,20 +159,29 @@ def test_a_wrong_link_does_not_take_the_place_of_a_known_one(page, served):
     page.goto(f"{served.address}#me=nobody-has-this")
     expect_trial(page)
     expect(page.locator("#alert")).to_contain_text("You go on as who was here before")
-    assert stored(page, TOKEN) == token and stored(page, ASIDE) == '["nobody-has-this"]' and "#" not in page.url
+    assert stored(page, TOKEN) == token
+    assert stored(page, ASIDE) == '["nobody-has-this"]'
+    assert "#" not in page.url
 
 
-def test_an_answer_under_a_link_that_is_not_known_for_a_while_is_sent_when_it_is_again(page, served):
+def test_an_answer_under_a_link_that_is_not_known_for_a_while_is_sent_when_it_is_again(
+    page, served
+):
     token = stored(page, TOKEN)
     page.route("**/api/vote", lambda route: route.fulfill(**UNKNOWN))
     answer(page, "11")
-    expect(page.get_by_role("alert").filter(has_text="This study does not know your link")).to_be_visible()
-    assert stored(page, ASIDE) == f'["{token}"]' and stored(page, TOKEN) is None and not served.ballots()
+    expect(
+        page.get_by_role("alert").filter(has_text="This study does not know your link")
+    ).to_be_visible()
+    assert stored(page, ASIDE) == f'["{token}"]'
+    assert stored(page, TOKEN) is None
+    assert not served.ballots()
     page.unroute("**/api/vote")
     page.get_by_role("button", name="Go on with it").click()
     expect_trial(page, 1)
     assert [ballot.choice for ballot in served.ballots()] == ["left", "left"]
-    assert stored(page, TOKEN) == token and stored(page, ASIDE) is None
+    assert stored(page, TOKEN) == token
+    assert stored(page, ASIDE) is None
 
 
 def test_a_link_that_is_not_known_any_more_when_pictures_load_is_put_aside(device):
@@ -146,11 +189,15 @@ def test_a_link_that_is_not_known_any_more_when_pictures_load_is_put_aside(devic
     begun(page)
     page.route("**/api/picture/*", lambda route: route.fulfill(**UNKNOWN))
     answer(page)
-    expect(page.get_by_role("alert").filter(has_text="This study does not know your link")).to_be_visible()
-    assert stored(page, ASIDE) and page.locator("#trial").is_hidden()
+    expect(
+        page.get_by_role("alert").filter(has_text="This study does not know your link")
+    ).to_be_visible()
+    assert stored(page, ASIDE)
+    assert page.locator("#trial").is_hidden()
 
 
 # ---- joining
+
 
 def test_joining_whose_answer_is_lost_makes_one_participant(device, served):
     page, lost = device(), []
@@ -169,7 +216,9 @@ def test_joining_whose_answer_is_lost_makes_one_participant(device, served):
     assert len(stored(page, JOINING)) == 64
     page.reload()
     begun(page)
-    assert len(lost) == 2 and participants(served) == 1 and stored(page, JOINING) is None
+    assert len(lost) == 2
+    assert participants(served) == 1
+    assert stored(page, JOINING) is None
 
 
 def test_two_tabs_that_begin_are_one_participant(device, served):

@@ -1,4 +1,6 @@
-"""Pictures that do not come, and answers that are refused: the participant's page goes on, says what is the matter, and nothing is lost."""
+"""Pictures that do not come, and answers that are refused: the participant's page goes on, says
+what is the matter, and nothing is lost.
+"""
 
 from collections import Counter
 from contextlib import suppress
@@ -20,9 +22,13 @@ def failing(page, asked: Counter, **how) -> None:
 
 
 def expect_failed(page) -> None:
-    expect(page.get_by_role("alert").filter(has_text="The pictures did not load.")).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("alert").filter(has_text="The pictures did not load.")).to_be_visible(
+        timeout=30_000
+    )
     expect(page.get_by_role("button", name="Try again")).to_be_enabled()
-    assert page.locator(".picture img").count() == 0 and page.locator("#next").is_disabled() and page.locator("#status").inner_text() == ""
+    assert page.locator(".picture img").count() == 0
+    assert page.locator("#next").is_disabled()
+    assert page.locator("#status").inner_text() == ""
 
 
 def test_a_picture_is_tried_five_times_and_then_again_when_asked(page, served):
@@ -31,7 +37,8 @@ def test_a_picture_is_tried_five_times_and_then_again_when_asked(page, served):
     answer(page, "11")
     expect(page.locator("#status")).to_have_text("The pictures do not load yet; trying again …")
     expect_failed(page)
-    assert max(asked.values()) == 5 and len(asked) == 2
+    assert max(asked.values()) == 5
+    assert len(asked) == 2
     page.wait_for_timeout(6000)
     assert max(asked.values()) == 5  # it has stopped
     page.get_by_role("button", name="Try again").click()
@@ -41,7 +48,8 @@ def test_a_picture_is_tried_five_times_and_then_again_when_asked(page, served):
     page.unroute(PICTURES)
     page.get_by_role("button", name="Try again").click()
     expect_trial(page, 1)
-    assert page.locator("#failed").is_hidden() and page.locator("#failed-told").inner_text() == ""
+    assert page.locator("#failed").is_hidden()
+    assert page.locator("#failed-told").inner_text() == ""
 
 
 def test_a_question_whose_pictures_are_gone_is_skipped_with_one_button(page, served):
@@ -58,7 +66,9 @@ def test_a_question_whose_pictures_are_gone_is_skipped_with_one_button(page, ser
         file.unlink()
     answer(page, "11")
     expect_failed(page)
-    expect(page.locator("#failed-told")).to_contain_text("A picture is missing here; the study's organiser is told.")
+    expect(page.locator("#failed-told")).to_contain_text(
+        "A picture is missing here; the study's organiser is told."
+    )
     assert max(asked.values()) == 1  # the server said that asking again is no use
     for file, content in kept.items():
         file.write_bytes(content)
@@ -89,7 +99,8 @@ def test_a_question_is_skipped_by_keyboard_while_its_pictures_load(page, served)
             route.continue_()
     page.wait_for_timeout(500)
     assert [ballot.choice for ballot in served.ballots()] == ["left", "left", "skip", "skip"]
-    assert {ballot.seconds for ballot in served.ballots() if ballot.choice == "skip"} == {0} and page.locator(".picture img").count() == 2
+    assert {ballot.seconds for ballot in served.ballots() if ballot.choice == "skip"} == {0}
+    assert page.locator(".picture img").count() == 2
     page.keyboard.press("u")
     expect_trial(page, 1)
     assert page.locator("#prompt").inner_text() == skipped
@@ -112,34 +123,48 @@ def test_the_answer_before_is_undone_where_pictures_did_not_load(page, served):
     page.unroute(PICTURES)
     page.keyboard.press("u")
     expect_trial(page, 0)
-    assert page.locator("#trial").get_attribute("data-shown") == first and not served.ballots()
+    assert page.locator("#trial").get_attribute("data-shown") == first
+    assert not served.ballots()
     expect(page.locator("#status")).to_have_text("The last answer is taken back; answer it again.")
 
 
 # ---- answers that are refused
 
+
 def kept_answers(page) -> int:
-    return page.evaluate("Object.keys(localStorage).filter((name) => name.startsWith('study-pending')).length")
+    return page.evaluate(
+        "Object.keys(localStorage).filter((name) => name.startsWith('study-pending')).length"
+    )
 
 
 def test_a_trial_that_the_server_does_not_know_is_left_for_the_next(page, served):
     refused = []
 
     def refuse(route):
-        refused.append(route.fulfill(status=404, json={"detail": "this participant has no such trial; load the next one"}))
+        refused.append(
+            route.fulfill(
+                status=404, json={"detail": "this participant has no such trial; load the next one"}
+            )
+        )
 
     page.route("**/api/vote", refuse, times=1)
     answer(page, "11")
     expect(page.locator("#alert")).to_contain_text("has no such trial")
     expect_trial(page)
-    assert len(refused) == 1 and kept_answers(page) == 0
+    assert len(refused) == 1
+    assert kept_answers(page) == 0
     answer(page, "22")
     expect_trial(page, 1)
-    assert [ballot.choice for ballot in served.ballots()] == ["right", "right"] and page.locator("#alert").inner_text() == ""
+    assert [ballot.choice for ballot in served.ballots()] == ["right", "right"]
+    assert page.locator("#alert").inner_text() == ""
 
 
 def test_a_proxys_own_404_loses_no_answer(page, served):
-    page.route("**/api/vote", lambda route: route.fulfill(status=404, body="<h1>nothing here</h1>"), times=1)
+    page.route(
+        "**/api/vote",
+        lambda route: route.fulfill(status=404, body="<h1>nothing here</h1>"),
+        times=1,
+    )
     answer(page, "11")
     expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
     expect_trial(page, 1)
@@ -160,4 +185,8 @@ def test_an_answer_that_was_kept_and_is_refused_at_the_next_start_is_told(page, 
     page.goto(served.address)
     expect(page.locator("#alert")).to_contain_text("answered already")
     expect_trial(page, 1)
-    assert kept_answers(page) == 0 and [ballot.choice for ballot in served.ballots()] == ["left", "left"]
+    assert kept_answers(page) == 0
+    assert [ballot.choice for ballot in served.ballots()] == [
+        "left",
+        "left",
+    ]

@@ -14,7 +14,10 @@ def test_every_prompt_and_seed_has_noise_of_its_own():
     assert len({noise_seed(prompt, seed) for prompt in PROMPTS for seed in range(50)}) == 250
     first, second = (draws[0].noise(SHAPE) for draws in seed_draws(PROMPTS[:2], [0]))
     assert not torch.equal(first, second)
-    assert torch.equal(first, torch.randn(SHAPE, generator=torch.Generator().manual_seed(noise_seed(PROMPTS[0], 0))))
+    assert torch.equal(
+        first,
+        torch.randn(SHAPE, generator=torch.Generator().manual_seed(noise_seed(PROMPTS[0], 0))),
+    )
 
 
 def test_single_images_are_those_of_the_first_seeds():
@@ -22,10 +25,17 @@ def test_single_images_are_those_of_the_first_seeds():
 
 
 def test_the_official_noise_is_that_of_the_released_scripts():
-    """Seeds 0, 1, ... for every prompt; and, for single images, batches of four from a fresh generator of seed 42, a last one of one."""
+    """Seeds 0, 1, ... for every prompt; and, for single images, batches of four from a fresh
+    generator of seed 42, a last one of one.
+    """
     for row in seed_draws(PROMPTS, [0, 7], OFFICIAL):
-        assert torch.equal(row[1].noise(SHAPE), torch.randn(SHAPE, generator=torch.Generator().manual_seed(7)))
-    batches = [torch.randn((count, *SHAPE), generator=torch.Generator().manual_seed(42)) for count in (4, 1)]
+        assert torch.equal(
+            row[1].noise(SHAPE), torch.randn(SHAPE, generator=torch.Generator().manual_seed(7))
+        )
+    batches = [
+        torch.randn((count, *SHAPE), generator=torch.Generator().manual_seed(42))
+        for count in (4, 1)
+    ]
     singles = single_draws(PROMPTS, [0], OFFICIAL)
     for (draw,), expected in zip(singles, torch.cat(batches), strict=True):
         torch.testing.assert_close(draw.noise(SHAPE), expected, rtol=0, atol=0)
@@ -38,10 +48,16 @@ def test_images_go_to_files_with_their_settings_and_back(tmp_path):
     ((draw,),) = seed_draws(["a red circle"], [3])
     assert folder.checksums([draw]) == {}
     folder.write(draw, image, {"prompt": draw.prompt})
-    assert folder.path.name.startswith("mine-") and draw.path.startswith("a-red-circle-") and draw.path.endswith("/seed-0003.png")
+    assert folder.path.name.startswith("mine-")
+    assert draw.path.startswith("a-red-circle-")
+    assert draw.path.endswith("/seed-0003.png")
     assert (folder.read([draw])[0] - image).abs().max() <= 0.5 / 255 + 1e-6
     assert read_settings(folder.path / draw.path) == {"prompt": "a red circle"}
-    assert ImageFolder.of(tmp_path, "runs/mine", {"steps": 4}) == folder != ImageFolder.of(tmp_path, "runs/mine", {"steps": 8})
+    assert (
+        ImageFolder.of(tmp_path, "runs/mine", {"steps": 4})
+        == folder
+        != ImageFolder.of(tmp_path, "runs/mine", {"steps": 8})
+    )
 
 
 def test_a_cut_or_changed_file_counts_as_missing(tmp_path):
@@ -51,7 +67,13 @@ def test_a_cut_or_changed_file_counts_as_missing(tmp_path):
     file, whole = folder.path / draw.path, (folder.path / draw.path).read_bytes()
     assert draw in folder.checksums([draw])
     middle = len(whole) // 2
-    for broken in (whole[:middle], whole[:-8], whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :], b"", b"no picture at all"):
+    for broken in (
+        whole[:middle],
+        whole[:-8],
+        whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        b"",
+        b"no picture at all",
+    ):
         file.write_bytes(broken)
         assert folder.checksums([draw]) == {}
     file.write_bytes(whole)
@@ -66,7 +88,8 @@ def test_files_that_have_not_changed_are_not_read_again(tmp_path, monkeypatch):
     folder.write(second, torch.rand(3, 8, 8), {})
     read = []
     monkeypatch.setattr(ImageFolder, "_checksum", lambda self, draw: read.append(draw) or 7)
-    assert folder.checksums([first, second]) == found | {second: 7} and read == [second]
+    assert folder.checksums([first, second]) == found | {second: 7}
+    assert read == [second]
     (folder.path / "checksums.json").write_text("{")  # broken: everything is looked at
     folder.checksums([first, second])
     assert read == [second, first, second]

@@ -1,4 +1,6 @@
-"""Lists by name and from files: what is dropped and counted, what is checked, and what is said when they cannot be had."""
+"""Lists by name and from files: what is dropped and counted, what is checked, and what is said
+when they cannot be had.
+"""
 
 import hashlib
 import http.server
@@ -8,7 +10,14 @@ import threading
 import pytest
 
 from workbench.evaluation import prompt_lists
-from workbench.evaluation.prompt_lists import NAMES, Prompt, PublishedFile, chosen_of_diffusiondb, prompt_list, prompts_of_text
+from workbench.evaluation.prompt_lists import (
+    NAMES,
+    Prompt,
+    PublishedFile,
+    chosen_of_diffusiondb,
+    prompt_list,
+    prompts_of_text,
+)
 from workbench.evaluation.safety import unsafe
 from workbench.io.prompt_file import PromptFileError
 from workbench.scenes.grammar import parse
@@ -17,21 +26,52 @@ from workbench.scenes.prompt_sets import reported_on
 
 def test_our_own_lists_are_there_and_clean():
     neutral = prompt_list("neutral")
-    assert len(neutral.prompts) == 200 and not neutral.dropped and neutral.told == ""
+    assert len(neutral.prompts) == 200
+    assert not neutral.dropped
+    assert neutral.told == ""
     assert prompt_list("scenes", check=parse).texts == [request.text for request in reported_on()]
 
 
-@pytest.mark.parametrize("text", ["a nude woman", "NSFW", "a teen in a bikini", "young girl, seductive pose", "Hentai.", "naked",
-                                  "toddlers in bikinis", "babies in swimsuits", "two preteens in swimsuits", "infants, wet",
-                                  "little sister in a bikini", "thirteen yr old, seductive", "a 12 year old, seductive", "sexualized woman",
-                                  "nakedness", "dildos"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a nude woman",
+        "NSFW",
+        "a teen in a bikini",
+        "young girl, seductive pose",
+        "Hentai.",
+        "naked",
+        "toddlers in bikinis",
+        "babies in swimsuits",
+        "two preteens in swimsuits",
+        "infants, wet",
+        "little sister in a bikini",
+        "thirteen yr old, seductive",
+        "a 12 year old, seductive",
+        "sexualized woman",
+        "nakedness",
+        "dildos",
+    ],
+)
 def test_what_is_not_to_be_drawn_is_dropped(text):
     assert unsafe(text)
 
 
-@pytest.mark.parametrize("text", ["a girl with a kite", "a hot cup of tea", "classical architecture in Essex", "a cockatoo and an assembly line",
-                                  "a wet dog", "a bikini on a washing line", "children in a park", "a hot dog and a child",
-                                  "a hot air balloon over two boys", "a 30 year old in a swimsuit"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a girl with a kite",
+        "a hot cup of tea",
+        "classical architecture in Essex",
+        "a cockatoo and an assembly line",
+        "a wet dog",
+        "a bikini on a washing line",
+        "children in a park",
+        "a hot dog and a child",
+        "a hot air balloon over two boys",
+        "a 30 year old in a swimsuit",
+    ],
+)
 def test_harmless_words_stay(text):
     assert not unsafe(text)
 
@@ -40,20 +80,35 @@ def test_what_is_dropped_is_counted_and_the_limit_counts_what_is_left(tmp_path):
     file = tmp_path / "mine.txt"
     file.write_text("a red circle\nnude\ntwo dogs\na red circle\na star\ntwo stars\n")
     found = prompt_list(str(file), limit=2, check=parse)
-    assert found.texts == ["a red circle", "a star"] and found.dropped == {"sexual": 1, "not understood": 1, "repeated": 1}
-    assert found.limited_to == 2 and prompt_list(str(file), limit=3, check=parse).limited_to == 0
-    assert found.told == "1 sexual, 1 not understood, 1 repeated" and found.name == str(file)
+    assert found.texts == ["a red circle", "a star"]
+    assert found.dropped == {
+        "sexual": 1,
+        "not understood": 1,
+        "repeated": 1,
+    }
+    assert found.limited_to == 2
+    assert prompt_list(str(file), limit=3, check=parse).limited_to == 0
+    assert found.told == "1 sexual, 1 not understood, 1 repeated"
+    assert found.name == str(file)
 
 
 def test_a_list_of_which_nothing_is_left_says_why(tmp_path):
     file = tmp_path / "mine.txt"
     file.write_text("a red dog\n")
-    with pytest.raises(PromptFileError, match="no prompt left to draw \\(1 not understood\\).* does not know the word \"dog\""):
+    with pytest.raises(
+        PromptFileError,
+        match='no prompt left to draw \\(1 not understood\\).* does not know the word "dog"',
+    ):
         prompt_list(str(file), check=parse)
 
 
 def test_genevals_metadata_is_kept(tmp_path):
-    entry = {"tag": "counting", "include": [{"class": "dog", "count": 2}], "exclude": [{"class": "dog", "count": 3}], "prompt": "two dogs"}
+    entry = {
+        "tag": "counting",
+        "include": [{"class": "dog", "count": 2}],
+        "exclude": [{"class": "dog", "count": 3}],
+        "prompt": "two dogs",
+    }
     file = tmp_path / "geneval.jsonl"
     file.write_text(json.dumps(entry) + "\n" + json.dumps({"prompt": "a cat"}) + "\n")
     assert prompt_list(str(file)).prompts == (Prompt("two dogs", entry), Prompt("a cat"))
@@ -64,7 +119,9 @@ def test_genevals_metadata_is_kept(tmp_path):
         with pytest.raises(PromptFileError, match="geneval.jsonl, line 2: not a JSON object"):
             prompt_list(str(file))
     file.write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
-    with pytest.raises(PromptFileError, match="geneval.jsonl, line 2: not a JSON object with a \"prompt\""):
+    with pytest.raises(
+        PromptFileError, match='geneval.jsonl, line 2: not a JSON object with a "prompt"'
+    ):
         prompt_list(str(file))
     file.write_text(json.dumps(entry | {"include": [{"class": "dogg", "count": 2}]}))
     with pytest.raises(PromptFileError, match="geneval.jsonl, line 1: .*'dogg'"):
@@ -72,7 +129,10 @@ def test_genevals_metadata_is_kept(tmp_path):
 
 
 def test_lists_and_files_that_are_not_there_are_told():
-    with pytest.raises(PromptFileError, match=f"no prompt list and no file called pick-a-pick; the lists are {', '.join(NAMES)}"):
+    with pytest.raises(
+        PromptFileError,
+        match=f"no prompt list and no file called pick-a-pick; the lists are {', '.join(NAMES)}",
+    ):
         prompt_list("pick-a-pick")
 
 
@@ -90,7 +150,9 @@ def served(tmp_path):
     """A folder that a server on this machine gives out, and its address."""
     folder = tmp_path / "served"
     folder.mkdir()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: http.server.SimpleHTTPRequestHandler(*a, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), lambda *a: http.server.SimpleHTTPRequestHandler(*a, directory=str(folder))
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield folder, f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
@@ -101,7 +163,11 @@ def test_a_published_list_is_downloaded_once_and_checked(served, tmp_path, monke
     content = b"a fox\na hill\n"
     (folder / "list.txt").write_bytes(content)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setitem(prompt_lists.PUBLISHED_LISTS, "coco-10k", PublishedFile(f"{address}/list.txt", hashlib.sha256(content).hexdigest()))
+    monkeypatch.setitem(
+        prompt_lists.PUBLISHED_LISTS,
+        "coco-10k",
+        PublishedFile(f"{address}/list.txt", hashlib.sha256(content).hexdigest()),
+    )
     assert prompt_list("coco-10k").texts == ["a fox", "a hill"]
     (folder / "list.txt").unlink()
     assert prompt_list("coco-10k").texts == ["a fox", "a hill"]  # from the cache
@@ -115,13 +181,22 @@ def test_a_published_list_is_downloaded_once_and_checked(served, tmp_path, monke
 
 def test_a_network_that_is_not_there_names_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setitem(prompt_lists.PUBLISHED_LISTS, "pick-a-pic", PublishedFile("http://127.0.0.1:9/list.txt", ""))
-    with pytest.raises(PromptFileError, match="cannot download .* Connect to the network, or put the file at"):
+    monkeypatch.setitem(
+        prompt_lists.PUBLISHED_LISTS, "pick-a-pic", PublishedFile("http://127.0.0.1:9/list.txt", "")
+    )
+    with pytest.raises(
+        PromptFileError, match="cannot download .* Connect to the network, or put the file at"
+    ):
         prompt_list("pick-a-pic")
 
 
 def test_diffusiondbs_prompts_are_distinct_safe_and_in_a_fixed_order():
-    rows = [(f"prompt {n}", 0.01) for n in range(30)] + [("prompt 3 ", 0.0), ("bad", 0.5), ("", 0.0), (None, 0.0)]
+    rows = [(f"prompt {n}", 0.01) for n in range(30)] + [
+        ("prompt 3 ", 0.0),
+        ("bad", 0.5),
+        ("", 0.0),
+        (None, 0.0),
+    ]
     found = [prompt.text for prompt in chosen_of_diffusiondb(rows)]
     assert sorted(found) == sorted(f"prompt {n}" for n in range(30)) != found
     assert found == [prompt.text for prompt in chosen_of_diffusiondb(reversed(rows))]
@@ -129,5 +204,8 @@ def test_diffusiondbs_prompts_are_distinct_safe_and_in_a_fixed_order():
 
 def test_diffusiondb_offline_names_the_ways_out():
     pytest.importorskip("pyarrow")
-    with pytest.raises(PromptFileError, match="metadata.parquet of poloclub/diffusiondb .195 MB. .* give another list or file"):
+    with pytest.raises(
+        PromptFileError,
+        match="metadata.parquet of poloclub/diffusiondb .195 MB. .* give another list or file",
+    ):
         prompt_list("diffusiondb")

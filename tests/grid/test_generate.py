@@ -1,4 +1,6 @@
-"""The seed grid without a browser: requests, links, painting on untrained networks, and the files of a grid."""
+"""The seed grid without a browser: requests, links, painting on untrained networks, and the files
+of a grid.
+"""
 
 import io
 import json
@@ -36,7 +38,9 @@ def students(world, tmp_path):
 
 def painted(request, backend, students, **settings) -> Grid:
     grid = Grid(request, "cpu")
-    for event in generate_grid(request, backend, model_loader(request, backend, students), **settings):
+    for event in generate_grid(
+        request, backend, model_loader(request, backend, students), **settings
+    ):
         grid.add(event)
     return grid
 
@@ -64,45 +68,78 @@ SMALL = GridRequest(("a red circle", "two stars"), (0, 3, 7), ("teacher", "dmd")
 
 # ---- what can be asked for
 
-@pytest.mark.parametrize("text, seeds", [
-    ("0-3", (0, 1, 2, 3)), ("0, 3,7", (0, 3, 7)), ("5 - 6 1", (5, 6, 1)), ("2,2,1-2", (2, 1))])
+
+@pytest.mark.parametrize(
+    ("text", "seeds"),
+    [("0-3", (0, 1, 2, 3)), ("0, 3,7", (0, 3, 7)), ("5 - 6 1", (5, 6, 1)), ("2,2,1-2", (2, 1))],
+)
 def test_seeds_are_read_as_people_write_them(text, seeds):
     assert parse_seeds(text) == seeds
     assert parse_seeds(format_seeds(seeds)) == seeds
 
 
-@pytest.mark.parametrize("text, told", [
-    ("", "no seeds"), ("a", '"a"'), ("8-0", "backwards"), ("0-99999", "at most"), ("-1", '"-1"')])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "no seeds"), ("a", '"a"'), ("8-0", "backwards"), ("0-99999", "at most"), ("-1", '"-1"')],
+)
 def test_seeds_that_cannot_be_read_are_named(text, told):
     with pytest.raises(ValueError, match=told):
         parse_seeds(text)
 
 
-@pytest.mark.parametrize("wrong, told", [
-    ({"prompts": ()}, "no prompts"), ({"models": ()}, "no models"), ({"seeds": (1, 1)}, "twice"), ({"seeds": (2**32,)}, "seed"),
-    ({"teacher_steps": 0}, "steps"), ({"guidance": float("nan")}, "uidance"), ({"student_steps": 101}, "tudent steps"),
-    ({"seeds": tuple(range(33))}, "at most 32 seeds"),
-    ({"prompts": tuple("abcdefgh"), "seeds": tuple(range(32)), "models": ("a", "b", "c")}, f"over the limit of {MAX_CELLS}")])
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"prompts": ()}, "no prompts"),
+        ({"models": ()}, "no models"),
+        ({"seeds": (1, 1)}, "twice"),
+        ({"seeds": (2**32,)}, "seed"),
+        ({"teacher_steps": 0}, "steps"),
+        ({"guidance": float("nan")}, "uidance"),
+        ({"student_steps": 101}, "tudent steps"),
+        ({"seeds": tuple(range(33))}, "at most 32 seeds"),
+        (
+            {"prompts": tuple("abcdefgh"), "seeds": tuple(range(32)), "models": ("a", "b", "c")},
+            f"over the limit of {MAX_CELLS}",
+        ),
+    ],
+)
 def test_a_request_outside_the_limits_says_which(wrong, told):
     with pytest.raises(ValueError, match=told):
         GridRequest(**wrong)
 
 
-@pytest.mark.parametrize("request_", [
-    GridRequest(), SMALL, GridRequest(("a & b=c", "été ?#%"), (4294967295,), ("run 2026-11-23 é",), 7, 3.25, 2)])
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GridRequest(),
+        SMALL,
+        GridRequest(("a & b=c", "été ?#%"), (4294967295,), ("run 2026-11-23 é",), 7, 3.25, 2),
+    ],
+)
 def test_a_link_makes_the_same_request(request_):
     assert GridRequest.from_query(request_.query) == request_
 
 
 def test_a_link_leaves_out_what_is_the_default_and_other_queries_are_not_ours():
     assert GridRequest.from_query("?prompt=a+star") == GridRequest(prompts=("a star",))
-    assert all(GridRequest.from_query(query) is None for query in ("", "?__theme=dark", "?tab=study&x=1"))
+    assert all(
+        GridRequest.from_query(query) is None for query in ("", "?__theme=dark", "?tab=study&x=1")
+    )
 
 
-@pytest.mark.parametrize("query, told", [
-    ("?promt=a", "did you mean 'prompt'"), ("?seeds=x", "'seeds'"), ("?teacher_steps=many", "'teacher_steps'.*not a number"),
-    ("?guidance=inf", "uidance"), ("?prompt=", "prompt"), ("?seeds=0-8&teacher_steps=1e9", "teacher_steps"),
-    ("?model=", "model")])
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("?promt=a", "did you mean 'prompt'"),
+        ("?seeds=x", "'seeds'"),
+        ("?teacher_steps=many", "'teacher_steps'.*not a number"),
+        ("?guidance=inf", "uidance"),
+        ("?prompt=", "prompt"),
+        ("?seeds=0-8&teacher_steps=1e9", "teacher_steps"),
+        ("?model=", "model"),
+    ],
+)
 def test_a_bad_link_is_an_error_that_names_the_parameter(query, told):
     with pytest.raises(ValueError, match=told):
         request = GridRequest.from_query(query)
@@ -113,31 +150,54 @@ def test_unknown_models_and_refused_prompts_are_told(backend):
     with pytest.raises(ValueError, match="no model called 'dmd'"):
         check_request(SMALL, ["teacher"], lambda prompt: None)
     with pytest.raises(ValueError, match="Prompt 2: .*hexagon"):
-        check_request(GridRequest(("a circle", "a hexagon")), ["teacher"], lambda prompt: backend.encode([prompt]))
+        check_request(
+            GridRequest(("a circle", "a hexagon")),
+            ["teacher"],
+            lambda prompt: backend.encode([prompt]),
+        )
 
 
 # ---- painting
 
+
 def test_every_cell_and_row_is_painted_and_progress_rises_to_one(backend, students):
     events = list(generate_grid(SMALL, backend, model_loader(SMALL, backend, students), together=2))
     done = [event.done for event in events if isinstance(event, Progress)]
-    assert done == sorted(done) and done[-1] == 1
-    assert len([e for e in events if isinstance(e, Cell)]) == 12 and len([e for e in events if isinstance(e, Row)]) == 4
+    assert done == sorted(done)
+    assert done[-1] == 1
+    assert len([e for e in events if isinstance(e, Cell)]) == 12
+    assert len([e for e in events if isinstance(e, Row)]) == 4
     rows = [event for event in events if isinstance(event, Row)]
-    assert [row.evaluations for row in rows] == [4, 4, 4, 4] and all(row.seconds > 0 for row in rows)
-    assert all(row.feature == "lite0@224" and row.diversity.low <= row.diversity.mean <= row.diversity.high for row in rows)
+    assert [row.evaluations for row in rows] == [4, 4, 4, 4]
+    assert all(row.seconds > 0 for row in rows)
+    assert all(
+        row.feature == "lite0@224" and row.diversity.low <= row.diversity.mean <= row.diversity.high
+        for row in rows
+    )
 
 
 def test_a_column_starts_from_the_same_noise_and_a_cell_can_be_made_alone(backend, students):
     grid = painted(SMALL, backend, students)
     seen = []
-    list(generate_grid(SMALL, backend, spying(model_loader(SMALL, backend, students), lambda x, t: seen.append((float(t[0]), x.clone())))))
+    list(
+        generate_grid(
+            SMALL,
+            backend,
+            spying(
+                model_loader(SMALL, backend, students),
+                lambda x, t: seen.append((float(t[0]), x.clone())),
+            ),
+        )
+    )
     first = [x for t, x in seen if t == 1]
-    assert len(first) == 4 and all(torch.equal(x, grid_noise(backend.latent_shape, list(SMALL.seeds))) for x in first)
+    assert len(first) == 4
+    assert all(torch.equal(x, grid_noise(backend.latent_shape, list(SMALL.seeds))) for x in first)
 
     model = teacher_model(backend, SMALL.teacher_steps, SMALL.guidance)
     noise = grid_noise(backend.latent_shape, [3])
-    alone = backend.decode(sampled(model.denoiser, noise, backend.encode(["two stars"]), model.times))
+    alone = backend.decode(
+        sampled(model.denoiser, noise, backend.encode(["two stars"]), model.times)
+    )
     expected = grid.cells[1, "teacher", 3].image.astype(int)
     assert np.abs((alone[0].permute(1, 2, 0) * 255).round().numpy() - expected).max() <= 1
 
@@ -149,14 +209,18 @@ def test_student_steps_replace_the_trained_times(backend, students):
 
 def test_a_model_that_does_not_open_leaves_holes_and_the_grid_goes_on(backend, students):
     grid = painted(GridRequest(seeds=(0, 1), models=("broken", "dmd")), backend, students)
-    assert grid.cells[0, "broken", 0].image is None and "cannot load the student" in grid.cells[0, "broken", 0].error
-    assert "cannot load" in grid.rows[0, "broken"].note and grid.rows[0, "dmd"].diversity is not None
+    assert grid.cells[0, "broken", 0].image is None
+    assert "cannot load the student" in grid.cells[0, "broken", 0].error
+    assert "cannot load" in grid.rows[0, "broken"].note
+    assert grid.rows[0, "dmd"].diversity is not None
     with pytest.raises(FolderError):
         model_loader(SMALL, backend, students)("broken")
 
 
 def test_only_the_cell_that_fails_is_a_hole(backend, students):
-    """The batch of a seed whose sampling fails is tried again seed by seed; a NaN is a failure too."""
+    """The batch of a seed whose sampling fails is tried again seed by seed; a NaN is a failure
+    too.
+    """
     bad = grid_noise(backend.latent_shape, [1])[0]
 
     def refuse(x, t):
@@ -165,51 +229,78 @@ def test_only_the_cell_that_fails_is_a_hole(backend, students):
 
     request = GridRequest(seeds=(0, 1, 2), models=("dmd",))
     grid, holed = painted(request, backend, students), Grid(request)
-    for event in generate_grid(request, backend, spying(model_loader(request, backend, students), refuse)):
+    for event in generate_grid(
+        request, backend, spying(model_loader(request, backend, students), refuse)
+    ):
         holed.add(event)
     assert [holed.cells[0, "dmd", seed].error for seed in (0, 1, 2)] == ["", "out of memory", ""]
     difference = holed.cells[0, "dmd", 2].image.astype(int) - grid.cells[0, "dmd", 2].image
-    assert np.abs(difference).max() <= 1 and holed.done == 1
+    assert np.abs(difference).max() <= 1
+    assert holed.done == 1
 
 
 def test_cancelling_is_to_stop_iterating(backend, students):
     calls = []
-    events = generate_grid(SMALL, backend, spying(model_loader(SMALL, backend, students), lambda x, t: calls.append(t)))
+    events = generate_grid(
+        SMALL, backend, spying(model_loader(SMALL, backend, students), lambda x, t: calls.append(t))
+    )
     assert isinstance(next(events), Progress)
     events.close()
     assert len(calls) == 1
 
 
 def test_diversity_needs_two_images_and_a_missing_feature_costs_only_the_number(backend, students):
-    assert "two images" in painted(GridRequest(seeds=(0,), models=("dmd",)), backend, students).rows[0, "dmd"].note
+    assert (
+        "two images"
+        in painted(GridRequest(seeds=(0,), models=("dmd",)), backend, students).rows[0, "dmd"].note
+    )
 
     def missing():
         raise ModuleNotFoundError("pip install the weights")
 
-    row = painted(GridRequest(seeds=(0, 1), models=("dmd",)), backend, students, feature=missing).rows[0, "dmd"]
-    assert row.diversity is None and "pip install the weights" in row.note and row.seconds > 0
+    row = painted(
+        GridRequest(seeds=(0, 1), models=("dmd",)), backend, students, feature=missing
+    ).rows[0, "dmd"]
+    assert row.diversity is None
+    assert "pip install the weights" in row.note
+    assert row.seconds > 0
 
 
 # ---- files
+
 
 def test_exports_are_complete_and_carry_their_settings(backend, students):
     grid = painted(GridRequest(("a red circle",), (0, 1), ("dmd", "broken")), backend, students)
     sheet = io.BytesIO(export_png(grid))
     settings = read_settings(sheet)
-    assert GridRequest.from_query(settings["link"]) == grid.request and Image.open(sheet).width >= 900
+    assert GridRequest.from_query(settings["link"]) == grid.request
+    assert Image.open(sheet).width >= 900
     with zipfile.ZipFile(io.BytesIO(export_zip(grid))) as archive:
         manifest = json.loads(archive.read("manifest.json"))
-        assert len(manifest["cells"]) == 4 and len(archive.namelist()) == 3
+        assert len(manifest["cells"]) == 4
+        assert len(archive.namelist()) == 3
         cell = manifest["cells"][1]
         assert cell["file"] == "01-a-red-circle/01-dmd/seed-0001.png"
         told = {key: value for key, value in cell.items() if key not in ("file", "error")}
         assert read_settings(io.BytesIO(archive.read(cell["file"]))) == told
-        assert {"prompt", "model", "seed", "steps", "times", "guidance", "digest", "weights", "evaluations"} <= cell.keys()
+        assert {
+            "prompt",
+            "model",
+            "seed",
+            "steps",
+            "times",
+            "guidance",
+            "digest",
+            "weights",
+            "evaluations",
+        } <= cell.keys()
         pixels = np.array(Image.open(io.BytesIO(archive.read(cell["file"]))))
         assert (pixels == grid.cells[0, "dmd", 1].image).all()
         hole = manifest["cells"][2]
-        assert hole["file"] is None and "cannot load" in hole["error"]
-    assert {"torch", "diffusers", "python"} <= manifest["versions"].keys() and manifest["rows"][0]["feature"] == "lite0@224"
+        assert hole["file"] is None
+        assert "cannot load" in hole["error"]
+    assert {"torch", "diffusers", "python"} <= manifest["versions"].keys()
+    assert manifest["rows"][0]["feature"] == "lite0@224"
 
 
 def test_a_stopped_grid_can_be_exported():

@@ -16,16 +16,23 @@ def test_both_forms_of_lines_are_read(tmp_path):
     assert read_prompts(path) == ["a cat, 3-----4", "a dog", "7 dwarfs-----no"]
 
 
-@pytest.mark.parametrize("data, message", [
-    (b"", "has no prompts"), (b"\n \n", "has no prompts"), (b"ok\n\xff\xfe bad\n", "line 2: not UTF-8"),
-])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "has no prompts"),
+        (b"\n \n", "has no prompts"),
+        (b"ok\n\xff\xfe bad\n", "line 2: not UTF-8"),
+    ],
+)
 def test_unusable_files_name_line_and_way_out(tmp_path, data, message):
     with pytest.raises(PromptFileError, match=message):
         read_prompts(write(tmp_path, data))
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(PromptFileError, match="cannot read the prompt file .*nowhere.txt: No such file"):
+    with pytest.raises(
+        PromptFileError, match="cannot read the prompt file .*nowhere.txt: No such file"
+    ):
         read_prompts(tmp_path / "nowhere.txt")
 
 
@@ -38,5 +45,8 @@ def test_a_line_over_the_encoders_limit_is_reported_with_its_number(tmp_path, ba
 def test_draws_do_not_depend_on_how_a_batch_is_split():
     prompts = [str(n) for n in range(100)]
     whole = draw_prompts(prompts, 0, "student", 3, range(8))
-    assert whole == draw_prompts(prompts, 0, "student", 3, range(4)) + draw_prompts(prompts, 0, "student", 3, range(4, 8))
-    assert len(set(whole)) > 4 and whole != draw_prompts(prompts, 0, "student", 4, range(8))
+    assert whole == draw_prompts(prompts, 0, "student", 3, range(4)) + draw_prompts(
+        prompts, 0, "student", 3, range(4, 8)
+    )
+    assert len(set(whole)) > 4
+    assert whole != draw_prompts(prompts, 0, "student", 4, range(8))

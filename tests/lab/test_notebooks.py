@@ -1,4 +1,5 @@
-"""The notebooks: rules of their sources, what is kept of their execution, and that they run with short settings.
+"""The notebooks: rules of their sources, what is kept of their execution, and that they run with
+short settings.
 
 The last takes a minute a notebook; `-k "not executes"` leaves it out."""
 
@@ -34,7 +35,8 @@ def kept(source: Path):
 
 
 def test_there_are_notebooks():
-    assert [path.stem[:2] for path in SOURCES] == [f"0{n}" for n in range(1, len(SOURCES) + 1)] and len(SOURCES) >= 7
+    assert [path.stem[:2] for path in SOURCES] == [f"0{n}" for n in range(1, len(SOURCES) + 1)]
+    assert len(SOURCES) >= 7
 
 
 @each
@@ -43,25 +45,37 @@ def test_the_source_is_short_cells_without_definitions_that_end_in_an_assertion(
     cells = code_of(notebook)
     trees = [parsed(cell) for cell in cells]
     definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    assert not [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, definitions)]  # they belong in workbench/
-    assert len(cells) <= 16 and notebook.cells[0].cell_type == "markdown" and notebook.cells[0].source.startswith("# ")
-    assert "parameters" in cells[0].metadata.tags and "WORKBENCH_SHORT" in cells[0].source
+    assert not [
+        node.name for tree in trees for node in ast.walk(tree) if isinstance(node, definitions)
+    ]  # they belong in workbench/
+    assert len(cells) <= 16
+    assert notebook.cells[0].cell_type == "markdown"
+    assert notebook.cells[0].source.startswith("# ")
+    assert "parameters" in cells[0].metadata.tags
+    assert "WORKBENCH_SHORT" in cells[0].source
     assert any(isinstance(node, ast.Assert) for tree in trees[-2:] for node in ast.walk(tree))
 
 
 @each
 def test_the_source_begins_and_ends_a_session(source):
     cells = code_of(jupytext.read(source))
-    calls = [ast.unparse(node.func) for node in ast.walk(parsed(cells[1])) if isinstance(node, ast.Call)]
-    assert "from workbench.lab import begin" in cells[1].source and "begin" in calls
+    calls = [
+        ast.unparse(node.func) for node in ast.walk(parsed(cells[1])) if isinstance(node, ast.Call)
+    ]
+    assert "from workbench.lab import begin" in cells[1].source
+    assert "begin" in calls
     assert ast.unparse(parsed(cells[-1]).body[-1]) == "session.end()"
 
 
 @each
 def test_what_is_kept_is_the_source_executed_in_order(source):
     notebook, asked = kept(source), jupytext.read(source)
-    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [(cell.cell_type, cell.source) for cell in asked.cells]
-    assert [cell.execution_count for cell in code_of(notebook)] == list(range(1, len(code_of(notebook)) + 1))
+    assert [(cell.cell_type, cell.source) for cell in notebook.cells] == [
+        (cell.cell_type, cell.source) for cell in asked.cells
+    ]
+    assert [cell.execution_count for cell in code_of(notebook)] == list(
+        range(1, len(code_of(notebook)) + 1)
+    )
     assert "wall time" in code_of(notebook)[-1].outputs[-1].text
 
 
@@ -70,7 +84,8 @@ def test_what_is_kept_is_small_and_is_seen_without_javascript(source):
     notebook = kept(source)
     outputs = [output for cell in code_of(notebook) for output in cell.outputs]
     assert source.with_suffix(".ipynb").stat().st_size < LARGEST
-    assert "widgets" not in notebook.metadata and not any(WIDGET in output.get("data", {}) for output in outputs)
+    assert "widgets" not in notebook.metadata
+    assert not any(WIDGET in output.get("data", {}) for output in outputs)
     assert not [output.ename for output in outputs if output.output_type == "error"]
     assert all("image/png" in output.data for output in outputs if PLOTLY in output.get("data", {}))
 

@@ -17,11 +17,14 @@ def normal(*size, seed=0):
 
 def looped_kid(x, y):
     """The U-statistic, pair by pair."""
+
     def k(a, b):
         return (float(a @ b) / len(a) + 1) ** 3
 
     def within(f):
-        return sum(k(f[i], f[j]) for i in range(len(f)) for j in range(len(f)) if i != j) / (len(f) * (len(f) - 1))
+        return sum(k(f[i], f[j]) for i in range(len(f)) for j in range(len(f)) if i != j) / (
+            len(f) * (len(f) - 1)
+        )
 
     return within(x) + within(y) - 2 * sum(k(a, b) for a in x for b in y) / (len(x) * len(y))
 
@@ -31,7 +34,9 @@ def looped_cmmd(x, y):
     x, y = ([f / f.norm() for f in part] for part in (x, y))
 
     def mean(first, second):
-        return sum(math.exp(-float((a - b).square().sum()) / 200) for a in first for b in second) / (len(first) * len(second))
+        return sum(
+            math.exp(-float((a - b).square().sum()) / 200) for a in first for b in second
+        ) / (len(first) * len(second))
 
     return 1000 * (mean(x, x) + mean(y, y) - 2 * mean(x, y))
 
@@ -41,7 +46,9 @@ def sqrtm_distance(x, y):
     x, y = x.numpy(), y.numpy()
     first, second = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
     root = linalg.sqrtm(first @ second)
-    return float(((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(first + second - 2 * np.real(root)))
+    return float(
+        ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(first + second - 2 * np.real(root))
+    )
 
 
 def gaussian(count, mean, deviation, seed):
@@ -65,26 +72,40 @@ def test_kid_and_cmmd_are_their_double_loops(monkeypatch):
         monkeypatch.setattr(distribution_distance, "BLOCK", block)
         assert kid(x, y).mean == pytest.approx(looped_kid(x, y), rel=1e-12)
         assert cmmd(x, y) == pytest.approx(looped_cmmd(x, y), rel=1e-10)
-    assert kid(x.float(), y.float()).mean == pytest.approx(looped_kid(x.float().double(), y.float().double()), rel=1e-12)
+    assert kid(x.float(), y.float()).mean == pytest.approx(
+        looped_kid(x.float().double(), y.float().double()), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(("n", "m"), [(2, 3), (5, 5), (40, 25)])
 def test_kid_is_unbiased_at_every_size(n, m):
-    values = torch.tensor([kid(normal(n, 4, seed=2 * i), normal(m, 4, seed=2 * i + 1)).mean for i in range(1500)])
+    values = torch.tensor(
+        [kid(normal(n, 4, seed=2 * i), normal(m, 4, seed=2 * i + 1)).mean for i in range(1500)]
+    )
     assert abs(values.mean()) < 4 * values.std() / len(values) ** 0.5
     assert (values < 0).float().mean() > 0.2
 
 
 def test_kid_grows_to_the_closed_form_of_shifted_gaussians():
-    # for z = x . x' / D of N(mu, I) and N(nu, I) in D = 2: E z = a, E z^2 = a^2 + (|mu|^2 + |nu|^2) / D^2 + 1 / D,
-    # E z^3 = a^3 + 3 a (|mu|^2 + |nu|^2 + D) / D^2 + 6 a / D^2 with a = mu . nu / D
+    # for z = x . x' / D of N(mu, I) and N(nu, I) in D = 2: E z = a, E z^2 = a^2 + (|mu|^2 + |nu|^2)
+    # / D^2 + 1 / D, E z^3 = a^3 + 3 a (|mu|^2 + |nu|^2 + D) / D^2 + 6 a / D^2 with a = mu . nu / D
     def expected(mu, nu):
         dot, norms, d = mu @ nu / 2, mu @ mu + nu @ nu, 2
-        return (dot**3 + 3 * dot * (norms + d) / d**2 + 6 * dot / d**2) + 3 * (dot**2 + norms / d**2 + 1 / d) + 3 * dot + 1
+        return (
+            (dot**3 + 3 * dot * (norms + d) / d**2 + 6 * dot / d**2)
+            + 3 * (dot**2 + norms / d**2 + 1 / d)
+            + 3 * dot
+            + 1
+        )
 
     mu, nu = np.array([0.0, 0.0]), np.array([1.0, 0.5])
     truth = expected(mu, mu) + expected(nu, nu) - 2 * expected(mu, nu)
-    values = torch.tensor([kid(normal(60, 2, seed=2 * i), normal(40, 2, seed=2 * i + 1) + torch.tensor(nu)).mean for i in range(500)])
+    values = torch.tensor(
+        [
+            kid(normal(60, 2, seed=2 * i), normal(40, 2, seed=2 * i + 1) + torch.tensor(nu)).mean
+            for i in range(500)
+        ]
+    )
     assert truth > 0.5
     assert abs(values.mean() - truth) < 4 * values.std() / len(values) ** 0.5
 
@@ -92,12 +113,18 @@ def test_kid_grows_to_the_closed_form_of_shifted_gaussians():
 def test_the_interval_of_kid_is_the_jackknife_and_holds_the_truth():
     x, y = normal(8, 3), normal(6, 3, seed=1) + 1
     found = kid(x, y)
-    rest_x = np.array([looped_kid(torch.cat([x[:i], x[i + 1:]]), y) for i in range(8)])
-    rest_y = np.array([looped_kid(x, torch.cat([y[:i], y[i + 1:]])) for i in range(6)])
-    variance = 7 / 8 * ((rest_x - rest_x.mean()) ** 2).sum() + 5 / 6 * ((rest_y - rest_y.mean()) ** 2).sum()
-    assert found.high - found.mean == pytest.approx(2.5705818 * variance**0.5, rel=1e-6)  # Student's t, 5 degrees of freedom
+    rest_x = np.array([looped_kid(torch.cat([x[:i], x[i + 1 :]]), y) for i in range(8)])
+    rest_y = np.array([looped_kid(x, torch.cat([y[:i], y[i + 1 :]])) for i in range(6)])
+    variance = (
+        7 / 8 * ((rest_x - rest_x.mean()) ** 2).sum()
+        + 5 / 6 * ((rest_y - rest_y.mean()) ** 2).sum()
+    )
+    assert found.high - found.mean == pytest.approx(
+        2.5705818 * variance**0.5, rel=1e-6
+    )  # Student's t, 5 degrees of freedom
     assert found.mean - found.low == pytest.approx(found.high - found.mean)
-    assert math.isnan(kid(x[:2], y).low) and not math.isnan(kid(x[:2], y).mean)
+    assert math.isnan(kid(x[:2], y).low)
+    assert not math.isnan(kid(x[:2], y).mean)
 
     intervals = [kid(normal(50, 8, seed=2 * i), normal(50, 8, seed=2 * i + 1)) for i in range(200)]
     assert 0.9 < np.mean([low <= 0 <= high for _, low, high in intervals])
@@ -108,9 +135,14 @@ def test_kid_by_prompt_reads_pairs_of_different_prompts_and_leaves_prompts_out(m
 
     def value(kept):
         pairs = [(p, q) for p in kept for q in kept if p != q]
+
         def mean(a, b):
             return sum(((float(f @ g) / 8 + 1) ** 3) for f in a for g in b) / (len(a) * len(b))
-        return sum(mean(x[p], x[q]) + mean(y[p], y[q]) - mean(x[p], y[q]) - mean(y[p], x[q]) for p, q in pairs) / len(pairs)
+
+        return sum(
+            mean(x[p], x[q]) + mean(y[p], y[q]) - mean(x[p], y[q]) - mean(y[p], x[q])
+            for p, q in pairs
+        ) / len(pairs)
 
     deviation = math.sqrt(np.var([value([q for q in range(5) if q != p]) for p in range(5)]) * 4)
     found = kid_by_prompt(x, y)
@@ -118,13 +150,16 @@ def test_kid_by_prompt_reads_pairs_of_different_prompts_and_leaves_prompts_out(m
     assert (found.high - found.low) / 2 == pytest.approx(2.776445 * deviation, rel=1e-6)
     monkeypatch.setattr(distribution_distance, "BLOCK", 40)
     assert kid_by_prompt(x, y) == pytest.approx(found, rel=1e-12)
-    assert kid_by_prompt(x[:, :1], x[:, 1:2]).mean != 0 and math.isnan(kid_by_prompt(x[:2], y[:2]).low)
+    assert kid_by_prompt(x[:, :1], x[:, 1:2]).mean != 0
+    assert math.isnan(kid_by_prompt(x[:2], y[:2]).low)
     with pytest.raises(ValueError, match="of the same prompts"):
         kid_by_prompt(x, y[:4])
 
 
 def test_kid_by_prompt_is_unbiased_where_images_of_a_prompt_are_alike():
-    """Prompts far apart, images of one prompt near each other, equal distributions: 0 within 4 standard errors; all pairs are not."""
+    """Prompts far apart, images of one prompt near each other, equal distributions: 0 within 4
+    standard errors; all pairs are not.
+    """
     found, naive, held = [], [], 0
     for trial in range(300):
         middle = 2 * normal(20, 1, 8, seed=3 * trial)
@@ -134,7 +169,8 @@ def test_kid_by_prompt_is_unbiased_where_images_of_a_prompt_are_alike():
         naive.append(kid(x.flatten(0, 1), y.flatten(0, 1)).mean)
         held += interval.low <= 0 <= interval.high
     error = np.std(found) / math.sqrt(len(found))
-    assert abs(np.mean(found)) < 4 * error and np.mean(naive) < -4 * error
+    assert abs(np.mean(found)) < 4 * error
+    assert np.mean(naive) < -4 * error
     print(held / 300, np.mean(found), error, np.mean(naive))
     assert held / 300 >= 0.9
 
@@ -145,12 +181,18 @@ def test_cmmd_of_equal_sets_is_zero_and_reads_directions_only():
     y = normal(20, 6, seed=1)
     assert cmmd(3 * x, y * torch.linspace(1, 2, 20)[:, None]) == pytest.approx(cmmd(x, y), rel=1e-9)
     ends = torch.tensor([[1.0, 0.0]]).expand(4, 2)
-    assert cmmd(ends, -ends) == pytest.approx(1000 * 2 * (1 - math.exp(-0.02)), rel=1e-12)  # the largest there is
+    assert cmmd(ends, -ends) == pytest.approx(
+        1000 * 2 * (1 - math.exp(-0.02)), rel=1e-12
+    )  # the largest there is
 
 
 def test_cmmd_is_biased_by_what_its_docstring_says():
-    values = torch.tensor([cmmd(normal(40, 64, seed=2 * i), normal(25, 64, seed=2 * i + 1)) for i in range(300)])
-    bias = 1000 * (1 - math.exp(-0.01)) * (1 / 40 + 1 / 25)  # unrelated directions: a cosine of 0 on average, |x - y|^2 = 2
+    values = torch.tensor(
+        [cmmd(normal(40, 64, seed=2 * i), normal(25, 64, seed=2 * i + 1)) for i in range(300)]
+    )
+    bias = (
+        1000 * (1 - math.exp(-0.01)) * (1 / 40 + 1 / 25)
+    )  # unrelated directions: a cosine of 0 on average, |x - y|^2 = 2
     assert abs(values.mean() - bias) < 4 * values.std() / len(values) ** 0.5
 
 
@@ -163,14 +205,19 @@ def test_fid_of_gaussians_is_the_closed_form():
 
 
 def test_fid_is_scipys_matrix_root():
-    x, y = normal(60, 12) @ normal(12, 12, seed=1), normal(40, 12, seed=2) @ normal(12, 12, seed=3) + 0.5
+    x, y = (
+        normal(60, 12) @ normal(12, 12, seed=1),
+        normal(40, 12, seed=2) @ normal(12, 12, seed=3) + 0.5,
+    )
     assert fid(x, y).value == pytest.approx(sqrtm_distance(x, y), rel=1e-10)
     assert fid(x.float(), y.float()).value == pytest.approx(fid(x, y).value, rel=1e-5)
 
 
 def test_fid_of_covariances_without_full_rank():
     x, y = normal(6, 30), normal(9, 30, seed=1)  # ranks 5 and 8 of 30
-    assert fid(x, y).value == pytest.approx(sqrtm_distance(x, y), rel=1e-5)  # scipy's root of a singular matrix is the less exact one
+    assert fid(x, y).value == pytest.approx(
+        sqrtm_distance(x, y), rel=1e-5
+    )  # scipy's root of a singular matrix is the less exact one
     flat = torch.zeros(5, 3)
     flat[:, 0] = torch.arange(5.0)  # variance 2.5 along one axis against the same along another
     assert fid(flat, flat.flip(1)).value == pytest.approx(2 * 2.5 + 4 + 4, rel=1e-12)
@@ -178,10 +225,20 @@ def test_fid_of_covariances_without_full_rank():
 
 
 def test_fid_says_when_it_is_biased():
-    assert fid(normal(10_000, 2), normal(10_000, 2, seed=1)) == FrechetDistance(pytest.approx(0, abs=1e-2), "")
-    assert "biased: 9,999 images are fewer than 10,000; prefer KID or CMMD" == fid(normal(9999, 2), normal(10_000, 2)).note
+    assert fid(normal(10_000, 2), normal(10_000, 2, seed=1)) == FrechetDistance(
+        pytest.approx(0, abs=1e-2), ""
+    )
+    assert (
+        "biased: 9,999 images are fewer than 10,000; prefer KID or CMMD"
+        == fid(normal(9999, 2), normal(10_000, 2)).note
+    )
     assert "no more than the 10,001 dimensions" in distribution_distance._fid_note(10_000, 10_001)
-    small, large = (np.mean([fid(normal(n, 8, seed=2 * i), normal(n, 8, seed=2 * i + 1)).value for i in range(30)]) for n in (20, 200))
+    small, large = (
+        np.mean(
+            [fid(normal(n, 8, seed=2 * i), normal(n, 8, seed=2 * i + 1)).value for i in range(30)]
+        )
+        for n in (20, 200)
+    )
     assert small > 5 * large > 0
 
 

@@ -1,4 +1,6 @@
-"""Eq. (9) against a loop over pairs and closed forms; the intervals against populations whose value is known."""
+"""Eq. (9) against a loop over pairs and closed forms; the intervals against populations whose
+value is known.
+"""
 
 import math
 
@@ -18,7 +20,11 @@ def test_equation_nine_equals_its_loop_over_pairs():
     features = random_features(4, 6, 32)
     expected = []
     for prompt in features.double():
-        cosines = [torch.cosine_similarity(prompt[i], prompt[j], dim=0) for i in range(6) for j in range(i + 1, 6)]
+        cosines = [
+            torch.cosine_similarity(prompt[i], prompt[j], dim=0)
+            for i in range(6)
+            for j in range(i + 1, 6)
+        ]
         expected.append(1 - sum(cosines) * 2 / (6 * 5))
     torch.testing.assert_close(diversity(features), torch.stack(expected), rtol=1e-12, atol=1e-12)
 
@@ -42,7 +48,9 @@ def test_length_of_a_feature_does_not_matter_and_nearly_equal_ones_are_resolved(
 
 def test_expected_diversity_does_not_depend_on_the_number_of_seeds():
     few, many = (diversity(random_features(20_000 // s, s, 8, seed=s)) for s in (3, 40))
-    assert abs(few.mean() - many.mean()) < 4 * few.std() / math.sqrt(len(few)) + 4 * many.std() / math.sqrt(len(many))
+    assert abs(few.mean() - many.mean()) < 4 * few.std() / math.sqrt(
+        len(few)
+    ) + 4 * many.std() / math.sqrt(len(many))
 
 
 @pytest.mark.parametrize("function", [diversity, seed_interval])
@@ -65,7 +73,9 @@ def test_vendi_counts_distinct_images():
     assert vendi(torch.eye(3).repeat(2, 1)).item() == pytest.approx(3)
     # two unit vectors with cosine c: eigenvalues (1 +- c) / 2
     c, p = 0.6, np.array([0.8, 0.2])
-    assert vendi(torch.tensor([[1.0, 0.0], [c, 0.8]])).item() == pytest.approx(math.exp(-(p * np.log(p)).sum()), rel=1e-6)
+    assert vendi(torch.tensor([[1.0, 0.0], [c, 0.8]])).item() == pytest.approx(
+        math.exp(-(p * np.log(p)).sum()), rel=1e-6
+    )
     batch = random_features(3, 5, 8)
     torch.testing.assert_close(vendi(batch), torch.stack([vendi(one) for one in batch]))
 
@@ -78,14 +88,17 @@ def test_bootstrap_interval_brackets_the_mean_and_repeats():
     half = stats.t.ppf(0.975, 29) * values.std().item() / math.sqrt(30)
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
     wide = bootstrap_interval(values, level=0.99)
-    assert wide.low < interval.low and wide.high > interval.high
+    assert wide.low < interval.low
+    assert wide.high > interval.high
 
 
 def test_bootstrap_interval_covers_the_population_mean():
     rng = np.random.default_rng(0)
     inside = 0
     for repeat in range(200):
-        interval = bootstrap_interval(torch.from_numpy(rng.gamma(4.0, 0.05, 40)), resamples=500, seed=repeat)
+        interval = bootstrap_interval(
+            torch.from_numpy(rng.gamma(4.0, 0.05, 40)), resamples=500, seed=repeat
+        )
         inside += interval.low <= 0.2 <= interval.high
     assert 0.89 <= inside / 200 <= 0.985
 
@@ -93,7 +106,9 @@ def test_bootstrap_interval_covers_the_population_mean():
 def test_bootstrap_interval_of_one_prompt_and_of_equal_prompts():
     for values in ([0.3], [0.3] * 5):  # no spread to draw from
         interval = bootstrap_interval(torch.tensor(values, dtype=torch.float64))
-        assert interval.mean == pytest.approx(0.3) and math.isnan(interval.low) and math.isnan(interval.high)
+        assert interval.mean == pytest.approx(0.3)
+        assert math.isnan(interval.low)
+        assert math.isnan(interval.high)
     for bad in (torch.empty(0), torch.tensor([0.1, float("nan")]), torch.ones(2, 2)):
         with pytest.raises(ValueError, match="finite values"):
             bootstrap_interval(bad)
@@ -102,18 +117,27 @@ def test_bootstrap_interval_of_one_prompt_and_of_equal_prompts():
 def test_seed_interval_agrees_with_leaving_out_each_seed():
     features = random_features(9, 16)
     interval = seed_interval(features, level=0.9)
-    without = np.array([diversity(torch.cat([features[:i], features[i + 1 :]])[None]).item() for i in range(9)])
+    without = np.array(
+        [diversity(torch.cat([features[:i], features[i + 1 :]])[None]).item() for i in range(9)]
+    )
     error = math.sqrt(8 / 9 * ((without - without.mean()) ** 2).sum())
     assert interval.mean == pytest.approx(diversity(features[None]).item())
     assert interval.high - interval.mean == pytest.approx(stats.t.ppf(0.95, 8) * error)
 
 
-@pytest.mark.parametrize("width, concentration, seeds", [(16, 60.0, 9), (16, 60.0, 5), (64, 150.0, 9), (64, 150.0, 25)])
+@pytest.mark.parametrize(
+    ("width", "concentration", "seeds"),
+    [(16, 60.0, 9), (16, 60.0, 5), (64, 150.0, 9), (64, 150.0, 25)],
+)
 def test_seed_interval_covers_the_population_value(width, concentration, seeds):
-    """Von Mises-Fisher features: E cos = A^2, A = I_{D/2}(k) / I_{D/2 - 1}(k), so the true value of Eq. (9) is 1 - A^2."""
+    """Von Mises-Fisher features: E cos = A^2, A = I_{D/2}(k) / I_{D/2 - 1}(k), so the true value
+    of Eq. (9) is 1 - A^2.
+    """
     ratio = special.ive(width / 2, concentration) / special.ive(width / 2 - 1, concentration)
     true, repeats = 1 - ratio**2, 500
-    draws = stats.vonmises_fisher(np.eye(width)[0], concentration).rvs(repeats * seeds, random_state=np.random.default_rng(1))
+    draws = stats.vonmises_fisher(np.eye(width)[0], concentration).rvs(
+        repeats * seeds, random_state=np.random.default_rng(1)
+    )
     features = torch.from_numpy(draws).view(repeats, seeds, width)
     assert diversity(features).mean().item() == pytest.approx(true, rel=0.02)
     inside = sum(low <= true <= high for _, low, high in map(seed_interval, features))
@@ -122,9 +146,12 @@ def test_seed_interval_covers_the_population_value(width, concentration, seeds):
 
 def test_seed_interval_where_seeds_cannot_tell():
     two = seed_interval(torch.eye(2))
-    assert two.mean == pytest.approx(1) and math.isnan(two.low) and math.isnan(two.high)
+    assert two.mean == pytest.approx(1)
+    assert math.isnan(two.low)
+    assert math.isnan(two.high)
     same = seed_interval(torch.ones(9, 4))
-    assert same.mean == pytest.approx(0, abs=1e-12) and same.high == pytest.approx(0, abs=1e-6)
+    assert same.mean == pytest.approx(0, abs=1e-12)
+    assert same.high == pytest.approx(0, abs=1e-6)
     assert seed_interval(torch.cat([torch.eye(8)[:1].repeat(8, 1), torch.eye(8)[1:2]])).low == 0
     with pytest.raises(ValueError, match="one prompt"):
         seed_interval(random_features(2, 3, 4))

@@ -12,8 +12,12 @@ from workbench.scenes.grammar import TASKS, parse, requests
 from workbench.scenes.renderer import HUES, draw_scenes, hsv_to_rgb, render_scenes
 
 
-def found(shape="circle", colour="red", x=0.0, y=0.0, radius=0.4, angle=0.0, value=0.9) -> DetectedObject:
-    rgb = tuple(hsv_to_rgb(torch.tensor(HUES[colour]), torch.tensor(0.9), torch.tensor(value)).tolist())
+def found(
+    shape="circle", colour="red", x=0.0, y=0.0, radius=0.4, angle=0.0, value=0.9
+) -> DetectedObject:
+    rgb = tuple(
+        hsv_to_rgb(torch.tensor(HUES[colour]), torch.tensor(0.9), torch.tensor(value)).tolist()
+    )
     return DetectedObject(shape, colour, x, y, radius, angle, rgb, 0.0)
 
 
@@ -22,15 +26,23 @@ def seen(*objects: DetectedObject, grey: float = 0.5) -> Seen:
 
 
 def rendered(text: str, count: int, seed: int) -> list[Seen]:
-    return detect(render_scenes(draw_scenes([parse(text)] * count, torch.Generator().manual_seed(seed))))
+    return detect(
+        render_scenes(draw_scenes([parse(text)] * count, torch.Generator().manual_seed(seed)))
+    )
 
 
 def test_only_open_factors_are_present():
     always = {"position", "radius", "shade", "background"}
-    for text, more in [("a red circle", set()), ("a red star", {"rotation"}), ("a circle", {"colour"}),
-                       ("a red shape", {"shape"}), ("a shape", {"shape", "colour"}),
-                       ("three stars", {"rotation", "colour"}), ("a red circle left of a shape", {"shape", "colour"}),
-                       ("a red circle and a blue square", {"rotation"})]:
+    for text, more in [
+        ("a red circle", set()),
+        ("a red star", {"rotation"}),
+        ("a circle", {"colour"}),
+        ("a red shape", {"shape"}),
+        ("a shape", {"shape", "colour"}),
+        ("three stars", {"rotation", "colour"}),
+        ("a red circle left of a shape", {"shape", "colour"}),
+        ("a red circle and a blue square", {"rotation"}),
+    ]:
         assert set(spread(rendered(text, 4, 0), parse(text))) == always | more, text
 
 
@@ -38,7 +50,10 @@ def test_spread_is_the_standard_deviation_of_numbers():
     rng = np.random.default_rng(0)
     x, y, radius, value, grey = (rng.uniform(0.2, 0.5, 7) for _ in range(5))
     value += 0.4
-    images = [seen(found(x=a, y=b, radius=r, value=v), grey=g) for a, b, r, v, g in zip(x, y, radius, value, grey)]
+    images = [
+        seen(found(x=a, y=b, radius=r, value=v), grey=g)
+        for a, b, r, v, g in zip(x, y, radius, value, grey)
+    ]
     result = spread(images, parse("a red circle"))
     assert result["position"] == pytest.approx(math.sqrt(x.var(ddof=1) + y.var(ddof=1)))
     assert result["radius"] == pytest.approx(np.log(radius).std(ddof=1))
@@ -56,13 +71,19 @@ def test_rotation_knows_the_symmetry_of_the_shape():
 
 
 def test_shape_and_colour_spread_is_the_root_of_the_chance_to_differ():
-    images = [seen(found(shape, colour)) for shape, colour in [("circle", "red"), ("star", "red"), ("star", "blue")]]
+    images = [
+        seen(found(shape, colour))
+        for shape, colour in [("circle", "red"), ("star", "red"), ("star", "blue")]
+    ]
     result = spread(images, parse("a shape"))
-    assert result["shape"] == pytest.approx(math.sqrt(2 / 3)) and result["colour"] == pytest.approx(math.sqrt(2 / 3))
+    assert result["shape"] == pytest.approx(math.sqrt(2 / 3))
+    assert result["colour"] == pytest.approx(math.sqrt(2 / 3))
 
 
 def test_shade_is_measured_within_the_colour():
-    assert spread([seen(found(colour=c)) for c in HUES], parse("a circle"))["shade"] == pytest.approx(0, abs=1e-6)
+    assert spread([seen(found(colour=c)) for c in HUES], parse("a circle"))[
+        "shade"
+    ] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_order_of_objects_with_one_name_does_not_matter():
@@ -87,34 +108,55 @@ def test_images_that_miss_what_was_asked_are_dropped_and_counted():
     assert spread(right[:1] + wrong, request) == {}
     result = relative_spread([right + wrong, right[:1] + wrong], [request, request])
     assert (result.matched, result.total) == (4, 10)
-    assert math.isnan(result.by_prompt[1]) and result.mean == result.by_prompt[0]
+    assert math.isnan(result.by_prompt[1])
+    assert result.mean == result.by_prompt[0]
 
 
 def test_data_against_data_is_one():
     """Through the detector on one side, as drawn on the other."""
-    texts = ["a circle", "a red star", "a shape", "three triangles", "a yellow star above a blue square",
-             "a star and a circle"]
+    texts = [
+        "a circle",
+        "a red star",
+        "a shape",
+        "three triangles",
+        "a yellow star above a blue square",
+        "a star and a circle",
+    ]
     groups = [rendered(text, 9, seed) for seed in range(8) for text in texts]
     result = relative_spread(groups, [parse(text) for text in texts] * 8)
     assert result.matched == result.total == 9 * len(groups)
     assert result.mean == pytest.approx(1, abs=0.03)
     assert all(value == pytest.approx(1, abs=0.06) for value in result.by_factor.values())
-    assert list(result.by_factor) == ["position", "radius", "rotation", "shade", "shape", "colour", "background"]
+    assert list(result.by_factor) == [
+        "position",
+        "radius",
+        "rotation",
+        "shade",
+        "shape",
+        "colour",
+        "background",
+    ]
 
 
 def test_a_collapsed_model_is_near_zero_and_a_half_collapsed_one_between():
     request = parse("two stars")
     same = rendered("two stars", 1, 5) * 9
     assert relative_spread([same], [request]).mean == pytest.approx(0, abs=1e-9)
-    noisy = render_scenes(draw_scenes([request], torch.Generator().manual_seed(5))).repeat(9, 1, 1, 1)
-    noisy = (noisy + 0.01 * torch.randn(noisy.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    noisy = render_scenes(draw_scenes([request], torch.Generator().manual_seed(5))).repeat(
+        9, 1, 1, 1
+    )
+    noisy = (
+        noisy + 0.01 * torch.randn(noisy.shape, generator=torch.Generator().manual_seed(0))
+    ).clamp(0, 1)
     assert relative_spread([detect(noisy)], [request]).mean < 0.06
     half = rendered("two stars", 3, 5) * 3
     assert 0.4 < relative_spread([half], [request]).mean < 1
 
 
 def test_a_reference_of_few_images_is_that_of_many_up_to_the_root():
-    """The squared form has no bias in the number of images; its root keeps a small one, the same on both sides."""
+    """The squared form has no bias in the number of images; its root keeps a small one, the same
+    on both sides.
+    """
     few, many = data_spread(parse("a shape"), 3), data_spread(parse("a shape"), 60)
     assert all(0.8 * many[name] < few[name] < 1.02 * many[name] for name in many)
 
@@ -128,7 +170,11 @@ def test_correctness_is_one_on_data_and_reads_each_task():
 
 def test_overall_correctness_is_the_mean_over_tasks_not_images():
     asked = [parse("a red circle")] * 3 + [parse("two circles")]
-    assert correctness([seen(found())] * 4, asked) == {"counting": 0.0, "colors": 1.0, "overall": 0.5}
+    assert correctness([seen(found())] * 4, asked) == {
+        "counting": 0.0,
+        "colors": 1.0,
+        "overall": 0.5,
+    }
 
 
 @pytest.mark.parametrize("function", [correctness, relative_spread])

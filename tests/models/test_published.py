@@ -1,4 +1,6 @@
-"""Published students: look-alike files with the published names, against diffusers loading and sampling them the published way."""
+"""Published students: look-alike files with the published names, against diffusers loading and
+sampling them the published way.
+"""
 
 import dataclasses
 
@@ -9,7 +11,17 @@ from safetensors.torch import save_file
 
 from tests.conftest import cached, tiny_pipeline
 from tests.models.backends.test_source import response
-from tests.support.lookalikes import CASES, FRESH, MMDIT, PROMPTS, SEEDS, backend_of, halves, tiny, write_tdm
+from tests.support.lookalikes import (
+    CASES,
+    FRESH,
+    MMDIT,
+    PROMPTS,
+    SEEDS,
+    backend_of,
+    halves,
+    tiny,
+    write_tdm,
+)
 from workbench.core import seeds
 from workbench.core.presets import SD3, SD35, SDXL
 from workbench.models import published
@@ -42,9 +54,14 @@ def test_a_student_makes_the_latents_that_diffusers_makes_the_published_way(name
         settings["max_sequence_length"] = 0  # a tiny pipeline has no T5
     for scheduler in ("lcm", "flow_match_euler_discrete"):
         step = iter(range(1, 9))
-        monkeypatch.setattr(f"diffusers.schedulers.scheduling_{scheduler}.randn_tensor", lambda *_, step=step, **__: FRESH(next(step)))
+        monkeypatch.setattr(
+            f"diffusers.schedulers.scheduling_{scheduler}.randn_tensor",
+            lambda *_, step=step, **__: FRESH(next(step)),
+        )
     noise, condition = seeds.grid_noise(backend.latent_shape, SEEDS), backend.encode(PROMPTS)
-    theirs = pipeline(PROMPTS, latents=noise.clone(), output_type="latent", height=16, width=16, **settings).images
+    theirs = pipeline(
+        PROMPTS, latents=noise.clone(), output_type="latent", height=16, width=16, **settings
+    ).images
 
     plain = teacher_model(backend, 4, 2.0).sampled(noise, condition, SEEDS)
     model = open_model(name, backend)
@@ -53,16 +70,24 @@ def test_a_student_makes_the_latents_that_diffusers_makes_the_published_way(name
     print(f"{name}: largest difference {error:.1e} of the largest latent")
     assert error < 3e-5
     assert model.evaluations == (8 if entry.guidance != 1 else 4)
-    assert model.info["licence"] == entry.licence and model.info["revision"] == "0123456789" * 4
-    without = dataclasses.replace(model, denoiser=backend.denoiser(backend.network)).sampled(noise, condition, SEEDS)
+    assert model.info["licence"] == entry.licence
+    assert model.info["revision"] == "0123456789" * 4
+    without = dataclasses.replace(model, denoiser=backend.denoiser(backend.network)).sampled(
+        noise, condition, SEEDS
+    )
     assert (ours - without).abs().max() > 0.01 * theirs.abs().max()  # the weights matter
-    assert torch.equal(teacher_model(backend, 4, 2.0).sampled(noise, condition, SEEDS), plain)  # and the teacher is as it was
+    assert torch.equal(
+        teacher_model(backend, 4, 2.0).sampled(noise, condition, SEEDS), plain
+    )  # and the teacher is as it was
 
 
 def test_every_entry_has_a_golden_test_and_belongs_to_its_teacher():
     assert CASES.keys() == PUBLISHED.keys()
     assert list(published_of(SDXL)) == ["dmd2-sdxl", "dmd2-sdxl-lora", "hyper-sdxl", "flash-sdxl"]
-    assert list(published_of("/models/stable-diffusion-3.5-medium")) == ["dp-dmd-official", "rtdmd-sd35"]
+    assert list(published_of("/models/stable-diffusion-3.5-medium")) == [
+        "dp-dmd-official",
+        "rtdmd-sd35",
+    ]
     assert not published_of("scenes")
 
 
@@ -81,12 +106,17 @@ def test_several_students_share_one_base_with_our_own_adapters(hub):
     before, ours = backend.new_network(lora=2), open_model("hyper-sdxl", backend)
     after, other = backend.new_network(lora=2), open_model("flash-sdxl", backend)
     for model, name in ((ours, "hyper-sdxl"), (other, "flash-sdxl")):
-        torch.testing.assert_close(model.sampled(noise, condition, SEEDS), alone(name), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            model.sampled(noise, condition, SEEDS), alone(name), rtol=0, atol=1e-5
+        )
         assert not any(p.requires_grad for p in model.denoiser.network.parameters())
-    assert set(before.weights) == set(after.weights) and len(ours.denoiser.network.weights) > len(other.denoiser.network.weights)
+    assert set(before.weights) == set(after.weights)
+    assert len(ours.denoiser.network.weights) > len(other.denoiser.network.weights)
     assert open_model("hyper-sdxl", backend).denoiser.network is ours.denoiser.network
     adapters = [before, after, ours.denoiser.network, other.denoiser.network]
-    assert sum(p.numel() for p in backend.network.parameters()) == size + sum(p.numel() for a in adapters for p in a.parameters())
+    assert sum(p.numel() for p in backend.network.parameters()) == size + sum(
+        p.numel() for a in adapters for p in a.parameters()
+    )
     assert list(backend.new_network().state_dict()) == list(tiny(SDXL).unet.state_dict())
 
 
@@ -94,7 +124,11 @@ def test_several_students_share_one_base_with_our_own_adapters(hub):
 def test_a_teacher_in_half_precision_takes_them_too(name, hub):
     hub(name)
     backend = SDXLBackend(tiny(SDXL).to(torch.bfloat16))
-    model, noise, condition = open_model(name, backend), seeds.grid_noise((4, 8, 8), SEEDS), backend.encode(PROMPTS)
+    model, noise, condition = (
+        open_model(name, backend),
+        seeds.grid_noise((4, 8, 8), SEEDS),
+        backend.encode(PROMPTS),
+    )
     assert model.denoiser.network.dtype == torch.bfloat16
     exact = backend_of(SDXL)
     full = open_model(name, exact).sampled(noise, exact.encode(PROMPTS), SEEDS)
@@ -122,7 +156,9 @@ def test_weights_of_another_architecture_are_refused(name, hub):
     hub(name)
     kinds = {SD3: {"qk_norm": None}, SD35: {"dual_attention_layers": (0,)}}
     backend = SD3Backend(tiny_pipeline(num_layers=1, **kinds[PUBLISHED[name].teacher]))
-    refused(name, backend, f"does not fit the teacher that is open.*made for {PUBLISHED[name].teacher}")
+    refused(
+        name, backend, f"does not fit the teacher that is open.*made for {PUBLISHED[name].teacher}"
+    )
 
 
 def test_half_a_lora_or_none_is_refused(hub):
@@ -142,7 +178,9 @@ def test_files_that_are_damaged_or_hold_more_than_tensors(hub):
         torch.save({"weight": print}, folder / "DPDMD-SD35M-4NFE-natural.pt")
 
     def wrapped(folder, pipeline):
-        torch.save({"decay": 0.9, "weights": [torch.zeros(2)]}, folder / "dmd2_sdxl_4step_unet_fp16.bin")
+        torch.save(
+            {"decay": 0.9, "weights": [torch.zeros(2)]}, folder / "dmd2_sdxl_4step_unet_fp16.bin"
+        )
 
     def broken(folder, _):
         (folder / "adapter_model.safetensors").write_bytes(b"half")
@@ -161,15 +199,32 @@ def test_a_repository_with_two_files_where_one_is_expected(hub):
         (folder / "other.safetensors").write_bytes(b"")
 
     hub("tdm-sd3", two)
-    refused("tdm-sd3", backend_of(SD3), "should hold one file of weights, and holds .*other.safetensors")
+    refused(
+        "tdm-sd3", backend_of(SD3), "should hold one file of weights, and holds .*other.safetensors"
+    )
 
 
-@pytest.mark.parametrize("error, words", [
-    (errors.GatedRepoError("no", response=response(403)), "tianweiy/DMD2 is gated: accept its licence"),
-    (errors.RepositoryNotFoundError("no", response=response(404)), "has no model tianweiy/DMD2, or it is private"),
-    (errors.LocalEntryNotFoundError("no"), "cannot be reached: connect.*hf download tianweiy/DMD2"),
-    (errors.RemoteEntryNotFoundError("no", response=response(404)), "no longer holds dmd2_sdxl_4step_unet_fp16.bin: look"),
-])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            errors.GatedRepoError("no", response=response(403)),
+            "tianweiy/DMD2 is gated: accept its licence",
+        ),
+        (
+            errors.RepositoryNotFoundError("no", response=response(404)),
+            "has no model tianweiy/DMD2, or it is private",
+        ),
+        (
+            errors.LocalEntryNotFoundError("no"),
+            "cannot be reached: connect.*hf download tianweiy/DMD2",
+        ),
+        (
+            errors.RemoteEntryNotFoundError("no", response=response(404)),
+            "no longer holds dmd2_sdxl_4step_unet_fp16.bin: look",
+        ),
+    ],
+)
 def test_what_the_hub_may_answer(error, words, monkeypatch):
     def answer(*_, **__):
         raise error
@@ -179,5 +234,7 @@ def test_what_the_hub_may_answer(error, words, monkeypatch):
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():
-    with pytest.raises(ValueError, match="no model and no folder called dmd2-sdlx; did you mean dmd2-sdxl"):
+    with pytest.raises(
+        ValueError, match="no model and no folder called dmd2-sdlx; did you mean dmd2-sdxl"
+    ):
         open_model("dmd2-sdlx", backend_of(SDXL))

@@ -7,7 +7,8 @@ def test_the_two_lists_are_disjoint_cover_every_task_and_do_not_change():
     assert not set(chosen) & set(reported)
     assert {r.task for r in chosen} == {r.task for r in reported} == set(TASKS)
     assert (len(chosen), len(reported)) == (22, 43)
-    assert reported == reported_on() and reported[0].text == FIRST
+    assert reported == reported_on()
+    assert reported[0].text == FIRST
 
 
 FIRST = "a star"

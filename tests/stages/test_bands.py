@@ -10,7 +10,9 @@ from workbench.stages.bands import band_edges, band_names, band_power, relative_
 
 
 def wave(u: int, v: int, height: float, side: int = 64) -> torch.Tensor:
-    """A cosine of u / 2 and v / 2 cycles an image, mirrored at the edges; its mean square is height^2 / 4 (/ 2 with u or v = 0)."""
+    """A cosine of u / 2 and v / 2 cycles an image, mirrored at the edges; its mean square is
+    height^2 / 4 (/ 2 with u or v = 0).
+    """
     x = (torch.arange(side, dtype=torch.float64) + 0.5) * math.pi / side
     return (height * torch.cos(v * x)[:, None] * torch.cos(u * x)[None]).expand(3, side, side)
 
@@ -21,7 +23,10 @@ def test_octaves_of_a_picture():
     assert len(band_edges(256)) == 8
 
 
-@pytest.mark.parametrize("u, v, band", [(1, 0, 0), (3, 2, 0), (4, 0, 1), (0, 8, 2), (9, 12, 2), (12, 13, 3), (30, 20, 4), (63, 63, 4)])
+@pytest.mark.parametrize(
+    ("u", "v", "band"),
+    [(1, 0, 0), (3, 2, 0), (4, 0, 1), (0, 8, 2), (9, 12, 2), (12, 13, 3), (30, 20, 4), (63, 63, 4)],
+)
 def test_a_wave_lies_in_the_octave_of_its_frequency(u, v, band):
     power = band_power(wave(u, v, 0.4))
     expected = torch.zeros(5, dtype=torch.float64)
@@ -30,9 +35,13 @@ def test_a_wave_lies_in_the_octave_of_its_frequency(u, v, band):
 
 
 def test_all_bands_and_the_mean_are_the_mean_square():
-    images = torch.rand(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(
+        2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     mean = images.mean((-2, -1)).square().mean(-1)
-    torch.testing.assert_close(band_power(images).sum(-1) + mean, images.square().mean((-3, -2, -1)))
+    torch.testing.assert_close(
+        band_power(images).sum(-1) + mean, images.square().mean((-3, -2, -1))
+    )
 
 
 def test_a_straight_ramp_leaks_next_to_nothing_into_high_bands():
@@ -45,17 +54,23 @@ def test_power_relative_to_the_final_image():
     finals = torch.stack([wave(2, 0, 0.3) + wave(40, 0, 0.2), wave(2, 0, 0.1) + wave(40, 0, 0.4)])
     beliefs = torch.stack([torch.stack([wave(2, 0, 0.3), wave(2, 0, 0.1)]), finals])
     known = relative_power(beliefs, finals).relative
-    torch.testing.assert_close(known[0, [0, 4]], torch.tensor([1.0, 0.0], dtype=torch.float64), atol=1e-12, rtol=1e-9)
+    torch.testing.assert_close(
+        known[0, [0, 4]], torch.tensor([1.0, 0.0], dtype=torch.float64), atol=1e-12, rtol=1e-9
+    )
     torch.testing.assert_close(known[1, [0, 4]], torch.ones(2, dtype=torch.float64))
 
 
 def test_the_interval_is_wide_where_seeds_differ():
     finals = torch.stack([wave(2, 0, 1.0)] * 4)
-    same, different = (relative_power([torch.stack([wave(2, 0, height) for height in heights])], finals)
-                       for heights in ([0.5] * 4, [0, 0.5, 1, 1]))
+    same, different = (
+        relative_power([torch.stack([wave(2, 0, height) for height in heights])], finals)
+        for heights in ([0.5] * 4, [0, 0.5, 1, 1])
+    )
     assert same.interval(0, 0) == pytest.approx((0.25, 0.25, 0.25))
     mean, low, high = different.interval(0, 0)
-    assert mean == pytest.approx(2.25 / 4) and low < 0 and high > 1  # of four values 0, 1/4, 1, 1: the mean's t interval
+    assert mean == pytest.approx(2.25 / 4)
+    assert low < 0
+    assert high > 1
     assert high - mean == pytest.approx(3.1824 * np.std([0, 0.25, 1, 1], ddof=1) / 2, rel=1e-3)
 
 

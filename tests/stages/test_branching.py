@@ -1,4 +1,6 @@
-"""The variance split: hand-made numbers, an independent analysis of variance, Eq. (9), and its intervals' coverage."""
+"""The variance split: hand-made numbers, an independent analysis of variance, Eq. (9), and its
+intervals' coverage.
+"""
 
 import itertools
 import math
@@ -22,24 +24,37 @@ def test_hand_made_branches():
 
 
 def test_it_is_the_one_way_analysis_of_variance():
-    features = torch.from_numpy(np.random.default_rng(0).normal(size=(7, 4, 1)) + np.arange(7)[:, None, None] * 0.4)
+    features = torch.from_numpy(
+        np.random.default_rng(0).normal(size=(7, 4, 1)) + np.arange(7)[:, None, None] * 0.4
+    )
     f = stats.f_oneway(*features[..., 0].numpy()).statistic
     assert variance_split(features).icc.mean == pytest.approx((f - 1) / (f - 1 + 4))
 
 
 def test_within_and_cross_are_eq_9_of_unit_features():
-    features = F.normalize(torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=-1)
+    features = F.normalize(
+        torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64),
+        dim=-1,
+    )
     split = variance_split(features)
     assert split.within.mean == pytest.approx(float(diversity(features).mean()))
-    pairs = [1 - float(a @ b) for p, q in itertools.combinations(range(5), 2) for a in features[p] for b in features[q]]
+    pairs = [
+        1 - float(a @ b)
+        for p, q in itertools.combinations(range(5), 2)
+        for a in features[p]
+        for b in features[q]
+    ]
     assert split.cross.mean == pytest.approx(np.mean(pairs))
 
 
 def test_all_decided_and_nothing_decided():
     parents = torch.randn(4, 1, 6, generator=torch.Generator().manual_seed(2))
     decided = variance_split(parents.expand(4, 3, 6))
-    assert decided.within == (0, 0, 0) and decided.icc.mean == pytest.approx(1)
-    same = variance_split(torch.randn(1, 3, 6).expand(4, 3, 6))  # every parent has the same branches
+    assert decided.within == (0, 0, 0)
+    assert decided.icc.mean == pytest.approx(1)
+    same = variance_split(
+        torch.randn(1, 3, 6).expand(4, 3, 6)
+    )  # every parent has the same branches
     assert same.icc.mean == pytest.approx(-0.5)  # the estimator's lowest value, -1 / (B - 1)
     assert math.isnan(variance_split(torch.ones(4, 3, 2)).icc.mean)
 

@@ -25,7 +25,9 @@ def test_a_right_but_blurred_belief_has_the_share_of_the_formula():
 def test_a_belief_in_another_seeds_image_is_worse_than_none():
     swapped = FINALS.roll(1, 0)[None]
     # own 2 each; others: 0 for one, 2 for the four others -> 8/5
-    torch.testing.assert_close(commitment(swapped, FINALS).fixed, torch.tensor([1 - 2 / (8 / 5)], dtype=torch.float64))
+    torch.testing.assert_close(
+        commitment(swapped, FINALS).fixed, torch.tensor([1 - 2 / (8 / 5)], dtype=torch.float64)
+    )
 
 
 def test_the_low_passed_version_does_not_see_what_blur_takes_away():
@@ -46,14 +48,19 @@ def test_a_share_counts_from_the_step_on_from_which_it_stays():
 
 def test_intervals_are_points_for_equal_seeds_and_wide_for_different_ones():
     equal = commitment(blurred([0.1, 0.5, 1.0]), FINALS)
-    assert fixed_by(equal, 0.5) == (2, 2, 2) and fixed_by(equal, 0.9) == (3, 3, 3)
+    assert fixed_by(equal, 0.5) == (2, 2, 2)
+    assert fixed_by(equal, 0.9) == (3, 3, 3)
     early = blurred([0.0, 0.0, 0.0, 1.0])
     early[:3, :3] = FINALS[:3]  # half of the seeds are there from step 1 on, the others at step 4
     seen = commitment(early, FINALS)
-    assert seen.fixed.tolist() == pytest.approx([1 - 3 / 9] * 3 + [1])  # own 0, 0, 0, 1, 1, 1; others 2, 2, 2, 1, 1, 1
+    assert seen.fixed.tolist() == pytest.approx(
+        [1 - 3 / 9] * 3 + [1]
+    )  # own 0, 0, 0, 1, 1, 1; others 2, 2, 2, 1, 1, 1
     assert fixed_by(seen, 0.8) == (4, 1, 4)
     curve = fixed_curve(seen)
-    assert curve[0].low < 0.3 and curve[0].high > 0.9 and curve[3] == (1, 1, 1)
+    assert curve[0].low < 0.3
+    assert curve[0].high > 0.9
+    assert curve[3] == (1, 1, 1)
 
 
 def test_intervals_cover_the_truth():

@@ -10,10 +10,20 @@ from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsample
 
 def made(seeds=(0, 1, 2), steps=4) -> Trajectory:
     generator = torch.Generator().manual_seed(sum(seeds))
-    x0, x_t = (torch.randn(n, len(seeds), 4, 8, 8, generator=generator).half() for n in (steps, steps + 1))
+    x0, x_t = (
+        torch.randn(n, len(seeds), 4, 8, 8, generator=generator).half() for n in (steps, steps + 1)
+    )
     times = torch.linspace(1, 0, steps + 1)
-    return Trajectory("two stars", "teacher", seeds, times, torch.stack([1 - times, times], 1), x0, x_t,
-                      {"steps": steps, "weights": "ab"})
+    return Trajectory(
+        "two stars",
+        "teacher",
+        seeds,
+        times,
+        torch.stack([1 - times, times], 1),
+        x0,
+        x_t,
+        {"steps": steps, "weights": "ab"},
+    )
 
 
 def test_what_is_saved_is_opened_again(tmp_path):
@@ -21,15 +31,23 @@ def test_what_is_saved_is_opened_again(tmp_path):
     kept.save(tmp_path / "t.safetensors")
     again = Trajectory.open(tmp_path / "t.safetensors")
     for name in ("times", "alpha_sigma", "x0", "x_t"):
-        assert torch.equal(getattr(again, name), getattr(kept, name)) and getattr(again, name).dtype == getattr(kept, name).dtype
-    assert (again.prompt, again.model, again.seeds, again.settings) == (kept.prompt, kept.model, kept.seeds, kept.settings)
+        assert torch.equal(getattr(again, name), getattr(kept, name))
+        assert getattr(again, name).dtype == getattr(kept, name).dtype
+    assert (again.prompt, again.model, again.seeds, again.settings) == (
+        kept.prompt,
+        kept.model,
+        kept.seeds,
+        kept.settings,
+    )
     assert (tmp_path / "t.safetensors").stat().st_size < trajectory_bytes((4, 8, 8), 4, 3) + 2000
 
 
 def test_a_size_that_can_be_planned_with():
     kept = made()
     assert kept.x0.nbytes + kept.x_t.nbytes == trajectory_bytes((4, 8, 8), 4, 3)
-    assert trajectory_bytes((16, 128, 128), 30, 9) == pytest.approx(0.288e9, rel=0.01)  # 9 seeds x 30 steps at 1024 px
+    assert trajectory_bytes((16, 128, 128), 30, 9) == pytest.approx(
+        0.288e9, rel=0.01
+    )  # 9 seeds x 30 steps at 1024 px
 
 
 def test_other_files_are_refused(tmp_path):
@@ -52,8 +70,10 @@ def test_pictures_that_are_not_finite_are_refused():
 
 def test_groups_of_seeds_are_put_together_and_taken_apart():
     whole = Trajectory.cat([made((0, 1)), made((2, 5))])
-    assert whole.seeds == (0, 1, 2, 5) and whole.x0.shape[1] == 4
-    assert torch.equal(whole.first(2).x_t, made((0, 1)).x_t) and len(whole) == 4
+    assert whole.seeds == (0, 1, 2, 5)
+    assert whole.x0.shape[1] == 4
+    assert torch.equal(whole.first(2).x_t, made((0, 1)).x_t)
+    assert len(whole) == 4
 
 
 def test_pictures_are_decoded_once_and_only_when_looked_at():
@@ -68,8 +88,11 @@ def test_pictures_are_decoded_once_and_only_when_looked_at():
     torch.testing.assert_close(pictures[2], kept.x0[2, :, :3].float().sigmoid(), atol=0.003, rtol=0)
     pictures[2]
     assert len(asked) == 1
-    torch.testing.assert_close(pictures.final, kept.x_t[4, :, :3].float().sigmoid(), atol=0.003, rtol=0)
-    assert [step.shape for step in pictures.beliefs] == [(3, 3, 8, 8)] * 4 and len(asked) == 5
+    torch.testing.assert_close(
+        pictures.final, kept.x_t[4, :, :3].float().sigmoid(), atol=0.003, rtol=0
+    )
+    assert [step.shape for step in pictures.beliefs] == [(3, 3, 8, 8)] * 4
+    assert len(asked) == 5
     with pytest.raises(IndexError):
         pictures[5]
 

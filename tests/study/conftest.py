@@ -1,4 +1,6 @@
-"""Fixtures: a database for a study, in SQLite and in PostgreSQL (a server of the tests' own, where Debian's is installed)."""
+"""Fixtures: a database for a study, in SQLite and in PostgreSQL (a server of the tests' own, where
+Debian's is installed).
+"""
 
 import itertools
 import os
@@ -19,11 +21,16 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def postgresql_server():
     """The address of a new PostgreSQL server on this host, without a database's name."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3])
+    )
     if not found:
         pytest.skip("PostgreSQL is not installed")
     pytest.importorskip("psycopg")
-    programs, folder = found[-1].parent, Path(subprocess.check_output(["mktemp", "-d", "/tmp/study-pg-XXXXXX"], text=True).strip())
+    programs, folder = (
+        found[-1].parent,
+        Path(subprocess.check_output(["mktemp", "-d", "/tmp/study-pg-XXXXXX"], text=True).strip()),
+    )
     owner = {}
     if os.geteuid() == 0:  # PostgreSQL does not run as root
         owner = {"user": "postgres", "group": "postgres", "extra_groups": []}
@@ -33,14 +40,31 @@ def postgresql_server():
         port = probe.getsockname()[1]
 
     def call(program: str, *arguments: str) -> None:
-        subprocess.run([str(programs / program), *arguments], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                       env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, **owner)
+        subprocess.run(
+            [str(programs / program), *arguments],
+            check=True,
+            cwd=folder,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
+            **owner,
+        )
 
     data = str(folder / "data")
     try:
         call("initdb", "-D", data, "-A", "trust", "-U", "postgres", "--encoding=UTF8", "--no-sync")
-        call("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off "
-             "-c max_connections=200", "start")
+        call(
+            "pg_ctl",
+            "-D",
+            data,
+            "-w",
+            "-l",
+            str(folder / "log"),
+            "-o",
+            f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off "
+            "-c max_connections=200",
+            "start",
+        )
         try:
             yield f"postgresql://postgres@127.0.0.1:{port}"
         finally:
@@ -63,7 +87,11 @@ def postgresql(postgresql_server):
 @pytest.fixture(params=["sqlite", "postgresql"])
 def where(request, tmp_path):
     """Where a study can be made: a path, or an address."""
-    return str(tmp_path / "study.sqlite") if request.param == "sqlite" else request.getfixturevalue("postgresql")
+    return (
+        str(tmp_path / "study.sqlite")
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgresql")
+    )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The report of simulated studies: its numbers are the analysis's and the ballots', at any stage of a study, and names stay names."""
+"""The report of simulated studies: its numbers are the analysis's and the ballots', at any stage
+of a study, and names stay names.
+"""
 
 import csv
 import dataclasses
@@ -19,27 +21,40 @@ from workbench.study.report import findings_told, protocol, untold, write_study_
 from workbench.study.store.records import ItemCount, Status
 from workbench.study.tables import BLANK, study_tables
 
-FOUR = {"diversity": {"dmd": 0.0, "dmd-lpips": 0.2, "dmd-gan": 0.4, "dp-dmd": 1.0},
-        "quality": {"dmd": 0.0, "dmd-lpips": 0.0, "dmd-gan": 0.0, "dp-dmd": 0.0}}
+FOUR = {
+    "diversity": {"dmd": 0.0, "dmd-lpips": 0.2, "dmd-gan": 0.4, "dp-dmd": 1.0},
+    "quality": {"dmd": 0.0, "dmd-lpips": 0.0, "dmd-gan": 0.0, "dp-dmd": 0.0},
+}
 FILES = {"report.html", "report.md", "report.tex", "votes.csv", "results.csv"}
 
 
 def asked(*methods, prompts=40, **settings):
     texts = tuple(f"prompt {n:03}" for n in range(prompts))
-    return StudyDesign("A study", methods or ("theirs", "ours"), texts, (0, 1, 2, 3), **{"trials": min(20, prompts)} | settings)
+    return StudyDesign(
+        "A study",
+        methods or ("theirs", "ours"),
+        texts,
+        (0, 1, 2, 3),
+        **{"trials": min(20, prompts)} | settings,
+    )
 
 
 @pytest.fixture(scope="module")
 def two():
     """A study of two methods where two of 14 are careless."""
     design = asked(gold=4, max_gold_failures=1)
-    ballots = simulated_ballots(participants=14, ties=0.15, skips=0.05, careless=2, golds=4, repeats=2, seed=1)
+    ballots = simulated_ballots(
+        participants=14, ties=0.15, skips=0.05, careless=2, golds=4, repeats=2, seed=1
+    )
     return design, ballots, analysis(ballots, 1)
 
 
 @pytest.fixture(scope="module")
 def four():
-    design, ballots = asked(*FOUR["quality"], gold=0), simulated_ballots(FOUR, participants=20, trials=20, ties=0.1, seed=2)
+    design, ballots = (
+        asked(*FOUR["quality"], gold=0),
+        simulated_ballots(FOUR, participants=20, trials=20, ties=0.1, seed=2),
+    )
     return design, ballots, analysis(ballots, 1)
 
 
@@ -48,19 +63,33 @@ def read(table):
 
 
 def by_name(tables):
-    return {table.name + (" of everyone" if table.title.endswith("everyone") else ""): read(table) for table in tables}
+    return {
+        table.name + (" of everyone" if table.title.endswith("everyone") else ""): read(table)
+        for table in tables
+    }
 
 
 def of_pair(ballots, criterion, first, second, out=()):
-    return [b for b in ballots if b.kind == TrialKind.REAL and b.criterion == criterion and {b.left, b.right} == {first, second}
-            and b.participant not in out]
+    return [
+        b
+        for b in ballots
+        if b.kind == TrialKind.REAL
+        and b.criterion == criterion
+        and {b.left, b.right} == {first, second}
+        and b.participant not in out
+    ]
 
 
 def counted(*about):
     """Wins, ties, losses and skips of `first`, by hand; `about` as for `of_pair`."""
     real, first = of_pair(*about), about[2]
     won = [b.winner == first for b in real if b.winner]
-    return sum(won), sum(b.choice == Choice.TIE for b in real), len(won) - sum(won), sum(b.choice == Choice.SKIP for b in real)
+    return (
+        sum(won),
+        sum(b.choice == Choice.TIE for b in real),
+        len(won) - sum(won),
+        sum(b.choice == Choice.SKIP for b in real),
+    )
 
 
 def shown(share):
@@ -71,30 +100,57 @@ def test_tables_have_the_numbers_of_the_analysis_with_and_without_the_excluded(t
     design, ballots, found = two
     tables = by_name(study_tables(design, found, ballots))
     assert set(found.excluded) == {"p012", "p013"}
-    for name, findings, out in (("results", found.kept, found.excluded), ("results of everyone", found.everyone, ())):
+    for name, findings, out in (
+        ("results", found.kept, found.excluded),
+        ("results of everyone", found.everyone, ()),
+    ):
         for row, result in zip(tables[name], findings.pairs, strict=True):
             wins, ties, losses, skips = counted(ballots, row["criterion"], "ours", "theirs", out)
-            assert [row[f"answers: {column}"] for column in ("votes", "wins", "ties", "losses", "skips")] == [
-                str(n) for n in (wins + ties + losses, wins, ties, losses, skips)]
+            assert [
+                row[f"answers: {column}"] for column in ("votes", "wins", "ties", "losses", "skips")
+            ] == [str(n) for n in (wins + ties + losses, wins, ties, losses, skips)]
             assert (row["criterion"], row["pair"]) == (result.criterion, "ours over theirs")
-            assert (row["ties as half: won, %"], row["ties left out: won, %"]) == (shown(result.half), shown(result.decided))
-            assert float(row["ties left out: won, %"].split()[0]) == pytest.approx(100 * wins / (wins + losses), abs=0.05)
-            assert row["ties as half: p"] == ("< 0.001" if result.half.p < 0.001 else f"{result.half.p:.3f}")
-        for row, result in zip(tables[name.replace("results", "other-tests")], findings.pairs, strict=True):
+            assert (row["ties as half: won, %"], row["ties left out: won, %"]) == (
+                shown(result.half),
+                shown(result.decided),
+            )
+            assert float(row["ties left out: won, %"].split()[0]) == pytest.approx(
+                100 * wins / (wins + losses), abs=0.05
+            )
+            assert row["ties as half: p"] == (
+                "< 0.001" if result.half.p < 0.001 else f"{result.half.p:.3f}"
+            )
+        for row, result in zip(
+            tables[name.replace("results", "other-tests")], findings.pairs, strict=True
+        ):
             assert row["as if votes were independent: won, %"] == shown(result.wilson)
-            assert [int(row[f"sign test over prompts: {side}"]) for side in ("for", "against", "even")] == list(result.majorities[:3])
+            assert [
+                int(row[f"sign test over prompts: {side}"]) for side in ("for", "against", "even")
+            ] == list(result.majorities[:3])
     kept, everyone = tables["repeats"]
-    assert (kept["participants"], everyone["participants"]) == ("without the excluded", "everyone") and everyone["repeats"] == "56"
+    assert (kept["participants"], everyone["participants"]) == (
+        "without the excluded",
+        "everyone",
+    )
+    assert everyone["repeats"] == "56"
     assert kept["same, %"] == shown(found.kept.repeats.share)
     assert float(kept["by chance, %"]) == pytest.approx(100 * found.kept.repeats.chance, abs=0.05)
     for row, one in zip(tables["agreement"], found.kept.agreement, strict=True):
         assert "-0.000" not in row["alpha"]
-        assert [float(part.strip("[],")) for part in row["alpha"].split()] == pytest.approx(list(one.alpha), abs=6e-4)
+        assert [float(part.strip("[],")) for part in row["alpha"].split()] == pytest.approx(
+            list(one.alpha), abs=6e-4
+        )
     sides = {(row["participants"], row["criterion"]): row for row in tables["sides"]}
-    assert len(sides) == 6 and sides["everyone", "all"]["left, %"] == shown(found.everyone.side_bias.share)
-    assert sum(int(sides["everyone", name]["left"]) for name in ("diversity", "quality")) == found.everyone.side_bias.left
+    assert len(sides) == 6
+    assert sides["everyone", "all"]["left, %"] == shown(found.everyone.side_bias.share)
+    assert (
+        sum(int(sides["everyone", name]["left"]) for name in ("diversity", "quality"))
+        == found.everyone.side_bias.left
+    )
     people = {row["participant"]: row for row in tables["participants"]}
-    assert len(people) == 14 and "gold trials, more than 1" in people["p013"]["excluded"] and people["p000"]["excluded"] == "no"
+    assert len(people) == 14
+    assert "gold trials, more than 1" in people["p013"]["excluded"]
+    assert people["p000"]["excluded"] == "no"
     assert people["p013"]["gold trials: failed"] == str(found.golds["p013"].failed)
     assert people["p000"]["median seconds"] == f"{found.seconds['p000']:.1f}"
 
@@ -106,137 +162,261 @@ def test_the_truth_of_a_simulated_study_is_in_the_findings():
     diverse, good = findings_told(asked(), found)
     half = found.kept.pairs[0].half
     assert half.low < true_rate(1.2, ties=0.1) < half.high
-    ends = f"(95 % interval {100 * half.low:.1f} to {100 * half.high:.1f} %; a tie is half a win): more than half."
+    ends = (
+        f"(95 % interval {100 * half.low:.1f} to {100 * half.high:.1f} %; a tie is half a "
+        "win): more than half."
+    )
     assert diverse.endswith(ends)
-    assert diverse.startswith("By diversity, ours won ") and good.endswith(": not to be told from half.")
+    assert diverse.startswith("By diversity, ours won ")
+    assert good.endswith(": not to be told from half.")
     assert findings_told(asked(), found, "theirs")[0].endswith(": less than half.")
 
 
 def test_bars_carry_the_counts(two, four):
     for design, ballots, found, reference in ((*two, "ours"), (*four, "dp-dmd")):
-        figures, titles = study_figures(design, found, ballots), dict(zip(design.methods, map(model_title, design.methods)))
+        figures, titles = (
+            study_figures(design, found, ballots),
+            dict(zip(design.methods, map(model_title, design.methods))),
+        )
         others = [method for method in design.methods if method != reference]
         bars = iter(figures["preferences"].data)
         for criterion in ("diversity", "quality"):
-            expected = [counted(ballots, criterion, reference, other, found.excluded) for other in others]
+            expected = [
+                counted(ballots, criterion, reference, other, found.excluded) for other in others
+            ]
             for part in range(3):
                 bar = next(bars)
-                assert list(bar.customdata) == [counts[part] for counts in expected] and list(bar.y) == list(range(len(others)))
-                assert list(bar.x) == pytest.approx([100 * counts[part] / sum(counts[:3]) for counts in expected])
+                assert list(bar.customdata) == [counts[part] for counts in expected]
+                assert list(bar.y) == list(range(len(others)))
+                assert list(bar.x) == pytest.approx(
+                    [100 * counts[part] / sum(counts[:3]) for counts in expected]
+                )
         assert next(bars, None) is None
         margins = {}
         for vote in of_pair(ballots, "quality", reference, others[-1], found.excluded):
             if vote.choice != Choice.SKIP:
-                margins[vote.prompt] = margins.get(vote.prompt, 0) + {reference: 1, None: 0}.get(vote.winner, -1)
-        place = figures["prompts"].layout.yaxis.ticktext.index(f"{titles[reference]} over {titles[others[-1]]}")
+                margins[vote.prompt] = margins.get(vote.prompt, 0) + {reference: 1, None: 0}.get(
+                    vote.winner, -1
+                )
+        place = figures["prompts"].layout.yaxis.ticktext.index(
+            f"{titles[reference]} over {titles[others[-1]]}"
+        )
         ahead, even, behind = figures["prompts"].data[3:]
         assert (ahead.customdata[place], even.customdata[place], behind.customdata[place]) == (
-            sum(m > 0 for m in margins.values()), sum(m == 0 for m in margins.values()), sum(m < 0 for m in margins.values()))
+            sum(m > 0 for m in margins.values()),
+            sum(m == 0 for m in margins.values()),
+            sum(m < 0 for m in margins.values()),
+        )
 
 
 def test_dots_carry_the_rates_and_scores(four):
     design, ballots, found = four
     figures = study_figures(design, found, ballots)
-    result = next(one for one in found.kept.pairs if (one.criterion, one.first, one.second) == ("diversity", "dmd", "dp-dmd")).of("dp-dmd")
+    result = next(
+        one
+        for one in found.kept.pairs
+        if (one.criterion, one.first, one.second) == ("diversity", "dmd", "dp-dmd")
+    ).of("dp-dmd")
     half, decided = figures["rates"].data[:2]
     assert figures["rates"].layout.yaxis.ticktext[0] == "DP-DMD over DMD"
     for dots, rate in ((half, result.half), (decided, result.decided)):
         assert (dots.x[0], dots.error_x.array[0], dots.error_x.arrayminus[0]) == pytest.approx(
-            (100 * rate.value, 100 * (rate.high - rate.value), 100 * (rate.value - rate.low)))
+            (100 * rate.value, 100 * (rate.high - rate.value), 100 * (rate.value - rate.low))
+        )
     scores, labels = figures["scores"].data[0], figures["scores"].layout.yaxis.ticktext
     assert {labels[place]: x for place, x in zip(scores.y, scores.x)} == {
-        {"dmd": "DMD", "dmd-lpips": "DMD-LPIPS", "dmd-gan": "DMD-GAN", "dp-dmd": "DP-DMD"}[name]: score.value
-        for name, score in found.kept.strengths[0].scores.items()}
+        {"dmd": "DMD", "dmd-lpips": "DMD-LPIPS", "dmd-gan": "DMD-GAN", "dp-dmd": "DP-DMD"}[
+            name
+        ]: score.value
+        for name, score in found.kept.strengths[0].scores.items()
+    }
 
 
 def test_participants_are_drawn_with_their_golds_and_seconds(two):
     design, ballots, found = two
     figure = study_figures(design, found, ballots)["participants"]
     real, repeat, right, failed, seconds = figure.data
-    answered = [b.participant for b in ballots if b.kind == TrialKind.REAL and b.choice != Choice.SKIP]
-    assert list(real.x) == [answered.count(person) for person in found.golds] and set(repeat.x) == {4}
-    assert [a + b for a, b in zip(right.x, failed.x)] == [4] * 14 and list(failed.x)[-1] == found.golds["p013"].failed
-    assert list(seconds.x) == list(found.seconds.values()) and figure.layout.yaxis.ticktext[-3:] == ("p011", "p012 ✕", "p013 ✕")
+    answered = [
+        b.participant for b in ballots if b.kind == TrialKind.REAL and b.choice != Choice.SKIP
+    ]
+    assert list(real.x) == [answered.count(person) for person in found.golds]
+    assert set(repeat.x) == {4}
+    assert [a + b for a, b in zip(right.x, failed.x)] == [4] * 14
+    assert list(failed.x)[-1] == found.golds["p013"].failed
+    assert list(seconds.x) == list(found.seconds.values())
+    assert figure.layout.yaxis.ticktext[-3:] == ("p011", "p012 ✕", "p013 ✕")
 
 
 def test_four_methods_are_on_one_scale_and_the_reference_is_first(four):
     design, ballots, found = four
     tables = by_name(study_tables(design, found, ballots))
     assert [row["pair"] for row in tables["results"][:4]] == [
-        "DP-DMD over DMD", "DP-DMD over DMD-LPIPS", "DP-DMD over DMD-GAN", "DMD over DMD-LPIPS"]
-    assert len(tables["results"]) == 12 and not any(name.endswith("everyone") for name in tables)
+        "DP-DMD over DMD",
+        "DP-DMD over DMD-LPIPS",
+        "DP-DMD over DMD-GAN",
+        "DMD over DMD-LPIPS",
+    ]
+    assert len(tables["results"]) == 12
+    assert not any(name.endswith("everyone") for name in tables)
     top = tables["scores"][0]
     diversity = found.kept.strengths[0]
     assert (top["method"], top["preferred to DP-DMD, %"]) == ("DP-DMD", "–")
     assert top["score"] == "{:.2f} [{:.2f}, {:.2f}]".format(*diversity.scores["dp-dmd"])
-    others = {row["method"]: row["preferred to DP-DMD, %"] for row in tables["scores"] if row["criterion"] == "diversity"}
-    assert float(others["DMD"]) == pytest.approx(100 * diversity.preferred("dmd", "dp-dmd"), abs=0.05)
+    others = {
+        row["method"]: row["preferred to DP-DMD, %"]
+        for row in tables["scores"]
+        if row["criterion"] == "diversity"
+    }
+    assert float(others["DMD"]) == pytest.approx(
+        100 * diversity.preferred("dmd", "dp-dmd"), abs=0.05
+    )
     against = study_figures(design, found, ballots, "dmd")["preferences"]
     others = "dmd-lpips", "dmd-gan", "dp-dmd"
-    assert list(against.data[0].customdata) == [counted(ballots, "diversity", "dmd", other)[0] for other in others]
+    assert list(against.data[0].customdata) == [
+        counted(ballots, "diversity", "dmd", other)[0] for other in others
+    ]
     with pytest.raises(StudyError, match="'dpdmd' is no method of this study"):
         study_tables(design, found, ballots, "dpdmd")
-    assert reference_of(asked("a", "b", "c", pairs=(("a", "b"),))) == "b" and reference_of(asked("dp-dmd", "b")) == "dp-dmd"
+    assert reference_of(asked("a", "b", "c", pairs=(("a", "b"),))) == "b"
+    assert reference_of(asked("dp-dmd", "b")) == "dp-dmd"
 
 
 def test_methods_without_a_common_scale_are_told():
     strengths = {"quality": dict.fromkeys("abcd", 0.0)}
-    design = asked(*"abcd", pairs=(("a", "b"), ("c", "d")), criteria=(Criterion("quality", "Which is better?", gold=True),))
-    ballots = [b for b in simulated_ballots(strengths, trials=40, participants=6) if set(b.pair) in ({"a", "b"}, {"c", "d"})]
+    design = asked(
+        *"abcd",
+        pairs=(("a", "b"), ("c", "d")),
+        criteria=(Criterion("quality", "Which is better?", gold=True),),
+    )
+    ballots = [
+        b
+        for b in simulated_ballots(strengths, trials=40, participants=6)
+        if set(b.pair) in ({"a", "b"}, {"c", "d"})
+    ]
     found = analysis(ballots, 1)
-    assert any(line.startswith("One scale for all methods: the methods fall into groups") for line in untold(design, found, ballots))
-    assert "scores" not in study_figures(design, found, ballots) and "scores" not in by_name(study_tables(design, found, ballots))
-    assert any(line.endswith("Compared: a and b; c and d.") for line in protocol(design, found, ballots))
+    assert any(
+        line.startswith("One scale for all methods: the methods fall into groups")
+        for line in untold(design, found, ballots)
+    )
+    assert "scores" not in study_figures(design, found, ballots)
+    assert "scores" not in by_name(study_tables(design, found, ballots))
+    assert any(
+        line.endswith("Compared: a and b; c and d.") for line in protocol(design, found, ballots)
+    )
 
 
 def test_a_study_without_votes_has_a_report(tmp_path):
     page = write_study_report(tmp_path / "new", asked(), []).read_text()
     assert {path.name for path in (tmp_path / "new").iterdir()} == FILES
-    for part in ("No votes yet.", "Without votes: theirs and ours by diversity; theirs and ours by quality.", "40 of 40 items",
-                 "none was answered yet"):
+    for part in (
+        "No votes yet.",
+        "Without votes: theirs and ours by diversity; theirs and ours by quality.",
+        "40 of 40 items",
+        "none was answered yet",
+    ):
         assert part in page
-    assert "<table" not in page and "Plotly" not in page
-    assert (tmp_path / "new" / "votes.csv").read_text().split() == [",".join(field.name for field in dataclasses.fields(Ballot))]
+    assert "<table" not in page
+    assert "Plotly" not in page
+    assert (tmp_path / "new" / "votes.csv").read_text().split() == [
+        ",".join(field.name for field in dataclasses.fields(Ballot))
+    ]
 
 
 def test_what_few_votes_cannot_tell_is_blank_and_named(tmp_path):
-    design, ballots = asked(), [Ballot("t1", "ann", "prompt 000", "diversity", "ours", "theirs", Choice.LEFT),
-                                Ballot("t1", "ann", "prompt 000", "quality", "ours", "theirs", Choice.SKIP)]
+    design, ballots = (
+        asked(),
+        [
+            Ballot("t1", "ann", "prompt 000", "diversity", "ours", "theirs", Choice.LEFT),
+            Ballot("t1", "ann", "prompt 000", "quality", "ours", "theirs", Choice.SKIP),
+        ],
+    )
     found = analysis(ballots, 1)
     results, _, agreement = study_tables(design, found, ballots)[:3]
     diverse, good = read(results)
-    assert (diverse["ties as half: won, %"], diverse["ties as half: p"]) == ("100.0", "") and good["ties as half: won, %"] == ""
-    assert BLANK in results.notes and [row["alpha"] for row in read(agreement)] == ["", ""] and BLANK in agreement.notes
+    assert (diverse["ties as half: won, %"], diverse["ties as half: p"]) == ("100.0", "")
+    assert good["ties as half: won, %"] == ""
+    assert BLANK in results.notes
+    assert [row["alpha"] for row in read(agreement)] == ["", ""]
+    assert BLANK in agreement.notes
     told = " ".join(untold(design, found, ballots))
-    assert "Without votes: theirs and ours by quality." in told and "all votes equal): theirs and ours by diversity." in told
+    assert "Without votes: theirs and ours by quality." in told
+    assert "all votes equal): theirs and ours by diversity." in told
     (line,) = findings_told(design, found)
-    assert line == "By diversity, ours won 100.0 % of 1 vote against theirs (no interval yet; a tie is half a win)."
-    assert set(study_figures(design, found, ballots)) == {"preferences", "rates", "prompts", "participants"}
-    assert "nan" not in write_study_report(tmp_path, design, ballots).with_name("report.md").read_text()
+    assert (
+        line
+        == "By diversity, ours won 100.0 % of 1 vote against theirs (no interval yet; a tie is "
+        "half a win)."
+    )
+    assert set(study_figures(design, found, ballots)) == {
+        "preferences",
+        "rates",
+        "prompts",
+        "participants",
+    }
+    assert (
+        "nan"
+        not in write_study_report(tmp_path, design, ballots).with_name("report.md").read_text()
+    )
 
 
 def test_a_complete_study_leaves_nothing_open(two):
     design, ballots, found = two
     assert untold(dataclasses.replace(design, votes_per_item=1), found, ballots) == []
-    had = {prompt: sum(b.prompt == prompt and b.criterion == "quality" and b.choice != Choice.SKIP
-                       for b in of_pair(ballots, "quality", "ours", "theirs", found.excluded))
-           for prompt in design.prompts}
-    status = Status(20, 13, {"real": 1}, 15, 3, tuple(ItemCount(item, 1, 0, 1) for item in design.items), False, 2)
+    had = {
+        prompt: sum(
+            b.prompt == prompt and b.criterion == "quality" and b.choice != Choice.SKIP
+            for b in of_pair(ballots, "quality", "ours", "theirs", found.excluded)
+        )
+        for prompt in design.prompts
+    }
+    status = Status(
+        20,
+        13,
+        {"real": 1},
+        15,
+        3,
+        tuple(ItemCount(item, 1, 0, 1) for item in design.items),
+        False,
+        2,
+    )
     told = "\n".join(protocol(design, found, ballots, status))
-    for part in (f"design {design.digest}", "40 prompts; a sheet shows 4 seeds (0-3)", "Which side has the better image quality?",
-                 "left, right, tie, or skip", f"3 aimed at, {min(had.values())} to {max(had.values())} had",
-                 "20 participants joined, 13 finished; 14 participants gave answers",
-                 "more than 1 failed gold trials", "It excludes 2 of 14 participants", "clustered by participant and by prompt"):
+    for part in (
+        f"design {design.digest}",
+        "40 prompts; a sheet shows 4 seeds (0-3)",
+        "Which side has the better image quality?",
+        "left, right, tie, or skip",
+        f"3 aimed at, {min(had.values())} to {max(had.values())} had",
+        "20 participants joined, 13 finished; 14 participants gave answers",
+        "more than 1 failed gold trials",
+        "It excludes 2 of 14 participants",
+        "clustered by participant and by prompt",
+    ):
         assert part in told, part
-    assert "ties were not allowed" in "\n".join(protocol(dataclasses.replace(design, ties=False), found, ballots))
+    assert "ties were not allowed" in "\n".join(
+        protocol(dataclasses.replace(design, ties=False), found, ballots)
+    )
 
 
 def test_votes_of_the_excluded_fill_no_item(two):
     design, ballots, found = two
-    aim = min(sum(b.prompt == prompt for b in of_pair(ballots, "quality", "ours", "theirs") if b.choice != Choice.SKIP) for prompt in design.prompts)
+    aim = min(
+        sum(
+            b.prompt == prompt
+            for b in of_pair(ballots, "quality", "ours", "theirs")
+            if b.choice != Choice.SKIP
+        )
+        for prompt in design.prompts
+    )
     (line,) = untold(dataclasses.replace(design, votes_per_item=aim), found, ballots)
     assert line.endswith(f"have fewer votes than the {aim} aimed at, without the excluded.")
-    assert untold(dataclasses.replace(design, votes_per_item=aim), dataclasses.replace(found, excluded={}), ballots) == []
+    assert (
+        untold(
+            dataclasses.replace(design, votes_per_item=aim),
+            dataclasses.replace(found, excluded={}),
+            ballots,
+        )
+        == []
+    )
 
 
 def test_the_report_excludes_by_the_seconds_of_the_design(two, tmp_path):
@@ -244,7 +424,10 @@ def test_the_report_excludes_by_the_seconds_of_the_design(two, tmp_path):
     fast = sorted(found.seconds.values())[2] + 0.01  # three are under it
     write_study_report(tmp_path, dataclasses.replace(design, min_seconds=fast), ballots)
     told = (tmp_path / "report.md").read_text()
-    assert f"or a median answer in less than {fast:g} s, and nobody else. It excludes 3 of 14 participants" in told
+    assert (
+        f"or a median answer in less than {fast:g} s, and nobody else. It excludes 3 of 14 "
+        "participants" in told
+    )
     assert f"under {fast:g} s" in told
 
 
@@ -252,34 +435,59 @@ def test_every_number_and_every_ballot_is_in_the_csv_files(two, tmp_path):
     design, ballots, found = two
     write_study_report(tmp_path, design, ballots)
     votes = list(csv.DictReader((tmp_path / "votes.csv").open(newline="")))
-    assert len(votes) == len(ballots) and votes[7] == {field: "" if value is None else getattr(value, "value", None) or str(value)
-                                                       for field, value in dataclasses.asdict(ballots[7]).items()}
+    assert len(votes) == len(ballots)
+    assert votes[7] == {
+        field: "" if value is None else getattr(value, "value", None) or str(value)
+        for field, value in dataclasses.asdict(ballots[7]).items()
+    }
     lines = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
-    numbers = {(row["participants"], row["criterion"], row["method"], row["number"]): row for row in lines}
+    numbers = {
+        (row["participants"], row["criterion"], row["method"], row["number"]): row for row in lines
+    }
     assert len(numbers) == len(lines)
     for of, findings in (("everyone", found.everyone), ("without the excluded", found.kept)):
         for one in findings.pairs:
             row = numbers[of, one.criterion, "ours", "win rate, ties as half"]
-            assert [float(row[end]) for end in ("value", "low", "high", "p")] == list(one.half) and row["against"] == "theirs"
+            assert [float(row[end]) for end in ("value", "low", "high", "p")] == list(one.half)
+            assert row["against"] == "theirs"
             assert numbers[of, one.criterion, "ours", "wins"]["value"] == str(one.first_wins)
             assert float(numbers[of, one.criterion, "ours", "prompts for"]["p"]) == one.majorities.p
-        left, again = numbers[of, "", "", "left side preferred"], numbers[of, "", "", "repeats answered as before"]
+        left, again = (
+            numbers[of, "", "", "left side preferred"],
+            numbers[of, "", "", "repeats answered as before"],
+        )
         for row, share in ((left, findings.side_bias.share), (again, findings.repeats.share)):
             assert [float(row[end]) for end in ("value", "low", "high", "p")] == list(share)
-        alpha = next(row for row in lines if row["participants"] == of and row["number"] == "Krippendorff's alpha")
-        assert [float(alpha[end]) for end in ("value", "low", "high")] == list(findings.agreement[0].alpha)
+        alpha = next(
+            row
+            for row in lines
+            if row["participants"] == of and row["number"] == "Krippendorff's alpha"
+        )
+        assert [float(alpha[end]) for end in ("value", "low", "high")] == list(
+            findings.agreement[0].alpha
+        )
     assert numbers["p013", "", "", "excluded"]["value"] == "1"
     assert numbers["p013", "", "", "golds failed"]["value"] == str(found.golds["p013"].failed)
 
 
 def test_spreadsheets_are_given_no_formulas(tmp_path):
-    design = StudyDesign("s", ("=1+1", "@b"), ("=cmd|'/C calc'!A0", "-2+3"), (0,), trials=1, gold=0, repeats=0)
-    ballots = [Ballot(f"t{n}", f"+p{n}", design.prompts[n], "quality", *design.methods, Choice.LEFT) for n in range(2)]
+    design = StudyDesign(
+        "s", ("=1+1", "@b"), ("=cmd|'/C calc'!A0", "-2+3"), (0,), trials=1, gold=0, repeats=0
+    )
+    ballots = [
+        Ballot(f"t{n}", f"+p{n}", design.prompts[n], "quality", *design.methods, Choice.LEFT)
+        for n in range(2)
+    ]
     write_study_report(tmp_path, design, ballots)
     rows = list(csv.DictReader((tmp_path / "votes.csv").open(newline="")))
     assert [row["prompt"] for row in rows] == ["'=cmd|'/C calc'!A0", "'-2+3"]
     assert (rows[0]["left"], rows[0]["right"], rows[1]["participant"]) == ("'=1+1", "'@b", "'+p1")
-    cells = [cell for name in ("votes.csv", "results.csv") for row in csv.reader((tmp_path / name).open(newline="")) for cell in row]
+    cells = [
+        cell
+        for name in ("votes.csv", "results.csv")
+        for row in csv.reader((tmp_path / name).open(newline=""))
+        for cell in row
+    ]
     assert not [cell for cell in cells if cell[:1] in ("=", "+", "@")]
 
 
@@ -291,7 +499,11 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.names.append(tag)
-        assert not [name for name, value in attrs if name.startswith("on") or (value or "").startswith(("http", "//", "javascript"))]
+        assert not [
+            name
+            for name, value in attrs
+            if name.startswith("on") or (value or "").startswith(("http", "//", "javascript"))
+        ]
 
 
 def test_hostile_names_stay_names(tmp_path):
@@ -300,16 +512,30 @@ def test_hostile_names_stay_names(tmp_path):
     design = asked(*bad, criteria=(Criterion("<b>quality</b>", "<i>Which?</i>"),), gold=0)
     design = dataclasses.replace(design, title=bad[1], prompts=(bad[0], *design.prompts[1:]))
     plain = [b for b in simulated_ballots(participants=6, seed=1) if b.criterion == "quality"]
-    ballots = [dataclasses.replace(b, criterion="<b>quality</b>", left=named[b.left], right=named[b.right],
-                                   prompt=bad[0] if b.prompt == "prompt 000" else b.prompt) for b in plain]
+    ballots = [
+        dataclasses.replace(
+            b,
+            criterion="<b>quality</b>",
+            left=named[b.left],
+            right=named[b.right],
+            prompt=bad[0] if b.prompt == "prompt 000" else b.prompt,
+        )
+        for b in plain
+    ]
     tame = dataclasses.replace(asked(gold=0), criteria=(Criterion("quality", "Which?"),))
-    hostile, harmless = (Tags(write_study_report(tmp_path / name, *study).read_text()).names
-                         for name, study in (("bad", (design, ballots)), ("good", (tame, plain))))
-    assert hostile == harmless and "img" not in hostile
+    hostile, harmless = (
+        Tags(write_study_report(tmp_path / name, *study).read_text()).names
+        for name, study in (("bad", (design, ballots)), ("good", (tame, plain)))
+    )
+    assert hostile == harmless
+    assert "img" not in hostile
     text = (tmp_path / "bad" / "report.md").read_text()
-    assert "&lt;img" in text and not [tag for tag in ("<img", "<script", "</script", "<b>", "<i>") if tag in text]
+    assert "&lt;img" in text
+    assert not [tag for tag in ("<img", "<script", "</script", "<b>", "<i>") if tag in text]
     figure = study_figures(design, analysis(ballots, 1), ballots)["rates"]
-    assert "<" not in "".join((*figure.layout.yaxis.ticktext, *(note.text for note in figure.layout.annotations)))
+    assert "<" not in "".join(
+        (*figure.layout.yaxis.ticktext, *(note.text for note in figure.layout.annotations))
+    )
 
 
 def test_the_page_is_whole_and_the_same_each_time(two, tmp_path):
@@ -317,9 +543,13 @@ def test_the_page_is_whole_and_the_same_each_time(two, tmp_path):
     (tmp_path / "report.html").write_text("of an earlier report")
     path = write_study_report(tmp_path, design, ballots)
     page = path.read_text()
-    assert path == tmp_path / "report.html" and {one.name for one in tmp_path.iterdir()} == FILES  # and no part of one
-    assert page.count('class="plotly-graph-div"') == 4 and page.count("plotly.js v") == 1 and " src=" not in page.split("</script>")[-1]
-    assert "default-src 'none'" in page and page.count("<table>") == 9
+    assert path == tmp_path / "report.html"
+    assert {one.name for one in tmp_path.iterdir()} == FILES
+    assert page.count('class="plotly-graph-div"') == 4
+    assert page.count("plotly.js v") == 1
+    assert " src=" not in page.split("</script>")[-1]
+    assert "default-src 'none'" in page
+    assert page.count("<table>") == 9
     assert write_study_report(tmp_path / "again", design, ballots).read_text() == page
     assert r"\toprule" in (tmp_path / "report.tex").read_text()
 
@@ -335,13 +565,20 @@ def test_three_criteria_have_panels_in_two_rows():
     strengths = {criterion.name: {"ours": 0.5, "theirs": 0.0} for criterion in criteria}
     ballots = simulated_ballots(strengths, participants=5)
     figure = study_figures(asked(criteria=criteria), analysis(ballots, 1), ballots)["preferences"]
-    assert len(figure.data) == 9 and figure.layout.yaxis3.domain[1] < figure.layout.yaxis.domain[0]
-    assert [math.fsum(bar.x[0] for bar in figure.data[n:n + 3]) for n in (0, 3, 6)] == pytest.approx([100] * 3)
+    assert len(figure.data) == 9
+    assert figure.layout.yaxis3.domain[1] < figure.layout.yaxis.domain[0]
+    assert [
+        math.fsum(bar.x[0] for bar in figure.data[n : n + 3]) for n in (0, 3, 6)
+    ] == pytest.approx([100] * 3)
 
 
 def test_long_names_that_end_alike_stay_apart():
     names = "runs/first experiment, a model", "runs/other experiment, a model"
-    ballots = [dataclasses.replace(b, left=names[b.left == "ours"], right=names[b.right == "ours"])
-               for b in simulated_ballots(participants=4)]
-    labels = study_figures(asked(*names), analysis(ballots, 1), ballots)["rates"].layout.yaxis.ticktext
+    ballots = [
+        dataclasses.replace(b, left=names[b.left == "ours"], right=names[b.right == "ours"])
+        for b in simulated_ballots(participants=4)
+    ]
+    labels = study_figures(asked(*names), analysis(ballots, 1), ballots)[
+        "rates"
+    ].layout.yaxis.ticktext
     assert labels == (f"{names[1]} over {names[0]}",)

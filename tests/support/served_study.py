@@ -1,4 +1,6 @@
-"""A study that is really served, and devices that open it: for the browser's tests of a participant's page. Its fixtures are in conftest."""
+"""A study that is really served, and devices that open it: for the browser's tests of a
+participant's page. Its fixtures are in conftest.
+"""
 
 import json
 import os
@@ -29,8 +31,21 @@ class Served:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "workbench", "study", "serve", str(self.folder), "--port", str(self.port)], cwd=ROOT,
-                                        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "workbench",
+                "study",
+                "serve",
+                str(self.folder),
+                "--port",
+                str(self.port),
+            ],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.DEVNULL,
+        )
         wait_for(self.address, self.process)
 
     def kill(self) -> None:
@@ -50,7 +65,9 @@ def study_images(tmp_path_factory):
             place = folder / method / prompt
             place.mkdir(parents=True)
             for n in range(4):
-                Image.fromarray(rng.integers(256, size=(24, 24, 3), dtype=np.uint8)).save(place / f"{n}.png")
+                Image.fromarray(rng.integers(256, size=(24, 24, 3), dtype=np.uint8)).save(
+                    place / f"{n}.png"
+                )
     return {method: folder / method for method in METHODS}
 
 
@@ -65,7 +82,9 @@ def served_study(images, tmp_path):
 
 @pytest.fixture(name="device")
 def study_device(served, browser):
-    """A function that opens the study on a device of its own; no address or header that it sees may tell a method."""
+    """A function that opens the study on a device of its own; no address or header that it sees
+    may tell a method.
+    """
     contexts, heard, errors = [], [], []
 
     def opened(address: str = "", width: int = 1100, height: int = 1000):
@@ -80,8 +99,11 @@ def study_device(served, browser):
     yield opened
     for context in contexts:
         context.close()
-    assert heard and all(url.startswith((served.address, "blob:", "about:")) for url, _ in heard)
-    assert not any(secret in url + headers for url, headers in heard for secret in secrets_of(served))
+    assert heard
+    assert all(url.startswith((served.address, "blob:", "about:")) for url, _ in heard)
+    assert not any(
+        secret in url + headers for url, headers in heard for secret in secrets_of(served)
+    )
     assert not errors
 
 
@@ -98,7 +120,12 @@ def study_page(device):
 def secrets_of(served: Served) -> list[str]:
     """What no participant may come to see."""
     sheets = json.loads((served.folder / "stimuli.json").read_text())["sheets"]
-    return ["secretone", "secrettwo", "spoiled", *(file[:-4] for names in sheets.values() for file in names.values())]
+    return [
+        "secretone",
+        "secrettwo",
+        "spoiled",
+        *(file[:-4] for names in sheets.values() for file in names.values()),
+    ]
 
 
 def consented(page) -> None:
@@ -135,7 +162,9 @@ def answer_offline(page) -> None:
 
 
 def reopened(page, address: str):
-    """A new page at `address` in the browser of `page`, which is closed before the network comes back."""
+    """A new page at `address` in the browser of `page`, which is closed before the network comes
+    back.
+    """
     context = page.context
     page.close()
     context.set_offline(False)

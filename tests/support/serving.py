@@ -14,8 +14,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(address: str, process: subprocess.Popen, log: Path | None = None, seconds: float = 120) -> None:
-    """Returns once `address` answers; a RuntimeError with the log, where there is one, when the process ends first or the time is over."""
+def wait_for(
+    address: str, process: subprocess.Popen, log: Path | None = None, seconds: float = 120
+) -> None:
+    """Returns once `address` answers; a RuntimeError with the log, where there is one, when the
+    process ends first or the time is over.
+    """
     end = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < end:
         try:
@@ -23,5 +27,9 @@ def wait_for(address: str, process: subprocess.Popen, log: Path | None = None, s
             return
         except OSError:
             time.sleep(0.1)
-    how = f"did not answer at {address} for {seconds:g} s" if process.returncode is None else f"ended with {process.returncode}"
+    how = (
+        f"did not answer at {address} for {seconds:g} s"
+        if process.returncode is None
+        else f"ended with {process.returncode}"
+    )
     raise RuntimeError(f"{' '.join(process.args)} {how}" + (f":\n{log.read_text()}" if log else ""))

@@ -1,4 +1,6 @@
-"""A small design and what participants do, one by one and at once, for the tests of a study's store."""
+"""A small design and what participants do, one by one and at once, for the tests of a study's
+store.
+"""
 
 import itertools
 import threading
@@ -11,8 +13,15 @@ from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.store.store import Store
 
-DESIGN = StudyDesign("Which is better?", methods=("dmd", "dp_dmd", "teacher"), prompts=tuple(f"prompt {n}" for n in range(8)), seeds=(0, 1),
-                     trials=6, gold=1, repeats=1)
+DESIGN = StudyDesign(
+    "Which is better?",
+    methods=("dmd", "dp_dmd", "teacher"),
+    prompts=tuple(f"prompt {n}" for n in range(8)),
+    seeds=(0, 1),
+    trials=6,
+    gold=1,
+    repeats=1,
+)
 CHOICES = ("left", "right", "tie")
 
 

@@ -1,7 +1,9 @@
-"""A process of participants that vote, for the tests: `python -m tests.support.voting_client WHERE CLIENTS PEOPLE`.
+"""A process of participants that vote, for the tests: `python -m tests.support.voting_client WHERE
+CLIENTS PEOPLE`.
 
-CLIENTS threads each let PEOPLE participants, one after another, answer everything (0: without end), and send each vote one to four times, some at
-once. What was acknowledged, and nothing else, is written as a line of JSON: [trial, answers].
+CLIENTS threads each let PEOPLE participants, one after another, answer everything (0: without
+end), and send each vote one to four times, some at once. What was acknowledged, and nothing else,
+is written as a line of JSON: [trial, answers].
 """
 
 import json
@@ -15,7 +17,9 @@ from tests.support.small_study import answers_of, new_id
 from workbench.study.store.store import Store
 
 
-def vote_insistently(store: Store, participant: str, trial: str, answers: dict, chance: random.Random) -> None:
+def vote_insistently(
+    store: Store, participant: str, trial: str, answers: dict, chance: random.Random
+) -> None:
     client_id = new_id()
 
     def send(_):
@@ -36,7 +40,9 @@ def client(store: Store, people: int, chance: random.Random) -> None:
             answers = answers_of(chance.randrange(9))
             vote_insistently(store, participant, trial.id, answers, chance)
             if not trial.practice:
-                os.write(1, (json.dumps([trial.id, answers]) + "\n").encode())  # one write: lines of threads do not mix, nothing is buffered
+                os.write(
+                    1, (json.dumps([trial.id, answers]) + "\n").encode()
+                )  # one write: lines of threads do not mix, nothing is buffered
         told += 1
 
 

@@ -1,4 +1,6 @@
-"""An exported student, loaded by diffusers alone with the call of its own model card, makes the same images."""
+"""An exported student, loaded by diffusers alone with the call of its own model card, makes the
+same images.
+"""
 
 import json
 
@@ -20,15 +22,28 @@ from workbench.training.run import Run
 from workbench.training.train import train
 
 PROMPTS = ["a red circle", "two stars"]
-SETTINGS = dict(rounds=1, batch=2, fake_updates_per_round=1, teacher_steps=6, k=2, anchor="denoised", student_rate=3e-3, precision="fp32",
-                sample_every=0)
+SETTINGS = dict(
+    rounds=1,
+    batch=2,
+    fake_updates_per_round=1,
+    teacher_steps=6,
+    k=2,
+    anchor="denoised",
+    student_rate=3e-3,
+    precision="fp32",
+    sample_every=0,
+)
 
 
 def a_run(tmp_path, pipeline, **changes) -> Run:
     teacher = tmp_path / "teacher"
     pipeline.save_pretrained(teacher)
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
-    run = Run.create(tmp_path / "run", Recipe(teacher=str(teacher), prompts=str(tmp_path / "prompts.txt"), **SETTINGS | changes), "cpu")
+    run = Run.create(
+        tmp_path / "run",
+        Recipe(teacher=str(teacher), prompts=str(tmp_path / "prompts.txt"), **SETTINGS | changes),
+        "cpu",
+    )
     list(train(run))
     return run
 
@@ -36,18 +51,27 @@ def a_run(tmp_path, pipeline, **changes) -> Run:
 def by_the_card(folder, kind, latents, teacher=None):
     """Runs the code of the model card with our prompts and noise, and tiny images."""
     code = card_code(folder, str(teacher))
-    for name, value in (("(PROMPT,", "(PROMPTS, latents=LATENTS, height=16, width=16,"), (".images[0]", ".images")):
+    for name, value in (
+        ("(PROMPT,", "(PROMPTS, latents=LATENTS, height=16, width=16,"),
+        (".images[0]", ".images"),
+    ):
         code = code.replace(name, value)
     scope = {"PROMPTS": PROMPTS, "LATENTS": latents}
     exec(code, scope)
     return scope["image"]
 
 
-@pytest.mark.parametrize("new, kind, changes", [
-    (tiny_pipeline, StableDiffusion3Pipeline, {}), (tiny_pipeline, StableDiffusion3Pipeline, {"student_grid": "diffusers"}),
-    (tiny_pipeline, StableDiffusion3Pipeline, {"lora": 2}), (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {}),
-    (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"lora": 2}),
-    (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"student_grid": "diffusers"})])
+@pytest.mark.parametrize(
+    ("new", "kind", "changes"),
+    [
+        (tiny_pipeline, StableDiffusion3Pipeline, {}),
+        (tiny_pipeline, StableDiffusion3Pipeline, {"student_grid": "diffusers"}),
+        (tiny_pipeline, StableDiffusion3Pipeline, {"lora": 2}),
+        (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {}),
+        (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"lora": 2}),
+        (tiny_sdxl_pipeline, StableDiffusionXLPipeline, {"student_grid": "diffusers"}),
+    ],
+)
 def test_diffusers_alone_makes_the_same_images(new, kind, changes, tmp_path):
     run = a_run(tmp_path, new(), **changes)
     out = export_student(run.path, tmp_path / "out")
@@ -59,33 +83,55 @@ def test_diffusers_alone_makes_the_same_images(new, kind, changes, tmp_path):
     assert all(isinstance(image, Image.Image) for image in theirs)
     for image, expected in zip(theirs, (ours.permute(0, 2, 3, 1) * 255).round()):
         got = torch.tensor(list(image.getdata()), dtype=torch.float).view_as(expected)
-        assert (got - expected).abs().mean() < 2, (got - expected).abs().mean()  # of 255: weights were halved
+        assert (got - expected).abs().mean() < 2, (
+            (got - expected).abs().mean()
+        )  # of 255: weights were halved
 
 
-@pytest.mark.parametrize("new, kind", [(tiny_pipeline, StableDiffusion3Pipeline), (tiny_sdxl_pipeline, StableDiffusionXLPipeline)])
+@pytest.mark.parametrize(
+    ("new", "kind"),
+    [(tiny_pipeline, StableDiffusion3Pipeline), (tiny_sdxl_pipeline, StableDiffusionXLPipeline)],
+)
 def test_a_whole_student_becomes_an_adapter_that_comes_nearer_with_its_rank(new, kind, tmp_path):
     run = a_run(tmp_path, new(), rounds=3)
     backend = load_backend(run.recipe.teacher)
     noise, condition = seeds.grid_noise(backend.latent_shape, [0, 1]), backend.encode(PROMPTS)
     teacher, whole = backend.network, load_student(run.path / "student", backend)
-    start = Model("teacher", backend.denoiser(teacher), whole.times, {}).sampled(noise, condition, [0, 1])
+    start = Model("teacher", backend.denoiser(teacher), whole.times, {}).sampled(
+        noise, condition, [0, 1]
+    )
     expected, errors = whole.sampled(noise, condition, [0, 1]), []
     for rank in (2, 64):  # 64 is more than these layers have
         out = export_student(run.path, tmp_path / f"rank-{rank}", rank)
-        errors.append((load_student(out, backend).sampled(noise, condition, [0, 1]) - expected).norm())
+        errors.append(
+            (load_student(out, backend).sampled(noise, condition, [0, 1]) - expected).norm()
+        )
     distance = (start - expected).norm()
-    assert errors[1] < errors[0] < distance and errors[1] < 0.4 * distance, (errors, distance)  # biases and norms stay the teacher's
+    assert errors[1] < errors[0] < distance and errors[1] < 0.4 * distance, (
+        errors,
+        distance,
+    )  # biases and norms stay the teacher's
     theirs = by_the_card(out, kind, noise, run.recipe.teacher)
     ours = backend.decode(load_student(out, backend).sampled(noise, condition, [0, 1]))
     for image, pixels in zip(theirs, (ours.permute(0, 2, 3, 1) * 255).round()):
-        assert (torch.tensor(list(image.getdata()), dtype=torch.float).view_as(pixels) - pixels).abs().mean() < 2
+        assert (
+            torch.tensor(list(image.getdata()), dtype=torch.float).view_as(pixels) - pixels
+        ).abs().mean() < 2
 
 
-@pytest.mark.parametrize("new, name", [(tiny_pipeline, "FlowMatchEulerDiscreteScheduler"), (tiny_sdxl_pipeline, "LCMScheduler")])
+@pytest.mark.parametrize(
+    ("new", "name"),
+    [(tiny_pipeline, "FlowMatchEulerDiscreteScheduler"), (tiny_sdxl_pipeline, "LCMScheduler")],
+)
 def test_a_re_noised_student_is_exported_with_a_scheduler_that_re_noises(new, name, tmp_path):
     run = a_run(tmp_path, new(), student_sampler="renoise")
-    config = json.loads((export_student(run.path, tmp_path / "out") / "scheduler" / "scheduler_config.json").read_text())
-    assert config["_class_name"] == name and config.get("stochastic_sampling", True)
+    config = json.loads(
+        (
+            export_student(run.path, tmp_path / "out") / "scheduler" / "scheduler_config.json"
+        ).read_text()
+    )
+    assert config["_class_name"] == name
+    assert config.get("stochastic_sampling", True)
 
 
 def test_times_that_no_scheduler_walks_are_refused_before_anything_is_written(tmp_path):
@@ -97,15 +143,21 @@ def test_times_that_no_scheduler_walks_are_refused_before_anything_is_written(tm
 
 def test_the_card_of_another_size_says_it(tmp_path):
     run = a_run(tmp_path, tiny_pipeline(), resolution=8)
-    assert "guidance_scale=1.0, height=8, width=8, sigmas=" in (export_student(run.path, tmp_path / "out") / "README.md").read_text()
+    assert (
+        "guidance_scale=1.0, height=8, width=8, sigmas="
+        in (export_student(run.path, tmp_path / "out") / "README.md").read_text()
+    )
 
 
 def test_the_card_says_what_it_is(tmp_path):
     run = a_run(tmp_path, tiny_pipeline(), sample_every=1)
     assert main(["export", str(run.path), "--to", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()
-    assert card.startswith("---\n") and "DP-DMD student" in card and f"digest {run.recipe.digest}" in card
-    assert "Diversity (Eq. 9) on lite0@96" in card and "| lam | 0.05 |" in card
+    assert card.startswith("---\n")
+    assert "DP-DMD student" in card
+    assert f"digest {run.recipe.digest}" in card
+    assert "Diversity (Eq. 9) on lite0@96" in card
+    assert "| lam | 0.05 |" in card
 
 
 def test_what_cannot_be_exported_says_why(tmp_path):

@@ -22,9 +22,22 @@ ROOT = Path(__file__).parents[2]
 
 
 def recipe(teacher_folder, **changes):
-    settings = dict(teacher=str(teacher_folder), prompts=str(teacher_folder / "prompts.txt"), rounds=4, batch=2,
-                    fake_updates_per_round=1, teacher_steps=4, k=2, student_steps=2, student_rate=1e-3, fake_rate=1e-3,
-                    checkpoint_every=1, keep=2, sample_every=0, precision="fp32")
+    settings = dict(
+        teacher=str(teacher_folder),
+        prompts=str(teacher_folder / "prompts.txt"),
+        rounds=4,
+        batch=2,
+        fake_updates_per_round=1,
+        teacher_steps=4,
+        k=2,
+        student_steps=2,
+        student_rate=1e-3,
+        fake_rate=1e-3,
+        checkpoint_every=1,
+        keep=2,
+        sample_every=0,
+        precision="fp32",
+    )
     return Recipe(**(settings | changes))
 
 
@@ -50,17 +63,24 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_fold
     run = Run.create(tmp_path / "run", recipe(teacher_folder, sample_every=2), "cpu")
     events = list(train(run))
     again = Run.open(tmp_path / "run")
-    assert again.recipe == recipe(teacher_folder, sample_every=2) and again.manifest["digest"] == run.recipe.digest
+    assert again.recipe == recipe(teacher_folder, sample_every=2)
+    assert again.manifest["digest"] == run.recipe.digest
     assert again.manifest["versions"]["torch"] == torch.__version__
     assert [path.name for path in run.checkpoints()] == ["round-000003.pt", "round-000004.pt"]
     readings = [event for event in events if isinstance(event, PanelMeasurement)]
-    assert [r.round for r in readings] == [2, 4] and all(r.picture.exists() and 0 <= r.diversity < 1.2 for r in readings)
+    assert [r.round for r in readings] == [2, 4]
+    assert all(r.picture.exists() and 0 <= r.diversity < 1.2 for r in readings)
     rows = run.metrics()
     assert [row["round"] for row in rows if row["kind"] == "student"] == [1, 2, 3, 4]
-    assert "dmd" in rows[1]["losses"] and "dmd" not in rows[0]["losses"]  # absent terms are absent, never 0
+    assert "dmd" in rows[1]["losses"]
+    assert "dmd" not in rows[0]["losses"]
     student = load_student(run.path / "student", new_distiller(run.recipe).backend)
-    assert str(teacher_folder) not in (run.path / "student" / "config.json").read_text()  # a student can be given away
-    assert student.evaluations == 2 and student.info["rounds"] == 4 and student.times.tolist() == pytest.approx([1, 0.75, 0])
+    assert (
+        str(teacher_folder) not in (run.path / "student" / "config.json").read_text()
+    )  # a student can be given away
+    assert student.evaluations == 2
+    assert student.info["rounds"] == 4
+    assert student.times.tolist() == pytest.approx([1, 0.75, 0])
 
 
 def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher_folder, tmp_path):
@@ -81,8 +101,12 @@ def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher_fol
         torch.save = torn
         list(train(Run.open(sys.argv[1])))
     """)
-    result = subprocess.run([sys.executable, "-c", child, str(run.path)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
-                            capture_output=True)
+    result = subprocess.run(
+        [sys.executable, "-c", child, str(run.path)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+    )
     assert result.returncode == -9, result.stderr.decode()
     assert [path.name for path in run.checkpoints()] == ["round-000001.pt", "round-000002.pt"]
     with (run.path / "metrics.jsonl").open("a") as file:
@@ -103,7 +127,9 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_fo
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file may grow beyond 200 kB
     try:
-        with pytest.raises(FolderError, match="cannot write .*round-000003.pt.*Free some disk space"):
+        with pytest.raises(
+            FolderError, match="cannot write .*round-000003.pt.*Free some disk space"
+        ):
             list(steps)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -117,7 +143,11 @@ def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder,
     list(train(run))
     last = run.checkpoints()[-1]
     last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(FolderError, match="cannot read the checkpoint .*round-000002.pt.*delete it to go on from round-000001.pt"):
+    with pytest.raises(
+        FolderError,
+        match="cannot read the checkpoint .*round-000002.pt.*delete it to go on from "
+        "round-000001.pt",
+    ):
         list(train(run))
     last.unlink()
     assert list(train(run))[-1].round == 2
@@ -131,15 +161,23 @@ def test_a_folder_with_a_run_is_never_overwritten(teacher_folder, tmp_path):
         Run.open(tmp_path / "nothing")
 
 
-def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(teacher_folder, tmp_path):
+def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(
+    teacher_folder, tmp_path
+):
     place, asked = tmp_path / "new" / "run", recipe(teacher_folder)
     made = Run.at(place, asked, "cpu")
-    assert made.recipe == asked and Run.open(place).manifest == made.manifest
+    assert made.recipe == asked
+    assert Run.open(place).manifest == made.manifest
     made.log(kind="student", round=1, update=1)
     again = Run.at(str(place), recipe(teacher_folder), "cpu")
-    assert again.manifest == made.manifest and len(again.metrics()) == 1
+    assert again.manifest == made.manifest
+    assert len(again.metrics()) == 1
     other = recipe(teacher_folder, seed=1)
-    with pytest.raises(FolderError, match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose another folder"):
+    with pytest.raises(
+        FolderError,
+        match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose "
+        "another folder",
+    ):
         Run.at(place, other, "cpu")
     assert Run.open(place).recipe == asked
     (place / "manifest.json").write_text("{")
@@ -153,10 +191,16 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     next(events)
     with pytest.raises(FolderError, match="somebody is at work in .*run already: stop that first"):
         next(train(run))
-    other = subprocess.run([sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"], capture_output=True, text=True)
-    assert other.returncode == 1 and "somebody is at work" in other.stderr
+    other = subprocess.run(
+        [sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"],
+        capture_output=True,
+        text=True,
+    )
+    assert other.returncode == 1
+    assert "somebody is at work" in other.stderr
     events.close()
-    assert len(list(train(run))) == 8 and len(run.checkpoints()) == 2
+    assert len(list(train(run))) == 8
+    assert len(run.checkpoints()) == 2
 
 
 def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path):
@@ -175,7 +219,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 
     with pytest.raises(FolderError, match="No space left"):
         write_atomically(path, fail)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_student_of_another_architecture_is_refused(teacher_folder, tmp_path, backend):

@@ -13,8 +13,21 @@ from workbench.core.presets import SCENES
 from workbench.training.run import Run
 from workbench.training.sweep import Scoring, Sweep
 
-TINY = replace(SCENES, rounds=1, batch=2, teacher_steps=2, k=1, student_steps=1, sample_every=0, checkpoint_every=1, precision="fp32")
-DMD, WILD = replace(TINY, method="dmd"), replace(TINY, student_rate=1e30, fake_rate=1e30, clip=0.0, rounds=3)
+TINY = replace(
+    SCENES,
+    rounds=1,
+    batch=2,
+    teacher_steps=2,
+    k=1,
+    student_steps=1,
+    sample_every=0,
+    checkpoint_every=1,
+    precision="fp32",
+)
+DMD, WILD = (
+    replace(TINY, method="dmd"),
+    replace(TINY, student_rate=1e30, fake_rate=1e30, clip=0.0, rounds=3),
+)
 SCORING = Scoring(limit=2, seeds=2, metrics=("diversity",))
 
 
@@ -28,40 +41,59 @@ def untrained(world):
 
 @pytest.fixture(scope="module")
 def swept(untrained, tmp_path_factory):
-    """A sweep that has run to its end, and its steps: two labels are one run, and one run diverges."""
-    sweep = Sweep({"DMD": DMD, "the same": replace(DMD), "wild": WILD}, tmp_path_factory.mktemp("sweep"), scoring=SCORING, processes=3)
+    """A sweep that has run to its end, and its steps: two labels are one run, and one run
+    diverges.
+    """
+    sweep = Sweep(
+        {"DMD": DMD, "the same": replace(DMD), "wild": WILD},
+        tmp_path_factory.mktemp("sweep"),
+        scoring=SCORING,
+        processes=3,
+    )
     return sweep, list(sweep.run())
 
 
 def children() -> list[psutil.Process]:
     """This process's children that run the workbench."""
-    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE and child.cmdline()[1:3] == ["-m", "workbench"]]
+    return [
+        child
+        for child in psutil.Process().children()
+        if child.status() != psutil.STATUS_ZOMBIE and child.cmdline()[1:3] == ["-m", "workbench"]
+    ]
 
 
 def test_equal_recipes_are_one_run(swept):
     sweep, steps = swept
-    assert sweep.runs("DMD") == sweep.runs("the same") and sweep.scored["DMD"] == sweep.scored["the same"]
-    assert len(list(sweep.folder.glob("*/manifest.json"))) == 2 and steps[-1].total == DMD.rounds + WILD.rounds
+    assert sweep.runs("DMD") == sweep.runs("the same")
+    assert sweep.scored["DMD"] == sweep.scored["the same"]
+    assert len(list(sweep.folder.glob("*/manifest.json"))) == 2
+    assert steps[-1].total == DMD.rounds + WILD.rounds
     (numbers,) = sweep.scored["DMD"]
-    assert numbers["diversity lite0"] >= 0 and numbers["evaluations"] == 1 and numbers["seconds"] > 0
+    assert numbers["diversity lite0"] >= 0
+    assert numbers["evaluations"] == 1
+    assert numbers["seconds"] > 0
 
 
 def test_the_steps_count_the_rounds_of_all_runs(swept):
     _, steps = swept
-    assert steps[-1].done == steps[-1].total and {step.what for step in steps} == {"rounds"}
+    assert steps[-1].done == steps[-1].total
+    assert {step.what for step in steps} == {"rounds"}
     assert all(0 <= step.done <= step.total for step in steps)
 
 
 def test_a_run_that_diverges_is_told_and_keeps_no_other_from_being_scored(swept):
     sweep, _ = swept
     ((folder, reason),) = sweep.left.items()
-    assert [Path(folder)] == sweep.runs("wild") and sweep.scored["wild"] == []
-    assert reason.startswith("workbench: round") and "is not finite. Lower its learning rate" in reason
+    assert [Path(folder)] == sweep.runs("wild")
+    assert sweep.scored["wild"] == []
+    assert reason.startswith("workbench: round")
+    assert "is not finite. Lower its learning rate" in reason
 
 
 def test_the_teacher_is_scored_once_for_all(swept):
     sweep, _ = swept
-    assert sweep.teacher["evaluations"] == 4 and sweep.teacher["seconds"] == 0  # two steps, each with guidance
+    assert sweep.teacher["evaluations"] == 4
+    assert sweep.teacher["seconds"] == 0
     assert sweep.teacher["diversity lite0"] >= 0
 
 
@@ -70,7 +102,8 @@ def test_what_is_finished_is_not_started_again(swept):
     sweep = replace(done, recipes={"DMD": DMD}, left={})
     before = {file: file.stat().st_mtime_ns for file in sweep.folder.rglob("*")}
     (step,) = sweep.run()
-    assert (step.done, step.total) == (1, 1) and not sweep.left
+    assert (step.done, step.total) == (1, 1)
+    assert not sweep.left
     assert {file: file.stat().st_mtime_ns for file in sweep.folder.rglob("*")} == before
 
 
@@ -78,7 +111,8 @@ def test_scores_of_another_scoring_are_not_taken(swept):
     sweep, _ = swept
     for other in (replace(SCORING, seeds=3), replace(SCORING, metrics=("diversity", "spread"))):
         asked = replace(sweep, scoring=other)
-        assert asked.scored["DMD"] == [] and asked.teacher == {}
+        assert asked.scored["DMD"] == []
+        assert asked.teacher == {}
 
 
 def test_a_teacher_of_another_size_is_another_one(swept):
@@ -86,9 +120,13 @@ def test_a_teacher_of_another_size_is_another_one(swept):
     assert replace(sweep, recipes={"large": replace(DMD, resolution=128)}).teacher == {}
 
 
-def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_being_scored(swept, tmp_path):
+def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_being_scored(
+    swept, tmp_path
+):
     done, _ = swept
-    sweep = Sweep({"DMD": DMD, "another": TINY, "wild": WILD}, tmp_path, scoring=SCORING, processes=3)
+    sweep = Sweep(
+        {"DMD": DMD, "another": TINY, "wild": WILD}, tmp_path, scoring=SCORING, processes=3
+    )
     (scored,), (damaged,), (blocked,) = (sweep.runs(label) for label in sweep.recipes)
     for source in (done.runs("DMD")[0], *done.folder.glob("teacher-*")):  # that is done
         (tmp_path / source.name).mkdir()
@@ -96,8 +134,11 @@ def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_bein
     damaged.mkdir()
     (damaged / "manifest.json").write_text("{")
     blocked.write_text("a file where a folder should be")
-    assert list(sweep.run())[-1].done == 5 and sweep.scored["DMD"] == done.scored["DMD"]
-    assert "is not readable JSON" in sweep.left[str(damaged)] and blocked.name in sweep.left[str(blocked)] and len(sweep.left) == 2
+    assert list(sweep.run())[-1].done == 5
+    assert sweep.scored["DMD"] == done.scored["DMD"]
+    assert "is not readable JSON" in sweep.left[str(damaged)]
+    assert blocked.name in sweep.left[str(blocked)]
+    assert len(sweep.left) == 2
 
 
 def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint(tmp_path):
@@ -108,11 +149,14 @@ def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint
     begun = len(_rounds(folder))
     _, rounds = _until_a_checkpoint(sweep, folder, above=first)
     assert min(rounds[begun:]) == first + 1  # not from the first round again
-    assert not sweep.left and json.loads((folder / "manifest.json").read_text())["recipe"] == asdict(recipe)
+    assert not sweep.left
+    assert json.loads((folder / "manifest.json").read_text())["recipe"] == asdict(recipe)
 
 
 def _until_a_checkpoint(sweep, folder, above=0):
-    """Lets the sweep run until there is a checkpoint of a round above `above`, and stops it; the last one's round, and all rounds logged."""
+    """Lets the sweep run until there is a checkpoint of a round above `above`, and stops it; the
+    last one's round, and all rounds logged.
+    """
     deadline = time.monotonic() + 120
     with closing(sweep.run()) as steps:
         for _ in steps:
@@ -125,12 +169,19 @@ def _until_a_checkpoint(sweep, folder, above=0):
 
 
 def _last(folder: Path) -> int:
-    return max((int(file.stem.split("-")[1]) for file in (folder / "checkpoints").glob("round-*.pt")), default=0)
+    return max(
+        (int(file.stem.split("-")[1]) for file in (folder / "checkpoints").glob("round-*.pt")),
+        default=0,
+    )
 
 
 def _rounds(folder: Path) -> list[int]:
     """Of each row as it was written, those of a round that was done twice included."""
-    return [json.loads(line)["round"] for line in (folder / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
+    return [
+        json.loads(line)["round"]
+        for line in (folder / "metrics.jsonl").read_text().splitlines()
+        if line.endswith("}")
+    ]
 
 
 def test_a_process_that_is_killed_is_told_with_what_to_do(tmp_path):
@@ -140,7 +191,9 @@ def test_a_process_that_is_killed_is_told_with_what_to_do(tmp_path):
         for child in children():
             if str(folder) in child.cmdline():
                 child.kill()
-    assert "killed by SIGKILL" in sweep.left[str(folder)] and sweep.scored["long"] == [] and sweep.teacher
+    assert "killed by SIGKILL" in sweep.left[str(folder)]
+    assert sweep.scored["long"] == []
+    assert sweep.teacher
 
 
 def test_a_sweep_of_nothing_is_refused(tmp_path):

@@ -1,4 +1,6 @@
-"""Two CPU processes (gloo) make the same global batch as one, and the same student to rounding; whole (DDP) or split (FSDP2)."""
+"""Two CPU processes (gloo) make the same global batch as one, and the same student to rounding;
+whole (DDP) or split (FSDP2).
+"""
 
 import importlib.util
 import json
@@ -48,13 +50,32 @@ ROOT = Path(__file__).parents[2]
 
 def launch(processes: int, kind: str, *command: str) -> subprocess.CompletedProcess:
     """By `accelerate launch` with a shipped configuration; one process by plain Python."""
-    accelerate = ["-m", "accelerate.commands.launch", "--config_file", f"workbench/training/launch/{kind}.yaml", "--num_processes", str(processes)]
-    return subprocess.run([sys.executable, *(accelerate if processes > 1 else []), *command], cwd=ROOT, capture_output=True, text=True,
-                          timeout=180,
-                          env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"})
+    accelerate = [
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        f"workbench/training/launch/{kind}.yaml",
+        "--num_processes",
+        str(processes),
+    ]
+    return subprocess.run(
+        [sys.executable, *(accelerate if processes > 1 else []), *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "OMP_NUM_THREADS": "1",
+            "DS_ACCELERATOR": "cpu",
+        },
+    )
 
 
-def run(folder: Path, processes: int, kind: str = "ddp", accumulate: int = 1, method: str = "dp_dmd") -> list[dict]:
+def run(
+    folder: Path, processes: int, kind: str = "ddp", accumulate: int = 1, method: str = "dp_dmd"
+) -> list[dict]:
     out = folder / f"out-{processes}-{accumulate}"
     (folder / "script.py").write_text(SCRIPT)
     result = launch(processes, kind, str(folder / "script.py"), str(out), str(accumulate), method)
@@ -64,19 +85,35 @@ def run(folder: Path, processes: int, kind: str = "ddp", accumulate: int = 1, me
 
 def assert_trained_alike(one: dict, two: list[dict]) -> None:
     assert torch.equal(two[0]["student"], two[1]["student"])
-    torch.testing.assert_close(two[0]["student"], one["student"], rtol=0, atol=2e-4)  # 2 AdamW steps of 1e-3
+    torch.testing.assert_close(
+        two[0]["student"], one["student"], rtol=0, atol=2e-4
+    )  # 2 AdamW steps of 1e-3
     for (a, norm_a), (b, norm_b) in zip(one["steps"], two[0]["steps"]):
-        torch.testing.assert_close(torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            torch.tensor(list(a.values())), torch.tensor(list(b.values())), rtol=1e-3, atol=1e-5
+        )
         assert abs(norm_a / norm_b - 1) < 1e-2
 
 
-@pytest.mark.parametrize("kind, tensors", [
-    ("ddp", "Parameter"), ("fsdp2", "DTensor"),
-    pytest.param("deepspeed", "Parameter", marks=pytest.mark.skipif(not deepspeed, reason="needs the package deepspeed"))])
+@pytest.mark.parametrize(
+    ("kind", "tensors"),
+    [
+        ("ddp", "Parameter"),
+        ("fsdp2", "DTensor"),
+        pytest.param(
+            "deepspeed",
+            "Parameter",
+            marks=pytest.mark.skipif(not deepspeed, reason="needs the package deepspeed"),
+        ),
+    ],
+)
 def test_two_processes_equal_one_with_the_same_global_batch(kind, tensors, tmp_path):
     (one,), two = run(tmp_path, 1), run(tmp_path, 2, kind)
-    assert [part["processes"] for part in two] == [2, 2] and all(part["kinds"] == {tensors} for part in two)
-    assert torch.equal(one["x1"], torch.cat([part["x1"] for part in two]))  # other samples on each rank, together the same batch
+    assert [part["processes"] for part in two] == [2, 2]
+    assert all(part["kinds"] == {tensors} for part in two)
+    assert torch.equal(
+        one["x1"], torch.cat([part["x1"] for part in two])
+    )  # other samples on each rank, together the same batch
     assert_trained_alike(one, two)
     accumulated = run(tmp_path, 2, kind, accumulate=2)
     torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
@@ -90,7 +127,8 @@ def test_the_adversarial_head_is_shared_by_two_processes(tmp_path):
 def test_what_cannot_be_split_is_refused(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     result = launch(2, "fsdp2", str(tmp_path / "script.py"), str(tmp_path / "out"), "1", "dmd_gan")
-    assert result.returncode != 0 and "FSDP2 does not go with method dmd_gan" in result.stderr
+    assert result.returncode != 0
+    assert "FSDP2 does not go with method dmd_gan" in result.stderr
 
 
 def workbench(processes: int, kind: str, *command: str) -> str:
@@ -100,33 +138,93 @@ def workbench(processes: int, kind: str, *command: str) -> str:
 
 
 def small(teacher: Path, rounds: int) -> list[str]:
-    return ["--teacher", str(teacher), "--prompts", str(teacher / "prompts.txt"), "--rounds", str(rounds), "--batch", "2",
-            "--fake-updates-per-round", "1", "--teacher-steps", "4", "--k", "2", "--student-steps", "2", "--ema", "0.5",
-            "--precision", "fp32"]
+    return [
+        "--teacher",
+        str(teacher),
+        "--prompts",
+        str(teacher / "prompts.txt"),
+        "--rounds",
+        str(rounds),
+        "--batch",
+        "2",
+        "--fake-updates-per-round",
+        "1",
+        "--teacher-steps",
+        "4",
+        "--k",
+        "2",
+        "--student-steps",
+        "2",
+        "--ema",
+        "0.5",
+        "--precision",
+        "fp32",
+    ]
 
 
 def test_two_processes_train_by_the_command_line_into_one_folder(teacher_folder, tmp_path):
     (tmp_path / "script.py").write_text(THE_COMMAND_LINE)
-    result = launch(2, "ddp", str(tmp_path / "script.py"), "train", *small(teacher_folder, 2), "--sample-every", "0",
-                    "--embeddings", str(tmp_path / "embeddings"), "--out", str(tmp_path / "run"), "--device", "cpu")
+    result = launch(
+        2,
+        "ddp",
+        str(tmp_path / "script.py"),
+        "train",
+        *small(teacher_folder, 2),
+        "--sample-every",
+        "0",
+        "--embeddings",
+        str(tmp_path / "embeddings"),
+        "--out",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+    )
     assert result.returncode == 0, result.stderr[-3000:]
     assert "2 rounds, 2 student updates, 2 fake updates" in result.stdout
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["kind"] for row in rows] == ["fake", "student"] * 2 and (tmp_path / "run" / "student" / "student.json").exists()
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert [row["kind"] for row in rows] == ["fake", "student"] * 2
+    assert (tmp_path / "run" / "student" / "student.json").exists()
 
 
-@pytest.mark.parametrize("kind", ["fsdp2", pytest.param("deepspeed", marks=pytest.mark.skipif(not deepspeed, reason="its package"))])
-def test_a_sharded_run_goes_on_from_its_checkpoint_on_two_processes_and_on_one(kind, teacher_folder, tmp_path):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "fsdp2",
+        pytest.param("deepspeed", marks=pytest.mark.skipif(not deepspeed, reason="its package")),
+    ],
+)
+def test_a_sharded_run_goes_on_from_its_checkpoint_on_two_processes_and_on_one(
+    kind, teacher_folder, tmp_path
+):
     whole, parts, one = tmp_path / "whole", tmp_path / "parts", tmp_path / "one"
-    workbench(2, kind, "train", *small(teacher_folder, 3), "--sample-every", "3", "--checkpoint-every", "2", "--out", str(whole))
+    workbench(
+        2,
+        kind,
+        "train",
+        *small(teacher_folder, 3),
+        "--sample-every",
+        "3",
+        "--checkpoint-every",
+        "2",
+        "--out",
+        str(whole),
+    )
     for folder in (parts, one):  # as if it had been interrupted after round 2
         shutil.copytree(whole, folder)
         (folder / "checkpoints" / "round-000003.pt").unlink()
     workbench(2, kind, "resume", str(parts))
     workbench(1, "", "resume", str(one))
-    student, again, alone = (load_file(folder / "student" / "diffusion_pytorch_model.safetensors") for folder in (whole, parts, one))
+    student, again, alone = (
+        load_file(folder / "student" / "diffusion_pytorch_model.safetensors")
+        for folder in (whole, parts, one)
+    )
     assert all(torch.equal(student[name], again[name]) for name in student)
     for name, tensor in student.items():
         torch.testing.assert_close(alone[name], tensor, rtol=0, atol=1e-3)
-    assert json.loads((whole / "student" / "config.json").read_text())["_class_name"] == "SD3Transformer2DModel"
+    assert (
+        json.loads((whole / "student" / "config.json").read_text())["_class_name"]
+        == "SD3Transformer2DModel"
+    )
     assert len(list((whole / "samples").iterdir())) == 1

@@ -30,32 +30,43 @@ def embedded(tmp_path, monkeypatch):
     return world
 
 
-def test_a_teacher_that_cannot_be_opened_is_replaced_by_the_embedded_one_and_the_page_says_why(embedded, tmp_path):
+def test_a_teacher_that_cannot_be_opened_is_replaced_by_the_embedded_one_and_the_page_says_why(
+    embedded, tmp_path
+):
     place = Session(str(tmp_path / "nothing"), tmp_path / "runs", wanted="dp-dmd")
     page = new_page(place)
     assert {"CheckboxGroup", "HTML"} <= {type(block).__name__ for block in page.blocks.values()}
     assert not place.settled
     place.warm()
-    assert place.settled and place.teacher == "scenes" and place.ticked() == ["dmd", "dp-dmd"]
-    assert "there is no folder" in place.problem and place.problem.endswith("Meanwhile this is the embedded scenes teacher.")
+    assert place.settled
+    assert place.teacher == "scenes"
+    assert place.ticked() == ["dmd", "dp-dmd"]
+    assert "there is no folder" in place.problem
+    assert place.problem.endswith("Meanwhile this is the embedded scenes teacher.")
 
 
 def test_without_a_network_the_page_says_so(embedded):
     place = Session("stabilityai/stable-diffusion-3.5-medium", device="cpu")
     place.warm()
-    assert "the hub cannot be reached" in place.problem and place.size == ""
+    assert "the hub cannot be reached" in place.problem
+    assert place.size == ""
 
 
 def test_a_large_teacher_wants_a_gpu_unless_the_user_insists(embedded, tmp_path):
     folder = tmp_path / "large"
     (folder / "transformer").mkdir(parents=True)
-    header = json.dumps({"x": {"dtype": "BF16", "shape": [2_243_171_520], "data_offsets": [0, 0]}}).encode()
-    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    header = json.dumps(
+        {"x": {"dtype": "BF16", "shape": [2_243_171_520], "data_offsets": [0, 0]}}
+    ).encode()
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(
+        struct.pack("<Q", len(header)) + header
+    )
     place = Session(str(folder))
     place.device, place._device_chosen = "cpu", False
     assert place.size == "8.4 GiB of weights (transformer 8.4)"
     place.warm()
-    assert "2.2 billion parameters, and there is no GPU here" in place.problem and "--device cpu" in place.problem
+    assert "2.2 billion parameters, and there is no GPU here" in place.problem
+    assert "--device cpu" in place.problem
     insisting = Session(str(folder), device="cpu")
     insisting.warm()
     assert "no diffusers pipeline" in insisting.problem  # it went on to read the folder
@@ -74,9 +85,14 @@ def test_without_any_teacher_the_page_stands(tmp_path, monkeypatch):
 def test_students_are_offered_with_their_own_teacher_only(embedded, tmp_path):
     write_student(tmp_path / "runs" / "mine" / "student", "dmd")
     place = Session("scenes", tmp_path / "runs")
-    assert list(place.students()) == ["dmd", "dp-dmd", "run mine"] and place.ticked() == ["dmd", "dp-dmd"]
+    assert list(place.students()) == ["dmd", "dp-dmd", "run mine"]
+    assert place.ticked() == [
+        "dmd",
+        "dp-dmd",
+    ]
     full = Session("stabilityai/stable-diffusion-3.5-medium", tmp_path / "runs", wanted="dp-dmd")
-    assert list(full.students()) == ["dp-dmd-official", "rtdmd-sd35"] and full.ticked() == ["dp-dmd-official"]
+    assert list(full.students()) == ["dp-dmd-official", "rtdmd-sd35"]
+    assert full.ticked() == ["dp-dmd-official"]
     assert (full.defaults.teacher_steps, full.defaults.guidance) == (30, 3.5)
     assert Session("stabilityai/stable-diffusion-xl-base-1.0").defaults.guidance == 7.5
 
@@ -87,17 +103,22 @@ def test_only_as_many_students_stay_open_as_there_is_room_for(embedded):
     residents = ModelCache(place.backend, lambda: free[0])
     students = place.students()
     dmd, dp_dmd = (residents.open(students[name], name) for name in ("dmd", "dp-dmd"))
-    assert residents.open(students["dmd"], "dmd") is dmd and len(residents.models) == 2
+    assert residents.open(students["dmd"], "dmd") is dmd
+    assert len(residents.models) == 2
     free[0] = False
     again = residents.open(students["dp-dmd"], "new name")
-    assert [model.name for model in residents.models.values()] == ["new name"] and again is not dp_dmd
+    assert [model.name for model in residents.models.values()] == ["new name"]
+    assert again is not dp_dmd
 
 
 def test_an_adapter_that_is_closed_leaves_the_network_as_it_was(embedded, tmp_path):
     backend = load_backend("scenes")
     before = {name: tensor.clone() for name, tensor in base_state(backend.network).items()}
     size = sum(p.numel() for p in backend.network.parameters())
-    paths = [export_student(embedded / "students" / name, tmp_path / name, lora=2) for name in ("dmd", "dp-dmd")]
+    paths = [
+        export_student(embedded / "students" / name, tmp_path / name, lora=2)
+        for name in ("dmd", "dp-dmd")
+    ]
     residents = ModelCache(backend, lambda: False)
     first = residents.open(paths[0], "one")
     noise, condition = grid_noise(backend.latent_shape, [1]), backend.encode(["a star"])
@@ -105,26 +126,40 @@ def test_an_adapter_that_is_closed_leaves_the_network_as_it_was(embedded, tmp_pa
     residents.open(paths[1], "two")
     with_one = sum(p.numel() for p in backend.network.parameters())
     assert torch.equal(residents.open(paths[0], "one").sampled(noise, condition, [1]), expected)
-    assert size < with_one == sum(p.numel() for p in backend.network.parameters()) and len(backend.adapters.adopted) == 1
-    assert all(torch.equal(tensor, before[name]) for name, tensor in base_state(backend.network).items())
+    assert size < with_one == sum(p.numel() for p in backend.network.parameters())
+    assert len(backend.adapters.adopted) == 1
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in base_state(backend.network).items()
+    )
 
 
 def test_everything_that_computes_shares_one_queue(tmp_path):
     page = new_page(Session(str(tmp_path / "nothing"), tmp_path / "runs"))
-    computing = [fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") in ("_run", "_measure")]
-    assert len(computing) == 2 + 3 + 1 + 1  # grids asked and linked; stages asked, resumed and opened; gradients; evaluations
-    assert {fn.concurrency_id for fn in computing} == {ON_DEVICE["concurrency_id"]} and all(fn.concurrency_limit == 1 for fn in computing)
+    computing = [
+        fn for fn in page.fns.values() if getattr(fn.fn, "__name__", "") in ("_run", "_measure")
+    ]
+    assert (
+        len(computing) == 2 + 3 + 1 + 1
+    )  # grids asked and linked; stages asked, resumed and opened; gradients; evaluations
+    assert {fn.concurrency_id for fn in computing} == {ON_DEVICE["concurrency_id"]}
+    assert all(fn.concurrency_limit == 1 for fn in computing)
 
 
 def test_launch_takes_the_theme_and_sends_nothing_out():
     settings = launch_settings()
-    assert settings["theme"] is not None and settings["share"] is False and settings["run_history"] is False
+    assert settings["theme"] is not None
+    assert settings["share"] is False
+    assert settings["run_history"] is False
     assert not settings["theme"]._stylesheets  # no fonts from elsewhere
 
 
 def test_a_view_tells_its_rows_status_and_gives_each_image_one_address():
     view = GridView(GridRequest(seeds=(0, 1), models=("teacher", "dmd")), "cpu")
-    assert view.json["status"] == "waiting" and view.json["sections"][0]["rows"][0]["cells"] == [{}, {}]
+    assert view.json["status"] == "waiting"
+    assert view.json["sections"][0]["rows"][0]["cells"] == [
+        {},
+        {},
+    ]
     view.add(Progress(0.5))
     assert [row["cost"] for row in view.json["sections"][0]["rows"]] == ["painting …", "waiting"]
     view.add(Cell(0, "teacher", 0, None, "out of memory"))
@@ -133,6 +168,7 @@ def test_a_view_tells_its_rows_status_and_gives_each_image_one_address():
     assert rows[0]["cells"][0] == {"error": "out of memory"}
     assert [row["cost"] for row in rows] == ["60 NFE · 0.25 s", "painting …"]
     view.finish("stopped")
-    assert view.message.startswith("Stopped: 1 of 4 cells") and view.json["sections"][0]["rows"][1]["cost"] == "not finished"
+    assert view.message.startswith("Stopped: 1 of 4 cells")
+    assert view.json["sections"][0]["rows"][1]["cost"] == "not finished"
     view.close()
     assert not view.folder.exists()

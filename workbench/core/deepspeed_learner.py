@@ -1,7 +1,9 @@
-"""A `workbench.core.learner.Learner` by DeepSpeed's engine (ZeRO stages 1 and 2), for `accelerate launch` with `launch/deepspeed.yaml`.
+"""A `workbench.core.learner.Learner` by DeepSpeed's engine (ZeRO stages 1 and 2), for `accelerate
+launch` with `launch/deepspeed.yaml`.
 
-The engine owns backward, clipping and the step. A `state` has the same whole tensors as everywhere, put together by DeepSpeed's
-own functions, so a run may go on with another number of processes, or without DeepSpeed.
+The engine owns backward, clipping and the step. A `state` has the same whole tensors as
+everywhere, put together by DeepSpeed's own functions, so a run may go on with another number of
+processes, or without DeepSpeed.
 """
 
 from __future__ import annotations
@@ -21,21 +23,38 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class DeepSpeedLearner:
-    """`network`, trained at `rate` and otherwise as the recipe says. Raises ValueError for settings that do not go with it."""
+    """`network`, trained at `rate` and otherwise as the recipe says. Raises ValueError for
+    settings that do not go with it.
+    """
 
     head = None
 
-    def __init__(self, network: nn.Module, rate: float, recipe: Recipe, accelerator: Accelerator, head: nn.Module | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        rate: float,
+        recipe: Recipe,
+        accelerator: Accelerator,
+        head: nn.Module | None = None,
+    ):
         check_sharable("DeepSpeed", recipe, head)
         config = accelerator.state.deepspeed_plugin.deepspeed_config
         micro = recipe.batch // (recipe.accumulate * accelerator.num_processes)
-        config |= {"train_micro_batch_size_per_gpu": micro, "train_batch_size": micro * accelerator.num_processes,
-                   "gradient_accumulation_steps": 1,  # micro-batches are counted by the distiller
-                   "gradient_clipping": recipe.clip, "zero_allow_untested_optimizer": True}
+        config |= {
+            "train_micro_batch_size_per_gpu": micro,
+            "train_batch_size": micro * accelerator.num_processes,
+            "gradient_accumulation_steps": 1,  # micro-batches are counted by the distiller
+            "gradient_clipping": recipe.clip,
+            "zero_allow_untested_optimizer": True,
+        }
         if config["zero_optimization"]["stage"] not in (1, 2):
-            raise ValueError("DeepSpeed is used with ZeRO stage 1 or 2; to split the weights too, launch with "
-                             "workbench/training/launch/fsdp2.yaml")
-        optimizer = OPTIMIZERS[recipe.optimizer](network.parameters(), lr=rate, weight_decay=recipe.weight_decay)
+            raise ValueError(
+                "DeepSpeed is used with ZeRO stage 1 or 2; to split the weights too, launch with "
+                "workbench/training/launch/fsdp2.yaml"
+            )
+        optimizer = OPTIMIZERS[recipe.optimizer](
+            network.parameters(), lr=rate, weight_decay=recipe.weight_decay
+        )
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
         self._last = True
 
@@ -57,7 +76,9 @@ class DeepSpeedLearner:
         self.network.backward(loss)
 
     def clipped(self) -> float:
-        """The gradients' norm before clipping. The engine steps here: it computes the norm on the way."""
+        """The gradients' norm before clipping. The engine steps here: it computes the norm on the
+        way.
+        """
         self.network.step()
         norm = self.network.get_global_grad_norm()
         return float(norm) if norm is not None else math.nan
@@ -75,13 +96,28 @@ class DeepSpeedLearner:
         from deepspeed.utils import safe_get_full_optimizer_state as read
 
         inner = self._inner()
-        steps = next((state["step"] for state in inner.state.values() if "step" in state), torch.tensor(0.0))
-        rows = {n: {"step": steps.detach().cpu().clone()} | {name: read(p, name).detach().cpu().clone() for name in MOMENTS}
-                for n, p in enumerate(self.parameters) if steps > 0}  # there are no moments before the first step
-        groups = [{name: value for name, value in inner.param_groups[0].items() if name != "params"}
-                  | {"params": list(range(len(self.parameters)))}]
-        network = {name: tensor.detach().cpu().clone() for name, tensor in self.bare.state_dict().items()}
-        return {"network": network, "head": {}, "optimizer": {"state": rows, "param_groups": groups}, "scaler": {}}
+        steps = next(
+            (state["step"] for state in inner.state.values() if "step" in state), torch.tensor(0.0)
+        )
+        rows = {
+            n: {"step": steps.detach().cpu().clone()}
+            | {name: read(p, name).detach().cpu().clone() for name in MOMENTS}
+            for n, p in enumerate(self.parameters)
+            if steps > 0
+        }  # there are no moments before the first step
+        groups = [
+            {name: value for name, value in inner.param_groups[0].items() if name != "params"}
+            | {"params": list(range(len(self.parameters)))}
+        ]
+        network = {
+            name: tensor.detach().cpu().clone() for name, tensor in self.bare.state_dict().items()
+        }
+        return {
+            "network": network,
+            "head": {},
+            "optimizer": {"state": rows, "param_groups": groups},
+            "scaler": {},
+        }
 
     def load(self, state: dict) -> None:
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
@@ -92,8 +128,14 @@ class DeepSpeedLearner:
             safe_set_full_fp32_param(parameter, parameter.detach())
             for name in MOMENTS:
                 row = state["optimizer"]["state"].get(n)
-                safe_set_full_optimizer_state(parameter, row[name].to(parameter.device) if row else torch.zeros_like(parameter), name)
-        steps = next((row["step"] for row in state["optimizer"]["state"].values()), torch.tensor(0.0))
+                safe_set_full_optimizer_state(
+                    parameter,
+                    row[name].to(parameter.device) if row else torch.zeros_like(parameter),
+                    name,
+                )
+        steps = next(
+            (row["step"] for row in state["optimizer"]["state"].values()), torch.tensor(0.0)
+        )
         for inner in self._inner().state.values():
             inner["step"] = steps.clone()
 

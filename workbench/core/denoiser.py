@@ -23,33 +23,41 @@ from workbench.core.schedules import NoiseSchedule
 
 @dataclass(frozen=True)
 class Condition:
-    """What a batch of prompts became: named tensors, each [B, ...] (token embeddings, pooled embeddings, ...)."""
+    """What a batch of prompts became: named tensors, each [B, ...] (token embeddings, pooled
+    embeddings, ...).
+    """
 
     tensors: dict[str, Tensor]
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
-    def __getitem__(self, index) -> "Condition":
+    def __getitem__(self, index) -> Condition:
         return Condition({name: tensor[index] for name, tensor in self.tensors.items()})
 
-    def to(self, device: torch.device | str) -> "Condition":
+    def to(self, device: torch.device | str) -> Condition:
         return Condition({name: tensor.to(device) for name, tensor in self.tensors.items()})
 
-    def expand(self, batch: int) -> "Condition":
+    def expand(self, batch: int) -> Condition:
         """One row repeated to a batch."""
-        return Condition({name: tensor.expand(batch, *tensor.shape[1:]) for name, tensor in self.tensors.items()})
+        return Condition(
+            {name: tensor.expand(batch, *tensor.shape[1:]) for name, tensor in self.tensors.items()}
+        )
 
-    def split(self, size: int) -> Iterator["Condition"]:
+    def split(self, size: int) -> Iterator[Condition]:
         return (self[n : n + size] for n in range(0, len(self), size))
 
     @staticmethod
-    def cat(parts: list["Condition"]) -> "Condition":
-        return Condition({name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors})
+    def cat(parts: list[Condition]) -> Condition:
+        return Condition(
+            {name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors}
+        )
 
 
 class Denoiser(Protocol):
-    """A model of p(x0 | x_t): called with x_t [B, ...], t [B] in (0, 1] and a `Condition` of B rows."""
+    """A model of p(x0 | x_t): called with x_t [B, ...], t [B] in (0, 1] and a `Condition` of B
+    rows.
+    """
 
     schedule: NoiseSchedule
 
@@ -58,9 +66,12 @@ class Denoiser(Protocol):
 
 @dataclass(frozen=True)
 class Guided:
-    """A denoiser under classifier-free guidance, both branches in one call of twice the batch (2 NFEs a step).
+    """A denoiser under classifier-free guidance, both branches in one call of twice the batch (2
+    NFEs a step).
 
-    `empty` is the condition of the empty prompt, one row. At guidance 1 the unconditional branch is not evaluated."""
+    `empty` is the condition of the empty prompt, one row. At guidance 1 the unconditional branch
+    is not evaluated.
+    """
 
     denoiser: Denoiser
     guidance: float
@@ -76,38 +87,51 @@ class Guided:
         both = Condition.cat([self.empty.expand(len(x_t)), condition])
         prediction = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
         without, with_prompt = prediction.raw.float().chunk(2)
-        return replace(prediction, raw=without + self.guidance * (with_prompt - without), x_t=x_t, t=t)
+        return replace(
+            prediction, raw=without + self.guidance * (with_prompt - without), x_t=x_t, t=t
+        )
 
 
 Autocast = Callable[[], AbstractContextManager]
 
 
 class Backend(Protocol):
-    """A loaded teacher: its frozen network, its schedule, and the ways from prompts to conditions and latents to images."""
+    """A loaded teacher: its frozen network, its schedule, and the ways from prompts to conditions
+    and latents to images.
+    """
 
     schedule: NoiseSchedule
     latent_shape: tuple[int, int, int]
     network: nn.Module
     max_tokens: int
     tokenizer: Callable  # for counting tokens while another thread encodes
-    rewrite: Callable[[str], str]  # a prompt as the encoder reads it; raises ValueError for one that the teacher does not know
+    rewrite: Callable[
+        [str], str
+    ]  # a prompt as the encoder reads it; raises ValueError for one that the teacher does not know
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> Denoiser:
-        """`network` (the teacher's, or one of the same class) as a `Denoiser`; `autocast` wraps each evaluation."""
+        """`network` (the teacher's, or one of the same class) as a `Denoiser`; `autocast` wraps
+        each evaluation.
+        """
 
     def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
-        """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both start as the teacher. With
-        `checkpointing` its blocks are evaluated again in the backward pass instead of kept."""
+        """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both
+        start as the teacher. With `checkpointing` its blocks are evaluated again in the backward
+        pass instead of kept.
+        """
 
     def compile(self, network: nn.Module) -> None:
         """Compiles the blocks that the network repeats, in place, at their next use."""
 
     def load_network(self, folder: str | Path) -> nn.Module:
-        """A frozen network of the teacher's class from a diffusers folder, or the adapter in it. Raises ValueError for another
-        architecture."""
+        """A frozen network of the teacher's class from a diffusers folder, or the adapter in it.
+        Raises ValueError for another architecture.
+        """
 
     def encode(self, prompts: list[str]) -> Condition:
-        """The condition of a batch of prompts. Raises ValueError for a prompt that the family cannot take."""
+        """The condition of a batch of prompts. Raises ValueError for a prompt that the family
+        cannot take.
+        """
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [B, 3, H, W] in [0, 1], fp32 on the CPU, from latents [B, C, h, w]."""
@@ -118,4 +142,6 @@ class Backend(Protocol):
     feature_width: int
 
     def features(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """[B, places, feature_width]: what the middle of `denoiser`'s network makes of x_t, with gradients."""
+        """[B, places, feature_width]: what the middle of `denoiser`'s network makes of x_t, with
+        gradients.
+        """

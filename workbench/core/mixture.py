@@ -1,9 +1,11 @@
-r"""A Gaussian mixture as an exact denoiser: density, score, x0, eps and velocity in closed form at every noise level.
+r"""A Gaussian mixture as an exact denoiser: density, score, x0, eps and velocity in closed form at
+every noise level.
 
     p_t(x) = sum_k w_k N(x; alpha_t m_k, (alpha_t^2 v_k + sigma_t^2) I)
     E[x0 | x_t] = sum_k r_k(x_t) ( m_k + alpha_t v_k / (alpha_t^2 v_k + sigma_t^2) (x_t - alpha_t m_k) )
 
-with responsibilities r_k. It is the teacher of the derivation notebook and the referee of the gradient tests.
+with responsibilities r_k. It is the teacher of the derivation notebook and the referee of the
+gradient tests.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from workbench.core.schedules import FlowSchedule, NoiseSchedule
 
 @dataclass(frozen=True)
 class GaussianMixture:
-    """weights [K] (positive, any sum), means [K, D], variances [K]; points are [B, D]. Gradients flow through the fields."""
+    """weights [K] (positive, any sum), means [K, D], variances [K]; points are [B, D]. Gradients
+    flow through the fields.
+    """
 
     weights: Tensor
     means: Tensor
@@ -29,21 +33,32 @@ class GaussianMixture:
     schedule: NoiseSchedule = field(default_factory=lambda: FlowSchedule(1.0))
 
     def __post_init__(self):
-        if self.means.ndim != 2 or len(self.weights) != len(self.means) or len(self.variances) != len(self.means):
-            raise ValueError(f"a mixture of K components needs weights [K], means [K, D] and variances [K]; got "
-                             f"{list(self.weights.shape)}, {list(self.means.shape)}, {list(self.variances.shape)}")
+        if (
+            self.means.ndim != 2
+            or len(self.weights) != len(self.means)
+            or len(self.variances) != len(self.means)
+        ):
+            raise ValueError(
+                f"a mixture of K components needs weights [K], means [K, D] and variances [K]; got "
+                f"{list(self.weights.shape)}, {list(self.means.shape)}, "
+                f"{list(self.variances.shape)}"
+            )
 
     def _joint(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """log w_k N(x; ...) [B, K], offsets x - alpha m_k [B, K, D], alpha and total variances [B, K]."""
+        """Log w_k N(x; ...) [B, K], offsets x - alpha m_k [B, K, D], alpha and total variances [B,
+        K].
+        """
         alpha, sigma = (v.to(x.dtype)[:, None] for v in self.schedule.alpha_sigma(t))
         total = alpha**2 * self.variances + sigma**2
         offset = x[:, None] - alpha[..., None] * self.means
         log_weights = (self.weights / self.weights.sum()).log()
-        density = -0.5 * offset.square().sum(-1) / total - 0.5 * x.shape[1] * (2 * math.pi * total).log()
+        density = (
+            -0.5 * offset.square().sum(-1) / total - 0.5 * x.shape[1] * (2 * math.pi * total).log()
+        )
         return log_weights + density, offset, alpha, total
 
     def log_density(self, x: Tensor, t: Tensor) -> Tensor:
-        """log p_t(x) [B]."""
+        """Log p_t(x) [B]."""
         return self._joint(x, t)[0].logsumexp(-1)
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Prediction:

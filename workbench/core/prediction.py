@@ -1,4 +1,5 @@
-r"""What a network says at (x_t, t), readable as x0, eps, velocity or score, converted on demand in fp32.
+r"""What a network says at (x_t, t), readable as x0, eps, velocity or score, converted on demand in
+fp32.
 
 A `Kind` is linear in the raw output:   x0 = p x_t + q raw,   eps = r x_t + u raw,   with coefficients of (alpha, sigma):
 
@@ -7,8 +8,9 @@ A `Kind` is linear in the raw output:   x0 = p x_t + q raw,   eps = r x_t + u ra
     EPS        eps       1 / alpha            -sigma / alpha          0                    1
     X0         x0        0                    1                       1 / sigma            -alpha / sigma
 
-For a flow alpha + sigma = 1, so x0 = x_t - sigma v and eps = x_t + (1 - sigma) v. The raw output is kept: the difference of two
-predictions at one point is q (raw_a - raw_b), exact, where subtracting two x0 in low precision would cancel.
+For a flow alpha + sigma = 1, so x0 = x_t - sigma v and eps = x_t + (1 - sigma) v. The raw output
+is kept: the difference of two predictions at one point is q (raw_a - raw_b), exact, where
+subtracting two x0 in low precision would cancel.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Kind:
-    """A parameterisation: the coefficients of x0 and eps in (x_t, raw), and the raw target for (x0, eps)."""
+    """A parameterisation: the coefficients of x0 and eps in (x_t, raw), and the raw target for
+    (x0, eps).
+    """
 
     name: str
     x0: Callable[[Tensor, Tensor], Pair]
@@ -34,10 +38,24 @@ class Kind:
     target: Callable[[Tensor, Tensor], Tensor]
 
 
-VELOCITY = Kind("velocity", lambda a, s: (1 / (a + s), -s / (a + s)), lambda a, s: (1 / (a + s), a / (a + s)),
-                lambda x0, eps: eps - x0)
-EPS = Kind("eps", lambda a, s: (1 / a, -s / a), lambda a, s: (torch.zeros_like(a), torch.ones_like(a)), lambda x0, eps: eps)
-X0 = Kind("x0", lambda a, s: (torch.zeros_like(a), torch.ones_like(a)), lambda a, s: (1 / s, -a / s), lambda x0, eps: x0)
+VELOCITY = Kind(
+    "velocity",
+    lambda a, s: (1 / (a + s), -s / (a + s)),
+    lambda a, s: (1 / (a + s), a / (a + s)),
+    lambda x0, eps: eps - x0,
+)
+EPS = Kind(
+    "eps",
+    lambda a, s: (1 / a, -s / a),
+    lambda a, s: (torch.zeros_like(a), torch.ones_like(a)),
+    lambda x0, eps: eps,
+)
+X0 = Kind(
+    "x0",
+    lambda a, s: (torch.zeros_like(a), torch.ones_like(a)),
+    lambda a, s: (1 / s, -a / s),
+    lambda x0, eps: x0,
+)
 
 
 @dataclass(frozen=True)
@@ -60,26 +78,30 @@ class Prediction:
 
     @property
     def velocity(self) -> Tensor:
-        """eps - x0."""
+        """Eps - x0."""
         return self.raw.float() if self.kind is VELOCITY else self.eps - self.x0
 
     @property
     def score(self) -> Tensor:
-        """grad log p_t(x_t) = -eps / sigma_t; infinite at t = 0."""
+        """Grad log p_t(x_t) = -eps / sigma_t; infinite at t = 0."""
         return -self.eps / self._alpha_sigma()[1]
 
-    def x0_minus(self, other: "Prediction") -> Tensor:
-        """x0 of this one minus x0 of another at the same (x_t, t), without cancellation when the kinds agree."""
+    def x0_minus(self, other: Prediction) -> Tensor:
+        """x0 of this one minus x0 of another at the same (x_t, t), without cancellation when the
+        kinds agree.
+        """
         if self.kind is not other.kind:
             return self.x0 - other.x0
         _, q = self.kind.x0(*self._alpha_sigma())
         return q * (self.raw.float() - other.raw.float())
 
     def move(self, s: Tensor) -> Tensor:
-        """x_s on the line of constant x0 and eps: one step of the probability-flow ODE from t to s [B], fp32.
+        """x_s on the line of constant x0 and eps: one step of the probability-flow ODE from t to s
+        [B], fp32.
 
-        x_s - x_t = d_alpha x0 + d_sigma eps = d_sigma velocity + (d_alpha + d_sigma) x0, whose last factor is 0 for a flow:
-        the Euler step there, DDIM without noise elsewhere."""
+        x_s - x_t = d_alpha x0 + d_sigma eps = d_sigma velocity + (d_alpha + d_sigma) x0, whose
+        last factor is 0 for a flow: the Euler step there, DDIM without noise elsewhere.
+        """
         alpha_t, sigma_t = self._alpha_sigma()
         alpha_s, sigma_s = (broadcast(v, self.raw) for v in self.schedule.alpha_sigma(s))
         turn = (alpha_s - alpha_t) + (sigma_s - sigma_t)

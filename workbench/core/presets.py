@@ -6,9 +6,19 @@ from dataclasses import replace
 
 from workbench.core.recipe import Recipe, same_teacher
 
-# One fake update a round and a student that learns twice as fast as the fake network, which therefore lags: here DMD loses diversity.
-# Its anchor (t = 0.66) lies a little beyond the end of the first step (t = 0.75). Chosen on the captions of `chosen_on`.
-SCENES = Recipe(guidance=2.0, student_rate=8e-4, fake_rate=4e-4, fake_updates_per_round=1, rounds=200, ema=0.95, lam=1.0, k=10)
+# One fake update a round and a student that learns twice as fast as the fake network, which
+# therefore lags: here DMD loses diversity. Its anchor (t = 0.66) lies a little beyond the end of
+# the first step (t = 0.75). Chosen on the captions of `chosen_on`.
+SCENES = Recipe(
+    guidance=2.0,
+    student_rate=8e-4,
+    fake_rate=4e-4,
+    fake_updates_per_round=1,
+    rounds=200,
+    ema=0.95,
+    lam=1.0,
+    k=10,
+)
 # Its twin with a teacher that predicts eps: there DMD collapses sooner, so half the rounds show it.
 _EPS = replace(SCENES, teacher="scenes-eps", anchor="denoised", rounds=100)
 # the paper's five fake updates a round, K and lambda: the fake network keeps up
@@ -16,13 +26,29 @@ _PAPER_ROUND = replace(SCENES, student_rate=4e-4, fake_updates_per_round=5, lam=
 
 PRESETS: dict[str, Recipe] = {
     # Section 5.1: K = 5, lambda = 0.05, 5 fake updates a round, AdamW 1e-5
-    "paper": Recipe(teacher="stabilityai/stable-diffusion-3.5-medium", prompts="prompts.txt", batch=4),
-    # what train_sd35_dpdmd.py does where it differs: its grid, one time a batch, K = 10 of its shell script
-    "released-script": Recipe(teacher="stabilityai/stable-diffusion-3.5-medium", prompts="prompts.txt", batch=4, k=10,
-                              student_grid="diffusers", times="per_batch"),
-    # Appendix C: 50 deterministic teacher steps, x0 targets; the guidance is SDXL's usual one, the paper's value is lost
-    "sdxl": Recipe(teacher="stabilityai/stable-diffusion-xl-base-1.0", prompts="prompts.txt", batch=4, anchor="denoised",
-                   teacher_steps=50, guidance=7.5),
+    "paper": Recipe(
+        teacher="stabilityai/stable-diffusion-3.5-medium", prompts="prompts.txt", batch=4
+    ),
+    # what train_sd35_dpdmd.py does where it differs: its grid, one time a batch, K = 10 of its
+    # shell script
+    "released-script": Recipe(
+        teacher="stabilityai/stable-diffusion-3.5-medium",
+        prompts="prompts.txt",
+        batch=4,
+        k=10,
+        student_grid="diffusers",
+        times="per_batch",
+    ),
+    # Appendix C: 50 deterministic teacher steps, x0 targets; the guidance is SDXL's usual one, the
+    # paper's value is lost
+    "sdxl": Recipe(
+        teacher="stabilityai/stable-diffusion-xl-base-1.0",
+        prompts="prompts.txt",
+        batch=4,
+        anchor="denoised",
+        teacher_steps=50,
+        guidance=7.5,
+    ),
     # the embedded world; the shipped students are scenes-dmd and scenes-dp-dmd
     "scenes-dp-dmd": SCENES,
     "scenes-dmd": replace(SCENES, method="dmd"),
@@ -36,8 +62,14 @@ PRESETS: dict[str, Recipe] = {
 
 
 def recipe_of(teacher: str) -> Recipe:
-    """The first preset of a teacher (a hub id, or a folder of the same name), which knows its steps and guidance; else the paper's."""
-    return next((recipe for recipe in PRESETS.values() if same_teacher(recipe.teacher, teacher)), PRESETS["paper"])
+    """The first preset of a teacher (a hub id, or a folder of the same name), which knows its
+    steps and guidance; else the paper's.
+    """
+    return next(
+        (recipe for recipe in PRESETS.values() if same_teacher(recipe.teacher, teacher)),
+        PRESETS["paper"],
+    )
+
 
 SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
 SD35 = "stabilityai/stable-diffusion-3.5-medium"

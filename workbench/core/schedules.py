@@ -1,10 +1,11 @@
-r"""Noise schedules: x_t = alpha_t x0 + sigma_t noise, with our t in [0, 1] (0 is data, 1 is noise) for every family.
+r"""Noise schedules: x_t = alpha_t x0 + sigma_t noise, with our t in [0, 1] (0 is data, 1 is noise)
+for every family.
 
     FlowSchedule   alpha = 1 - t, sigma = t                        (1); flow teachers such as SD3.5-M
     VPSchedule     alpha = sqrt(abar), sigma = sqrt(1 - abar)      eps teachers such as SDXL
 
-Only a backend sees integer timesteps. A schedule also draws training times and lists sampling times; `GRIDS` names two
-ways to place N of them:
+Only a backend sees integer timesteps. A schedule also draws training times and lists sampling
+times; `GRIDS` names two ways to place N of them:
 
     even       t = 1, (N-1)/N, ..., 1/N, 0 before the shift: every step does the same share
     diffusers  what FlowMatchEulerDiscreteScheduler(shift).set_timesteps(N) does: from sigma_max to sigma_min INCLUSIVE, shifted a
@@ -56,7 +57,9 @@ def _check_grid(steps: int, grid: str) -> None:
 
 @dataclass(frozen=True)
 class FlowSchedule:
-    """The linear path; `shift` s moves times to s t / (1 + (s - 1) t). SD3.5-M at 1024 px uses 3, scenes 1."""
+    """The linear path; `shift` s moves times to s t / (1 + (s - 1) t). SD3.5-M at 1024 px uses 3,
+    scenes 1.
+    """
 
     shift: float = 3.0
     levels: int = 1000
@@ -83,15 +86,19 @@ class FlowSchedule:
 
 @dataclass(frozen=True)
 class VPSchedule:
-    """Variance preserving, from a diffusers table alphas_cumprod [n]; t = (index + 1) / n, and t = 0 is clean data.
+    """Variance preserving, from a diffusers table alphas_cumprod [n]; t = (index + 1) / n, and t =
+    0 is clean data.
 
-    Between two indices the ratio sigma / alpha is interpolated linearly, as diffusers' Euler scheduler does.
+    Between two indices the ratio sigma / alpha is interpolated linearly, as diffusers' Euler
+    scheduler does.
     """
 
     alphas_cumprod: tuple[float, ...]
 
     @classmethod
-    def scaled_linear(cls, start: float = 0.00085, end: float = 0.012, levels: int = 1000) -> "VPSchedule":
+    def scaled_linear(
+        cls, start: float = 0.00085, end: float = 0.012, levels: int = 1000
+    ) -> VPSchedule:
         """The table of Stable Diffusion and SDXL."""
         betas = torch.linspace(start**0.5, end**0.5, levels, dtype=torch.float64) ** 2
         return cls(tuple(torch.cumprod(1 - betas, 0).tolist()))
@@ -103,7 +110,9 @@ class VPSchedule:
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         abar = torch.tensor((1.0, *self.alphas_cumprod), dtype=torch.float64)
         ratio = ((1 - abar) / abar).sqrt()
-        place = t.cpu().double().clamp(0, 1) * self.levels  # on the CPU: Apple's GPUs have no float64
+        place = (
+            t.cpu().double().clamp(0, 1) * self.levels
+        )  # on the CPU: Apple's GPUs have no float64
         below = place.floor().long().clamp(max=self.levels - 1)
         ratio = torch.lerp(ratio[below], ratio[below + 1], place - below)
         alpha = (1 + ratio**2).rsqrt()
@@ -113,7 +122,9 @@ class VPSchedule:
         return torch.randint(1, self.levels + 1, (count,), generator=generator) / self.levels
 
     def sampling_times(self, steps: int, grid: str = "even") -> Tensor:
-        """`even`: trailing indices (999, 749, 499, 249 at N = 4). `diffusers`: EulerDiscrete's `leading`, offset 1, behind t = 1."""
+        """`even`: trailing indices (999, 749, 499, 249 at N = 4). `diffusers`: EulerDiscrete's
+        `leading`, offset 1, behind t = 1.
+        """
         _check_grid(steps, grid)
         if grid == "even":
             return torch.linspace(1, 0, steps + 1)

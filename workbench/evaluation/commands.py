@@ -12,29 +12,83 @@ from workbench.models.options import add_model_options, common_recipe, model_nam
 def add_evaluation_commands(commands, command) -> None:
     """Adds the parsers; `command` is the command line's own way to add one."""
     evaluate = command(commands, "evaluate", "score models on prompts and seeds", _evaluate)
-    evaluate.add_argument("--prompts", default="", help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: one prompt a "
-                          "line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no setting was chosen on; for other "
-                          "teachers neutral)")
-    evaluate.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
-    evaluate.add_argument("--metrics", default="", help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, "
-                          "maniqa, maniqa-pyiqa, "
-                          "image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another hub id or a folder "
-                          "(default: diversity,vendi, and on scenes spread,geneval)")
-    evaluate.add_argument("--features", default="", help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: lite0, "
-                          "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: lite0)")
-    evaluate.add_argument("--noise", default="per-prompt", choices=("per-prompt", "official"), help="per-prompt: a noise for each prompt and seed; "
-                          "official: as the released scripts, the same noises for all prompts (default: %(default)s)")
-    evaluate.add_argument("--image-seeds", type=int, default=1, help="seeds of a prompt that are read for quality and preference "
-                          "(default: %(default)s)")
-    evaluate.add_argument("--out", type=Path, help="folder of images, readings and report, which goes on where it was interrupted (default: "
-                          "evaluations/PROMPTS)")
-    evaluate.add_argument("--rescore", action="store_true", help="measure the images that --out holds, and make none")
+    evaluate.add_argument(
+        "--prompts",
+        default="",
+        help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: one prompt a "
+        "line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no "
+        "setting was chosen on; for other "
+        "teachers neutral)",
+    )
+    evaluate.add_argument(
+        "--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)"
+    )
+    evaluate.add_argument(
+        "--metrics",
+        default="",
+        help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, "
+        "maniqa, maniqa-pyiqa, "
+        "image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another "
+        "hub id or a folder "
+        "(default: diversity,vendi, and on scenes spread,geneval)",
+    )
+    evaluate.add_argument(
+        "--features",
+        default="",
+        help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: "
+        "lite0, "
+        "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: "
+        "lite0)",
+    )
+    evaluate.add_argument(
+        "--noise",
+        default="per-prompt",
+        choices=("per-prompt", "official"),
+        help="per-prompt: a noise for each prompt and seed; "
+        "official: as the released scripts, the same noises for all prompts (default: %(default)s)",
+    )
+    evaluate.add_argument(
+        "--image-seeds",
+        type=int,
+        default=1,
+        help="seeds of a prompt that are read for quality and preference (default: %(default)s)",
+    )
+    evaluate.add_argument(
+        "--out",
+        type=Path,
+        help="folder of images, readings and report, which goes on where it was interrupted "
+        "(default: "
+        "evaluations/PROMPTS)",
+    )
+    evaluate.add_argument(
+        "--rescore", action="store_true", help="measure the images that --out holds, and make none"
+    )
     add_model_options(evaluate, "teacher,dmd,dp-dmd")
-    images = ("prompts", "limit", "noise", "image_seeds", "models", "teacher", "resolution", "guidance", "teacher_steps", "seeds")
+    images = (
+        "prompts",
+        "limit",
+        "noise",
+        "image_seeds",
+        "models",
+        "teacher",
+        "resolution",
+        "guidance",
+        "teacher_steps",
+        "seeds",
+    )
     evaluate.set_defaults(of_images={name: evaluate.get_default(name) for name in images})
-    report = command(commands, "report", "put several evaluations, one for each prompt list, into one report", _report)
-    report.add_argument("folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote")
-    report.add_argument("--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)")
+    report = command(
+        commands,
+        "report",
+        "put several evaluations, one for each prompt list, into one report",
+        _report,
+    )
+    report.add_argument(
+        "folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote"
+    )
+    report.add_argument(
+        "--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)"
+    )
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -46,11 +100,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     device = options.device or best_device()
     if options.rescore and not options.out:
-        raise ValueError("--rescore measures the images of an evaluation: say with --out which folder it is in")
+        raise ValueError(
+            "--rescore measures the images of an evaluation: say with --out which folder it is in"
+        )
     if options.rescore:
         _check_rescore(options)
         written = Evaluation.open(options.out)
-        evaluation = dataclasses.replace(written, request=dataclasses.replace(written.request, **_given_metrics(options)))
+        evaluation = dataclasses.replace(
+            written, request=dataclasses.replace(written.request, **_given_metrics(options))
+        )
     else:
         evaluation = generated(options, options.out)
     watched(evaluation.read(device))
@@ -66,13 +124,22 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _check_rescore(options: argparse.Namespace) -> None:
     """Raises ValueError for options that say which images to make, when none are made."""
-    given = [f"--{name.replace('_', '-')}" for name, usual in options.of_images.items() if getattr(options, name) != usual]
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, usual in options.of_images.items()
+        if getattr(options, name) != usual
+    ]
     if given:
-        raise ValueError(f"--rescore measures the images that are there: leave out {', '.join(given)}, or --rescore")
+        raise ValueError(
+            f"--rescore measures the images that are there: leave out {', '.join(given)}, or "
+            "--rescore"
+        )
 
 
 def generated(options: argparse.Namespace, out: Path | None):
-    """The evaluation that was asked for, with its images, in the folder `out` or one that is called after its prompts."""
+    """The evaluation that was asked for, with its images, in the folder `out` or one that is
+    called after its prompts.
+    """
     from workbench.evaluation.evaluation import Evaluation
     from workbench.evaluation.metrics import usual_metrics
     from workbench.evaluation.prompt_lists import folder_name, prompt_list
@@ -83,12 +150,22 @@ def generated(options: argparse.Namespace, out: Path | None):
     names = model_names(options)
     _, teacher = common_recipe(options, names)
     listed = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
-    asked = {name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)}
+    asked = {
+        name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)
+    }
     asked |= {"metrics": usual_metrics(teacher)} | _given_metrics(options)
     # before anything is loaded: it may make no sense
-    request = EvaluationRequest(tuple(names), prompt_list(listed, options.limit), tuple(range(options.seeds)), teacher=teacher, **asked)
+    request = EvaluationRequest(
+        tuple(names),
+        prompt_list(listed, options.limit),
+        tuple(range(options.seeds)),
+        teacher=teacher,
+        **asked,
+    )
     backend, _, open_model = openable(options)
-    request = dataclasses.replace(request, prompts=prompt_list(listed, options.limit, backend.rewrite))
+    request = dataclasses.replace(
+        request, prompts=prompt_list(listed, options.limit, backend.rewrite)
+    )
     if request.prompts.dropped:
         print(f"dropped from {listed}: {request.prompts.told}")
     evaluation = Evaluation(out or Path("evaluations") / folder_name(request.prompts), request)
@@ -98,8 +175,11 @@ def generated(options: argparse.Namespace, out: Path | None):
 
 def _given_metrics(options: argparse.Namespace) -> dict:
     """The metrics and features that were asked for."""
-    return {name: tuple(part.strip() for part in text.split(",") if part.strip())
-            for name, text in ((name, getattr(options, name, "")) for name in ("metrics", "features")) if text}
+    return {
+        name: tuple(part.strip() for part in text.split(",") if part.strip())
+        for name, text in ((name, getattr(options, name, "")) for name in ("metrics", "features"))
+        if text
+    }
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -107,4 +187,8 @@ def _report(options: argparse.Namespace) -> None:
     from workbench.evaluation.report import write_evaluation_report
 
     evaluations = [Evaluation.open(folder) for folder in options.folder]
-    print(write_evaluation_report(options.to, [(evaluation, evaluation.results()) for evaluation in evaluations]))
+    print(
+        write_evaluation_report(
+            options.to, [(evaluation, evaluation.results()) for evaluation in evaluations]
+        )
+    )

@@ -1,7 +1,8 @@
-"""What a network read from each image of a model, kept on disk: features [N, D], or scores [N, 1]; nan where an image could not be read.
+"""What a network read from each image of a model, kept on disk: features [N, D], or scores [N, 1];
+nan where an image could not be read.
 
-A reading belongs to the image's bytes (their checksum) and to a protocol, so an image that was made again is read again, and numbers of
-two protocols are never mixed.
+A reading belongs to the image's bytes (their checksum) and to a protocol, so an image that was
+made again is read again, and numbers of two protocols are never mixed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class FeatureCache:
             self.protocol, self.rows = protocol, {}
 
     def add(self, images: Iterable[tuple[ImageDraw, int]], values: Tensor) -> None:
-        self.rows |= {(draw.path, checksum): value for (draw, checksum), value in zip(images, values.float().cpu(), strict=True)}
+        self.rows |= {
+            (draw.path, checksum): value
+            for (draw, checksum), value in zip(images, values.float().cpu(), strict=True)
+        }
 
     def save(self) -> None:
         """Writes the file."""
@@ -53,10 +57,22 @@ class FeatureCache:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         about = {"protocol": self.protocol, "images": json.dumps(list(self.rows))}
-        write_atomically(self.path, lambda part: save_file({"values": torch.stack(list(self.rows.values()))}, part, metadata=about))
+        write_atomically(
+            self.path,
+            lambda part: save_file(
+                {"values": torch.stack(list(self.rows.values()))}, part, metadata=about
+            ),
+        )
 
     def of(self, draws: list[list[ImageDraw]], checksums: dict[ImageDraw, int]) -> Tensor:
         """[P, S, D] of the draws, nan where there is no image or no reading."""
         width = len(next(iter(self.rows.values()))) if self.rows else 1
         blank = torch.full((width,), torch.nan)
-        return torch.stack([torch.stack([self.rows.get((draw.path, checksums.get(draw, -1)), blank) for draw in row]) for row in draws])
+        return torch.stack(
+            [
+                torch.stack(
+                    [self.rows.get((draw.path, checksums.get(draw, -1)), blank) for draw in row]
+                )
+                for row in draws
+            ]
+        )

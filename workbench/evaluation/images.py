@@ -1,10 +1,11 @@
-"""The images of an evaluation, a PNG each with its settings in it: what is there, what is missing or broken, and where it is.
+"""The images of an evaluation, a PNG each with its settings in it: what is there, what is missing
+or broken, and where it is.
 
     images/MODEL-DIGEST/model.json                     how the model was sampled; another state of a model has a folder of its own
     images/MODEL-DIGEST/a-red-circle-1f3a5c7e/seed-0003.png
 
-The initial noise of an image follows one of two policies. All noise is drawn on the CPU; the released scripts draw on the GPU: other numbers, the
-same distribution.
+The initial noise of an image follows one of two policies. All noise is drawn on the CPU; the
+released scripts draw on the GPU: other numbers, the same distribution.
 
     per-prompt   a noise of its own for each (prompt, seed)
     official     as the released scripts do: the noises of seeds 0, 1, ... are the same for all prompts; quality and preference are read from other
@@ -41,15 +42,22 @@ class ImageFolder:
     def of(cls, parent: Path, model: str, settings: dict) -> ImageFolder:
         """The folder, made if need be, of what `settings` (JSON) says."""
         text = json.dumps(settings, sort_keys=True)
-        folder = parent / f"{slug(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        folder = (
+            parent / f"{slug(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        )
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "model.json").is_file():
-            write_atomically(folder / "model.json", lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)))
+            write_atomically(
+                folder / "model.json",
+                lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)),
+            )
         return cls(folder)
 
     def checksums(self, draws: Iterable[ImageDraw]) -> dict[ImageDraw, int]:
-        """Of the files that are there and whole; missing and broken ones (cut short, a changed bit, no PNG) are left out. A file that has kept
-        its size and time since it was last looked at is not read again."""
+        """Of the files that are there and whole; missing and broken ones (cut short, a changed
+        bit, no PNG) are left out. A file that has kept its size and time since it was last looked
+        at is not read again.
+        """
         known, found, seen = self._known(), {}, {}
         for draw in draws:
             try:
@@ -60,7 +68,10 @@ class ImageFolder:
             if (size, changed) != (state.st_size, state.st_mtime_ns):
                 checksum = self._checksum(draw)
             if checksum is not None:
-                found[draw], seen[draw.path] = checksum, (state.st_size, state.st_mtime_ns, checksum)
+                found[draw], seen[draw.path] = (
+                    checksum,
+                    (state.st_size, state.st_mtime_ns, checksum),
+                )
         if seen.items() - known.items():
             content = json.dumps(known | seen)
             write_atomically(self.path / "checksums.json", lambda part: part.write_text(content))
@@ -72,7 +83,10 @@ class ImageFolder:
 
     def _known(self) -> dict[str, tuple[int, int, int]]:
         try:
-            return {path: tuple(state) for path, state in json.loads((self.path / "checksums.json").read_text()).items()}
+            return {
+                path: tuple(state)
+                for path, state in json.loads((self.path / "checksums.json").read_text()).items()
+            }
         except (OSError, ValueError, AttributeError, TypeError):
             return {}
 
@@ -89,7 +103,9 @@ class ImageFolder:
         """Keeps an image [3, H, W] in [0, 1]."""
         path = self.path / draw.path
         path.parent.mkdir(exist_ok=True)
-        content = png_bytes(Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()), settings)
+        content = png_bytes(
+            Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()), settings
+        )
         write_atomically(path, lambda part: part.write_bytes(content))
 
     def read(self, draws: Iterable[ImageDraw]) -> Tensor:
@@ -98,6 +114,8 @@ class ImageFolder:
         for draw in draws:
             with Image.open(self.path / draw.path) as image:
                 arrays.append(np.array(image.convert("RGB")))
-        return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255 if arrays else torch.empty(0, 3, 0, 0)
-
-
+        return (
+            torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
+            if arrays
+            else torch.empty(0, 3, 0, 0)
+        )

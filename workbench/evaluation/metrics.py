@@ -11,7 +11,8 @@
     vq-r1, maniqa, maniqa-pyiqa                              quality of single images
     image-reward, pickscore, pickscore-26, clipscore         preference and prompt following of single images
 
-Metrics on features are repeated for each feature. NAME=SOURCE takes weights from another folder or hub id (geneval=DETECTOR+COLOURS).
+Metrics on features are repeated for each feature. NAME=SOURCE takes weights from another folder or
+hub id (geneval=DETECTOR+COLOURS).
 """
 
 from __future__ import annotations
@@ -50,12 +51,24 @@ from workbench.models.embedded import EMBEDDED
 from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import parse
 
-ON_FEATURES = {"diversity": diversity_numbers, "vendi": vendi_numbers, "coverage": coverage_numbers, "kid": kid_numbers, "fid": fid_numbers,
-               "cmmd": cmmd_numbers}
+ON_FEATURES = {
+    "diversity": diversity_numbers,
+    "vendi": vendi_numbers,
+    "coverage": coverage_numbers,
+    "kid": kid_numbers,
+    "fid": fid_numbers,
+    "cmmd": cmmd_numbers,
+}
 REFERRING = ("coverage", "kid", "fid", "cmmd")
-SCORERS = {"vq-r1": VisualQuality.load, "maniqa": Maniqa.load, "maniqa-pyiqa": partial(Maniqa.load, protocol="pyiqa"),
-           "image-reward": ImageReward.load, "pickscore": PickScore.load, "pickscore-26": partial(PickScore.load, divided=True),
-           "clipscore": ClipScore.load}
+SCORERS = {
+    "vq-r1": VisualQuality.load,
+    "maniqa": Maniqa.load,
+    "maniqa-pyiqa": partial(Maniqa.load, protocol="pyiqa"),
+    "image-reward": ImageReward.load,
+    "pickscore": PickScore.load,
+    "pickscore-26": partial(PickScore.load, divided=True),
+    "clipscore": ClipScore.load,
+}
 METRICS = (*ON_FEATURES, "spread", "geneval", *SCORERS)
 
 
@@ -68,24 +81,34 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of a request. `reader` names what it reads by; "" is nothing, for it looks at the images themselves."""
+    """One metric of a request. `reader` names what it reads by; "" is nothing, for it looks at the
+    images themselves.
+    """
 
     name: str
     reader: str
     load: Callable[[str], Reader] | None
-    numbers: Callable[[Sampled, Sampled | None], Numbers]  # of a model, and of the reference if there is one
+    numbers: Callable[
+        [Sampled, Sampled | None], Numbers
+    ]  # of a model, and of the reference if there is one
     seeds: bool = True  # reads all seeds of a prompt, or the single images
     reference: bool = False  # needs the teacher's samples of other seeds
     slowness: int = 1  # readings are saved this many times as often
 
 
 def usual_metrics(teacher: str) -> tuple[str, ...]:
-    """What is measured where nothing was asked for: all that needs no download and no other images."""
+    """What is measured where nothing was asked for: all that needs no download and no other
+    images.
+    """
     return ("diversity", "vendi", *(("spread", "geneval") if teacher in EMBEDDED else ()))
 
 
-def parse_metrics(metrics: tuple[str, ...], features: tuple[str, ...], prompts: tuple[Prompt, ...]) -> list[Metric]:
-    """The metrics that are named, those that share a reader side by side. Raises ValueError, with the nearest names, for one there is not."""
+def parse_metrics(
+    metrics: tuple[str, ...], features: tuple[str, ...], prompts: tuple[Prompt, ...]
+) -> list[Metric]:
+    """The metrics that are named, those that share a reader side by side. Raises ValueError, with
+    the nearest names, for one there is not.
+    """
     found = []
     for asked in metrics:
         name, _, source = asked.partition("=")
@@ -94,11 +117,26 @@ def parse_metrics(metrics: tuple[str, ...], features: tuple[str, ...], prompts: 
         elif name in ON_FEATURES:
             found += [_on_feature(name, feature) for feature in features]
         elif name in SCORERS:
-            found.append(Metric(name, asked, partial(_load_scorer, name, source), partial(score_numbers, name), seeds=False, slowness=32))
+            found.append(
+                Metric(
+                    name,
+                    asked,
+                    partial(_load_scorer, name, source),
+                    partial(score_numbers, name),
+                    seeds=False,
+                    slowness=32,
+                )
+            )
         elif name == "spread":
             found.append(Metric(name, "", None, spread_numbers))
-        elif name == "geneval":  # by what the prompts are: metadata of GenEval, or captions of scenes
-            reader, load = (asked, partial(_load_geneval, source)) if all(prompt.geneval for prompt in prompts) else (EXACT, _load_exact)
+        elif (
+            name == "geneval"
+        ):  # by what the prompts are: metadata of GenEval, or captions of scenes
+            reader, load = (
+                (asked, partial(_load_geneval, source))
+                if all(prompt.geneval for prompt in prompts)
+                else (EXACT, _load_exact)
+            )
             found.append(Metric(name, reader, load, task_numbers))
         else:
             near = difflib.get_close_matches(name, METRICS, n=3) or METRICS
@@ -110,8 +148,17 @@ def parse_metrics(metrics: tuple[str, ...], features: tuple[str, ...], prompts: 
 def _on_feature(metric: str, feature: str) -> Metric:
     name = feature.partition("=")[0]
     if name not in ("lite0", *KINDS):
-        raise ValueError(f"there is no feature {name!r}; one of lite0, {', '.join(KINDS)}, or NAME=SOURCE for another hub id or a folder")
-    return Metric(metric, feature, partial(_load_feature, feature), partial(ON_FEATURES[metric], name), reference=metric in REFERRING)
+        raise ValueError(
+            f"there is no feature {name!r}; one of lite0, {', '.join(KINDS)}, or NAME=SOURCE for "
+            "another hub id or a folder"
+        )
+    return Metric(
+        metric,
+        feature,
+        partial(_load_feature, feature),
+        partial(ON_FEATURES[metric], name),
+        reference=metric in REFERRING,
+    )
 
 
 def _load_feature(name: str, device: str) -> Reader:
@@ -121,12 +168,17 @@ def _load_feature(name: str, device: str) -> Reader:
 
 def _load_scorer(name: str, source: str, device: str) -> Reader:
     scorer = SCORERS[name](*filter(None, [source]), device=device)
-    return Reader(scorer.protocol, lambda images, prompts: scorer.score(images, [prompt.text for prompt in prompts])[:, None])
+    return Reader(
+        scorer.protocol,
+        lambda images, prompts: scorer.score(images, [prompt.text for prompt in prompts])[:, None],
+    )
 
 
 def _load_exact(device: str) -> Reader:
     def read(images: Tensor, prompts: list[Prompt]) -> Tensor:
-        right = [satisfies(seen, parse(prompt.text)) for seen, prompt in zip(detect(images), prompts)]
+        right = [
+            satisfies(seen, parse(prompt.text)) for seen, prompt in zip(detect(images), prompts)
+        ]
         return torch.tensor(right, dtype=torch.float32)[:, None]
 
     return Reader(EXACT, read)

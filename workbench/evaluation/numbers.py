@@ -1,7 +1,8 @@
 """How what was read from a model's images becomes a table's numbers, with intervals over prompts.
 
-Each function reads a `Sampled` model, those that compare also the teacher's samples from other seeds, and gives numbers by column. All raise
-ValueError, with the reason, where nothing can be said.
+Each function reads a `Sampled` model, those that compare also the teacher's samples from other
+seeds, and gives numbers by column. All raise ValueError, with the reason, where nothing can be
+said.
 """
 
 from __future__ import annotations
@@ -43,12 +44,16 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Number:
-    """One cell: the value with its 95 % interval, on how many prompts, and how many images could not be read."""
+    """One cell: the value with its 95 % interval, on how many prompts, and how many images could
+    not be read.
+    """
 
     interval: Interval
     prompts: int
     failed: int = 0
-    by_prompt: dict[str, float] = field(default_factory=dict)  # empty where there is no number of one prompt
+    by_prompt: dict[str, float] = field(
+        default_factory=dict
+    )  # empty where there is no number of one prompt
     note: str = ""
 
 
@@ -62,7 +67,9 @@ class Sampled:
     prompts: tuple[Prompt, ...]
     values: Tensor | None  # [P, S, D], nan where there is no image or it could not be read
     protocol: str
-    images: Callable[[], Iterator[Tensor]] = field(repr=False)  # [S, 3, H, W] of each prompt, those that are there
+    images: Callable[[], Iterator[Tensor]] = field(
+        repr=False
+    )  # [S, 3, H, W] of each prompt, those that are there
 
     @property
     def failed(self) -> int:
@@ -70,10 +77,14 @@ class Sampled:
 
 
 def complete_prompts(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[str], Tensor]:
-    """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError where there are none."""
+    """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError
+    where there are none.
+    """
     there = torch.isfinite(values).flatten(1).all(1)
     if not there.any():
-        raise ValueError("no prompt has all of its images read; evaluate again to make those that are missing")
+        raise ValueError(
+            "no prompt has all of its images read; evaluate again to make those that are missing"
+        )
     return [prompt.text for prompt, one in zip(prompts, there) if one], values[there]
 
 
@@ -82,49 +93,93 @@ def diversity_numbers(feature: str, own: Sampled, reference: Sampled | None) -> 
 
 
 def vendi_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
-    return {Column(f"vendi {feature}", f"{own.protocol}, {own.values.shape[1]} seeds", digits=2): _over_prompts(vendi, own)}
+    return {
+        Column(
+            f"vendi {feature}", f"{own.protocol}, {own.values.shape[1]} seeds", digits=2
+        ): _over_prompts(vendi, own)
+    }
 
 
 def coverage_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
-    """By prompt, against as many of the teacher's own samples from other seeds: the teacher's row says what can be had."""
+    """By prompt, against as many of the teacher's own samples from other seeds: the teacher's row
+    says what can be had.
+    """
     texts, x, y = _both(own, reference)
     k = min(3, x.shape[1] - 1)
     found = coverage_by_prompt(x, y, k)
-    protocol = f"{own.protocol}, k = {k}, by prompt, against {y.shape[1]} teacher samples of other seeds"
+    protocol = (
+        f"{own.protocol}, k = {k}, by prompt, against {y.shape[1]} teacher samples of other seeds"
+    )
     note = f"coverage of the same distribution would be {found[0].expected_coverage:.3f}"
-    return {Column(f"{name} {feature}", protocol): _mean(dict(zip(texts, (getattr(one, name) for one in found))), own.failed,
-                                                         note if name == "coverage" else "")
-            for name in ("precision", "recall", "density", "coverage")}
+    return {
+        Column(f"{name} {feature}", protocol): _mean(
+            dict(zip(texts, (getattr(one, name) for one in found))),
+            own.failed,
+            note if name == "coverage" else "",
+        )
+        for name in ("precision", "recall", "density", "coverage")
+    }
 
 
 def kid_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
     _, x, y = _both(own, reference)
-    return _distance(f"kid {feature}", own, x, Interval(*(1000 * value for value in kid_by_prompt(x, y))), "x 1000")
+    return _distance(
+        f"kid {feature}",
+        own,
+        x,
+        Interval(*(1000 * value for value in kid_by_prompt(x, y))),
+        "x 1000",
+    )
 
 
 def fid_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
     _, x, y = _both(own, reference)
     found = fid(x.flatten(0, 1), y.flatten(0, 1))
-    return _distance(f"fid {feature}", own, x, Interval(found.value, math.nan, math.nan), "Frechet distance", found.note)
+    return _distance(
+        f"fid {feature}",
+        own,
+        x,
+        Interval(found.value, math.nan, math.nan),
+        "Frechet distance",
+        found.note,
+    )
 
 
 def cmmd_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
     _, x, y = _both(own, reference)
-    return _distance("cmmd", own, x, Interval(cmmd(x.flatten(0, 1), y.flatten(0, 1)), math.nan, math.nan), "x 1000")
+    return _distance(
+        "cmmd",
+        own,
+        x,
+        Interval(cmmd(x.flatten(0, 1), y.flatten(0, 1)), math.nan, math.nan),
+        "x 1000",
+    )
 
 
 def _both(own: Sampled, reference: Sampled) -> tuple[list[str], Tensor, Tensor]:
-    """The prompts of which neither lacks an image, and the readings [P', S, D] of each. Raises ValueError where there are none."""
-    if own.protocol != reference.protocol or own.values.shape[-1] != reference.values.shape[-1]:  # or nothing was read of one of them
+    """The prompts of which neither lacks an image, and the readings [P', S, D] of each. Raises
+    ValueError where there are none.
+    """
+    if (
+        own.protocol != reference.protocol or own.values.shape[-1] != reference.values.shape[-1]
+    ):  # or nothing was read of one of them
         raise ValueError("its images and the teacher's were not read by the same network")
     texts, both = complete_prompts(own.prompts, torch.cat([own.values, reference.values], 1))
     return texts, *both.split([own.values.shape[1], reference.values.shape[1]], 1)
 
 
-def _distance(name: str, own: Sampled, x: Tensor, value: Interval, how: str, note: str = "") -> Numbers:
-    """The distance of all images to the teacher's of other seeds; the teacher's row says how near its own other samples come."""
-    protocol = f"{own.protocol}, {how}, {x.shape[0] * x.shape[1]} images against as many of the teacher"
-    return {Column(name, protocol, higher_is_better=False): Number(value, len(x), own.failed, note=note)}
+def _distance(
+    name: str, own: Sampled, x: Tensor, value: Interval, how: str, note: str = ""
+) -> Numbers:
+    """The distance of all images to the teacher's of other seeds; the teacher's row says how near
+    its own other samples come.
+    """
+    protocol = (
+        f"{own.protocol}, {how}, {x.shape[0] * x.shape[1]} images against as many of the teacher"
+    )
+    return {
+        Column(name, protocol, higher_is_better=False): Number(value, len(x), own.failed, note=note)
+    }
 
 
 def _over_prompts(measure: Callable[[Tensor], Tensor], own: Sampled) -> Number:
@@ -134,13 +189,21 @@ def _over_prompts(measure: Callable[[Tensor], Tensor], own: Sampled) -> Number:
 
 def _mean(by_prompt: dict[str, float], failed: int = 0, note: str = "") -> Number:
     """The mean over prompts and its interval."""
-    return Number(bootstrap_interval(np.array(list(by_prompt.values()))), len(by_prompt), failed, by_prompt, note)
+    return Number(
+        bootstrap_interval(np.array(list(by_prompt.values()))),
+        len(by_prompt),
+        failed,
+        by_prompt,
+        note,
+    )
 
 
 def score_numbers(name: str, own: Sampled, reference: Sampled | None) -> Numbers:
     """The mean over prompts of the mean over a prompt's images that could be scored."""
     means = own.values[..., 0].double().nanmean(1).tolist()
-    usable = {prompt.text: value for prompt, value in zip(own.prompts, means) if math.isfinite(value)}
+    usable = {
+        prompt.text: value for prompt, value in zip(own.prompts, means) if math.isfinite(value)
+    }
     if not usable:
         raise ValueError("no image could be scored")
     return {Column(name, own.protocol): _mean(usable, own.failed)}
@@ -152,41 +215,72 @@ def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
         requests = [parse(prompt.text) for prompt in own.prompts]
     except GrammarError as error:
         raise ValueError(f"factor spread is for captions of the scenes world: {error}") from error
-    relative = relative_spread([detect(images) if len(images) else [] for images in own.images()], requests)
-    usable = {prompt.text: value for prompt, value in zip(own.prompts, relative.by_prompt) if value == value}
+    relative = relative_spread(
+        [detect(images) if len(images) else [] for images in own.images()], requests
+    )
+    usable = {
+        prompt.text: value
+        for prompt, value in zip(own.prompts, relative.by_prompt)
+        if value == value
+    }
     if not usable:
         raise ValueError("no prompt has two images that show what it asks")
     note = f"read from the {relative.matched} of {relative.total} images that show what was asked"
     return {Column("factor spread", EXACT, digits=2): _mean(usable, note=note)} | {
-        Column(f"spread of {factor}", EXACT, digits=2, part=True): Number(Interval(value, math.nan, math.nan), len(usable))
-        for factor, value in relative.by_factor.items()}
+        Column(f"spread of {factor}", EXACT, digits=2, part=True): Number(
+            Interval(value, math.nan, math.nan), len(usable)
+        )
+        for factor, value in relative.by_factor.items()
+    }
 
 
 def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
-    """The share of right images by task, and the mean of the tasks. Prompts are the sample: Student's t from their spread within a task, and
-    Welch's degrees of freedom for the mean of tasks."""
-    tasks = [prompt.geneval["tag"] if prompt.geneval else parse(prompt.text).task for prompt in own.prompts]
+    """The share of right images by task, and the mean of the tasks. Prompts are the sample:
+    Student's t from their spread within a task, and Welch's degrees of freedom for the mean of
+    tasks.
+    """
+    tasks = [
+        prompt.geneval["tag"] if prompt.geneval else parse(prompt.text).task
+        for prompt in own.prompts
+    ]
     right = own.values[..., 0].double().nanmean(1)
     found, parts = {}, []
     for task in TASKS:
         shares = right[[name == task for name in tasks]]
         shares = shares[torch.isfinite(shares)]
         if len(shares):
-            parts.append((float(shares.var() / len(shares)) if len(shares) > 1 else math.nan, len(shares) - 1))
+            parts.append(
+                (
+                    float(shares.var() / len(shares)) if len(shares) > 1 else math.nan,
+                    len(shares) - 1,
+                )
+            )
             found[task] = Number(_share(float(shares.mean()), [parts[-1]]), len(shares))
     if not found:
         raise ValueError("no image could be judged")
     mean = sum(number.interval.mean for number in found.values()) / len(found)
-    note = "" if len(found) == len(TASKS) else f"the mean of {len(found)} of GenEval's {len(TASKS)} tasks"
-    by_prompt = {prompt.text: value for prompt, value in zip(own.prompts, right.tolist()) if math.isfinite(value)}
+    note = (
+        ""
+        if len(found) == len(TASKS)
+        else f"the mean of {len(found)} of GenEval's {len(TASKS)} tasks"
+    )
+    by_prompt = {
+        prompt.text: value
+        for prompt, value in zip(own.prompts, right.tolist())
+        if math.isfinite(value)
+    }
     parts = [(variance / len(found) ** 2, freedom) for variance, freedom in parts]
     overall = Number(_share(mean, parts), len(by_prompt), own.failed, by_prompt, note)
-    return {Column(name, own.protocol, digits=2, part=name != "correct"): number for name, number in ({"correct": overall} | found).items()}
+    return {
+        Column(name, own.protocol, digits=2, part=name != "correct"): number
+        for name, number in ({"correct": overall} | found).items()
+    }
 
 
 def _share(mean: float, parts: list[tuple[float, int]]) -> Interval:
-    """A share and its interval, cut at 0 and 1, from (variance, degrees of freedom) of the parts that it is the sum of; no ends where there
-    is no spread to tell them from."""
+    """A share and its interval, cut at 0 and 1, from (variance, degrees of freedom) of the parts
+    that it is the sum of; no ends where there is no spread to tell them from.
+    """
     variance = sum(part for part, _ in parts)
     if not variance > 0:  # nan too
         return Interval(mean, math.nan, math.nan)

@@ -1,4 +1,5 @@
-"""What models are evaluated on: a list of prompts by name, or from a file, cleaned before anything is drawn.
+"""What models are evaluated on: a list of prompts by name, or from a file, cleaned before anything
+is drawn.
 
     scenes        the 43 captions of the embedded world that no setting was chosen on
     neutral       200 prompts of our own, for demonstrations
@@ -7,8 +8,9 @@
     diffusiondb   10,000 of DiffusionDB's prompts, in an order of their own that has nothing to do with what they say
     geneval       553 prompts with what they ask for (Table 5)
 
-The last four are downloaded at their first use from where they were published, and never bundled. A file holds one prompt a line, or is a .jsonl with
-a "prompt" in each line, and for GenEval the rest of its metadata. `unsafe` prompts and repeated ones are dropped, and counted.
+The last four are downloaded at their first use from where they were published, and never bundled.
+A file holds one prompt a line, or is a .jsonl with a "prompt" in each line, and for GenEval the
+rest of its metadata. `unsafe` prompts and repeated ones are dropped, and counted.
 """
 
 from __future__ import annotations
@@ -49,10 +51,20 @@ class PublishedFile:
 
 _RELEASED = "https://raw.githubusercontent.com/Multimedia-Analytics-Laboratory/dpdmd/d8f75c9651e3cad739e1c1a8afd8907f24233e80/data"
 PUBLISHED_LISTS = {
-    "pick-a-pic": PublishedFile(f"{_RELEASED}/pick2pic_sfw_test.txt", "d839050acb06aa045e399e76a81e4ade9a55fc743dc0e22e7b3eaeaca5c19107"),
-    "coco-10k": PublishedFile(f"{_RELEASED}/coco10k.txt", "3e10bddaa45958e08593b47da4b3ffb00bd53cbb53291dc8659d3b1e14be0999"),
-    "geneval": PublishedFile("https://raw.githubusercontent.com/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/"
-                         "evaluation_metadata.jsonl", "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13")}
+    "pick-a-pic": PublishedFile(
+        f"{_RELEASED}/pick2pic_sfw_test.txt",
+        "d839050acb06aa045e399e76a81e4ade9a55fc743dc0e22e7b3eaeaca5c19107",
+    ),
+    "coco-10k": PublishedFile(
+        f"{_RELEASED}/coco10k.txt",
+        "3e10bddaa45958e08593b47da4b3ffb00bd53cbb53291dc8659d3b1e14be0999",
+    ),
+    "geneval": PublishedFile(
+        "https://raw.githubusercontent.com/djghosh13/geneval/af4902f24d3ca90ebbb446dd9891a59e0f82725f/prompts/"
+        "evaluation_metadata.jsonl",
+        "5c48e0813e812e3c373fa5c8ed07a8f0a483be30272b4427b0559c8048e67c13",
+    ),
+}
 NAMES = ("scenes", "neutral", *PUBLISHED_LISTS, "diffusiondb")
 
 
@@ -84,14 +96,19 @@ class PromptList:
 
 
 def prompt_list(name: str, limit: int = 0, check: Callable[[str], object] = str) -> PromptList:
-    """The list of a name or file without what is to be dropped, and of those left the first `limit` (0: all).
+    """The list of a name or file without what is to be dropped, and of those left the first
+    `limit` (0: all).
 
-    `check(prompt)` may raise ValueError for what a model cannot draw (a caption outside the scenes world). Raises `PromptFileError` for
-    a list that is not to be had, or of which nothing is left, with the reasons."""
+    `check(prompt)` may raise ValueError for what a model cannot draw (a caption outside the scenes
+    world). Raises `PromptFileError` for a list that is not to be had, or of which nothing is left,
+    with the reasons.
+    """
     return kept(name, _read(name), limit, check)
 
 
-def kept(name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[str], object] = str) -> PromptList:
+def kept(
+    name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[str], object] = str
+) -> PromptList:
     """`prompt_list`, of prompts that are there already."""
     if limit < 0:
         raise PromptFileError(f"a limit of {limit} prompts makes no sense; 0 takes all")
@@ -111,7 +128,9 @@ def kept(name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[
     limited = limit if limit < len(left) else 0
     found = PromptList(name, tuple(left.values())[: limited or None], dict(dropped), limited)
     if not found.prompts:
-        raise PromptFileError(f"{name} has no prompt left to draw ({found.told or 'it is empty'}). {first}".strip())
+        raise PromptFileError(
+            f"{name} has no prompt left to draw ({found.told or 'it is empty'}). {first}".strip()
+        )
     return found
 
 
@@ -132,10 +151,22 @@ def _read(name: str) -> list[Prompt]:
         return [Prompt(request.text) for request in reported_on()]
     if name == "diffusiondb":
         return _diffusiondb()
-    path = NEUTRAL if name == "neutral" else _downloaded(PUBLISHED_LISTS[name]) if name in PUBLISHED_LISTS else Path(name)
+    path = (
+        NEUTRAL
+        if name == "neutral"
+        else _downloaded(PUBLISHED_LISTS[name])
+        if name in PUBLISHED_LISTS
+        else Path(name)
+    )
     if not path.is_file():
-        raise PromptFileError(f"there is no prompt list and no file called {name}; the lists are {', '.join(NAMES)}")
-    return _metadata(path) if path.suffix == ".jsonl" else [Prompt(text) for text in read_prompts(path)]
+        raise PromptFileError(
+            f"there is no prompt list and no file called {name}; the lists are {', '.join(NAMES)}"
+        )
+    return (
+        _metadata(path)
+        if path.suffix == ".jsonl"
+        else [Prompt(text) for text in read_prompts(path)]
+    )
 
 
 def _metadata(path: Path) -> list[Prompt]:
@@ -149,7 +180,9 @@ def _metadata(path: Path) -> list[Prompt]:
             if not text:
                 raise ValueError("the prompt is empty")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PromptFileError(f'{path}, line {number}: not a JSON object with a "prompt": {error}') from error
+            raise PromptFileError(
+                f'{path}, line {number}: not a JSON object with a "prompt": {error}'
+            ) from error
         try:
             if asks:
                 geneval.check(entry)
@@ -161,7 +194,11 @@ def _metadata(path: Path) -> list[Prompt]:
 
 def cache_folder() -> Path:
     """Where downloaded lists are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dp-dmd-workbench" / "prompts"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "dp-dmd-workbench"
+        / "prompts"
+    )
 
 
 def _downloaded(published: PublishedFile) -> Path:
@@ -172,10 +209,15 @@ def _downloaded(published: PublishedFile) -> Path:
         with urllib.request.urlopen(published.address, timeout=60) as answer:
             content = answer.read()
     except OSError as error:  # URLError is one
-        raise PromptFileError(f"cannot download {published.address}: {error}. Connect to the network, or put the file at {path}, or give "
-                              "another list or file") from error
+        raise PromptFileError(
+            f"cannot download {published.address}: {error}. Connect to the network, or put the "
+            f"file at {path}, or give "
+            "another list or file"
+        ) from error
     if hashlib.sha256(content).hexdigest() != published.sha256:
-        raise PromptFileError(f"{published.address} is not the file it was; give a copy of it, or another list")
+        raise PromptFileError(
+            f"{published.address} is not the file it was; give a copy of it, or another list"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: part.write_bytes(content))
     return path
@@ -185,18 +227,31 @@ def _diffusiondb() -> list[Prompt]:
     try:
         from pyarrow import parquet
     except ModuleNotFoundError as error:
-        raise PromptFileError("the list diffusiondb is a parquet file: pip install pyarrow") from error
-    offline = (f"metadata.parquet of {DIFFUSIONDB} (195 MB) is not in the hub cache, and the hub cannot be reached: connect to the network, or "
-               "give another list or file")
-    path = from_hub(DIFFUSIONDB, lambda: hf_hub_download(DIFFUSIONDB, "metadata.parquet", repo_type="dataset"),
-                    absent=f"{DIFFUSIONDB} holds no metadata.parquet any more; give another list or file", offline=offline, error=PromptFileError)
+        raise PromptFileError(
+            "the list diffusiondb is a parquet file: pip install pyarrow"
+        ) from error
+    offline = (
+        f"metadata.parquet of {DIFFUSIONDB} (195 MB) is not in the hub cache, and the hub cannot "
+        "be reached: connect to the network, or "
+        "give another list or file"
+    )
+    path = from_hub(
+        DIFFUSIONDB,
+        lambda: hf_hub_download(DIFFUSIONDB, "metadata.parquet", repo_type="dataset"),
+        absent=f"{DIFFUSIONDB} holds no metadata.parquet any more; give another list or file",
+        offline=offline,
+        error=PromptFileError,
+    )
     table = parquet.read_table(path, columns=["prompt", "prompt_nsfw"]).to_pydict()
     return chosen_of_diffusiondb(zip(table["prompt"], table["prompt_nsfw"]))
 
 
 def chosen_of_diffusiondb(rows: Iterable[tuple[str, float]]) -> list[Prompt]:
-    """The first `DIFFUSIONDB_SIZE` distinct prompts by their SHA-256, of those that DiffusionDB's own classifier gives less than `NSFW_SCORE`."""
-    texts = {prompt.strip() for prompt, score in rows if prompt and prompt.strip() and score < NSFW_SCORE}
+    """The first `DIFFUSIONDB_SIZE` distinct prompts by their SHA-256, of those that DiffusionDB's
+    own classifier gives less than `NSFW_SCORE`.
+    """
+    texts = {
+        prompt.strip() for prompt, score in rows if prompt and prompt.strip() and score < NSFW_SCORE
+    }
     ordered = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())
     return [Prompt(text) for text in ordered[:DIFFUSIONDB_SIZE]]
-

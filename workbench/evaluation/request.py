@@ -8,12 +8,21 @@ from functools import cached_property
 from workbench.evaluation.metrics import Metric, parse_metrics
 from workbench.evaluation.prompt_lists import Prompt, PromptList
 from workbench.io.notation import TEACHER
-from workbench.models.sampling import NOISES, OFFICIAL, PER_PROMPT, ImageDraw, seed_draws, single_draws
+from workbench.models.sampling import (
+    NOISES,
+    OFFICIAL,
+    PER_PROMPT,
+    ImageDraw,
+    seed_draws,
+    single_draws,
+)
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate. Raises ValueError for metrics there are not, for no models, and for fewer than two seeds."""
+    """What to evaluate. Raises ValueError for metrics there are not, for no models, and for fewer
+    than two seeds.
+    """
 
     models: tuple[str, ...]
     prompts: PromptList
@@ -36,17 +45,31 @@ class EvaluationRequest:
         if self.noise not in NOISES:
             raise ValueError(f"noise = {self.noise!r} is not one of {', '.join(NOISES)}")
         if not 1 <= self.image_seeds <= len(self.seeds):
-            raise ValueError(f"image_seeds = {self.image_seeds} is not from 1 to the number of seeds, {len(self.seeds)}")
+            raise ValueError(
+                f"image_seeds = {self.image_seeds} is not from 1 to the number of seeds, "
+                f"{len(self.seeds)}"
+            )
         if self.noise == OFFICIAL and self.image_seeds != 1:
-            raise ValueError("the official noise policy reads quality and preference from one image a prompt: leave image_seeds at 1")
+            raise ValueError(
+                "the official noise policy reads quality and preference from one image a prompt: "
+                "leave image_seeds at 1"
+            )
         if not self.parsed:
             raise ValueError("there are no features to measure by: choose at least one")
         for metric in self.parsed:
-            if metric.name in ("kid", "fid", "cmmd") and self.noise == OFFICIAL:  # a teacher would be far from itself
-                raise ValueError(f"{metric.name} takes all images for independent, and under the official noise policy prompts share theirs: "
-                                 "choose per-prompt")
+            if (
+                metric.name in ("kid", "fid", "cmmd") and self.noise == OFFICIAL
+            ):  # a teacher would be far from itself
+                raise ValueError(
+                    f"{metric.name} takes all images for independent, and under the official "
+                    "noise policy prompts share theirs: "
+                    "choose per-prompt"
+                )
             if metric.reference and TEACHER not in self.models:
-                raise ValueError(f"{metric.name} compares with the teacher's samples: name the teacher among the models")
+                raise ValueError(
+                    f"{metric.name} compares with the teacher's samples: name the teacher among "
+                    "the models"
+                )
 
     @cached_property
     def parsed(self) -> list[Metric]:
@@ -62,7 +85,9 @@ class EvaluationRequest:
 
     @property
     def reference_draws(self) -> list[list[ImageDraw]]:
-        """For each prompt as many images of the teacher from other seeds: an independent set, so that no student is near to it by its noise."""
+        """For each prompt as many images of the teacher from other seeds: an independent set, so
+        that no student is near to it by its noise.
+        """
         after = max(self.seeds) + 1
         return seed_draws(self.prompts.texts, range(after, after + len(self.seeds)), self.noise)
 
@@ -73,4 +98,6 @@ class EvaluationRequest:
     def from_dict(cls, values: dict) -> EvaluationRequest:
         lists = {name: tuple(values[name]) for name in ("models", "seeds", "metrics", "features")}
         prompts = tuple(Prompt(**prompt) for prompt in values["prompts"]["prompts"])
-        return cls(**values | lists | {"prompts": PromptList(**values["prompts"] | {"prompts": prompts})})
+        return cls(
+            **values | lists | {"prompts": PromptList(**values["prompts"] | {"prompts": prompts})}
+        )

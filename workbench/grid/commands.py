@@ -12,7 +12,14 @@ def _sample(options: argparse.Namespace) -> None:
     from workbench.models.sampling import images_of
 
     backend, models = load_models(options)
-    rows = [row for model in models for row in images_of(model, backend, options.prompt, list(range(options.seeds)))]
+    rows = [
+        row
+        for model in models
+        for row in images_of(model, backend, options.prompt, list(range(options.seeds)))
+    ]
     options.out.parent.mkdir(parents=True, exist_ok=True)
     tile(rows).save(options.out)
-    print(f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} seeds")
+    print(
+        f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} "
+        "seeds"
+    )

@@ -3,7 +3,8 @@
     manifest.json            request, link, device, versions; every row's numbers; every cell's settings, file or error
     01-a-circle/teacher/seed-0000.png
 
-Every PNG carries its settings (`workbench.io.png`), so it can be traced back when it has lost its folder.
+Every PNG carries its settings (`workbench.io.png`), so it can be traced back when it has lost its
+folder.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from workbench.grid.generate import Cell, Grid, Row
 from workbench.io.files import PACKAGES, slug
 from workbench.io.png import png_bytes
 
-SIDES = (128, 512)  # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
+SIDES = (
+    128,
+    512,
+)  # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
 GAP, LABEL, HEAD, TITLE, FOOT = 6, 270, 30, 46, 34
 PAPER, INK, FAINT, HOLE = "#ffffff", "#1c2430", "#5c6675", "#f3e3e1"
 
@@ -34,7 +38,9 @@ def export_png(grid: Grid) -> bytes:
 
 
 def grid_sheet(grid: Grid) -> Image.Image:
-    """A section a prompt, a row a model, a column a seed, labels on both; missing cells stay empty."""
+    """A section a prompt, a row a model, a column a seed, labels on both; missing cells stay
+    empty.
+    """
     request, side = grid.request, _side(grid)
     width = LABEL + len(request.seeds) * (side + GAP) + GAP
     height = TITLE + HEAD + len(request.models) * (side + GAP)
@@ -44,12 +50,25 @@ def grid_sheet(grid: Grid) -> Image.Image:
         top = index * height
         draw.text((GAP * 2, top + 14), prompt, INK, _font(22))
         for column, seed in enumerate(request.seeds):
-            draw.text((LABEL + column * (side + GAP) + side / 2, top + TITLE + 8), f"seed {seed}", FAINT, _font(14), anchor="ma")
+            draw.text(
+                (LABEL + column * (side + GAP) + side / 2, top + TITLE + 8),
+                f"seed {seed}",
+                FAINT,
+                _font(14),
+                anchor="ma",
+            )
         for line, model in enumerate(request.models):
             y = top + TITLE + HEAD + line * (side + GAP)
             _draw_label(draw, model, row_lines(grid.rows.get((index, model))), y)
             for column, seed in enumerate(request.seeds):
-                _draw_cell(paper, draw, grid.cells.get((index, model, seed)), LABEL + column * (side + GAP), y, side)
+                _draw_cell(
+                    paper,
+                    draw,
+                    grid.cells.get((index, model, seed)),
+                    LABEL + column * (side + GAP),
+                    y,
+                    side,
+                )
     draw.text((GAP * 2, paper.height - FOOT + 10), _legend(grid), FAINT, _font(13))
     return paper
 
@@ -63,34 +82,55 @@ def export_zip(grid: Grid) -> bytes:
             cells.append(cell.settings | {"file": path, "error": cell.error or None})
             if path:
                 archive.writestr(path, cell.png)
-        archive.writestr("manifest.json", json.dumps(grid_settings(grid) | {"cells": cells}, indent=1))
+        archive.writestr(
+            "manifest.json", json.dumps(grid_settings(grid) | {"cells": cells}, indent=1)
+        )
     return file.getvalue()
 
 
 def grid_settings(grid: Grid) -> dict:
     """What was asked, where it was made, and each row's numbers: JSON."""
-    return {"kind": "seed grid", "request": asdict(grid.request), "link": grid.request.query, "device": grid.device,
-            "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "versions": _versions(),
-            "noise": "of a cell: torch.randn(latent shape, generator=torch.Generator('cpu').manual_seed(seed))",
-            "rows": [_row_settings(grid, row) for row in grid.rows.values()]}
+    return {
+        "kind": "seed grid",
+        "request": asdict(grid.request),
+        "link": grid.request.query,
+        "device": grid.device,
+        "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": _versions(),
+        "noise": "of a cell: torch.randn(latent shape, "
+        "generator=torch.Generator('cpu').manual_seed(seed))",
+        "rows": [_row_settings(grid, row) for row in grid.rows.values()],
+    }
 
 
 def row_lines(row: Row | None) -> list[str]:
-    """A row's numbers as short lines of text: evaluations and seconds of an image, then Eq. (9) with its interval."""
+    """A row's numbers as short lines of text: evaluations and seconds of an image, then Eq. (9)
+    with its interval.
+    """
     if row is None:
         return []
-    lines = [f"{row.evaluations} NFE · {format_seconds(row.seconds)}"] if row.evaluations and row.seconds is not None else []
+    lines = (
+        [f"{row.evaluations} NFE · {format_seconds(row.seconds)}"]
+        if row.evaluations and row.seconds is not None
+        else []
+    )
     if row.diversity is not None:
         lines.append(f"Div {format_interval(row.diversity)}")
     return lines
 
 
 def format_seconds(seconds: float) -> str:
-    return f"{seconds * 1000:.0f} ms" if seconds < 0.0995 else f"{seconds:.2f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return (
+        f"{seconds * 1000:.0f} ms"
+        if seconds < 0.0995
+        else f"{seconds:.2f} s"
+        if seconds < 9.95
+        else f"{seconds:.0f} s"
+    )
 
 
 def format_interval(interval) -> str:
-    """"0.43 [0.31, 0.55]", or the value alone where there is no interval."""
+    """ "0.43 [0.31, 0.55]", or the value alone where there is no interval."""
     mean, low, high = interval
     return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
@@ -103,16 +143,34 @@ def cell_path(grid: Grid, cell: Cell) -> str:
 
 
 def _row_settings(grid: Grid, row: Row) -> dict:
-    numbers = None if row.diversity is None else [None if math.isnan(value) else value for value in row.diversity]
-    return {"prompt": grid.request.prompts[row.prompt], "model": row.model, "evaluations": row.evaluations,
-            "seconds": row.seconds, "diversity": numbers and dict(zip(("value", "low", "high"), numbers)), "level": 0.95,
-            "feature": row.feature or None, "note": row.note or None}
+    numbers = (
+        None
+        if row.diversity is None
+        else [None if math.isnan(value) else value for value in row.diversity]
+    )
+    return {
+        "prompt": grid.request.prompts[row.prompt],
+        "model": row.model,
+        "evaluations": row.evaluations,
+        "seconds": row.seconds,
+        "diversity": numbers and dict(zip(("value", "low", "high"), numbers)),
+        "level": 0.95,
+        "feature": row.feature or None,
+        "note": row.note or None,
+    }
 
 
 def _legend(grid: Grid) -> str:
     features = sorted({row.feature for row in grid.rows.values() if row.feature})
-    measured = f"Div: Eq. (9) on {', '.join(features)}, with its 95 % interval over these seeds. " if features else ""
-    return f"Same noise down a column. {measured}Times are of one image on {grid.device or 'this machine'}."
+    measured = (
+        f"Div: Eq. (9) on {', '.join(features)}, with its 95 % interval over these seeds. "
+        if features
+        else ""
+    )
+    return (
+        f"Same noise down a column. {measured}Times are of one image on "
+        f"{grid.device or 'this machine'}."
+    )
 
 
 def _side(grid: Grid) -> int:
@@ -130,14 +188,27 @@ def _draw_label(draw: ImageDraw.ImageDraw, model: str, lines: list[str], y: int)
         draw.text((GAP * 2, y + 36 + 22 * number), line, FAINT, _font(15))
 
 
-def _draw_cell(paper: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell | None, x: int, y: int, side: int) -> None:
+def _draw_cell(
+    paper: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell | None, x: int, y: int, side: int
+) -> None:
     if cell is not None and cell.image is not None:
         image = Image.fromarray(cell.image)
         enlarge = max(image.size) <= side
-        paper.paste(image.resize((side, side), Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS), (x, y))
+        paper.paste(
+            image.resize(
+                (side, side), Image.Resampling.NEAREST if enlarge else Image.Resampling.LANCZOS
+            ),
+            (x, y),
+        )
         return
     draw.rectangle((x, y, x + side - 1, y + side - 1), fill=HOLE if cell else None, outline=FAINT)
-    draw.text((x + side / 2, y + side / 2), "failed" if cell else "not painted", FAINT, _font(14), anchor="mm")
+    draw.text(
+        (x + side / 2, y + side / 2),
+        "failed" if cell else "not painted",
+        FAINT,
+        _font(14),
+        anchor="mm",
+    )
 
 
 def _font(size: int) -> ImageFont.ImageFont:

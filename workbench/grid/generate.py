@@ -5,9 +5,10 @@
     for event in paint(request, backend, opener(request, backend, students_of("scenes"))):
         grid.add(event)
 
-`generate_grid` is a generator: cancelling it is to stop iterating, which takes effect after the sampling step in progress. What a
-cell needs to be made again alone is in the cell, so a stopped grid is as good as a finished one. Asking for a grid lives in
-`workbench.grid.request`, files of it in `workbench.grid.export`; this module knows no user interface.
+`generate_grid` is a generator: cancelling it is to stop iterating, which takes effect after the
+sampling step in progress. What a cell needs to be made again alone is in the cell, so a stopped
+grid is as good as a finished one. Asking for a grid lives in `workbench.grid.request`, files of it
+in `workbench.grid.export`; this module knows no user interface.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ from workbench.models.identity import model_settings
 from workbench.models.model import Model, teacher_model
 from workbench.models.model_cache import ModelCache
 
-TOGETHER = 9  # seeds sampled in one batch: on two CPU cores 2.3 times faster an image than one by one, and hardly slower than 16
+# seeds sampled in one batch: on two CPU cores 2.3 times faster an image than one by one, and hardly
+# slower than 16
+TOGETHER = 9
 DECODING = 2.0  # what decoding an image costs, in network evaluations; for the progress only
 ModelLoader = Callable[[str], Model]
-
-
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,20 @@ class Cell:
 
     @cached_property
     def png(self) -> bytes:
-        """The image as a PNG file with its settings in it; encoded once, for the page and for the ZIP."""
+        """The image as a PNG file with its settings in it; encoded once, for the page and for the
+        ZIP.
+        """
         return png_bytes(Image.fromarray(self.image), self.settings)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is told about a model's images of one prompt. `diversity` is Eq. (9) with its interval over seeds.
+    """What is told about a model's images of one prompt. `diversity` is Eq. (9) with its interval
+    over seeds.
 
-    `seconds` is the time of one image: sampling and decoding, shared by the images that were made together."""
+    `seconds` is the time of one image: sampling and decoding, shared by the images that were made
+    together.
+    """
 
     prompt: int
     model: str
@@ -96,9 +102,16 @@ class Grid:
             self.done = event.done
 
 
-def model_loader(request: GridRequest, backend: Backend, students: dict[str, str | Path], residents: ModelCache | None = None) -> ModelLoader:
-    """Opens a model by its name, with the request's steps and guidance; `students` says where each is, as `open_model` takes it,
-    and with its errors. `residents` may keep them open for the next grid."""
+def model_loader(
+    request: GridRequest,
+    backend: Backend,
+    students: dict[str, str | Path],
+    residents: ModelCache | None = None,
+) -> ModelLoader:
+    """Opens a model by its name, with the request's steps and guidance; `students` says where each
+    is, as `open_model` takes it, and with its errors. `residents` may keep them open for the next
+    grid.
+    """
     residents = residents or ModelCache(backend)
 
     def opened(name: str) -> Model:
@@ -107,7 +120,9 @@ def model_loader(request: GridRequest, backend: Backend, students: dict[str, str
         if name not in students:
             raise ValueError(f"{name} is no longer on offer: press Refresh")
         model = residents.open(students[name], name)
-        if request.student_steps is None or "recipe" not in model.info:  # a published student keeps its own times
+        if (
+            request.student_steps is None or "recipe" not in model.info
+        ):  # a published student keeps its own times
             return model
         placed = model.info["recipe"].get("student_grid", "even")
         return replace(model, times=backend.schedule.sampling_times(request.student_steps, placed))
@@ -115,27 +130,51 @@ def model_loader(request: GridRequest, backend: Backend, students: dict[str, str
     return opened
 
 
-def generate_grid(request: GridRequest, backend: Backend, open_model: ModelLoader, together: int = TOGETHER,
-          feature: Callable[[], Lite0] = Lite0.load) -> Iterator[GridEvent]:
-    """Every cell, each model's `Row` behind its cells, and the progress in between; prompt by prompt, model by model.
+def generate_grid(
+    request: GridRequest,
+    backend: Backend,
+    open_model: ModelLoader,
+    together: int = TOGETHER,
+    feature: Callable[[], Lite0] = Lite0.load,
+) -> Iterator[GridEvent]:
+    """Every cell, each model's `Row` behind its cells, and the progress in between; prompt by
+    prompt, model by model.
 
-    A failure leaves holes and never ends the grid: a model that does not open, a cell that cannot be made. A batch that fails
-    (out of memory, say) is tried again seed by seed. No model is held longer than its row: `open_model` may keep what fits."""
+    A failure leaves holes and never ends the grid: a model that does not open, a cell that cannot
+    be made. A batch that fails (out of memory, say) is tried again seed by seed. No model is held
+    longer than its row: `open_model` may keep what fits.
+    """
     costs = {name: _cost(_opened(open_model, name)) for name in request.models}
     work = _Work(len(request.prompts) * len(request.seeds) * sum(costs.values()) or 1.0)
     for index, prompt in enumerate(request.prompts):
         for name in request.models:
             ask = {"prompt": prompt, "model": name}
-            yield from _paint_model(index, ask, backend, open_model, costs[name], work, request.seeds, together, feature)
+            yield from _paint_model(
+                index, ask, backend, open_model, costs[name], work, request.seeds, together, feature
+            )
     yield Progress(1.0)
 
 
-def _paint_model(index: int, ask: dict, backend: Backend, open_model: ModelLoader, cost: float, work: "_Work", seeds: tuple[int, ...],
-                 together: int, feature: Callable[[], Lite0]) -> Iterator[GridEvent]:
-    """The row of one model, or its holes; a generator of its own, so that the model is let go at its end."""
+def _paint_model(
+    index: int,
+    ask: dict,
+    backend: Backend,
+    open_model: ModelLoader,
+    cost: float,
+    work: _Work,
+    seeds: tuple[int, ...],
+    together: int,
+    feature: Callable[[], Lite0],
+) -> Iterator[GridEvent]:
+    """The row of one model, or its holes; a generator of its own, so that the model is let go at
+    its end.
+    """
     model = _opened(open_model, ask["model"])
     if isinstance(model, Exception):
-        yield from (Cell(index, ask["model"], seed, None, reason_of(model), ask | {"seed": seed}) for seed in seeds)
+        yield from (
+            Cell(index, ask["model"], seed, None, reason_of(model), ask | {"seed": seed})
+            for seed in seeds
+        )
         yield Row(index, ask["model"], note=reason_of(model))
     else:
         task = _Task(index, model, backend, cost, work, ask | model_settings(model))
@@ -163,22 +202,35 @@ class _Task:
 
     def cell(self, seed: int, image: Tensor | None, error: str = "") -> Cell:
         pixels = None if image is None else (image.permute(1, 2, 0) * 255).round().byte().numpy()
-        return Cell(self.index, self.settings["model"], seed, pixels, error, self.settings | {"seed": seed})
+        return Cell(
+            self.index, self.settings["model"], seed, pixels, error, self.settings | {"seed": seed}
+        )
 
 
-def _paint_row(task: _Task, seeds: tuple[int, ...], together: int, feature: Callable[[], Lite0]) -> Iterator[GridEvent]:
+def _paint_row(
+    task: _Task, seeds: tuple[int, ...], together: int, feature: Callable[[], Lite0]
+) -> Iterator[GridEvent]:
     images, seconds = [], 0.0
     batches = -(-len(seeds) // together)
     for part in np.array_split(seeds, batches):  # equal parts: 10 seeds are 5 + 5, not 9 + 1
         made, took = yield from _paint_batch(task, part.tolist())
         images += made
         seconds += took
-    row = Row(task.index, task.settings["model"], task.model.evaluations, seconds / len(images) if images else None)
+    row = Row(
+        task.index,
+        task.settings["model"],
+        task.model.evaluations,
+        seconds / len(images) if images else None,
+    )
     yield _measured(row, images, feature)
 
 
-def _paint_batch(task: _Task, seeds: list[int]) -> Generator[GridEvent, None, tuple[list[Tensor], float]]:
-    """Yields the cells of `seeds`; returns the images [3, H, W] that could be made, and the seconds that took."""
+def _paint_batch(
+    task: _Task, seeds: list[int]
+) -> Generator[GridEvent, None, tuple[list[Tensor], float]]:
+    """Yields the cells of `seeds`; returns the images [3, H, W] that could be made, and the
+    seconds that took.
+    """
     before, wrong = task.work.done, ""
     try:
         images, seconds = yield from _sample_batch(task, seeds)
@@ -199,12 +251,18 @@ def _paint_batch(task: _Task, seeds: list[int]) -> Generator[GridEvent, None, tu
     task.work.done = before + task.cost * len(seeds)
     for seed, image in zip(seeds, images):
         finite = bool(torch.isfinite(image).all())
-        yield task.cell(seed, image, "") if finite else task.cell(seed, None, "The model's output is not finite (NaN).")
+        yield (
+            task.cell(seed, image, "")
+            if finite
+            else task.cell(seed, None, "The model's output is not finite (NaN).")
+        )
     return [image for image in images if torch.isfinite(image).all()], seconds
 
 
 def _sample_batch(task: _Task, seeds: list[int]) -> Generator[Progress, None, tuple[Tensor, float]]:
-    """Yields progress after each step; returns images [B, 3, H, W] in [0, 1] and the seconds spent here, not by the reader."""
+    """Yields progress after each step; returns images [B, 3, H, W] in [0, 1] and the seconds spent
+    here, not by the reader.
+    """
     started = time.perf_counter()
     backend, model = task.backend, task.model
     condition: Condition = backend.encode([task.settings["prompt"]]).expand(len(seeds))
@@ -227,7 +285,11 @@ def _measured(row: Row, images: list[Tensor], feature: Callable[[], Lite0]) -> R
         return replace(row, note="diversity needs two images or more")
     try:
         reader = feature()
-        return replace(row, diversity=seed_interval(reader.features(torch.stack(images)).cpu()), feature=reader.protocol)
+        return replace(
+            row,
+            diversity=seed_interval(reader.features(torch.stack(images)).cpu()),
+            feature=reader.protocol,
+        )
     except Exception as error:  # the images are worth showing without the number
         return replace(row, note=f"no diversity: {reason_of(error)}")
 
@@ -241,11 +303,3 @@ def _opened(open_model: ModelLoader, name: str) -> Model | Exception:
 
 def _cost(model: Model | Exception) -> float:
     return 0.0 if isinstance(model, Exception) else model.evaluations + DECODING
-
-
-
-
-
-
-
-

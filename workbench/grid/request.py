@@ -1,8 +1,10 @@
-"""What a grid shows, as text: a frozen dataclass with the only defaults, its limits, and the link that makes it again.
+"""What a grid shows, as text: a frozen dataclass with the only defaults, its limits, and the link
+that makes it again.
 
     ?tab=compare&prompt=a+red+circle&seeds=0-8&model=teacher&model=dp-dmd&teacher_steps=30&guidance=2
 
-`prompt` and `model` may be repeated. No torch here; whether a prompt can be encoded and a model exists is for `check_request`.
+`prompt` and `model` may be repeated. No torch here; whether a prompt can be encoded and a model
+exists is for `check_request`.
 """
 
 from __future__ import annotations
@@ -16,14 +18,22 @@ from workbench.core.presets import SCENES
 from workbench.io.notation import MAX_SEEDS, TEACHER, _distinct, format_seeds, parse_seeds
 
 TAB = "compare"
-MAX_PROMPTS, MAX_LENGTH, MAX_CELLS, MAX_SEED, MAX_STEPS, MAX_GUIDANCE = 8, 400, 512, 2**32 - 1, 100, 20.0
+MAX_PROMPTS, MAX_LENGTH, MAX_CELLS, MAX_SEED, MAX_STEPS, MAX_GUIDANCE = (
+    8,
+    400,
+    512,
+    2**32 - 1,
+    100,
+    20.0,
+)
 
 
 @dataclass(frozen=True)
 class GridRequest:
     """A grid to paint. Raises ValueError, with what is allowed, for anything outside the limits.
 
-    `student_steps` None samples each student at the times it was trained for."""
+    `student_steps` None samples each student at the times it was trained for.
+    """
 
     prompts: tuple[str, ...] = ("a circle",)
     seeds: tuple[int, ...] = tuple(range(9))
@@ -38,7 +48,10 @@ class GridRequest:
         _check_list("model", self.models, MAX_CELLS, "tick at least one")
         for prompt in self.prompts:
             if not prompt.strip() or len(prompt) > MAX_LENGTH or not prompt.isprintable():
-                raise ValueError(f"A prompt is one line of text of at most {MAX_LENGTH} characters, not {prompt[:40]!r}.")
+                raise ValueError(
+                    f"A prompt is one line of text of at most {MAX_LENGTH} characters, not "
+                    f"{prompt[:40]!r}."
+                )
         for seed in self.seeds:
             _check_number("a seed", seed, 0, MAX_SEED, whole=True)
         _check_number("teacher steps", self.teacher_steps, 1, MAX_STEPS, whole=True)
@@ -47,21 +60,34 @@ class GridRequest:
             _check_number("student steps", self.student_steps, 1, MAX_STEPS, whole=True)
         cells = len(self.prompts) * len(self.seeds) * len(self.models)
         if cells > MAX_CELLS:
-            raise ValueError(f"That grid has {cells} cells, over the limit of {MAX_CELLS}: take fewer prompts, seeds or models.")
+            raise ValueError(
+                f"That grid has {cells} cells, over the limit of {MAX_CELLS}: take fewer prompts, "
+                "seeds or models."
+            )
 
     @classmethod
-    def from_form(cls, prompts: str, seeds: str, models: Iterable[str], **numbers) -> "GridRequest":
+    def from_form(cls, prompts: str, seeds: str, models: Iterable[str], **numbers) -> GridRequest:
         """The request of a form: prompts one a line, seeds as text. Repeated entries count once."""
         lines = (line.strip() for line in prompts.splitlines())
-        return cls(_distinct(line for line in lines if line), parse_seeds(seeds), _distinct(models), **numbers)
+        return cls(
+            _distinct(line for line in lines if line),
+            parse_seeds(seeds),
+            _distinct(models),
+            **numbers,
+        )
 
     @classmethod
-    def from_query(cls, query: str) -> "GridRequest | None":
-        """The request of a link's query string; None where the query is not about a grid. What it leaves out is the default.
+    def from_query(cls, query: str) -> GridRequest | None:
+        """The request of a link's query string; None where the query is not about a grid. What it
+        leaves out is the default.
 
-        Raises ValueError, naming the parameter, for one that is unknown, empty or wrong."""
-        pairs = [(name, value) for name, value in parse_qsl(query.lstrip("?"), keep_blank_values=True)
-                 if not name.startswith("__")]  # gradio's own, such as __theme
+        Raises ValueError, naming the parameter, for one that is unknown, empty or wrong.
+        """
+        pairs = [
+            (name, value)
+            for name, value in parse_qsl(query.lstrip("?"), keep_blank_values=True)
+            if not name.startswith("__")
+        ]  # gradio's own, such as __theme
         if not pairs or dict(pairs).get("tab", TAB) != TAB:
             return None
         found: dict[str, list[str]] = {}
@@ -77,39 +103,46 @@ class GridRequest:
                 try:
                     values[key] = read(found[name])
                 except ValueError as error:
-                    raise ValueError(f"The link's parameter {name!r} cannot be read: {error}") from error
+                    raise ValueError(
+                        f"The link's parameter {name!r} cannot be read: {error}"
+                    ) from error
         return cls(**values)
 
     @property
     def query(self) -> str:
         """The query string, with its question mark, of the link that makes this grid again."""
-        pairs = [("tab", TAB), *(("prompt", prompt) for prompt in self.prompts), ("seeds", format_seeds(self.seeds)),
-                 *(("model", model) for model in self.models), ("teacher_steps", self.teacher_steps),
-                 ("guidance", format(self.guidance, ".12g"))]
+        pairs = [
+            ("tab", TAB),
+            *(("prompt", prompt) for prompt in self.prompts),
+            ("seeds", format_seeds(self.seeds)),
+            *(("model", model) for model in self.models),
+            ("teacher_steps", self.teacher_steps),
+            ("guidance", format(self.guidance, ".12g")),
+        ]
         if self.student_steps is not None:
             pairs.append(("student_steps", self.student_steps))
         return "?" + urlencode(pairs)
 
 
-
-
-
-
-
-
-def check_request(request: GridRequest, models: Iterable[str], check_prompt: Callable[[str], None]) -> None:
-    """Raises ValueError when a model is not among `models`, or `check_prompt` (which raises ValueError) refuses a prompt."""
+def check_request(
+    request: GridRequest, models: Iterable[str], check_prompt: Callable[[str], None]
+) -> None:
+    """Raises ValueError when a model is not among `models`, or `check_prompt` (which raises
+    ValueError) refuses a prompt.
+    """
     models = list(models)
     for name in request.models:
         if name not in models:
-            raise ValueError(f"There is no model called {name!r} here. There are: {', '.join(models)}.")
+            raise ValueError(
+                f"There is no model called {name!r} here. There are: {', '.join(models)}."
+            )
     for number, prompt in enumerate(request.prompts, 1):
         try:
             check_prompt(prompt)
         except ValueError as error:
-            raise ValueError(f"Prompt {number}: {error}" if len(request.prompts) > 1 else str(error)) from error
-
-
+            raise ValueError(
+                f"Prompt {number}: {error}" if len(request.prompts) > 1 else str(error)
+            ) from error
 
 
 def _check_list(name: str, values: tuple, most: int, hint: str) -> None:
@@ -123,9 +156,14 @@ def _check_list(name: str, values: tuple, most: int, hint: str) -> None:
 
 def _check_number(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
     kind = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:  # a NaN fails both
-        raise ValueError(f"{name[0].upper() + name[1:]} must be a {'whole ' if whole else ''}number from {low:g} to "
-                         f"{high if whole else format(high, 'g')}, not {value!r}.")
+    if (
+        isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high
+    ):  # a NaN fails both
+        raise ValueError(
+            f"{name[0].upper() + name[1:]} must be a {'whole ' if whole else ''}number from "
+            f"{low:g} to "
+            f"{high if whole else format(high, 'g')}, not {value!r}."
+        )
 
 
 def _only(read: Callable[[str], object]) -> Callable[[list[str]], object]:
@@ -134,13 +172,19 @@ def _only(read: Callable[[str], object]) -> Callable[[list[str]], object]:
             return read(values[-1])
         except ValueError as error:
             wrong_number = read in (int, float)
-            raise ValueError(f"{values[-1]!r} is not a number" if wrong_number else str(error)) from error
+            raise ValueError(
+                f"{values[-1]!r} is not a number" if wrong_number else str(error)
+            ) from error
 
     return last
 
 
 _READERS: dict[str, tuple[str, Callable[[list[str]], object]]] = {  # parameter: (field, reader)
-    "tab": ("", str), "prompt": ("prompts", _distinct), "seeds": ("seeds", _only(parse_seeds)), "model": ("models", _distinct),
-    "teacher_steps": ("teacher_steps", _only(int)), "guidance": ("guidance", _only(float)),
+    "tab": ("", str),
+    "prompt": ("prompts", _distinct),
+    "seeds": ("seeds", _only(parse_seeds)),
+    "model": ("models", _distinct),
+    "teacher_steps": ("teacher_steps", _only(int)),
+    "guidance": ("guidance", _only(float)),
     "student_steps": ("student_steps", _only(int)),
 }

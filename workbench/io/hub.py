@@ -17,18 +17,30 @@ from huggingface_hub.errors import (
 )
 
 
-def from_hub(repo: str, fetch: Callable[[], str], absent: str, offline: str, error: type[ValueError]) -> str:
-    """What `fetch()` downloads from `repo`, or finds in the cache. `absent` and `offline` say what it means, and what to do, when
-    the repository does not hold it, or the hub cannot be reached and the cache does not hold it either. Raises `error`."""
+def from_hub(
+    repo: str, fetch: Callable[[], str], absent: str, offline: str, error: type[ValueError]
+) -> str:
+    """What `fetch()` downloads from `repo`, or finds in the cache. `absent` and `offline` say what
+    it means, and what to do, when the repository does not hold it, or the hub cannot be reached
+    and the cache does not hold it either. Raises `error`.
+    """
     try:
         return fetch()
     except HFValidationError as cause:
-        raise error(f"there is no folder {repo}, and it is no hub id (OWNER/NAME) either") from cause
+        raise error(
+            f"there is no folder {repo}, and it is no hub id (OWNER/NAME) either"
+        ) from cause
     except GatedRepoError as cause:
-        raise error(f"{repo} is gated: accept its licence at https://huggingface.co/{repo}, then log in with "
-                    "`hf auth login` or set HF_TOKEN to a token that may read it") from cause
+        raise error(
+            f"{repo} is gated: accept its licence at https://huggingface.co/{repo}, then log in "
+            "with "
+            "`hf auth login` or set HF_TOKEN to a token that may read it"
+        ) from cause
     except RepositoryNotFoundError as cause:
-        raise error(f"the hub has no model {repo}, or it is private: check the spelling, or log in with `hf auth login`") from cause
+        raise error(
+            f"the hub has no model {repo}, or it is private: check the spelling, or log in with "
+            "`hf auth login`"
+        ) from cause
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as cause:
         raise error(offline) from cause
     except EntryNotFoundError as cause:
@@ -39,5 +51,11 @@ def from_hub(repo: str, fetch: Callable[[], str], absent: str, offline: str, err
 
 def revision_of(source: str) -> str:
     """The hub's revision of a pipeline that was opened; empty for a folder."""
-    path = None if Path(source).exists() else try_to_load_from_cache(source, "model_index.json") if "/" in source else None
+    path = (
+        None
+        if Path(source).exists()
+        else try_to_load_from_cache(source, "model_index.json")
+        if "/" in source
+        else None
+    )
     return Path(path).parent.name if isinstance(path, str) else ""

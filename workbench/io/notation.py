@@ -8,27 +8,33 @@ from collections.abc import Iterable
 MAX_SEEDS = 32
 
 
-
-
-
 def reason_of(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
 TEACHER = "teacher"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds of a text such as "0-8" or "0, 3, 7-9", in order, each once. Raises ValueError, naming the part it cannot read."""
+    """Seeds of a text such as "0-8" or "0, 3, 7-9", in order, each once. Raises ValueError, naming
+    the part it cannot read.
+    """
     seeds: list[int] = []
     for part in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", text.strip())):
         match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
         if match is None:
-            raise ValueError(f'Cannot read "{part}" as seeds. Write for example "0-8" or "0, 3, 7".' if part else
-                             'There are no seeds. Write for example "0-8" or "0, 3, 7".')
+            raise ValueError(
+                f'Cannot read "{part}" as seeds. Write for example "0-8" or "0, 3, 7".'
+                if part
+                else 'There are no seeds. Write for example "0-8" or "0, 3, 7".'
+            )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise ValueError(f'The seeds "{part}" run backwards. Write "{last}-{first}".')
         if last - first >= MAX_SEEDS:
-            raise ValueError(f'"{part}" is {last - first + 1} seeds; a grid takes at most {MAX_SEEDS}.')
+            raise ValueError(
+                f'"{part}" is {last - first + 1} seeds; a grid takes at most {MAX_SEEDS}.'
+            )
         seeds += range(first, last + 1)
     return _distinct(seeds)
 

@@ -27,8 +27,12 @@ def read_settings(file: str | Path | BytesIO) -> dict:
     with Image.open(file) as image:
         text = getattr(image, "text", {}).get(KEY)
     if text is None:
-        raise ValueError("this image has no settings of the workbench in it; it was made or saved by another program")
+        raise ValueError(
+            "this image has no settings of the workbench in it; it was made or saved by another "
+            "program"
+        )
     return json.loads(text)
+
 
 def tile(rows: list[Tensor]) -> Image.Image:
     """One picture of rows of images [S, 3, H, W] in [0, 1]."""

@@ -10,7 +10,9 @@ from tqdm import tqdm
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a piece of work is: `done` of `total`, in the unit of the work; `what` names a part of it that has a bar of its own."""
+    """How far a piece of work is: `done` of `total`, in the unit of the work; `what` names a part
+    of it that has a bar of its own.
+    """
 
     done: float
     total: float = 1.0

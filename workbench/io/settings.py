@@ -12,10 +12,20 @@ def _settings(parser: argparse.ArgumentParser, recipe: type) -> None:
     kinds = typing.get_type_hints(recipe)
     for item in dataclasses.fields(recipe):
         kind = kinds[item.name]
-        parser.add_argument("--" + item.name.replace("_", "-"), dest=item.name, type=kind, metavar=kind.__name__.upper(),
-                            choices=item.metadata["choices"] or None, default=argparse.SUPPRESS,
-                            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"))
+        parser.add_argument(
+            "--" + item.name.replace("_", "-"),
+            dest=item.name,
+            type=kind,
+            metavar=kind.__name__.upper(),
+            choices=item.metadata["choices"] or None,
+            default=argparse.SUPPRESS,
+            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
+        )
 
 
 def _given(options: argparse.Namespace, recipe: type) -> dict:
-    return {item.name: getattr(options, item.name) for item in dataclasses.fields(recipe) if hasattr(options, item.name)}
+    return {
+        item.name: getattr(options, item.name)
+        for item in dataclasses.fields(recipe)
+        if hasattr(options, item.name)
+    }

@@ -13,17 +13,55 @@ from torch import Tensor
 from workbench.io.notation import model_title
 
 INK, FAINT, LINE = "#1c2430", "#5c6675", "#dfe3ea"
-NAMED = {"teacher": "#475569", "dmd": "#d9480f", "dp-dmd": "#4338ca", "dmd-lpips": "#0f766e", "dmd-gan": "#a21caf"}
+NAMED = {
+    "teacher": "#475569",
+    "dmd": "#d9480f",
+    "dp-dmd": "#4338ca",
+    "dmd-lpips": "#0f766e",
+    "dmd-gan": "#a21caf",
+}
 OTHERS = ("#0369a1", "#15803d", "#b45309", "#be123c", "#6d28d9")
 LONGEST = 18  # letters of a name in a figure
 FONT = "system-ui, -apple-system, Segoe UI, sans-serif"
 
-TEMPLATE = go.layout.Template(layout=dict(
-    font=dict(family=FONT, size=13, color=INK), paper_bgcolor="#ffffff", plot_bgcolor="#ffffff", hoverlabel=dict(font_family=FONT),
-    title=dict(font_size=15, x=0, xanchor="left", xref="paper", y=1, yref="container", yanchor="top", pad=dict(t=12)),
-    legend=dict(orientation="h", yref="container", y=0.985, yanchor="top", x=1, xanchor="right"), margin=dict(l=64, r=16, t=64, b=48),
-    xaxis=dict(gridcolor=LINE, zerolinecolor=LINE, linecolor=LINE, ticks="outside", tickcolor=LINE, title_standoff=8),
-    yaxis=dict(gridcolor=LINE, zerolinecolor=LINE, linecolor=LINE, ticks="outside", tickcolor=LINE, title_standoff=8)))
+TEMPLATE = go.layout.Template(
+    layout=dict(
+        font=dict(family=FONT, size=13, color=INK),
+        paper_bgcolor="#ffffff",
+        plot_bgcolor="#ffffff",
+        hoverlabel=dict(font_family=FONT),
+        title=dict(
+            font_size=15,
+            x=0,
+            xanchor="left",
+            xref="paper",
+            y=1,
+            yref="container",
+            yanchor="top",
+            pad=dict(t=12),
+        ),
+        legend=dict(
+            orientation="h", yref="container", y=0.985, yanchor="top", x=1, xanchor="right"
+        ),
+        margin=dict(l=64, r=16, t=64, b=48),
+        xaxis=dict(
+            gridcolor=LINE,
+            zerolinecolor=LINE,
+            linecolor=LINE,
+            ticks="outside",
+            tickcolor=LINE,
+            title_standoff=8,
+        ),
+        yaxis=dict(
+            gridcolor=LINE,
+            zerolinecolor=LINE,
+            linecolor=LINE,
+            ticks="outside",
+            tickcolor=LINE,
+            title_standoff=8,
+        ),
+    )
+)
 
 
 def colours(names) -> dict[str, str]:
@@ -40,29 +78,50 @@ def faded(colour: str, opacity: float) -> str:
 def title_of(model: str) -> str:
     """`model_title`, short enough for a figure: of a folder its last part, of a long name its end."""
     short = model_title(model).rstrip("/").rsplit("/", 1)[-1]
-    return short if len(short) <= LONGEST else "…" + short[1 - LONGEST:]
+    return short if len(short) <= LONGEST else "…" + short[1 - LONGEST :]
 
 
 def mosaic(images: Tensor, side: int) -> Image.Image:
-    """One picture of images [rows, columns, 3, H, W] in [0, 1], each made `side` pixels wide: enlarged pixel by pixel, or averaged."""
+    """One picture of images [rows, columns, 3, H, W] in [0, 1], each made `side` pixels wide:
+    enlarged pixel by pixel, or averaged.
+    """
     rows, columns = images.shape[:2]
     sheet = Image.new("RGB", (columns * side, rows * side))
     for r in range(rows):
         for c in range(columns):
-            cell = Image.fromarray((images[r, c].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8))
+            cell = Image.fromarray(
+                (images[r, c].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+            )
             how = Image.Resampling.NEAREST if side >= cell.width else Image.Resampling.BOX
-            sheet.paste(cell if cell.width == side else cell.resize((side, side), how), (c * side, r * side))
+            sheet.paste(
+                cell if cell.width == side else cell.resize((side, side), how), (c * side, r * side)
+            )
     return sheet
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as a JPEG of high quality inside an address: a tenth of a PNG, and hardly to be told from it."""
+    """The picture as a JPEG of high quality inside an address: a tenth of a PNG, and hardly to be
+    told from it.
+    """
     file = io.BytesIO()
     image.save(file, "JPEG", quality=92, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def placed(source: str, x: float, y: float, width: float, height: float, axes: str = "") -> dict:
-    """A `layout.images` entry that fills width x height of the axes from its left top corner (x, y)."""
-    return dict(source=source, xref=f"x{axes}", yref=f"y{axes}", x=x, y=y, sizex=width, sizey=height, sizing="stretch", layer="below",
-                xanchor="left", yanchor="top")
+    """A `layout.images` entry that fills width x height of the axes from its left top corner (x,
+    y).
+    """
+    return dict(
+        source=source,
+        xref=f"x{axes}",
+        yref=f"y{axes}",
+        x=x,
+        y=y,
+        sizex=width,
+        sizey=height,
+        sizing="stretch",
+        layer="below",
+        xanchor="left",
+        yanchor="top",
+    )

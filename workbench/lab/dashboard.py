@@ -1,4 +1,5 @@
-"""Trainings in a notebook, seen and steered while they go on: start, pause, resume, stop; losses, gradients, diversity, samples.
+"""Trainings in a notebook, seen and steered while they go on: start, pause, resume, stop; losses,
+gradients, diversity, samples.
 
     runs = {"dmd": Run.create("runs/dmd", recipe, device), "dp-dmd": ...}
     dashboard = Dashboard(runs)
@@ -6,8 +7,9 @@
     dashboard.start()
     await dashboard.finished()      # prints a line now and then, also where nobody looks
 
-The runs are trained one after the other in a thread, so that the notebook stays usable. Everything shown is read from the run folders, which is
-why a dashboard made anew, in another notebook or after a restart, shows all that was before it, and goes on from there.
+The runs are trained one after the other in a thread, so that the notebook stays usable. Everything
+shown is read from the run folders, which is why a dashboard made anew, in another notebook or
+after a restart, shows all that was before it, and goes on from there.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ _training: set[Path] = set()  # of this process: one run is trained once at a ti
 
 
 class Dashboard:
-    """`runs` by name, trained on `device` in their order. `state` is ready, training, paused, stopped, done or failed."""
+    """`runs` by name, trained on `device` in their order. `state` is ready, training, paused,
+    stopped, done or failed.
+    """
 
     def __init__(self, runs: dict[str, Run], device: str = "cpu"):
         if not runs:
@@ -48,7 +52,10 @@ class Dashboard:
         self._going, self._drawn, self._thread, self._stopping = threading.Event(), 0.0, None, False
         self._changing = threading.RLock()  # of `state`: clicks and the thread both do it
         self._now = next(iter(runs))
-        self._terms = {name: [term.name for term in new_objective(run.recipe).terms] for name, run in runs.items()}
+        self._terms = {
+            name: [term.name for term in new_objective(run.recipe).terms]
+            for name, run in runs.items()
+        }
         self._build()
 
     # ---- steering
@@ -77,14 +84,18 @@ class Dashboard:
                 self._become("paused")
 
     def stop(self) -> None:
-        """Ends behind the update in progress. Started again, it goes on from the last checkpoint and comes to the same result."""
+        """Ends behind the update in progress. Started again, it goes on from the last checkpoint
+        and comes to the same result.
+        """
         self._stop_soon()
         if self._thread:
             self._thread.join()
 
     async def finished(self) -> None:
-        """Returns when all is done, or stopped. Prints a line for each reading; raises what the training raised. It is awaited, because a kernel
-        takes clicks while a cell awaits something, and not while it computes."""
+        """Returns when all is done, or stopped. Prints a line for each reading; raises what the
+        training raised. It is awaited, because a kernel takes clicks while a cell awaits
+        something, and not while it computes.
+        """
         told = {name: 0 for name in self.runs}
         try:
             while self._thread and self._thread.is_alive():
@@ -99,17 +110,27 @@ class Dashboard:
 
     def _tell(self, told: dict[str, int]) -> None:
         for name, run in self.runs.items():
-            for row in (row for row in run.metrics() if row["kind"] == "reading" and row["round"] > told[name]):
+            for row in (
+                row
+                for row in run.metrics()
+                if row["kind"] == "reading" and row["round"] > told[name]
+            ):
                 told[name] = row["round"]
-                print(f"{title_of(name)}, round {row['round']} of {run.recipe.rounds}: diversity {row['diversity']:.3f}"
-                      + (f" (the teacher's is {self.teacher:.3f})" if self.teacher else ""), flush=True)
+                print(
+                    f"{title_of(name)}, round {row['round']} of {run.recipe.rounds}: diversity "
+                    f"{row['diversity']:.3f}"
+                    + (f" (the teacher's is {self.teacher:.3f})" if self.teacher else ""),
+                    flush=True,
+                )
 
     # ---- the thread
 
     def _claim(self) -> None:
         folders = {run.path.resolve() for run in self.runs.values()}
         if folders & _training:
-            raise RuntimeError("these runs are being trained by another dashboard: stop that one first")
+            raise RuntimeError(
+                "these runs are being trained by another dashboard: stop that one first"
+            )
         _training.update(folders)
 
     def _work(self) -> None:
@@ -143,34 +164,65 @@ class Dashboard:
 
     @staticmethod
     def _read_gradients(run: Run, distiller: Distiller) -> None:
-        reach, = gradient_reach(distiller, distiller.objective, batches=1)
-        run.log(kind="gradients", round=distiller.rounds_done, norms={term: norms[0].tolist() for term, norms in reach.norms.items()})
+        (reach,) = gradient_reach(distiller, distiller.objective, batches=1)
+        run.log(
+            kind="gradients",
+            round=distiller.rounds_done,
+            norms={term: norms[0].tolist() for term, norms in reach.norms.items()},
+        )
 
     # ---- what is seen
 
     def figure(self) -> go.Figure:
         """What the dashboard shows, as a figure that stays."""
         steps = max(run.recipe.student_steps for run in self.runs.values())
-        return training_figure({name: run.metrics() for name, run in self.runs.items()}, self._terms, steps, self.teacher)
+        return training_figure(
+            {name: run.metrics() for name, run in self.runs.items()},
+            self._terms,
+            steps,
+            self.teacher,
+        )
 
     def picture(self, name: str) -> Path | None:
-        """The last samples of a run: a row a prompt of the panel, a column a seed; None before there are any."""
+        """The last samples of a run: a row a prompt of the panel, a column a seed; None before
+        there are any.
+        """
         found = sorted((self.runs[name].path / "samples").glob("round-*.png"))
         return found[-1] if found else None
 
     def _build(self) -> None:
-        self._buttons = {what: widgets.Button(description=what, layout=widgets.Layout(width="auto"), tooltip=tip) for what, tip in (
-            ("Start", "train from the last checkpoints"), ("Pause", "wait; nothing is lost"), ("Resume", "go on"),
-            ("Stop", "end; Start goes on from the last checkpoint"))}
-        for what, act in (("Start", self.start), ("Pause", self.pause), ("Resume", self.start), ("Stop", self._stop_soon)):
+        self._buttons = {
+            what: widgets.Button(description=what, layout=widgets.Layout(width="auto"), tooltip=tip)
+            for what, tip in (
+                ("Start", "train from the last checkpoints"),
+                ("Pause", "wait; nothing is lost"),
+                ("Resume", "go on"),
+                ("Stop", "end; Start goes on from the last checkpoint"),
+            )
+        }
+        for what, act in (
+            ("Start", self.start),
+            ("Pause", self.pause),
+            ("Resume", self.start),
+            ("Stop", self._stop_soon),
+        ):
             self._buttons[what].on_click(lambda _, act=act: self._clicked(act))
         self._bar = widgets.IntProgress(layout=widgets.Layout(width="220px"))
         self._line = widgets.HTML()
         self._figure = go.FigureWidget(self.figure().update_layout(width=WIDTH))
-        self._pictures = {name: widgets.Image(format="png", layout=widgets.Layout(width="300px", display="none")) for name in self.runs}
-        samples = widgets.HBox([widgets.VBox([widgets.HTML(f"<b>{escape(title_of(name))}</b>"), picture])
-                                for name, picture in self._pictures.items()])
-        self.view = widgets.VBox([widgets.HBox([*self._buttons.values(), self._bar, self._line]), self._figure, samples])
+        self._pictures = {
+            name: widgets.Image(format="png", layout=widgets.Layout(width="300px", display="none"))
+            for name in self.runs
+        }
+        samples = widgets.HBox(
+            [
+                widgets.VBox([widgets.HTML(f"<b>{escape(title_of(name))}</b>"), picture])
+                for name, picture in self._pictures.items()
+            ]
+        )
+        self.view = widgets.VBox(
+            [widgets.HBox([*self._buttons.values(), self._bar, self._line]), self._figure, samples]
+        )
         self._become("ready")
         self._draw(at_once=True)
 
@@ -188,7 +240,12 @@ class Dashboard:
 
     def _become(self, state: str) -> None:
         alive = state in ALIVE
-        usable = {"Start": not alive and state != "done", "Pause": state == "training", "Resume": state == "paused", "Stop": alive}
+        usable = {
+            "Start": not alive and state != "done",
+            "Pause": state == "training",
+            "Resume": state == "paused",
+            "Stop": alive,
+        }
         with self._changing:
             self.state = state
             for what, button in self._buttons.items():
@@ -201,13 +258,19 @@ class Dashboard:
         done = max((row["round"] for row in rows if row["kind"] == "student"), default=0)
         self._bar.max, self._bar.value = max(run.recipe.rounds, 1), done
         seconds = [row["seconds"] for row in rows if "seconds" in row]
-        left = f", about {(run.recipe.rounds - done) * sum(seconds) / done / 60:.1f} min left" if done and self.state == "training" else ""
+        left = (
+            f", about {(run.recipe.rounds - done) * sum(seconds) / done / 60:.1f} min left"
+            if done and self.state == "training"
+            else ""
+        )
         told = f"{title_of(self._now)}: round {done} of {run.recipe.rounds}{left}; "
         with self._changing:  # or an older state would be written last
             self._line.value = _alarm(self.error) if self.error else escape(told + self.state)
 
     def _draw(self, at_once: bool = False) -> None:
-        """Figures, samples and words as of now, in place; not more often than every `REDRAW` seconds."""
+        """Figures, samples and words as of now, in place; not more often than every `REDRAW`
+        seconds.
+        """
         if not at_once and time.monotonic() - self._drawn < REDRAW:
             return
         self._say()
@@ -224,7 +287,10 @@ class Dashboard:
         """The widgets; in words where no widgets are."""
         shown = self.view._repr_mimebundle_(**options)
         data = shown[0] if isinstance(shown, tuple) else shown
-        return data | {"text/plain": f"Dashboard of {', '.join(map(title_of, self.runs))}: open this notebook in JupyterLab to see it live"}
+        return data | {
+            "text/plain": f"Dashboard of {', '.join(map(title_of, self.runs))}: open this "
+            "notebook in JupyterLab to see it live"
+        }
 
 
 def _alarm(error: Exception) -> str:

@@ -1,9 +1,11 @@
-r"""What the derivation notebook computes: Appendix A on exact densities of a line, each function with its equation number.
+r"""What the derivation notebook computes: Appendix A on exact densities of a line, each function
+with its equation number.
 
     (4), (10)   kl, kl_of_student          (14)-(26)   BentStudent.velocities, Grid.divergence
     (11)-(13)   finite_differences         (33)-(36)   score_form; with another divergence, alpha_divergence
 
-All of it is fp64, so that an identity holds to quadrature. `workbench.lab.derivation_noise` goes on at noise level t.
+All of it is fp64, so that an identity holds to quadrature. `workbench.lab.derivation_noise` goes
+on at noise level t.
 """
 
 from __future__ import annotations
@@ -24,18 +26,20 @@ PARAMETERS = ("m", "a", "b", "c", "d")
 
 @dataclass(frozen=True)
 class QuadratureGrid:
-    """Points [N, D], fp64, and the volume of their `cell`: a sum integrates what is smooth and dies away at the edges to rounding."""
+    """Points [N, D], fp64, and the volume of their `cell`: a sum integrates what is smooth and
+    dies away at the edges to rounding.
+    """
 
     points: Tensor
     cell: float
 
     @classmethod
-    def line(cls, low: float, high: float, count: int) -> "QuadratureGrid":
+    def line(cls, low: float, high: float, count: int) -> QuadratureGrid:
         axis = torch.linspace(low, high, count, dtype=torch.float64)
         return cls(axis[:, None], (high - low) / (count - 1))
 
     @classmethod
-    def square(cls, half: float, count: int) -> "QuadratureGrid":
+    def square(cls, half: float, count: int) -> QuadratureGrid:
         axis = torch.linspace(-half, half, count, dtype=torch.float64)
         return cls(torch.cartesian_prod(axis, axis), (2 * half / (count - 1)) ** 2)
 
@@ -49,20 +53,23 @@ class QuadratureGrid:
         return values.sum(0) * self.cell
 
     def divergence(self, flow: Tensor) -> Tensor:
-        """d flow / dx [N, ...] on a line, by central differences of second order."""
+        """D flow / dx [N, ...] on a line, by central differences of second order."""
         return torch.gradient(flow, spacing=self.cell, dim=0, edge_order=2)[0]
 
 
 @dataclass(frozen=True)
 class BentStudent:
-    """The one-step student G(z) = m + a z + b tanh(c (z - d)) of z ~ N(0, 1), increasing: a > 0 and b c >= 0.
+    """The one-step student G(z) = m + a z + b tanh(c (z - d)) of z ~ N(0, 1), increasing: a > 0
+    and b c >= 0.
 
-    theta [5], fp64: (m, a, b, c, d). With large b c it maps a Gaussian to two humps, with the share P(z < d) in the left one."""
+    theta [5], fp64: (m, a, b, c, d). With large b c it maps a Gaussian to two humps, with the
+    share P(z < d) in the left one.
+    """
 
     theta: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
-        """x [N] of z [N]."""
+        """X [N] of z [N]."""
         m, a, b, c, d = self.theta
         return m + a * z + b * torch.tanh(c * (z - d))
 
@@ -79,7 +86,7 @@ class BentStudent:
         return torch.stack([torch.ones_like(z), z, bend, steep * (z - d), -steep * c], -1)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """z [N] with G(z) = x, by halving an interval of width 2 |b| / a."""
+        """Z [N] with G(z) = x, by halving an interval of width 2 |b| / a."""
         m, a, b, _, _ = self.theta.detach()
         low, high = (x - m - b.abs()) / a, (x - m + b.abs()) / a
         for _ in range(60):
@@ -89,11 +96,13 @@ class BentStudent:
         return (low + high) / 2
 
     def log_density_at(self, z: Tensor) -> Tensor:
-        """log p_theta(G(z)) [N] = log N(z) - log dG/dz: the change of variables, without an inverse."""
+        """Log p_theta(G(z)) [N] = log N(z) - log dG/dz: the change of variables, without an
+        inverse.
+        """
         return log_normal(z, 0.0, 1.0) - self.slope(z).log()
 
     def log_density(self, x: Tensor) -> Tensor:
-        """log p_theta(x) [N]."""
+        """Log p_theta(x) [N]."""
         return self.log_density_at(self.inverse(x))
 
     def score_at(self, z: Tensor) -> Tensor:
@@ -101,12 +110,14 @@ class BentStudent:
         return slope_of(self.log_density_at, z) / self.slope(z)
 
     def velocities(self, x: Tensor) -> Tensor:
-        """u_k(x) = E[dG/dtheta_k | G = x] [N, 5]: one z leads to x, so the mean is its Jacobian. Eqs. (14), (26)."""
+        """u_k(x) = E[dG/dtheta_k | G = x] [N, 5]: one z leads to x, so the mean is its Jacobian.
+        Eqs. (14), (26).
+        """
         return self.jacobian(self.inverse(x))
 
 
 def log_normal(x: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:
-    """log N(x; mean, std^2) of a scalar x, elementwise."""
+    """Log N(x; mean, std^2) of a scalar x, elementwise."""
     std = torch.as_tensor(std, dtype=x.dtype)
     return -0.5 * ((x - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
 
@@ -118,13 +129,15 @@ def slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def log_density(mixture: GaussianMixture, points: Tensor, t: float = 0.0) -> Tensor:
-    """log p_t [N] of a mixture at points [N, D], or [N] on a line."""
+    """Log p_t [N] of a mixture at points [N, D], or [N] on a line."""
     points = points[:, None] if points.ndim == 1 else points
     return mixture.log_density(points, torch.full((len(points),), t, dtype=points.dtype))
 
 
 def score(mixture: GaussianMixture, points: Tensor, t: float = 0.0) -> Tensor:
-    """grad log p_t, shaped like points, in their precision and at t = 0 too, where `Prediction.score` is fp32 and infinite."""
+    """Grad log p_t, shaped like points, in their precision and at t = 0 too, where
+    `Prediction.score` is fp32 and infinite.
+    """
     return slope_of(lambda at: log_density(mixture, at, t), points)
 
 
@@ -134,16 +147,21 @@ def kl(log_p: Tensor, log_q: Tensor, grid: QuadratureGrid) -> Tensor:
 
 
 def kl_of_student(theta: Tensor, teacher: GaussianMixture, noise: QuadratureGrid) -> Tensor:
-    """The same as a mean over z: E_z[log p_theta(G(z)) - log q(G(z))], theta [5], `noise` a line of z. Eq. (4)."""
+    """The same as a mean over z: E_z[log p_theta(G(z)) - log q(G(z))], theta [5], `noise` a line
+    of z. Eq. (4).
+    """
     student, z = BentStudent(theta), noise.x
     gap = student.log_density_at(z) - log_density(teacher, student(z))
     return noise.integral(log_normal(z, 0.0, 1.0).exp() * gap)
 
 
 def alpha_divergence(log_p: Tensor, log_q: Tensor, grid: QuadratureGrid, beta: float) -> Tensor:
-    """D_beta = (1 - int q^beta p^(1 - beta)) / (beta (1 - beta)), with the limits KL(p || q) at 0 and KL(q || p) at 1.
+    """D_beta = (1 - int q^beta p^(1 - beta)) / (beta (1 - beta)), with the limits KL(p || q) at 0
+    and KL(q || p) at 1.
 
-    Minka's alpha-divergence (MSR-TR-2005-173); its gradient is (36) weighted with (q / p)^beta (f-distill, arXiv 2502.15681)."""
+    Minka's alpha-divergence (MSR-TR-2005-173); its gradient is (36) weighted with (q / p)^beta
+    (f-distill, arXiv 2502.15681).
+    """
     if beta == 0:
         return kl(log_p, log_q, grid)
     if beta == 1:
@@ -152,16 +170,24 @@ def alpha_divergence(log_p: Tensor, log_q: Tensor, grid: QuadratureGrid, beta: f
     return -torch.expm1(overlap) / (beta * (1 - beta))
 
 
-def finite_differences(function: Callable[[Tensor], Tensor], theta: Tensor, step: float = 1e-4) -> Tensor:
-    """d function / d theta_k [P, ...] for theta [P], by central differences."""
+def finite_differences(
+    function: Callable[[Tensor], Tensor], theta: Tensor, step: float = 1e-4
+) -> Tensor:
+    """D function / d theta_k [P, ...] for theta [P], by central differences."""
     moves = step * torch.eye(len(theta), dtype=theta.dtype)
-    return torch.stack([(function(theta + move) - function(theta - move)) / (2 * step) for move in moves])
+    return torch.stack(
+        [(function(theta + move) - function(theta - move)) / (2 * step) for move in moves]
+    )
 
 
-def score_form(student: BentStudent, teacher: GaussianMixture, z: Tensor, beta: float = 0.0) -> Tensor:
-    """The summands [N, 5] of (36): (dG/dtheta)^T (s_theta - s_teacher) at x = G(z); their mean over z is dL/dtheta.
+def score_form(
+    student: BentStudent, teacher: GaussianMixture, z: Tensor, beta: float = 0.0
+) -> Tensor:
+    """The summands [N, 5] of (36): (dG/dtheta)^T (s_theta - s_teacher) at x = G(z); their mean
+    over z is dL/dtheta.
 
-    beta weights them with (q / p)^beta, for `alpha_divergence`; 0 is DMD."""
+    beta weights them with (q / p)^beta, for `alpha_divergence`; 0 is DMD.
+    """
     x = student(z)
     gap = student.score_at(z) - score(teacher, x)
     log_ratio = log_density(teacher, x) - student.log_density_at(z)
@@ -176,12 +202,23 @@ def minimised(loss: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
         value = loss(at)
         return float(value.detach()), torch.autograd.grad(value, at)[0].numpy()
 
-    found = minimize(value_and_gradient, start.numpy(), jac=True, method="L-BFGS-B", options=dict(gtol=1e-9, ftol=1e-14, maxiter=300))
+    found = minimize(
+        value_and_gradient,
+        start.numpy(),
+        jac=True,
+        method="L-BFGS-B",
+        options=dict(gtol=1e-9, ftol=1e-14, maxiter=300),
+    )
     return torch.from_numpy(found.x)
 
 
-def gaussian_branch(log_q: Tensor, grid: QuadratureGrid, betas: list[float], mean: float, std: float) -> list[tuple[float, float, float]]:
-    """(mean, std, D_beta) of the Gaussian at a local minimum of D_beta, followed along `betas` from the given start."""
+def gaussian_branch(
+    log_q: Tensor, grid: QuadratureGrid, betas: list[float], mean: float, std: float
+) -> list[tuple[float, float, float]]:
+    """(mean, std, D_beta) of the Gaussian at a local minimum of D_beta, followed along `betas`
+    from the given start.
+    """
+
     def loss(theta: Tensor, beta: float) -> Tensor:
         return alpha_divergence(log_normal(grid.x, theta[0], theta[1].exp()), log_q, grid, beta)
 

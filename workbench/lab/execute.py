@@ -3,8 +3,9 @@
     python -m workbench.lab.execute notebooks/*.py            # full settings; writes the .ipynb beside each, with outputs
     python -m workbench.lab.execute --short notebooks/*.py    # seconds instead of minutes; writes nothing
 
-Written outputs are kept small and plain: a PNG stands beside every plotly figure, for pages that run no JavaScript; states of widgets, which break
-GitHub's view, are left out; so is what makes two executions differ for no reason. A cell that fails stops it, and then nothing is written.
+Written outputs are kept small and plain: a PNG stands beside every plotly figure, for pages that
+run no JavaScript; states of widgets, which break GitHub's view, are left out; so is what makes two
+executions differ for no reason. A cell that fails stops it, and then nothing is written.
 """
 
 from __future__ import annotations
@@ -32,22 +33,36 @@ LARGEST = 400_000  # bytes of a notebook with its outputs
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def executed(source: Path, folder: Path, short: bool = False, pictures: bool = False) -> NotebookNode:
-    """The notebook of `source` with its outputs, executed in `folder`; `pictures` adds a PNG to every figure (needs Chromium).
+def executed(
+    source: Path, folder: Path, short: bool = False, pictures: bool = False
+) -> NotebookNode:
+    """The notebook of `source` with its outputs, executed in `folder`; `pictures` adds a PNG to
+    every figure (needs Chromium).
 
-    Raises nbclient's CellExecutionError, which shows the cell, for one that fails."""
+    Raises nbclient's CellExecutionError, which shows the cell, for one that fails.
+    """
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
-    environment = {name: value for name, value in os.environ.items() if name != SHORT} | ({SHORT: "1"} if short else {})
+    environment = {name: value for name, value in os.environ.items() if name != SHORT} | (
+        {SHORT: "1"} if short else {}
+    )
     environment["PLOTLY_RENDERER"] = "plotly_mimetype+png" if pictures else "plotly_mimetype"
-    client = NotebookClient(notebook, timeout=None, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(folder)}})
+    client = NotebookClient(
+        notebook,
+        timeout=None,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
+    )
     client.execute(env=environment)
     return stripped(notebook)
 
 
 def stripped(notebook: NotebookNode) -> NotebookNode:
-    """Without widgets, times and what goes to stderr (progress bars, what libraries log), and with small pictures."""
+    """Without widgets, times and what goes to stderr (progress bars, what libraries log), and with
+    small pictures.
+    """
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -59,7 +74,11 @@ def stripped(notebook: NotebookNode) -> NotebookNode:
             if "text" in output:
                 output.text = "\n".join(map(_last_state, output.text.split("\n")))
         if "outputs" in cell:
-            cell.outputs = [output for output in cell.outputs if output.get("text", "-").strip() and output.get("name") != "stderr"]
+            cell.outputs = [
+                output
+                for output in cell.outputs
+                if output.get("text", "-").strip() and output.get("name") != "stderr"
+            ]
     return notebook
 
 
@@ -71,16 +90,23 @@ def _last_state(line: str) -> str:
 def quantised_png(png: str) -> str:
     """A figure's PNG, base64, in 64 colours: a quarter of its size."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(64).save(file, "PNG", optimize=True)
+    Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(64).save(
+        file, "PNG", optimize=True
+    )
     return base64.b64encode(file.getvalue()).decode()
 
 
 def execute_and_save(source: Path) -> Path:
-    """Executes `source` beside itself with full settings and writes its notebook. Raises ValueError for one that came out too large."""
+    """Executes `source` beside itself with full settings and writes its notebook. Raises
+    ValueError for one that came out too large.
+    """
     notebook = executed(source, source.parent, pictures=True)
     text = nbformat.writes(notebook) + "\n"
     if len(text.encode()) > LARGEST:
-        raise ValueError(f"{source}: {len(text.encode())} bytes with its outputs, over {LARGEST}: show smaller figures")
+        raise ValueError(
+            f"{source}: {len(text.encode())} bytes with its outputs, over {LARGEST}: show smaller "
+            "figures"
+        )
     target = source.with_suffix(".ipynb")
     write_atomically(target, lambda part: part.write_text(text))
     return target
@@ -89,7 +115,11 @@ def execute_and_save(source: Path) -> Path:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="+", type=Path, help="notebooks as .py files")
-    parser.add_argument("--short", action="store_true", help="the settings of CI, in a folder that is thrown away; writes nothing")
+    parser.add_argument(
+        "--short",
+        action="store_true",
+        help="the settings of CI, in a folder that is thrown away; writes nothing",
+    )
     options = parser.parse_args()
     failed = []
     for source in options.sources:
@@ -103,7 +133,11 @@ def main() -> int:
         except (CellExecutionError, DeadKernelError, OSError, RuntimeError, ValueError) as error:
             failed.append(source)
             print(f"{source}: {error}", file=sys.stderr)
-        print(f"{source}: {time.perf_counter() - begun:.0f} s{', FAILED' if source in failed else ''}", flush=True)
+        print(
+            f"{source}: {time.perf_counter() - begun:.0f} "
+            f"s{', FAILED' if source in failed else ''}",
+            flush=True,
+        )
     return 1 if failed else 0
 
 

@@ -30,7 +30,9 @@ def as_output(source: Grid | Image.Image, width: int = WIDTH) -> Shown:
     """A grid's sheet, or an image, as an output of at most `width` pixels."""
     image = grid_sheet(source) if isinstance(source, Grid) else source.convert("RGB")
     if image.width > width:
-        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (width, round(image.height * width / image.width)), Image.Resampling.LANCZOS
+        )
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
     return Shown(file.getvalue(), format="jpeg")

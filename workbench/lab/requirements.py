@@ -8,8 +8,14 @@ from workbench.models.backends.source import TeacherError, pipeline_index
 
 
 def missing_requirements(teacher: str) -> list[str]:
-    """What is missing to distil `teacher`, a pipeline's folder or hub id, in plain words; empty when nothing is. Loads no weights."""
-    missing = [] if torch.cuda.is_available() else ["there is no CUDA GPU: open this notebook on a machine with one"]
+    """What is missing to distil `teacher`, a pipeline's folder or hub id, in plain words; empty
+    when nothing is. Loads no weights.
+    """
+    missing = (
+        []
+        if torch.cuda.is_available()
+        else ["there is no CUDA GPU: open this notebook on a machine with one"]
+    )
     try:
         pipeline_index(teacher)
     except TeacherError as error:

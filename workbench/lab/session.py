@@ -33,6 +33,13 @@ def begin(seed: int = 0, device: str = "cpu") -> NotebookSession:
     torch.manual_seed(seed)
     pio.renderers.default = os.environ.get("PLOTLY_RENDERER", IN_LAB)
     pio.renderers["png"].width = WIDTH
-    on = f"{torch.cuda.get_device_name(device)} ({device})" if device.startswith("cuda") else f"{device}, {torch.get_num_threads()} threads"
-    print(f"seed {seed}; {on}; Python {platform.python_version()}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES + ("plotly",)))
+    on = (
+        f"{torch.cuda.get_device_name(device)} ({device})"
+        if device.startswith("cuda")
+        else f"{device}, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"seed {seed}; {on}; Python {platform.python_version()}; "
+        + ", ".join(f"{name} {version(name)}" for name in PACKAGES + ("plotly",))
+    )
     return NotebookSession(time.perf_counter())

@@ -1,13 +1,15 @@
-"""How far apart two sets of images are, from features [N, D] of any network: KID, CMMD and the Frechet distance of FID.
+"""How far apart two sets of images are, from features [N, D] of any network: KID, CMMD and the
+Frechet distance of FID.
 
     MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y)                        x, x' of one set, y, y' of the other
     KID     k(x, y) = (x . y / D + 1)^3                                  unbiased: pairs of different images only
     CMMD    k(x, y) = exp(-|x - y|^2 / (2 sigma^2)), sigma = 10          of features of unit length, times 1000
     FID     |m_x - m_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2))            m the means, S the covariances
 
-Names belong to networks: FID and KID were defined on Inception-v3's pooled features, CMMD on the image embedding of CLIP ViT-L/14-336
-(`clip-336`); of other features these are the same formulas with other numbers, to be compared at equal features only. None of them
-sees prompts. All sums are fp64, on the device of the features; kernels are read a block of rows at a time.
+Names belong to networks: FID and KID were defined on Inception-v3's pooled features, CMMD on the
+image embedding of CLIP ViT-L/14-336 (`clip-336`); of other features these are the same formulas
+with other numbers, to be compared at equal features only. None of them sees prompts. All sums are
+fp64, on the device of the features; kernels are read a block of rows at a time.
 """
 
 from __future__ import annotations
@@ -31,25 +33,30 @@ Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 class FrechetDistance(NamedTuple):
-    """A Frechet distance, and what is to be said beside it: empty where both sets are large enough."""
+    """A Frechet distance, and what is to be said beside it: empty where both sets are large
+    enough.
+    """
 
     value: float
     note: str
 
 
 def kid(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
-    """The Kernel Inception Distance of features x [N, D] and y [M, D] (any N, M >= 2), and its interval. No scaling; others print
-    it times 100 or 1000.
+    """The Kernel Inception Distance of features x [N, D] and y [M, D] (any N, M >= 2), and its
+    interval. No scaling; others print it times 100 or 1000.
 
-    The value is the U-statistic of all images: unbiased at every N, so a mean of 0 for equal distributions, and often below 0 there.
-    The ends are the jackknife's, leaving out one image at a time, with Student's t at min(N, M) - 1 degrees of freedom; nan for fewer
-    than 3 images. They are for distributions that differ. Of equal ones the statistic is degenerate and no longer normal; simulated
-    (50 images each, 16 dimensions), 95 % intervals then hold 0 in 98 % of the cases, and the true value in 95 % where means are one
-    deviation apart.
+    The value is the U-statistic of all images: unbiased at every N, so a mean of 0 for equal
+    distributions, and often below 0 there. The ends are the jackknife's, leaving out one image at
+    a time, with Student's t at min(N, M) - 1 degrees of freedom; nan for fewer than 3 images. They
+    are for distributions that differ. Of equal ones the statistic is degenerate and no longer
+    normal; simulated (50 images each, 16 dimensions), 95 % intervals then hold 0 in 98 % of the
+    cases, and the true value in 95 % where means are one deviation apart.
 
-    Raises ValueError for other shapes and for features that are not finite.
-    Departs: the original averages over subsets of 1000 images, which is the same expected value at a larger variance.
-    Source: Binkowski et al. 2018, arXiv 1801.01401; Arvesen 1969 (the jackknife of U-statistics of two samples)."""
+    Raises ValueError for other shapes and for features that are not finite. Departs: the original
+    averages over subsets of 1000 images, which is the same expected value at a larger variance.
+    Source: Binkowski et al. 2018, arXiv 1801.01401; Arvesen 1969 (the jackknife of U-statistics of
+    two samples).
+    """
     x, y = _pair(x, y)
     n, m = len(x), len(y)
     xx, yy = (_row_sums(_cubic, f, f) - _cubic_norm(f) for f in (x, y))  # to all others
@@ -59,26 +66,40 @@ def kid(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
         return Interval(value, math.nan, math.nan)
     without_x = _unbiased(xx.sum() - 2 * xx, yy.sum(), xy.sum() - xy, n - 1, m)
     without_y = _unbiased(xx.sum(), yy.sum() - 2 * yy, xy.sum() - yx, n, m - 1)
-    variance = sum(float(part.var(correction=0)) * (len(part) - 1) for part in (without_x, without_y))
+    variance = sum(
+        float(part.var(correction=0)) * (len(part) - 1) for part in (without_x, without_y)
+    )
     half = float(stats.t.ppf((1 + level) / 2, min(n, m) - 1)) * math.sqrt(variance)
     return Interval(value, value - half, value + half)
 
 
 def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
-    """The Kernel Inception Distance of the images x [P, S, D] and y [P, R, D] of the same P prompts, and its interval over prompts.
+    """The Kernel Inception Distance of the images x [P, S, D] and y [P, R, D] of the same P
+    prompts, and its interval over prompts.
 
-    The images of a prompt are no independent draws of all images, so only pairs from two different prompts are read: the U-statistic of
-    prompts, unbiased at every P, S and R. (All pairs read alike would lie below it: y meets its own prompt more often than x does.)
-    The ends are the jackknife's, leaving out a prompt at a time, with Student's t at P - 1 degrees of freedom; nan for 2 prompts.
+    The images of a prompt are no independent draws of all images, so only pairs from two different
+    prompts are read: the U-statistic of prompts, unbiased at every P, S and R. (All pairs read
+    alike would lie below it: y meets its own prompt more often than x does.) The ends are the
+    jackknife's, leaving out a prompt at a time, with Student's t at P - 1 degrees of freedom; nan
+    for 2 prompts.
 
-    Raises ValueError for other shapes, fewer than 2 prompts, and features that are not finite. Source: Gretton et al. 2012, JMLR 13, Eq. (4)."""
+    Raises ValueError for other shapes, fewer than 2 prompts, and features that are not finite.
+    Source: Gretton et al. 2012, JMLR 13, Eq. (4).
+    """
     if x.ndim != 3 or y.ndim != 3 or len(x) != len(y) or len(x) < 2:
-        raise ValueError("KID by prompt needs features [P, S, D] and [P, R, D] of the same prompts, 2 or more, "
-                         f"not {list(x.shape)} and {list(y.shape)}")
+        raise ValueError(
+            "KID by prompt needs features [P, S, D] and [P, R, D] of the same prompts, 2 or more, "
+            f"not {list(x.shape)} and {list(y.shape)}"
+        )
     prompts, shapes = len(x), (x.shape, y.shape)
-    x, y = (part.unflatten(0, shape[:2]) for part, shape in zip(_pair(x.flatten(0, 1), y.flatten(0, 1)), shapes))
+    x, y = (
+        part.unflatten(0, shape[:2])
+        for part, shape in zip(_pair(x.flatten(0, 1), y.flatten(0, 1)), shapes)
+    )
     few = max(BLOCK // (x.shape[1] * y.shape[0] * y.shape[1]), 1)
-    sums = torch.zeros(prompts, dtype=torch.float64, device=x.device)  # of each prompt with all others
+    sums = torch.zeros(
+        prompts, dtype=torch.float64, device=x.device
+    )  # of each prompt with all others
     for start in range(0, prompts, few):
         rows = slice(start, start + few)
         cross = _prompt_means(x[rows], y)
@@ -91,23 +112,32 @@ def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
     value = float(sums.sum() / (prompts * (prompts - 1)))
     if prompts == 2:
         return Interval(value, math.nan, math.nan)
-    return jackknife_interval(value, (sums.sum() - 2 * sums) / ((prompts - 1) * (prompts - 2)), level)
+    return jackknife_interval(
+        value, (sums.sum() - 2 * sums) / ((prompts - 1) * (prompts - 2)), level
+    )
 
 
 def _prompt_means(x: Tensor, y: Tensor) -> Tensor:
     """[B, P] mean cubic kernel of the images of each prompt in x [B, S, D] and in y [P, R, D]."""
-    return _cubic(x.flatten(0, 1), y.flatten(0, 1)).unflatten(1, y.shape[:2]).mean(2).unflatten(0, x.shape[:2]).mean(1)
+    return (
+        _cubic(x.flatten(0, 1), y.flatten(0, 1))
+        .unflatten(1, y.shape[:2])
+        .mean(2)
+        .unflatten(0, x.shape[:2])
+        .mean(1)
+    )
 
 
 def cmmd(x: Tensor, y: Tensor) -> float:
     """CMMD >= 0 of features x [N, D] and y [M, D], which are brought to unit length here.
 
-    It is MMD^2 as the official code has it: the V-statistic, an image's pair with itself included, which is biased upwards by about
-    1000 (1 - mean k) (1 / N + 1 / M), so compare at equal N only. Every k is within 2 % of 1 here (|x - y|^2 <= 4, sigma = 10), so
-    k - 1 is what is summed.
+    It is MMD^2 as the official code has it: the V-statistic, an image's pair with itself included,
+    which is biased upwards by about 1000 (1 - mean k) (1 / N + 1 / M), so compare at equal N only.
+    Every k is within 2 % of 1 here (|x - y|^2 <= 4, sigma = 10), so k - 1 is what is summed.
 
     Raises ValueError for other shapes, and for features that are zero or not finite.
-    Source: Jayasumana et al. 2024, arXiv 2401.09603, and its code in google-research/cmmd."""
+    Source: Jayasumana et al. 2024, arXiv 2401.09603, and its code in google-research/cmmd.
+    """
     x, y = (F.normalize(f, dim=1) for f in _pair(x, y))
     if not (x.any(1).all() and y.any(1).all()):
         raise ValueError("a feature is zero, so it has no direction; look for empty images")
@@ -116,17 +146,24 @@ def cmmd(x: Tensor, y: Tensor) -> float:
 
 
 def fid(x: Tensor, y: Tensor) -> FrechetDistance:
-    """The Frechet distance >= 0 of the Gaussians with the means and covariances (1 / (N - 1)) of features x [N, D] and y [M, D].
+    """The Frechet distance >= 0 of the Gaussians with the means and covariances (1 / (N - 1)) of
+    features x [N, D] and y [M, D].
 
-    Biased upwards, more for fewer images and differently for every model, so a note is given with fewer than 10,000 images or no more
-    images than dimensions; `kid` and `cmmd` are made for fewer. With S = A' A for the centred features A, the trace of (S_x S_y)^(1/2)
-    is the sum of the singular values of A_x A_y': exact where a covariance has no full rank, where roots of matrices are not.
+    Biased upwards, more for fewer images and differently for every model, so a note is given with
+    fewer than 10,000 images or no more images than dimensions; `kid` and `cmmd` are made for
+    fewer. With S = A' A for the centred features A, the trace of (S_x S_y)^(1/2) is the sum of the
+    singular values of A_x A_y': exact where a covariance has no full rank, where roots of matrices
+    are not.
 
     Raises ValueError for other shapes and for features that are not finite.
-    Source: Heusel et al. 2017, arXiv 1706.08500; Chong & Forsyth 2020, arXiv 1911.07023 (the bias)."""
+    Source: Heusel et al. 2017, arXiv 1706.08500; Chong & Forsyth 2020, arXiv 1911.07023 (the bias).
+    """
     x, y = _pair(x, y)
     roots = [torch.linalg.qr((f - f.mean(0)) / math.sqrt(len(f) - 1), mode="r").R for f in (x, y)]
-    traces = sum(root.square().sum() for root in roots) - 2 * torch.linalg.svdvals(roots[0] @ roots[1].mT).sum()
+    traces = (
+        sum(root.square().sum() for root in roots)
+        - 2 * torch.linalg.svdvals(roots[0] @ roots[1].mT).sum()
+    )
     value = float((x.mean(0) - y.mean(0)).square().sum() + traces)
     return FrechetDistance(max(value, 0.0), _fid_note(min(len(x), len(y)), x.shape[1]))
 
@@ -134,12 +171,18 @@ def fid(x: Tensor, y: Tensor) -> FrechetDistance:
 def _fid_note(images: int, dimensions: int) -> str:
     if images >= FID_NEEDS and images > dimensions:
         return ""
-    few = f"fewer than {FID_NEEDS:,}" if images < FID_NEEDS else f"no more than the {dimensions:,} dimensions"
+    few = (
+        f"fewer than {FID_NEEDS:,}"
+        if images < FID_NEEDS
+        else f"no more than the {dimensions:,} dimensions"
+    )
     return f"biased: {images:,} images are {few}; prefer KID or CMMD"
 
 
 def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, n: int, m: int) -> Tensor:
-    """MMD^2 from the sums of the kernel over pairs of different x, pairs of different y, and pairs (x, y)."""
+    """MMD^2 from the sums of the kernel over pairs of different x, pairs of different y, and pairs
+    (x, y).
+    """
     return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
 
 
@@ -153,7 +196,7 @@ def _cubic_norm(x: Tensor) -> Tensor:
 
 
 def _gaussian(x: Tensor, y: Tensor) -> Tensor:
-    """k - 1 for x, y of unit length, where |x - y|^2 = 2 - 2 x . y."""
+    """K - 1 for x, y of unit length, where |x - y|^2 = 2 - 2 x . y."""
     return torch.expm1((x @ y.mT - 1) / CMMD_SIGMA**2)
 
 
@@ -165,7 +208,10 @@ def _row_sums(kernel: Kernel, x: Tensor, y: Tensor) -> Tensor:
 def _pair(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Both sets in fp64."""
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
-        raise ValueError(f"a distance needs features [N, D] and [M, D] of 2 or more images, not {list(x.shape)} and {list(y.shape)}")
+        raise ValueError(
+            "a distance needs features [N, D] and [M, D] of 2 or more images, not "
+            f"{list(x.shape)} and {list(y.shape)}"
+        )
     if not (torch.isfinite(x).all() and torch.isfinite(y).all()):
         raise ValueError("a feature is not finite; look for NaN or empty images")
     return x.detach().double(), y.detach().double()

@@ -2,12 +2,13 @@
 
     Div(c) = 1 - 2 / (S (S - 1)) sum_{i<j} cos(f_i, f_j)                                     Eq. (9)
 
-For normalised f the sum over pairs is (|sum_i f_i|^2 - S) / 2, so no pair is ever formed. Div is a U-statistic: its
-expected value does not depend on S, and it is 0 for identical images and near 1 for unrelated ones (with few seeds a little
-above 1 is possible). Any feature may be given; a value means something only beside others of the same feature.
+For normalised f the sum over pairs is (|sum_i f_i|^2 - S) / 2, so no pair is ever formed. Div is a
+U-statistic: its expected value does not depend on S, and it is 0 for identical images and near 1
+for unrelated ones (with few seeds a little above 1 is possible). Any feature may be given; a value
+means something only beside others of the same feature.
 
-Two kinds of chance, two intervals: `bootstrap_interval` over prompts (a benchmark's mean), `seed_interval` over the seeds of
-one prompt. All sums are in fp64.
+Two kinds of chance, two intervals: `bootstrap_interval` over prompts (a benchmark's mean),
+`seed_interval` over the seeds of one prompt. All sums are in fp64.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ CACHED = 2**15  # numbers
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its confidence interval; the ends are nan where one sample cannot tell."""
+    """An estimate and the ends of its confidence interval; the ends are nan where one sample
+    cannot tell.
+    """
 
     mean: float
     low: float
@@ -32,56 +35,82 @@ class Interval(NamedTuple):
 
 
 def diversity(features: Tensor) -> Tensor:
-    """[P] fp64 diversity of each prompt by Eq. (9), from features [P, S, D] of S seeds (any leading dimensions).
+    """[P] fp64 diversity of each prompt by Eq. (9), from features [P, S, D] of S seeds (any
+    leading dimensions).
 
-    Raises ValueError for S < 2 (the released script returns 1 there) and for features that are not finite or are zero."""
+    Raises ValueError for S < 2 (the released script returns 1 there) and for features that are not
+    finite or are zero.
+    """
     _check(features, at_least=2)
     *prompts, seeds, width = features.shape
     rows = features.detach().reshape(-1, seeds, width)
-    few = max(CACHED // (seeds * width), 1)  # a few prompts at a time stay in the processor's cache: four times faster
+    few = max(
+        CACHED // (seeds * width), 1
+    )  # a few prompts at a time stay in the processor's cache: four times faster
     pairs = torch.cat([_pair_sum(part.double()) for part in rows.split(few)])
     return (1 - pairs / math.comb(seeds, 2)).reshape(prompts)
 
 
 def vendi(features: Tensor) -> Tensor:
-    """[] fp64 Vendi score in [1, S] of features [S, D] (any leading dimensions): the effective number of distinct images.
+    """[] fp64 Vendi score in [1, S] of features [S, D] (any leading dimensions): the effective
+    number of distinct images.
 
-    exp of the entropy of the eigenvalues of K / S, K the cosine kernel. Grows with S: compare at equal S only.
-    Source: Friedman & Dieng 2022, arXiv 2210.02410, order q = 1."""
+    exp of the entropy of the eigenvalues of K / S, K the cosine kernel. Grows with S: compare at
+    equal S only. Source: Friedman & Dieng 2022, arXiv 2210.02410, order q = 1.
+    """
     f = _normalised(features, at_least=1)
     eigenvalues = torch.linalg.eigvalsh(f @ f.mT / f.shape[-2]).clamp(min=0)
     return torch.special.entr(eigenvalues).sum(-1).exp()
 
 
-def bootstrap_interval(values: Tensor, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The mean over prompts of `values` [P] and its bootstrap interval (BCa), prompts being what is drawn again.
+def bootstrap_interval(
+    values: Tensor, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """The mean over prompts of `values` [P] and its bootstrap interval (BCa), prompts being what
+    is drawn again.
 
-    Few prompts make it too narrow: of normal values, 95 % intervals cover the mean in 70 % of cases for P = 3, 83 % for 5, 91 % for 10, 93 % for
-    20 and 95 % for 43 (400 draws each). One prompt, or equal values at all of them, has no spread to draw from: then the ends are nan.
-    Raises ValueError for no values or values that are not finite."""
+    Few prompts make it too narrow: of normal values, 95 % intervals cover the mean in 70 % of
+    cases for P = 3, 83 % for 5, 91 % for 10, 93 % for 20 and 95 % for 43 (400 draws each). One
+    prompt, or equal values at all of them, has no spread to draw from: then the ends are nan.
+    Raises ValueError for no values or values that are not finite.
+    """
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
-        raise ValueError(f"expected finite values [P] of one or more prompts, not shape {list(sample.shape)}")
+        raise ValueError(
+            f"expected finite values [P] of one or more prompts, not shape {list(sample.shape)}"
+        )
     mean = float(sample.mean())
     if len(sample) == 1 or np.ptp(sample) <= 1e-12 * np.abs(sample).max():
         return Interval(mean, math.nan, math.nan)
-    ends = stats.bootstrap((sample,), np.mean, confidence_level=level, n_resamples=resamples, method="BCa", vectorized=True,
-                           batch=100, rng=np.random.default_rng(seed)).confidence_interval
+    ends = stats.bootstrap(
+        (sample,),
+        np.mean,
+        confidence_level=level,
+        n_resamples=resamples,
+        method="BCa",
+        vectorized=True,
+        batch=100,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return Interval(mean, float(ends.low), float(ends.high))
 
 
 def seed_interval(features: Tensor, level: float = 0.95) -> Interval:
-    """Eq. (9) of ONE prompt and its interval over seeds, from features [S, D]; ends are nan for S = 2.
+    """Eq. (9) of ONE prompt and its interval over seeds, from features [S, D]; ends are nan for S
+    = 2.
 
-    It is the jackknife's, cut at 0. The seeds are the sample, not the pairs: pairs share images, and a bootstrap of images would
-    count an image beside its own copy as a pair. Simulated, 95 % intervals of
-    9 seeds cover 94 to 99 % for spread-out features; fewer where a mode is rare (78 % for modes of 0.8 and 0.2): what no
-    seed shows, no interval can see.
+    It is the jackknife's, cut at 0. The seeds are the sample, not the pairs: pairs share images,
+    and a bootstrap of images would count an image beside its own copy as a pair. Simulated, 95 %
+    intervals of 9 seeds cover 94 to 99 % for spread-out features; fewer where a mode is rare (78 %
+    for modes of 0.8 and 0.2): what no seed shows, no interval can see.
 
-    Raises ValueError as `diversity` does. Source: Arvesen 1969 (the jackknife of U-statistics)."""
+    Raises ValueError as `diversity` does. Source: Arvesen 1969 (the jackknife of U-statistics).
+    """
     f = _normalised(features, at_least=2)
     if f.ndim != 2:
-        raise ValueError(f"seed_interval reads the features [S, D] of one prompt, not {list(f.shape)}")
+        raise ValueError(
+            f"seed_interval reads the features [S, D] of one prompt, not {list(f.shape)}"
+        )
     seeds, pairs = len(f), _pair_sum(f)
     value = float(1 - pairs / math.comb(seeds, 2))
     if seeds == 2:
@@ -93,8 +122,10 @@ def seed_interval(features: Tensor, level: float = 0.95) -> Interval:
 
 
 def jackknife_interval(value: float, without: Tensor, level: float = 0.95) -> Interval:
-    """An estimate from n units and its interval, from its values `without` [n] each of them in turn: their jackknife variance
-    (n - 1) / n sum (d_i - mean d)^2 and Student's t with n - 1 degrees of freedom."""
+    """An estimate from n units and its interval, from its values `without` [n] each of them in
+    turn: their jackknife variance (n - 1) / n sum (d_i - mean d)^2 and Student's t with n - 1
+    degrees of freedom.
+    """
     variance = float((without - without.mean()).square().sum()) * (len(without) - 1) / len(without)
     half = float(stats.t.ppf((1 + level) / 2, len(without) - 1)) * math.sqrt(variance)
     return Interval(value, value - half, value + half)
@@ -108,7 +139,10 @@ def _pair_sum(f: Tensor) -> Tensor:
 
 def _check(features: Tensor, at_least: int) -> None:
     if features.ndim < 2 or features.shape[-2] < at_least:
-        raise ValueError(f"diversity needs features [..., S, D] of {at_least} or more seeds, not shape {list(features.shape)}")
+        raise ValueError(
+            f"diversity needs features [..., S, D] of {at_least} or more seeds, not shape "
+            f"{list(features.shape)}"
+        )
 
 
 def _normalised(features: Tensor, at_least: int) -> Tensor:
@@ -122,5 +156,7 @@ def _lengths(f: Tensor) -> Tensor:
     """[..., S, 1]."""
     length = f.norm(dim=-1, keepdim=True)
     if not (torch.isfinite(length) & (length > 0)).all():
-        raise ValueError("a feature is zero or not finite, so it has no direction; look for NaN or empty images")
+        raise ValueError(
+            "a feature is zero or not finite, so it has no direction; look for NaN or empty images"
+        )
     return length

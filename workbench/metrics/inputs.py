@@ -14,8 +14,14 @@ CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711
 
 def eight_bit(images: Tensor) -> Tensor:
     """[B, 3, H, W] uint8, on the CPU. Raises ValueError for another shape or range, and for NaN."""
-    if images.ndim != 4 or images.shape[1] != 3 or not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):  # a NaN fails both
-        raise ValueError(f"metrics read finite images [B, 3, H, W] in [0, 1], not {list(images.shape)}")
+    if (
+        images.ndim != 4
+        or images.shape[1] != 3
+        or not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3)
+    ):  # a NaN fails both
+        raise ValueError(
+            f"metrics read finite images [B, 3, H, W] in [0, 1], not {list(images.shape)}"
+        )
     return (images.detach().clamp(0, 1) * 255).round().byte().cpu()
 
 

@@ -1,9 +1,10 @@
-"""Perceptual distances for DMD-LPIPS: LPIPS itself on full models, and the same formula on lite0's maps, which need no download.
+"""Perceptual distances for DMD-LPIPS: LPIPS itself on full models, and the same formula on lite0's
+maps, which need no download.
 
     D(a, b) = sum over stages of  mean over places of  | a_l / |a_l| - b_l / |b_l| |^2      a_l: the C values at a place of stage l
 
-LPIPS (Zhang et al. 2018, arXiv 1801.03924) weighs the channels by what people answered; the lite0 pyramid weighs them alike, so its
-numbers are no LPIPS.
+LPIPS (Zhang et al. 2018, arXiv 1801.03924) weighs the channels by what people answered; the lite0
+pyramid weighs them alike, so its numbers are no LPIPS.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from workbench.metrics.lite0 import Lite0
 
 
 def new_distance(name: str, device: str = "cpu") -> Distance:
-    """The distance [B] of images [B, 3, H, W] about in [-1, 1], with gradients: "lite0" or "lpips" (VGG).
+    """The distance [B] of images [B, 3, H, W] about in [-1, 1], with gradients: "lite0" or "lpips"
+    (VGG).
 
-    Raises ModuleNotFoundError, with the way out, where the package lpips is missing."""
+    Raises ModuleNotFoundError, with the way out, where the package lpips is missing.
+    """
     return lite0_distance(Lite0.load(device=device)) if name == "lite0" else _lpips(device)
 
 
@@ -28,7 +31,10 @@ def lite0_distance(reader: Lite0) -> Distance:
 
     def distance(a: Tensor, b: Tensor) -> Tensor:
         pairs = zip(*(reader.network.pyramid(_normalised(images)) for images in (a, b)))
-        return sum((F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1).mean((1, 2)) for x, y in pairs)
+        return sum(
+            (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1).mean((1, 2))
+            for x, y in pairs
+        )
 
     return distance
 
@@ -42,7 +48,11 @@ def _lpips(device: str) -> Distance:
     try:
         import lpips
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError('DMD-LPIPS with distance lpips needs the package: pip install "dp-dmd-workbench[lpips]", or take '
-                                  "distance lite0", name=error.name) from error
+        raise ModuleNotFoundError(
+            "DMD-LPIPS with distance lpips needs the package: pip install "
+            '"dp-dmd-workbench[lpips]", or take '
+            "distance lite0",
+            name=error.name,
+        ) from error
     network = lpips.LPIPS(net="vgg", verbose=False).eval().requires_grad_(False).to(device)
     return lambda a, b: network(a, b).flatten()

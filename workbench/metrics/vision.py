@@ -1,4 +1,5 @@
-"""The features that papers measure diversity with, for Eq. (9): vision transformers from the hub, or from a folder.
+"""The features that papers measure diversity with, for Eq. (9): vision transformers from the hub,
+or from a folder.
 
     name             network                        what is read                                  input
     clip             CLIP-ViT-L/14                  CLS token, neither normalised nor projected   shortest side 224 (bicubic), centre crop
@@ -8,9 +9,10 @@
     dinov3           DINOv3-ViT-L/16                pooled output (the normalised CLS token)      224 x 224 (bilinear, no crop)
     dinov2           DINOv2-B/14                    pooled output (the normalised CLS token)      shortest side 256 (bicubic), crop 224
 
-`clip` and `dinov3` are the two of the paper's tables, as the released test_diversity.py reads them; `clip-336` is for CMMD, whose
-official code crops before it resizes. Images are rounded to 8 bits first, as they would be in a file, and everything is fp32. A value
-means something only beside others of the same `protocol`.
+`clip` and `dinov3` are the two of the paper's tables, as the released test_diversity.py reads
+them; `clip-336` is for CMMD, whose official code crops before it resizes. Images are rounded to 8
+bits first, as they would be in a file, and everything is fp32. A value means something only beside
+others of the same `protocol`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BitImageProcessorPil, CLIPImageProcessorPil, CLIPVisionModel, CLIPVisionModelWithProjection, Dinov2Model, DINOv3ViTModel
+from transformers import (
+    BitImageProcessorPil,
+    CLIPImageProcessorPil,
+    CLIPVisionModel,
+    CLIPVisionModelWithProjection,
+    Dinov2Model,
+    DINOv3ViTModel,
+)
 
 from workbench.metrics.inputs import IMAGENET, eight_bit, normalised, processed
 from workbench.metrics.lite0 import SIZE, Lite0
@@ -43,7 +52,9 @@ class Feature(Protocol):
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A row of the table above: the hub id, the network's class, its input from 8-bit images, and how its output is read."""
+    """A row of the table above: the hub id, the network's class, its input from 8-bit images, and
+    how its output is read.
+    """
 
     source: str
     network: type[nn.Module]
@@ -61,18 +72,30 @@ class VisionFeature:
 
     @torch.inference_mode()
     def features(self, images: Tensor, batch: int = 16) -> Tensor:
-        """[B, D] fp32 features, on the network's device. Raises ValueError for another shape or range than [B, 3, H, W] in [0, 1]."""
-        inputs = (self.kind.prepare(part).to(self.network.device) for part in eight_bit(images).split(batch))
-        return torch.cat([self.kind.read(self.network(pixel_values=part)).float() for part in inputs])
+        """[B, D] fp32 features, on the network's device. Raises ValueError for another shape or
+        range than [B, 3, H, W] in [0, 1].
+        """
+        inputs = (
+            self.kind.prepare(part).to(self.network.device)
+            for part in eight_bit(images).split(batch)
+        )
+        return torch.cat(
+            [self.kind.read(self.network(pixel_values=part)).float() for part in inputs]
+        )
 
 
 def load_feature(name: str = "lite0", device: str = "cpu") -> Feature:
-    """A feature by its name, or NAME=SOURCE with another hub id or a folder; lite0=96 reads 96 pixels. Raises `MetricError`."""
+    """A feature by its name, or NAME=SOURCE with another hub id or a folder; lite0=96 reads 96
+    pixels. Raises `MetricError`.
+    """
     kind, _, source = name.partition("=")
     if kind == "lite0" and (not source or source.isdecimal()):
         return Lite0.load(int(source or SIZE), device)
     if kind not in KINDS:
-        raise MetricError(f"there is no feature {kind!r}; one of lite0, {', '.join(KINDS)}, or NAME=SOURCE for another hub id or a folder")
+        raise MetricError(
+            f"there is no feature {kind!r}; one of lite0, {', '.join(KINDS)}, or NAME=SOURCE for "
+            "another hub id or a folder"
+        )
     return _loaded(kind, source or KINDS[kind].source, str(device))
 
 
@@ -83,7 +106,12 @@ def _loaded(name: str, source: str, device: str) -> VisionFeature:
 
 
 def _config_of(name: str, source: str) -> Path:
-    gate = f"; access to it is granted by hand, so {name}=SOURCE with another copy of the weights may be quicker" if name == "dinov3" else ""
+    gate = (
+        f"; access to it is granted by hand, so {name}=SOURCE with another copy of the weights "
+        "may be quicker"
+        if name == "dinov3"
+        else ""
+    )
     try:
         return weights_file(name, source, "config.json", "1.2 GB")
     except MetricError as error:
@@ -91,7 +119,7 @@ def _config_of(name: str, source: str) -> Path:
 
 
 def _stretched(images: Tensor) -> Tensor:
-    """DINOv3's input; its own processor wants torchvision. (At most 1.3e-6 apart.)"""
+    """DINOv3's input; its own processor wants torchvision. (At most 1.3e-6 apart.)."""
     return F.interpolate(normalised(images, *IMAGENET), (224, 224), mode="bilinear", antialias=True)
 
 
@@ -100,19 +128,46 @@ def _middle(processor: Callable, images: Tensor) -> Tensor:
     height, width = images.shape[2:]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    return processed(processor, images[..., top:top + side, left:left + side])
+    return processed(processor, images[..., top : top + side, left : left + side])
 
 
 _CLIP, _CLIP_INPUT = "openai/clip-vit-large-patch14", partial(processed, CLIPImageProcessorPil())
-_CLIP_336_INPUT = partial(_middle, CLIPImageProcessorPil(size={"height": 336, "width": 336}, do_center_crop=False))
-_DINOV2_INPUT = partial(processed, BitImageProcessorPil(
-    size={"shortest_edge": 256}, crop_size={"height": 224, "width": 224}, resample=Image.Resampling.BICUBIC, image_mean=IMAGENET[0],
-    image_std=IMAGENET[1]))
+_CLIP_336_INPUT = partial(
+    _middle, CLIPImageProcessorPil(size={"height": 336, "width": 336}, do_center_crop=False)
+)
+_DINOV2_INPUT = partial(
+    processed,
+    BitImageProcessorPil(
+        size={"shortest_edge": 256},
+        crop_size={"height": 224, "width": 224},
+        resample=Image.Resampling.BICUBIC,
+        image_mean=IMAGENET[0],
+        image_std=IMAGENET[1],
+    ),
+)
 KINDS = {
-    "clip": FeatureSource(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.last_hidden_state[:, 0]),
-    "clip-pooled": FeatureSource(_CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.pooler_output),
-    "clip-projected": FeatureSource(_CLIP, CLIPVisionModelWithProjection, _CLIP_INPUT, lambda output: output.image_embeds),
-    "clip-336": FeatureSource(f"{_CLIP}-336", CLIPVisionModelWithProjection, _CLIP_336_INPUT, lambda output: output.image_embeds),
-    "dinov3": FeatureSource("facebook/dinov3-vitl16-pretrain-lvd1689m", DINOv3ViTModel, _stretched, lambda output: output.pooler_output),
-    "dinov2": FeatureSource("facebook/dinov2-base", Dinov2Model, _DINOV2_INPUT, lambda output: output.pooler_output),
+    "clip": FeatureSource(
+        _CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.last_hidden_state[:, 0]
+    ),
+    "clip-pooled": FeatureSource(
+        _CLIP, CLIPVisionModel, _CLIP_INPUT, lambda output: output.pooler_output
+    ),
+    "clip-projected": FeatureSource(
+        _CLIP, CLIPVisionModelWithProjection, _CLIP_INPUT, lambda output: output.image_embeds
+    ),
+    "clip-336": FeatureSource(
+        f"{_CLIP}-336",
+        CLIPVisionModelWithProjection,
+        _CLIP_336_INPUT,
+        lambda output: output.image_embeds,
+    ),
+    "dinov3": FeatureSource(
+        "facebook/dinov3-vitl16-pretrain-lvd1689m",
+        DINOv3ViTModel,
+        _stretched,
+        lambda output: output.pooler_output,
+    ),
+    "dinov2": FeatureSource(
+        "facebook/dinov2-base", Dinov2Model, _DINOV2_INPUT, lambda output: output.pooler_output
+    ),
 }

@@ -1,4 +1,6 @@
-"""The embedded teachers: pipelines whose weights ship with the package, and whose prompts are checked by the grammar of scenes."""
+"""The embedded teachers: pipelines whose weights ship with the package, and whose prompts are
+checked by the grammar of scenes.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,30 @@ from workbench.models.backends.source import T5_PARTS, open_teacher
 from workbench.scenes.grammar import parse
 
 # the shipped ones, or those of another embedded world that was made with the same command
-WEIGHTS = Path(os.environ.get("WORKBENCH_SCENES") or Path(__file__).parents[1] / "scenes" / "weights")
+WEIGHTS = Path(
+    os.environ.get("WORKBENCH_SCENES") or Path(__file__).parents[1] / "scenes" / "weights"
+)
 
-# a recipe's teacher -> the folder with teacher/ and students/: the flow teacher, and its twin that predicts eps
+# a recipe's teacher -> the folder with teacher/ and students/: the flow teacher, and its twin that
+# predicts eps
 EMBEDDED = {"scenes": WEIGHTS, "scenes-eps": WEIGHTS / "eps"}
 
 
-def load_scenes(folder: str | Path = WEIGHTS / "teacher", device: torch.device | str = "cpu") -> Backend:
-    """An embedded teacher's backend; its `encode` raises `GrammarError` for captions outside the grammar."""
+def load_scenes(
+    folder: str | Path = WEIGHTS / "teacher", device: torch.device | str = "cpu"
+) -> Backend:
+    """An embedded teacher's backend; its `encode` raises `GrammarError` for captions outside the
+    grammar.
+    """
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.disable_progress_bar()  # it loads in a blink
     try:
-        return open_teacher(folder, device, rewrite=lambda prompt: parse(prompt).text if prompt else "", leave_out=T5_PARTS)
+        return open_teacher(
+            folder,
+            device,
+            rewrite=lambda prompt: parse(prompt).text if prompt else "",
+            leave_out=T5_PARTS,
+        )
     finally:
         for logging in (diffusers.utils.logging, transformers.utils.logging):
             logging.enable_progress_bar()

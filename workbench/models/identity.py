@@ -12,22 +12,39 @@ from workbench.models.model import Model
 
 
 def model_settings(model: Model) -> dict:
-    """What a cell says about its model: how it was sampled, the recipe's digest, and a digest of its weights."""
+    """What a cell says about its model: how it was sampled, the recipe's digest, and a digest of
+    its weights.
+    """
     guided = isinstance(model.denoiser, Guided)
-    return {"steps": len(model.times) - 1, "times": model.times.tolist(), "sampler": model.sampler, "evaluations": model.evaluations,
-            "guidance": model.denoiser.guidance if guided else 1.0, "method": model.info.get("method"),
-            "digest": model.info.get("digest"), "weights": weights_digest(model.network) if model.network is not None else None}
+    return {
+        "steps": len(model.times) - 1,
+        "times": model.times.tolist(),
+        "sampler": model.sampler,
+        "evaluations": model.evaluations,
+        "guidance": model.denoiser.guidance if guided else 1.0,
+        "method": model.info.get("method"),
+        "digest": model.info.get("digest"),
+        "weights": weights_digest(model.network) if model.network is not None else None,
+    }
 
 
 def parts_digest(backend: Backend) -> str:
     """12 hexadecimal digits of the teacher's other networks: text encoders and autoencoder."""
     components = getattr(getattr(backend, "pipeline", None), "components", {})
-    parts = {name: part for name, part in components.items() if isinstance(part, nn.Module) and part is not backend.network}
-    return hashlib.sha256("".join(name + weights_digest(part) for name, part in sorted(parts.items())).encode()).hexdigest()[:12]
+    parts = {
+        name: part
+        for name, part in components.items()
+        if isinstance(part, nn.Module) and part is not backend.network
+    }
+    return hashlib.sha256(
+        "".join(name + weights_digest(part) for name, part in sorted(parts.items())).encode()
+    ).hexdigest()[:12]
 
 
 def weights_digest(network: nn.Module) -> str:
-    """12 hexadecimal digits of the first 64 values of every tensor: other training, other digits; cheap for large networks."""
+    """12 hexadecimal digits of the first 64 values of every tensor: other training, other digits;
+    cheap for large networks.
+    """
     digest = hashlib.sha256()
     for name, tensor in base_state(network).items():
         digest.update(name.encode() + tensor.flatten()[:64].float().cpu().numpy().tobytes())

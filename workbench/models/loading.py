@@ -18,20 +18,31 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def load_backend(teacher: str = "scenes", device: str = "cpu", precision: str = "bf16", resolution: int = 0,
-                 tiling: bool = False) -> Backend:
-    """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on a GPU in the recipe's precision. Raises
-    ValueError for what cannot be loaded, and for a GPU that is not there."""
+def load_backend(
+    teacher: str = "scenes",
+    device: str = "cpu",
+    precision: str = "bf16",
+    resolution: int = 0,
+    tiling: bool = False,
+) -> Backend:
+    """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on
+    a GPU in the recipe's precision. Raises ValueError for what cannot be loaded, and for a GPU
+    that is not there.
+    """
     if str(device).startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"there is no {device} here, or this torch was built without CUDA: give another --device, such as cpu")
+        raise ValueError(
+            f"there is no {device} here, or this torch was built without CUDA: give another "
+            "--device, such as cpu"
+        )
     if teacher in EMBEDDED:
         if resolution or tiling:
-            raise ValueError(f"{teacher} is an embedded teacher, which knows one size: leave resolution and tiling as they are")
+            raise ValueError(
+                f"{teacher} is an embedded teacher, which knows one size: leave resolution and "
+                "tiling as they are"
+            )
         return load_scenes(EMBEDDED[teacher] / "teacher", device)
     dtype = DTYPES[precision] if str(device).startswith("cuda") else torch.float32
     return open_teacher(teacher, device, dtype, resolution or None, tiling=tiling)
-
-
 
 
 def check_prompt(backend: Backend, prompt: str) -> None:
@@ -39,8 +50,6 @@ def check_prompt(backend: Backend, prompt: str) -> None:
     backend.rewrite(prompt)
     count = len(backend.tokenizer(prompt).input_ids)
     if count > backend.max_tokens:
-        raise ValueError(f"{count} tokens, over the encoder's limit of {backend.max_tokens}: shorten the prompt")
-
-
-
-
+        raise ValueError(
+            f"{count} tokens, over the encoder's limit of {backend.max_tokens}: shorten the prompt"
+        )

@@ -15,7 +15,9 @@ from workbench.models.students import STUDENT_FILE, open_model
 
 
 class ModelCache:
-    """The students that are open on a backend, kept while there is `room()` for another network; the longest unused goes first."""
+    """The students that are open on a backend, kept while there is `room()` for another network;
+    the longest unused goes first.
+    """
 
     def __init__(self, backend: Backend, room: Callable[[], bool] | None = None):
         self.backend, self.room = backend, room or partial(has_memory, backend)
@@ -28,7 +30,9 @@ class ModelCache:
         if key in self.models:
             self.models[key] = self.models.pop(key)
             return self.models[key]
-        for old in [old for old in self.models if old[:2] == key[:2]]:  # an earlier state of a run that goes on
+        for old in [
+            old for old in self.models if old[:2] == key[:2]
+        ]:  # an earlier state of a run that goes on
             self._close(old)
         while self.models and not self.room():
             self._close(next(iter(self.models)))
@@ -37,12 +41,16 @@ class ModelCache:
 
     def _close(self, key: tuple) -> None:
         network = self.models.pop(key).network
-        if isinstance(network, Adapter) and all(model.network is not network for model in self.models.values()):
+        if isinstance(network, Adapter) and all(
+            model.network is not network for model in self.models.values()
+        ):
             self.backend.adapters.drop(network)
 
 
 def has_memory(backend: Backend) -> bool:
-    """Whether a CUDA card has memory for one more network like the teacher's, and for working with it. Other devices always have."""
+    """Whether a CUDA card has memory for one more network like the teacher's, and for working with
+    it. Other devices always have.
+    """
     if backend.device.type != "cuda":
         return True
     torch.cuda.empty_cache()  # what torch holds back would count as taken

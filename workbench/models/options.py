@@ -1,4 +1,6 @@
-"""What commands that sample models have in common: the options that name models, and what opens them."""
+"""What commands that sample models have in common: the options that name models, and what opens
+them.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,35 @@ def add_device_option(parser: argparse.ArgumentParser) -> None:
 
 def add_model_options(parser: argparse.ArgumentParser, default: str, told: str = "") -> None:
     """`told` says what an empty `default` stands for."""
-    parser.add_argument("--models", default=default,
-                        help=f"comma-separated: teacher, a run folder, or a name that `models` lists (default: {told or default})")
-    parser.add_argument("--teacher", help="as in a recipe (default: that of the first run named, else scenes)")
-    parser.add_argument("--resolution", type=int, help="side of the images in pixels (default: that of the first run named, else 0, "
-                        "which is what the teacher was made for)")
-    parser.add_argument("--guidance", type=float, help="guidance of the teacher (default: that of the first student's recipe)")
-    parser.add_argument("--teacher-steps", type=int, default=SCENES.teacher_steps, help="steps of the teacher (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)")
+    parser.add_argument(
+        "--models",
+        default=default,
+        help="comma-separated: teacher, a run folder, or a name that `models` lists (default: "
+        f"{told or default})",
+    )
+    parser.add_argument(
+        "--teacher", help="as in a recipe (default: that of the first run named, else scenes)"
+    )
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        help="side of the images in pixels (default: that of the first run named, else 0, "
+        "which is what the teacher was made for)",
+    )
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        help="guidance of the teacher (default: that of the first student's recipe)",
+    )
+    parser.add_argument(
+        "--teacher-steps",
+        type=int,
+        default=SCENES.teacher_steps,
+        help="steps of the teacher (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)"
+    )
     add_device_option(parser)
 
 
@@ -41,11 +64,19 @@ def openable(options: argparse.Namespace):
     resolution = run.get("resolution", 0) if options.resolution is None else options.resolution
     backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
     recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
-    guidance = options.guidance if options.guidance is not None else next(recipes, {}).get("guidance", SCENES.guidance)
+    guidance = (
+        options.guidance
+        if options.guidance is not None
+        else next(recipes, {}).get("guidance", SCENES.guidance)
+    )
     residents = ModelCache(backend)
 
     def open_model(name: str):
-        return teacher_model(backend, options.teacher_steps, guidance) if name == "teacher" else residents.open(shipped.get(name, name), name)
+        return (
+            teacher_model(backend, options.teacher_steps, guidance)
+            if name == "teacher"
+            else residents.open(shipped.get(name, name), name)
+        )
 
     return backend, names, open_model
 

@@ -1,10 +1,12 @@
-"""Few-step students that others published, each with the scheduler, steps and guidance it was published with: Table 2's rows and more.
+"""Few-step students that others published, each with the scheduler, steps and guidance it was
+published with: Table 2's rows and more.
 
     network = load_published(PUBLISHED["dmd2-sdxl"], backend)         frozen; downloaded once, into the hub's cache
 
-A LoRA becomes an adapter on the teacher's own network (`SharedBase.adopt`), so several of them cost little; a whole network is a
-second one in memory (SD3.5-M 5 GB, SDXL's UNet 5 GB in half precision). `Sampling` says in our terms what the published diffusers
-scheduler does. Each comment says where its entry was read; none of the real files was opened here.
+A LoRA becomes an adapter on the teacher's own network (`SharedBase.adopt`), so several of them
+cost little; a whole network is a second one in memory (SD3.5-M 5 GB, SDXL's UNet 5 GB in half
+precision). `Sampling` says in our terms what the published diffusers scheduler does. Each comment
+says where its entry was read; none of the real files was opened here.
 """
 
 from __future__ import annotations
@@ -34,9 +36,14 @@ from workbench.models.backends.networks import base_state, differing
 
 # What tells the teachers apart. SD3-M's LoRAs would fit SD3.5-M's layers, and make noise there.
 _LOOKS_LIKE = {
-    SD3: lambda network: not isinstance(network, UNet2DConditionModel) and not network.config.qk_norm,
-    SD35: lambda network: not isinstance(network, UNet2DConditionModel) and bool(network.config.dual_attention_layers),
-    SDXL: lambda network: isinstance(network, UNet2DConditionModel)}
+    SD3: lambda network: (
+        not isinstance(network, UNet2DConditionModel) and not network.config.qk_norm
+    ),
+    SD35: lambda network: (
+        not isinstance(network, UNet2DConditionModel) and bool(network.config.dual_attention_layers)
+    ),
+    SDXL: lambda network: isinstance(network, UNet2DConditionModel),
+}
 
 
 class PublishedError(ValueError):
@@ -45,7 +52,9 @@ class PublishedError(ValueError):
 
 @dataclass(frozen=True)
 class Sampling:
-    """A published scheduler: `times(schedule, steps)` [steps + 1], and the sampler's settings (see `workbench.core.sampler`)."""
+    """A published scheduler: `times(schedule, steps)` [steps + 1], and the sampler's settings (see
+    `workbench.core.sampler`).
+    """
 
     scheduler: str
     times: Callable[[NoiseSchedule, int], Tensor]
@@ -56,9 +65,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Published:
-    """One published student. `files` are LoRAs that add up, or with `whole` one network; none means the repository's only weights.
+    """One published student. `files` are LoRAs that add up, or with `whole` one network; none
+    means the repository's only weights.
 
-    `scale` multiplies a LoRA's alpha / rank, which is 1 where the file holds no alpha."""
+    `scale` multiplies a LoRA's alpha / rank, which is 1 where the file holds no alpha.
+    """
 
     title: str
     teacher: str
@@ -83,12 +94,18 @@ def _lcm_times(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 
 def _ddim_times(schedule: NoiseSchedule, steps: int) -> Tensor:
-    """Trailing timesteps; SDXL's `set_alpha_to_one: false` ends them at the first training level, not at clean data."""
+    """Trailing timesteps; SDXL's `set_alpha_to_one: false` ends them at the first training level,
+    not at clean data.
+    """
     return torch.cat([schedule.sampling_times(steps)[:-1], torch.tensor([1 / schedule.levels])])
 
 
 def _dpm_times(schedule: NoiseSchedule, steps: int, shift: float = 6.0) -> Tensor:
-    return FlowSchedule(shift).shifted(torch.linspace(1 - 1 / schedule.levels, 0, steps + 1, dtype=torch.float64)).float()
+    return (
+        FlowSchedule(shift)
+        .shifted(torch.linspace(1 - 1 / schedule.levels, 0, steps + 1, dtype=torch.float64))
+        .float()
+    )
 
 
 def _even(schedule: NoiseSchedule, steps: int) -> Tensor:
@@ -108,43 +125,116 @@ LCM = Sampling("LCM", _lcm_times, "renoise")
 LCM_EVEN = Sampling("LCM at 999, 749, 499, 249", _even, "renoise")
 
 PUBLISHED = {
-    # File and call: README of Multimedia-Analytics-Laboratory/dpdmd. The licence is that of the code; the weights' was not found.
-    "dp-dmd-official": Published("DP-DMD, official", SD35, "TianheWu/dpdmd", ("DPDMD-SD35M-4NFE-natural.pt",), EULER,
-                                 "code Apache-2.0, weights not stated", whole=True),
-    # Files, rank and alpha (32, 64), both LoRAs together: the model's card. Sampler, steps: its code's configs/inference/sd35m.yaml.
-    "rtdmd-sd35": Published("RTDMD", SD35, "Harahan/SD35M-RTDMD", ("cold_start/generator_ema.pt", "rtdmd/generator_ema.pt"), CPS,
-                            "Apache-2.0", scale=2.0),
-    # File list of the hub, scale of the card. Guidance 3 at 4 steps: secondary sources only (the card's example is 8 steps at 5).
-    "hyper-sd3": Published("Hyper-SD, CFG", SD3, "ByteDance/Hyper-SD", ("Hyper-SD3-4steps-CFG-lora.safetensors",), EULER,
-                           "not stated (openrail++ in 2024)", guidance=3.0, scale=0.125),
-    # File list and licence of the hub. Scale: its training code sets rank 64 and leaves peft's alpha of 8. The scheduler comes from
-    # the authors' fork of diffusers, which was not read; it is taken to re-noise at FlowMatchEuler's own sigmas.
-    "flash-sd3": Published("Flash Diffusion", SD3, "jasperai/flash-sd3", ("adapter_model.safetensors",), FLASH, "CC-BY-NC-4.0",
-                           scale=0.125),
-    # Repository, scale, scheduler and its flow shift (1 to 6 may be tried): README of Luo-Yihong/TDM, which names no file. It
-    # takes the other settings from Sana's scheduler file, which was not read: DPM-Solver++(2M) on flow sigmas is assumed.
-    "tdm-sd3": Published("TDM", SD3, "Luo-Yihong/TDM_sd3_lora", (), DPM, "Apache-2.0 (of Luo-Yihong/TDM)", scale=0.125),
-    # README of tianweiy/DMD2 and file list of the hub. The README loads the .bin; the names in the .safetensors were not read.
-    "dmd2-sdxl": Published("DMD2", SDXL, "tianweiy/DMD2", ("dmd2_sdxl_4step_unet_fp16.bin",), LCM_EVEN, "CC-BY-NC-4.0", whole=True),
-    "dmd2-sdxl-lora": Published("DMD2 LoRA", SDXL, "tianweiy/DMD2", ("dmd2_sdxl_4step_lora_fp16.safetensors",), LCM_EVEN,
-                                "CC-BY-NC-4.0"),
+    # File and call: README of Multimedia-Analytics-Laboratory/dpdmd. The licence is that of the
+    # code; the weights' was not found.
+    "dp-dmd-official": Published(
+        "DP-DMD, official",
+        SD35,
+        "TianheWu/dpdmd",
+        ("DPDMD-SD35M-4NFE-natural.pt",),
+        EULER,
+        "code Apache-2.0, weights not stated",
+        whole=True,
+    ),
+    # Files, rank and alpha (32, 64), both LoRAs together: the model's card. Sampler, steps: its
+    # code's configs/inference/sd35m.yaml.
+    "rtdmd-sd35": Published(
+        "RTDMD",
+        SD35,
+        "Harahan/SD35M-RTDMD",
+        ("cold_start/generator_ema.pt", "rtdmd/generator_ema.pt"),
+        CPS,
+        "Apache-2.0",
+        scale=2.0,
+    ),
+    # File list of the hub, scale of the card. Guidance 3 at 4 steps: secondary sources only (the
+    # card's example is 8 steps at 5).
+    "hyper-sd3": Published(
+        "Hyper-SD, CFG",
+        SD3,
+        "ByteDance/Hyper-SD",
+        ("Hyper-SD3-4steps-CFG-lora.safetensors",),
+        EULER,
+        "not stated (openrail++ in 2024)",
+        guidance=3.0,
+        scale=0.125,
+    ),
+    # File list and licence of the hub. Scale: its training code sets rank 64 and leaves peft's
+    # alpha of 8. The scheduler comes from the authors' fork of diffusers, which was not read; it is
+    # taken to re-noise at FlowMatchEuler's own sigmas.
+    "flash-sd3": Published(
+        "Flash Diffusion",
+        SD3,
+        "jasperai/flash-sd3",
+        ("adapter_model.safetensors",),
+        FLASH,
+        "CC-BY-NC-4.0",
+        scale=0.125,
+    ),
+    # Repository, scale, scheduler and its flow shift (1 to 6 may be tried): README of
+    # Luo-Yihong/TDM, which names no file. It takes the other settings from Sana's scheduler file,
+    # which was not read: DPM-Solver++(2M) on flow sigmas is assumed.
+    "tdm-sd3": Published(
+        "TDM",
+        SD3,
+        "Luo-Yihong/TDM_sd3_lora",
+        (),
+        DPM,
+        "Apache-2.0 (of Luo-Yihong/TDM)",
+        scale=0.125,
+    ),
+    # README of tianweiy/DMD2 and file list of the hub. The README loads the .bin; the names in the
+    # .safetensors were not read.
+    "dmd2-sdxl": Published(
+        "DMD2",
+        SDXL,
+        "tianweiy/DMD2",
+        ("dmd2_sdxl_4step_unet_fp16.bin",),
+        LCM_EVEN,
+        "CC-BY-NC-4.0",
+        whole=True,
+    ),
+    "dmd2-sdxl-lora": Published(
+        "DMD2 LoRA",
+        SDXL,
+        "tianweiy/DMD2",
+        ("dmd2_sdxl_4step_lora_fp16.safetensors",),
+        LCM_EVEN,
+        "CC-BY-NC-4.0",
+    ),
     # File list of the hub; scheduler, scale and guidance: Hyper-SD's card as others quote it.
-    "hyper-sdxl": Published("Hyper-SD", SDXL, "ByteDance/Hyper-SD", ("Hyper-SDXL-4steps-lora.safetensors",), DDIM,
-                            "not stated (openrail++ in 2024)"),
+    "hyper-sdxl": Published(
+        "Hyper-SD",
+        SDXL,
+        "ByteDance/Hyper-SD",
+        ("Hyper-SDXL-4steps-lora.safetensors",),
+        DDIM,
+        "not stated (openrail++ in 2024)",
+    ),
     # File list and licence of the hub; the call: README of gojasper/flash-diffusion.
-    "flash-sdxl": Published("Flash Diffusion", SDXL, "jasperai/flash-sdxl", ("pytorch_lora_weights.safetensors",), LCM,
-                            "CC-BY-NC-ND-4.0"),
+    "flash-sdxl": Published(
+        "Flash Diffusion",
+        SDXL,
+        "jasperai/flash-sdxl",
+        ("pytorch_lora_weights.safetensors",),
+        LCM,
+        "CC-BY-NC-ND-4.0",
+    ),
 }
 
 
 def published_of(teacher: str) -> dict[str, Published]:
     """The published students of a teacher, by its hub id or a folder of the same name."""
-    return {name: entry for name, entry in PUBLISHED.items() if same_teacher(entry.teacher, teacher)}
+    return {
+        name: entry for name, entry in PUBLISHED.items() if same_teacher(entry.teacher, teacher)
+    }
 
 
 @dataclass(frozen=True)
 class WholeTimesteps:
-    """A denoiser whose network is told t rounded down to a training level, while its steps are taken from t itself."""
+    """A denoiser whose network is told t rounded down to a training level, while its steps are
+    taken from t itself.
+    """
 
     denoiser: Denoiser
 
@@ -164,8 +254,11 @@ class WholeTimesteps:
 def load_published(entry: Published, backend: Backend) -> nn.Module:
     """The student's network, frozen, on the teacher that is open. Raises `PublishedError`."""
     if not _LOOKS_LIKE[entry.teacher](backend.network):
-        raise PublishedError(f"{entry.title} ({entry.repo}) is a student of {entry.teacher}, and another teacher is open: open that "
-                             "one, by its hub id or as a folder")
+        raise PublishedError(
+            f"{entry.title} ({entry.repo}) is a student of {entry.teacher}, and another teacher "
+            "is open: open that "
+            "one, by its hub id or as a folder"
+        )
     if entry in backend.adapters.adopted:
         return backend.adapters.adopted[entry]
     states = [_read(path) for path in _paths(entry)]
@@ -173,10 +266,15 @@ def load_published(entry: Published, backend: Backend) -> nn.Module:
         if entry.whole:
             return _whole(*states, backend.network)
         weights, alphas = _lora(states, backend)
-        return backend.adapters.adopted.setdefault(entry, backend.adapters.adopt(weights, alphas, entry.scale))
+        return backend.adapters.adopted.setdefault(
+            entry, backend.adapters.adopt(weights, alphas, entry.scale)
+        )
     except (ValueError, RuntimeError) as error:
-        raise PublishedError(f"{entry.title} ({entry.repo}) does not fit the teacher that is open: {error}. It was made for "
-                             f"{entry.teacher}: open that one") from error
+        raise PublishedError(
+            f"{entry.title} ({entry.repo}) does not fit the teacher that is open: {error}. It was "
+            "made for "
+            f"{entry.teacher}: open that one"
+        ) from error
 
 
 def published_revision(entry: Published) -> str:
@@ -187,20 +285,36 @@ def published_revision(entry: Published) -> str:
 
 def _paths(entry: Published) -> list[str]:
     """The entry's files in the hub's cache, downloaded where they are not there."""
+
     def fetched(fetch: Callable[[], str], what: str) -> str:
-        return from_hub(entry.repo, fetch, error=PublishedError,
-                        absent=f"{entry.repo} no longer holds {what}: look what it holds at {entry.source}",
-                        offline=f"{what} of {entry.repo} is not in the hub cache, and the hub cannot be reached: connect to the "
-                                f"network and unset HF_HUB_OFFLINE, or run `hf download {entry.repo}` elsewhere and copy its cache "
-                                "here")
+        return from_hub(
+            entry.repo,
+            fetch,
+            error=PublishedError,
+            absent=f"{entry.repo} no longer holds {what}: look what it holds at {entry.source}",
+            offline=f"{what} of {entry.repo} is not in the hub cache, and the hub cannot be "
+            "reached: connect to the "
+            f"network and unset HF_HUB_OFFLINE, or run `hf download {entry.repo}` elsewhere and "
+            "copy its cache "
+            "here",
+        )
 
     if entry.files:
         return [fetched(partial(hf_hub_download, entry.repo, file), file) for file in entry.files]
-    folder = Path(fetched(partial(snapshot_download, entry.repo, allow_patterns=["*.safetensors", "*.bin"]), "its weights"))
+    folder = Path(
+        fetched(
+            partial(snapshot_download, entry.repo, allow_patterns=["*.safetensors", "*.bin"]),
+            "its weights",
+        )
+    )
     found = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
     if len(found) != 1:
-        raise PublishedError(f"{entry.repo} should hold one file of weights, and holds {[path.name for path in found] or 'none'}: "
-                             f"look at {entry.source} which one is meant, and name it in workbench/backends/published.py")
+        raise PublishedError(
+            f"{entry.repo} should hold one file of weights, and holds "
+            f"{[path.name for path in found] or 'none'}: "
+            f"look at {entry.source} which one is meant, and name it in "
+            "workbench/backends/published.py"
+        )
     return [str(found[0])]
 
 
@@ -211,35 +325,61 @@ def _read(path: str) -> dict[str, Tensor]:
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise PublishedError(f"{path} is damaged, or holds more than tensors: {error}. Delete it to download it again") from error
-    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise PublishedError(f"{path} is no state dict of names and tensors; its authors may have changed it")
+        raise PublishedError(
+            f"{path} is damaged, or holds more than tensors: {error}. Delete it to download it "
+            "again"
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(tensor, Tensor) for tensor in state.values()
+    ):
+        raise PublishedError(
+            f"{path} is no state dict of names and tensors; its authors may have changed it"
+        )
     return state
 
 
 def _whole(state: dict[str, Tensor], teacher: nn.Module) -> nn.Module:
-    """A network of the teacher's class, precision and device with these tensors. Raises ValueError."""
+    """A network of the teacher's class, precision and device with these tensors. Raises
+    ValueError.
+    """
     if wrong := differing(state, base_state(teacher)):
         raise ValueError(f"{len(wrong)} tensors differ in name or shape, {wrong[0]} first")
-    with torch.device("meta"):  # no memory and no initialisation for weights that are replaced at once
+    with torch.device(
+        "meta"
+    ):  # no memory and no initialisation for weights that are replaced at once
         network = type(teacher).from_config(teacher.config)
-    network.load_state_dict({name: tensor.to(teacher.device, teacher.dtype) for name, tensor in state.items()}, assign=True)
+    network.load_state_dict(
+        {name: tensor.to(teacher.device, teacher.dtype) for name, tensor in state.items()},
+        assign=True,
+    )
     return network.eval().requires_grad_(False)
 
 
-def _lora(states: list[dict[str, Tensor]], backend: Backend) -> tuple[dict[str, Tensor], dict[str, float]]:
+def _lora(
+    states: list[dict[str, Tensor]], backend: Backend
+) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The LoRAs' sum under diffusers' present names, and their alphas."""
     if isinstance(backend.pipeline, StableDiffusionXLPipeline):
         [state] = states
-        weights, alphas = StableDiffusionXLPipeline.lora_state_dict(state, unet_config=backend.network.config)
+        weights, alphas = StableDiffusionXLPipeline.lora_state_dict(
+            state, unet_config=backend.network.config
+        )
         return convert_unet_state_dict_to_peft(weights), alphas or {}
-    states = [{_transformer_name(name): tensor for name, tensor in state.items()} for state in states]
+    states = [
+        {_transformer_name(name): tensor for name, tensor in state.items()} for state in states
+    ]
     # ranks side by side: [B1 B2] [A1; A2] = B1 A1 + B2 A2
-    return {name: torch.cat([state[name] for state in states if name in state], 0 if ".lora_A." in name else 1)
-            for name in dict.fromkeys(name for state in states for name in state)}, {}
+    return {
+        name: torch.cat(
+            [state[name] for state in states if name in state], 0 if ".lora_A." in name else 1
+        )
+        for name in dict.fromkeys(name for state in states for name in state)
+    }, {}
 
 
 def _transformer_name(name: str) -> str:
-    """diffusers' name of a tensor that peft (base_model.model.), torch (module.) or an adapter's own name has wrapped."""
+    """Diffusers' name of a tensor that peft (base_model.model.), torch (module.) or an adapter's
+    own name has wrapped.
+    """
     bare = re.sub(r"^(module\.|base_model\.model\.|transformer\.)*", "", name)
     return "transformer." + re.sub(r"\.lora_([AB])\.\w+\.weight$", r".lora_\1.weight", bare)

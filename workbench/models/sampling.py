@@ -1,8 +1,11 @@
-"""From a model, prompts and seeds to images: initial noise by policy, batches that are retried, and decoding."""
+"""From a model, prompts and seeds to images: initial noise by policy, batches that are retried,
+and decoding.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -29,8 +32,12 @@ def sampled_images(model: Model, backend: Backend, draws: list[ImageDraw]) -> Te
     return backend.decode(model.sampled(noise, condition, [draw.seed for draw in draws]))
 
 
-def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0) -> Iterator[Tensor]:
-    """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as `sampled_together` says."""
+def images_of(
+    model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0
+) -> Iterator[Tensor]:
+    """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as
+    `sampled_together` says.
+    """
     together, made = batch or sampled_together(backend.latent_shape), []
     draws = [draw for row in seed_draws(prompts, seeds) for draw in row]
     for start in range(0, len(draws), together):
@@ -39,13 +46,16 @@ def images_of(model: Model, backend: Backend, prompts: list[str], seeds: list[in
             yield torch.stack(made[: len(seeds)])
             made = made[len(seeds) :]
 
+
 PER_PROMPT, OFFICIAL = NOISES = ("per-prompt", "official")
 OFFICIAL_SEED, OFFICIAL_BATCH = 42, 4
 
 
 @dataclass(frozen=True)
 class ImageDraw:
-    """One image to be made. `seed` names the noise between steps, and where `row` is None the initial noise."""
+    """One image to be made. `seed` names the noise between steps, and where `row` is None the
+    initial noise.
+    """
 
     prompt: str
     name: str
@@ -61,7 +71,9 @@ class ImageDraw:
         """The initial noise [*shape]."""
         if self.row is None:
             return grid_noise(shape, [self.seed])[0]
-        return torch.randn((OFFICIAL_BATCH, *shape), generator=torch.Generator().manual_seed(OFFICIAL_SEED))[self.row]
+        return torch.randn(
+            (OFFICIAL_BATCH, *shape), generator=torch.Generator().manual_seed(OFFICIAL_SEED)
+        )[self.row]
 
 
 def noise_seed(prompt: str, seed: int) -> int:
@@ -69,25 +81,48 @@ def noise_seed(prompt: str, seed: int) -> int:
     return zlib.crc32(f"{prompt}|{seed}".encode())
 
 
-def seed_draws(prompts: Iterable[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[ImageDraw]]:
+def seed_draws(
+    prompts: Iterable[str], seeds: Iterable[int], noise: str = PER_PROMPT
+) -> list[list[ImageDraw]]:
     """For each prompt its images for diversity and prompt following, one a seed."""
-    return [[ImageDraw(prompt, f"seed-{seed:04d}", seed if noise == OFFICIAL else noise_seed(prompt, seed)) for seed in seeds] for prompt in prompts]
+    return [
+        [
+            ImageDraw(
+                prompt, f"seed-{seed:04d}", seed if noise == OFFICIAL else noise_seed(prompt, seed)
+            )
+            for seed in seeds
+        ]
+        for prompt in prompts
+    ]
 
 
-def single_draws(prompts: list[str], seeds: Iterable[int], noise: str = PER_PROMPT) -> list[list[ImageDraw]]:
-    """For each prompt its images for quality, preference and distance: those of `seeds`, or under the official policy one other image."""
+def single_draws(
+    prompts: list[str], seeds: Iterable[int], noise: str = PER_PROMPT
+) -> list[list[ImageDraw]]:
+    """For each prompt its images for quality, preference and distance: those of `seeds`, or under
+    the official policy one other image.
+    """
     if noise == PER_PROMPT:
         return seed_draws(prompts, seeds)
     rows = (number % OFFICIAL_BATCH for number in range(len(prompts)))
-    return [[ImageDraw(prompt, f"batch-{OFFICIAL_SEED}-row-{row}", noise_seed(OFFICIAL, row), row)] for prompt, row in zip(prompts, rows)]
+    return [
+        [ImageDraw(prompt, f"batch-{OFFICIAL_SEED}-row-{row}", noise_seed(OFFICIAL, row), row)]
+        for prompt, row in zip(prompts, rows)
+    ]
+
+
 _Item, _Made = TypeVar("_Item"), TypeVar("_Made")
 
 
-def in_batches(items: list[_Item], together: int, make: Callable[[list[_Item]], Iterator[_Made]]) -> Iterator[_Made]:
-    """What `make` yields for batches of about equal size; for a batch that fails, once more for each of its items."""
+def in_batches(
+    items: list[_Item], together: int, make: Callable[[list[_Item]], Iterator[_Made]]
+) -> Iterator[_Made]:
+    """What `make` yields for batches of about equal size; for a batch that fails, once more for
+    each of its items.
+    """
     count = -(-len(items) // together)
     bounds = [len(items) * n // count for n in range(count + 1)]
-    parts = [items[a:b] for a, b in zip(bounds, bounds[1:])]
+    parts = [items[a:b] for a, b in itertools.pairwise(bounds)]
     while parts:
         part, failed = parts.pop(0), False
         try:

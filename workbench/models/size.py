@@ -1,4 +1,6 @@
-"""How large a pipeline's weights are, read from the headers of its files before any of them is loaded."""
+"""How large a pipeline's weights are, read from the headers of its files before any of them is
+loaded.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,10 @@ PARTS = ("transformer", "unet", "vae", "text_encoder", "text_encoder_2", "text_e
 
 @functools.cache
 def parameters_of(source: str) -> dict[str, int]:
-    """Parameters of each part of a diffusers pipeline, from its folder, the hub's cache, or the hub; empty where none of them
-    tells. Files of a variant (such as fp16) are left out: they repeat what the others hold."""
+    """Parameters of each part of a diffusers pipeline, from its folder, the hub's cache, or the
+    hub; empty where none of them tells. Files of a variant (such as fp16) are left out: they
+    repeat what the others hold.
+    """
     folder = Path(source)
     try:
         if not folder.is_dir():
@@ -30,15 +34,31 @@ def parameters_of(source: str) -> dict[str, int]:
 
 def _on_hub(source: str) -> dict[str, int]:
     try:
-        names = [name for name in list_repo_files(source) if name.count("/") == 1 and name.endswith(".safetensors")]
-        return _sum({name: sum(parse_safetensors_file_metadata(source, name).parameter_count.values()) for name in _plain(names)})
+        names = [
+            name
+            for name in list_repo_files(source)
+            if name.count("/") == 1 and name.endswith(".safetensors")
+        ]
+        return _sum(
+            {
+                name: sum(parse_safetensors_file_metadata(source, name).parameter_count.values())
+                for name in _plain(names)
+            }
+        )
     except Exception:  # whatever it is (an unreachable hub raises many types): a size is advice
         return {}
 
 
 def _plain(names) -> list[str]:
-    """`unet/diffusion_pytorch_model.safetensors` and its numbered shards, but neither `...model.fp16.safetensors` nor other folders."""
-    return [name for name in names if Path(name).parent.name in PARTS and "." not in Path(name).name.removesuffix(".safetensors")]
+    """`unet/diffusion_pytorch_model.safetensors` and its numbered shards, but neither
+    `...model.fp16.safetensors` nor other folders.
+    """
+    return [
+        name
+        for name in names
+        if Path(name).parent.name in PARTS
+        and "." not in Path(name).name.removesuffix(".safetensors")
+    ]
 
 
 def _sum(counts: dict[str, int]) -> dict[str, int]:
@@ -50,7 +70,9 @@ def _sum(counts: dict[str, int]) -> dict[str, int]:
 
 
 def _count(path: Path) -> int:
-    """Numbers in a safetensors file: 8 bytes of length, then a JSON header with every tensor's shape."""
+    """Numbers in a safetensors file: 8 bytes of length, then a JSON header with every tensor's
+    shape.
+    """
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))

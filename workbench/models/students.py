@@ -1,6 +1,7 @@
 """What can be sampled: teachers and students as `Model`s, saved, opened by name, and listed.
 
-A student is a folder: its network (diffusers format, or a LoRA) and student.json, which says how to sample it.
+A student is a folder: its network (diffusers format, or a LoRA) and student.json, which says how
+to sample it.
 """
 
 from __future__ import annotations
@@ -22,22 +23,23 @@ from workbench.io.files import FolderError, write_atomically
 from workbench.models.backends.lora import LORA_FILE
 from workbench.models.embedded import EMBEDDED
 from workbench.models.model import Model
-from workbench.models.published import PUBLISHED, Published, WholeTimesteps, load_published, published_of, published_revision
+from workbench.models.published import (
+    PUBLISHED,
+    Published,
+    WholeTimesteps,
+    load_published,
+    published_of,
+    published_revision,
+)
 
 STUDENT_FILE = "student.json"
 
 
-
-
-
-
-
-
-
-
 def save_student(distiller: Distiller, folder: Path) -> None:
-    """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file) and student.json, which says how
-    to sample it. Every process has to call it; the first one writes."""
+    """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file)
+    and student.json, which says how to sample it. Every process has to call it; the first one
+    writes.
+    """
     network, recipe = distiller.result(), distiller.recipe
     tensors = {} if recipe.lora else full_state_dict(network)
     if not distiller.accelerator.is_main_process:
@@ -47,24 +49,50 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         write_atomically(folder / LORA_FILE, network.save)
     else:
         half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(folder / "diffusion_pytorch_model.safetensors", lambda part: save_file(half, part, metadata={"format": "pt"}))
+        write_atomically(
+            folder / "diffusion_pytorch_model.safetensors",
+            lambda part: save_file(half, part, metadata={"format": "pt"}),
+        )
         # the teacher's, because sharding changes the name of a network's class
         config = json.loads(distiller.backend.network.to_json_string())
         config.pop("_name_or_path", None)
-        write_atomically(folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1)))
-    info = {"method": recipe.method, "rounds": distiller.rounds_done, "times": distiller.student_times.tolist(),
-            "digest": recipe.digest, "recipe": asdict(recipe)}
-    write_atomically(folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1)))
+        write_atomically(
+            folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1))
+        )
+    info = {
+        "method": recipe.method,
+        "rounds": distiller.rounds_done,
+        "times": distiller.student_times.tolist(),
+        "digest": recipe.digest,
+        "recipe": asdict(recipe),
+    }
+    write_atomically(
+        folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1))
+    )
 
 
 def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
-    """A saved student as a `Model` of `backend`. Raises `FolderError` when it is unreadable or of another architecture."""
+    """A saved student as a `Model` of `backend`. Raises `FolderError` when it is unreadable or of
+    another architecture.
+    """
     folder = Path(folder)
     try:
         info = json.loads((folder / STUDENT_FILE).read_text())
-        method, times, sampler = info["method"], torch.tensor(info["times"]), info["recipe"].get("student_sampler", "ode")
+        method, times, sampler = (
+            info["method"],
+            torch.tensor(info["times"]),
+            info["recipe"].get("student_sampler", "ode"),
+        )
         network = backend.load_network(folder)
-    except (OSError, ValueError, RuntimeError, SafetensorError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        SafetensorError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise FolderError(f"cannot load the student in {folder}: {_reason(error)}") from error
     return Model(name or method, backend.denoiser(network), times, info, sampler)
 
@@ -80,15 +108,35 @@ def published_model(entry: Published, backend: Backend, name: str = "") -> Model
         denoiser = WholeTimesteps(denoiser)
     if entry.guidance != 1:
         denoiser = Guided(denoiser, entry.guidance, backend.encode([""]))
-    info = {"method": entry.title, "teacher": entry.teacher, "source": entry.source, "revision": published_revision(entry), "licence": entry.licence,
-            "scheduler": sampling.scheduler, "steps": entry.steps, "guidance": entry.guidance}
-    return Model(name or entry.title, denoiser, sampling.times(backend.schedule, entry.steps), info, sampling.sampler, sampling.fresh)
+    info = {
+        "method": entry.title,
+        "teacher": entry.teacher,
+        "source": entry.source,
+        "revision": published_revision(entry),
+        "licence": entry.licence,
+        "scheduler": sampling.scheduler,
+        "steps": entry.steps,
+        "guidance": entry.guidance,
+    }
+    return Model(
+        name or entry.title,
+        denoiser,
+        sampling.times(backend.schedule, entry.steps),
+        info,
+        sampling.sampler,
+        sampling.fresh,
+    )
 
 
-def open_model(source: str | Path, backend: Backend, name: str = "", teacher: str = "scenes") -> Model:
-    """A student by the name of a published one, or of one that ships with `teacher`; by a run folder, or by a student's folder.
+def open_model(
+    source: str | Path, backend: Backend, name: str = "", teacher: str = "scenes"
+) -> Model:
+    """A student by the name of a published one, or of one that ships with `teacher`; by a run
+    folder, or by a student's folder.
 
-    Raises `PublishedError` or `FolderError`, and ValueError with the nearest names for what is none of these."""
+    Raises `PublishedError` or `FolderError`, and ValueError with the nearest names for what is
+    none of these.
+    """
     check_model(source, teacher)
     shipped, path = shipped_students(teacher), Path(source)
     if str(source) in PUBLISHED:
@@ -102,31 +150,46 @@ def check_model(source: str | Path, teacher: str = "scenes") -> None:
     known = [*shipped_students(teacher), *PUBLISHED]
     if str(source) not in known and not Path(source).is_dir():
         near = ", ".join(difflib.get_close_matches(str(source), known, 3, 0.4) or known)
-        raise ValueError(f"there is no model and no folder called {source}; did you mean {near}? `python -m workbench models` lists "
-                         "them")
+        raise ValueError(
+            f"there is no model and no folder called {source}; did you mean {near}? `python -m "
+            "workbench models` lists "
+            "them"
+        )
 
 
 def shipped_students(teacher: str) -> dict[str, Path]:
-    """Names and folders of the students that ship with an embedded teacher; none for another teacher."""
-    found = (EMBEDDED[teacher] / "students").glob(f"*/{STUDENT_FILE}") if teacher in EMBEDDED else ()
+    """Names and folders of the students that ship with an embedded teacher; none for another
+    teacher.
+    """
+    found = (
+        (EMBEDDED[teacher] / "students").glob(f"*/{STUDENT_FILE}") if teacher in EMBEDDED else ()
+    )
     return {path.parent.name: path.parent for path in sorted(found)}
 
 
 def students_of(teacher: str, runs: str | Path = "runs") -> dict[str, str | Path]:
-    """Every student on offer for a teacher, as `open_model` takes it: embedded ones, those that others published, and those of the
-    runs folder, newest first."""
+    """Every student on offer for a teacher, as `open_model` takes it: embedded ones, those that
+    others published, and those of the runs folder, newest first.
+    """
     trained = {f"run {path.name}": path / "student" for path in list_runs(runs)}
-    own = {name: path for name, path in trained.items() if same_teacher(recipe_of_student(path).get("teacher", ""), teacher)}
+    own = {
+        name: path
+        for name, path in trained.items()
+        if same_teacher(recipe_of_student(path).get("teacher", ""), teacher)
+    }
     return shipped_students(teacher) | own | {name: name for name in published_of(teacher)}
 
 
 def recipe_of_student(folder: Path) -> dict:
-    """The recipe that the student of a run folder, or in a folder of its own, was distilled by; empty when it cannot be read."""
+    """The recipe that the student of a run folder, or in a folder of its own, was distilled by;
+    empty when it cannot be read.
+    """
     source = folder / "student" if (folder / "student").is_dir() else folder
     try:
         return dict(json.loads((source / STUDENT_FILE).read_text())["recipe"])
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
 
 def list_runs(folder: str | Path) -> list[Path]:
     """The run folders below `folder` that hold a finished or interim student, newest first."""

@@ -1,13 +1,16 @@
-"""Recovers the factors of a scene from its pixels, and scores GenEval's six tasks on them. No learned part.
+"""Recovers the factors of a scene from its pixels, and scores GenEval's six tasks on them. No
+learned part.
 
-A pixel belongs to an object when its chroma (max - min of r, g, b) is above that of any background; objects are the connected
-components of equal nearest hue. A component's soft coverage is its pixels' chroma over its own full chroma, and its shape is
-read from complex moments about its centre, which turn a rotation into a phase:
+A pixel belongs to an object when its chroma (max - min of r, g, b) is above that of any
+background; objects are the connected components of equal nearest hue. A component's soft coverage
+is its pixels' chroma over its own full chroma, and its shape is read from complex moments about
+its centre, which turn a rotation into a phase:
 
     Z_m = sum a (r / R)^m exp(i m phi) / sum a,   R^2 = sum a / pi        m = 3, 4, 5 for triangle, square, star
 
-with the moment of inertia sum a (r / R)^2 / sum a as a fourth feature. The nearest rendered prototype gives the shape and
-its area the radius; the phase gives the rotation modulo the shape's symmetry.
+with the moment of inertia sum a (r / R)^2 / sum a as a fourth feature. The nearest rendered
+prototype gives the shape and its area the radius; the phase gives the rotation modulo the shape's
+symmetry.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ POSITION_MARGIN = 0.1  # as GenEval's position threshold: an offset below it is 
 
 @dataclass(frozen=True)
 class DetectedObject:
-    """One object that was seen. Units as in `Scenes`; `fit` is the distance to the shape's prototype (0 is perfect)."""
+    """One object that was seen. Units as in `Scenes`; `fit` is the distance to the shape's
+    prototype (0 is perfect).
+    """
 
     shape: str
     colour: str
@@ -46,39 +51,55 @@ class DetectedObject:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one image shows: objects by falling size, and the background's colours at its four corners [4, 3]."""
+    """What one image shows: objects by falling size, and the background's colours at its four
+    corners [4, 3].
+    """
 
     objects: tuple[DetectedObject, ...]
     corners: np.ndarray = field(repr=False)
 
 
 def detect(images: Tensor) -> list[Seen]:
-    """What each image [B, 3, 64, 64] in [0, 1] shows. Raises ValueError for another shape or range."""
+    """What each image [B, 3, 64, 64] in [0, 1] shows. Raises ValueError for another shape or
+    range.
+    """
     if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
-        raise ValueError(f"the detector reads [B, 3, {SIDE}, {SIDE}] images, not {list(images.shape)}")
+        raise ValueError(
+            f"the detector reads [B, 3, {SIDE}, {SIDE}] images, not {list(images.shape)}"
+        )
     if not len(images):
         return []
     pixels = images.detach().float().cpu().numpy()
     if not np.isfinite(pixels).all() or pixels.min() < -1e-3 or pixels.max() > 1 + 1e-3:
-        raise ValueError("the detector reads finite values in [0, 1]; scale images from [-1, 1] with (x + 1) / 2")
+        raise ValueError(
+            "the detector reads finite values in [0, 1]; scale images from [-1, 1] with (x + 1) / 2"
+        )
     chroma = pixels.max(1) - pixels.min(1)
     labels, owners = _components(pixels, chroma)
     found: list[list[DetectedObject]] = [[] for _ in pixels]
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         owner = owners[label]
         if owner >= 0:
-            found[owner].append(_describe(pixels[owner], chroma[owner], labels[box][0] == label, box[1:]))
-    return [Seen(tuple(sorted(objects, key=lambda o: -o.radius)), corners)
-            for objects, corners in zip(found, _corners(pixels, chroma))]
+            found[owner].append(
+                _describe(pixels[owner], chroma[owner], labels[box][0] == label, box[1:])
+            )
+    return [
+        Seen(tuple(sorted(objects, key=lambda o: -o.radius)), corners)
+        for objects, corners in zip(found, _corners(pixels, chroma))
+    ]
 
 
 def _components(pixels: np.ndarray, chroma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels [B * colours, H, W] of connected pixels of one nearest hue, and the image of each label (-1: a speck)."""
+    """Labels [B * colours, H, W] of connected pixels of one nearest hue, and the image of each
+    label (-1: a speck).
+    """
     hue = _hue(pixels, chroma)
     centres = np.array([HUES[name] for name in COLOURS])
     away = np.abs((hue[:, None] - centres[None, :, None, None] + 180) % 360 - 180)
     nearest = np.where(chroma > CHROMA, away.argmin(1), -1)
-    planes = (nearest[:, None] == np.arange(len(COLOURS))[None, :, None, None]).reshape(-1, *chroma.shape[1:])
+    planes = (nearest[:, None] == np.arange(len(COLOURS))[None, :, None, None]).reshape(
+        -1, *chroma.shape[1:]
+    )
     in_plane = np.zeros((3, 3, 3), dtype=int)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
     labels, count = ndimage.label(planes, in_plane)
@@ -98,11 +119,18 @@ def _hue(pixels: np.ndarray, chroma: np.ndarray) -> np.ndarray:
     return sixth * 60
 
 
-def _describe(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]) -> DetectedObject:
-    """The object whose core `mask` fills part of `box`; its soft edge is one pixel wider on each side."""
+def _describe(
+    pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray, box: tuple[slice, slice]
+) -> DetectedObject:
+    """The object whose core `mask` fills part of `box`; its soft edge is one pixel wider on each
+    side.
+    """
     rows, columns = (slice(max(s.start - 1, 0), min(s.stop + 1, SIDE)) for s in box)
     core = np.zeros((rows.stop - rows.start, columns.stop - columns.start), dtype=bool)
-    core[box[0].start - rows.start : box[0].stop - rows.start, box[1].start - columns.start : box[1].stop - columns.start] = mask
+    core[
+        box[0].start - rows.start : box[0].stop - rows.start,
+        box[1].start - columns.start : box[1].stop - columns.start,
+    ] = mask
     local = chroma[rows, columns]
     full = np.quantile(local[core], 0.8)
     rim = ndimage.binary_dilation(core) & ~core
@@ -122,11 +150,21 @@ def _describe(pixels: np.ndarray, chroma: np.ndarray, mask: np.ndarray, box: tup
     colour = min(COLOURS, key=lambda name: abs((hue - HUES[name] + 180) % 360 - 180))
     order = SYMMETRY[shape]
     angle = (phases[order] / order) % (2 * math.pi / order) if order else 0.0
-    return DetectedObject(shape, colour, float(cx), float(cy), math.sqrt(area / _areas()[shape]), float(angle),
-                 tuple(float(v) for v in rgb), fit)
+    return DetectedObject(
+        shape,
+        colour,
+        float(cx),
+        float(cy),
+        math.sqrt(area / _areas()[shape]),
+        float(angle),
+        tuple(float(v) for v in rgb),
+        fit,
+    )
 
 
-def _moments(x: np.ndarray, y: np.ndarray, cover: np.ndarray) -> tuple[np.ndarray, dict[int, float]]:
+def _moments(
+    x: np.ndarray, y: np.ndarray, cover: np.ndarray
+) -> tuple[np.ndarray, dict[int, float]]:
     """(|Z_3|, |Z_4|, |Z_5|, inertia) and the phases of Z_3 to Z_5, of a coverage about its centre."""
     total = cover.sum()
     scale = math.sqrt(total * (2 / SIDE) ** 2 / math.pi)
@@ -139,7 +177,10 @@ def _moments(x: np.ndarray, y: np.ndarray, cover: np.ndarray) -> tuple[np.ndarra
 
 
 def _nearest_shape(features: np.ndarray) -> tuple[str, float]:
-    distances = {shape: float(np.linalg.norm(features - prototype)) for shape, prototype in _prototypes().items()}
+    distances = {
+        shape: float(np.linalg.norm(features - prototype))
+        for shape, prototype in _prototypes().items()
+    }
     shape = min(distances, key=distances.get)
     return shape, distances[shape]
 
@@ -158,20 +199,35 @@ def _prototypes() -> dict[str, np.ndarray]:
     for shape in SHAPES:
         cover = _rendered(shape, 512)
         z = (x + 1j * y) / math.sqrt(cover.sum() * (2 / 512) ** 2 / math.pi)
-        result[shape] = np.array([abs((cover * z**m).sum()) for m in (3, 4, 5)] + [(cover * np.abs(z) ** 2).sum()]) / cover.sum()
+        result[shape] = (
+            np.array(
+                [abs((cover * z**m).sum()) for m in (3, 4, 5)] + [(cover * np.abs(z) ** 2).sum()]
+            )
+            / cover.sum()
+        )
     return result
 
 
 def _rendered(shape: str, side: int) -> np.ndarray:
     """[side, side] coverage of one centred shape of radius 0.8."""
-    one = Scenes(torch.tensor([1]), torch.tensor([[SHAPES.index(shape)]]), torch.zeros(1, 1, dtype=torch.long),
-                 torch.zeros(1, 1, 2), torch.tensor([[0.8]]), torch.zeros(1, 1), torch.zeros(1, 1, 3), torch.zeros(1, 2, 3),
-                 torch.zeros(1))
+    one = Scenes(
+        torch.tensor([1]),
+        torch.tensor([[SHAPES.index(shape)]]),
+        torch.zeros(1, 1, dtype=torch.long),
+        torch.zeros(1, 1, 2),
+        torch.tensor([[0.8]]),
+        torch.zeros(1, 1),
+        torch.zeros(1, 1, 3),
+        torch.zeros(1, 2, 3),
+        torch.zeros(1),
+    )
     return pixel_coverage(one, side)[0, 0].double().numpy()
 
 
 def _corners(pixels: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """[B, 4, 3] background colour at the corners: least squares of a plane through the pixels that are no object."""
+    """[B, 4, 3] background colour at the corners: least squares of a plane through the pixels that
+    are no object.
+    """
     axis = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
     design = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
@@ -191,23 +247,36 @@ def satisfies(seen: Seen, request: Request) -> bool:
 
 
 def match(seen: Seen, request: Request) -> tuple[DetectedObject, ...] | None:
-    """The object seen for each of `request.objects`, or None, by the rule of the caption's GenEval task: every asked object
-    is there, matched one to one; counting asks for exactly that many; a position for the offset of the centres. Where
-    several objects fit, larger ones are taken first.
+    """The object seen for each of `request.objects`, or None, by the rule of the caption's GenEval
+    task: every asked object is there, matched one to one; counting asks for exactly that many; a
+    position for the offset of the centres. Where several objects fit, larger ones are taken first.
 
-    Departs: GenEval ignores other objects outside counting; here, too, an extra object does not fail the image."""
+    Departs: GenEval ignores other objects outside counting; here, too, an extra object does not
+    fail the image.
+    """
     if request.count > 1:
-        right = len(seen.objects) == request.count and all(_is(found, request.things[0]) for found in seen.objects)
+        right = len(seen.objects) == request.count and all(
+            _is(found, request.things[0]) for found in seen.objects
+        )
         return seen.objects if right else None
     if len(request.things) == 1:
         return next(((found,) for found in seen.objects if _is(found, request.things[0])), None)
     first, second = request.things
-    return next(((a, b) for a in seen.objects for b in seen.objects
-                 if a is not b and _is(a, first) and _is(b, second) and _holds(request.relation, a, b)), None)
+    return next(
+        (
+            (a, b)
+            for a in seen.objects
+            for b in seen.objects
+            if a is not b and _is(a, first) and _is(b, second) and _holds(request.relation, a, b)
+        ),
+        None,
+    )
 
 
 def _is(found: DetectedObject, thing: Thing) -> bool:
-    return found.colour == (thing.colour or found.colour) and found.shape == (thing.shape or found.shape)
+    return found.colour == (thing.colour or found.colour) and found.shape == (
+        thing.shape or found.shape
+    )
 
 
 def _holds(relation: str | None, first: DetectedObject, second: DetectedObject) -> bool:

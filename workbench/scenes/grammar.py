@@ -1,4 +1,5 @@
-"""The language of the `scenes` world: captions over coloured shapes, with GenEval's six kinds of task.
+"""The language of the `scenes` world: captions over coloured shapes, with GenEval's six kinds of
+task.
 
     caption  := thing | thing "and" thing | thing relation thing | number things
     thing    := "a" [colour] (shape | "shape")          "a red circle", "a circle", "a red shape", "a shape"
@@ -6,9 +7,9 @@
     relation := "left of" | "right of" | "above" | "below"
     number   := "two" | "three" | "four"
 
-What a caption leaves open (a colour, a shape, and always position, size, rotation, shade and background) is drawn at
-random by `workbench.scenes.renderer`, so every caption has a broad conditional distribution with known factors.
-This module knows words only: no pixels, no torch.
+What a caption leaves open (a colour, a shape, and always position, size, rotation, shade and
+background) is drawn at random by `workbench.scenes.renderer`, so every caption has a broad
+conditional distribution with known factors. This module knows words only: no pixels, no torch.
 """
 
 from __future__ import annotations
@@ -25,15 +26,42 @@ NUMBERS = {"two": 2, "three": 3, "four": 4}
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 MAX_OBJECTS = max(NUMBERS.values())
 
-EXAMPLES = ("a red circle", "a circle", "a blue shape", "two green stars", "three triangles", "a yellow star above a blue square",
-            "a circle left of a triangle", "a red square and a cyan circle", "a star and a circle", "a shape")
+EXAMPLES = (
+    "a red circle",
+    "a circle",
+    "a blue shape",
+    "two green stars",
+    "three triangles",
+    "a yellow star above a blue square",
+    "a circle left of a triangle",
+    "a red square and a cyan circle",
+    "a star and a circle",
+    "a shape",
+)
 
-WORDS = sorted({"a", "and", "of", "left", "right", "above", "below", "shape", "shapes", *COLOURS, *NUMBERS, *SHAPES,
-                 *(shape + "s" for shape in SHAPES)})
+WORDS = sorted(
+    {
+        "a",
+        "and",
+        "of",
+        "left",
+        "right",
+        "above",
+        "below",
+        "shape",
+        "shapes",
+        *COLOURS,
+        *NUMBERS,
+        *SHAPES,
+        *(shape + "s" for shape in SHAPES),
+    }
+)
 
 
 class GrammarError(ValueError):
-    """A caption outside the grammar; the message says what was not understood and what can be written instead."""
+    """A caption outside the grammar; the message says what was not understood and what can be
+    written instead.
+    """
 
 
 @dataclass(frozen=True)
@@ -51,7 +79,9 @@ class Thing:
 
 @dataclass(frozen=True)
 class Request:
-    """What a caption asks for: `things[0]` once, `count` times, or with `things[1]`, perhaps in a `relation` to it."""
+    """What a caption asks for: `things[0]` once, `count` times, or with `things[1]`, perhaps in a
+    `relation` to it.
+    """
 
     things: tuple[Thing, ...]
     count: int = 1
@@ -82,7 +112,9 @@ class Request:
 
 
 def parse(text: str) -> Request:
-    """The `Request` of a caption. Raises `GrammarError` with the way out when the caption is outside the grammar."""
+    """The `Request` of a caption. Raises `GrammarError` with the way out when the caption is
+    outside the grammar.
+    """
     words = text.lower().replace(",", " ").replace(".", " ").split()
     if not words:
         raise GrammarError('The prompt is empty. Write for example "a red circle".')
@@ -95,13 +127,20 @@ def parse(text: str) -> Request:
     if request is None:
         raise GrammarError(f'"{text}" is not a caption of the scenes world. {_help()}')
     if len(request.things) == 2 and request.things[0] == request.things[1]:
-        raise GrammarError(f'Both things are "{request.things[0].text()}". Write "two {request.things[0].text(plural=True)}".')
+        raise GrammarError(
+            f'Both things are "{request.things[0].text()}". Write "two '
+            f'{request.things[0].text(plural=True)}".'
+        )
     return request
 
 
 def _help() -> str:
-    return (f"Use colours ({', '.join(COLOURS)}), shapes ({', '.join(SHAPES)}, or the open word shape), two/three/four, and, "
-            'left of, right of, above, below: for example "three red stars" or "a circle left of a blue square".')
+    return (
+        f"Use colours ({', '.join(COLOURS)}), shapes ({', '.join(SHAPES)}, or the open word "
+        "shape), two/three/four, and, "
+        'left of, right of, above, below: for example "three red stars" or "a circle left of a '
+        'blue square".'
+    )
 
 
 def _parse_words(words: list[str]) -> Request | None:
@@ -123,7 +162,12 @@ def _thing(words: list[str], plural: bool = False) -> Thing | None:
     if words and words[0] in ("a", "an") and not plural:
         words = words[1:]
     nouns = {shape + "s" * plural: shape for shape in SHAPES} | {"shape" + "s" * plural: None}
-    if not words or words[-1] not in nouns or len(words) > 2 or (len(words) == 2 and words[0] not in COLOURS):
+    if (
+        not words
+        or words[-1] not in nouns
+        or len(words) > 2
+        or (len(words) == 2 and words[0] not in COLOURS)
+    ):
         return None
     return Thing(words[0] if len(words) == 2 else None, nouns[words[-1]])
 
@@ -135,11 +179,21 @@ def requests(task: str) -> list[Request]:
     pairs = [pair for pair in itertools.permutations(anything, 2)]
     found = {
         "single_object": lambda: [Request((Thing(None, shape),)) for shape in shapes],
-        "colors": lambda: [Request((Thing(colour, shape),)) for colour in COLOURS for shape in shapes],
-        "counting": lambda: [Request((thing,), count=n) for n in NUMBERS.values() for thing in anything],
-        "two_object": lambda: [Request(pair) for pair in pairs if not all(thing.colour for thing in pair)],
-        "position": lambda: [Request(pair, relation=relation) for relation in RELATIONS for pair in pairs],
-        "color_attr": lambda: [Request(pair) for pair in pairs if all(thing.colour for thing in pair)],
+        "colors": lambda: [
+            Request((Thing(colour, shape),)) for colour in COLOURS for shape in shapes
+        ],
+        "counting": lambda: [
+            Request((thing,), count=n) for n in NUMBERS.values() for thing in anything
+        ],
+        "two_object": lambda: [
+            Request(pair) for pair in pairs if not all(thing.colour for thing in pair)
+        ],
+        "position": lambda: [
+            Request(pair, relation=relation) for relation in RELATIONS for pair in pairs
+        ],
+        "color_attr": lambda: [
+            Request(pair) for pair in pairs if all(thing.colour for thing in pair)
+        ],
     }
     if task not in found:
         raise ValueError(f"unknown task {task!r}; one of {', '.join(TASKS)}")
@@ -147,12 +201,16 @@ def requests(task: str) -> list[Request]:
 
 
 def draw_request(rng: random.Random, task: str | None = None) -> Request:
-    """A random request of `task` (of a random task if None): attributes are named half or more of the time."""
+    """A random request of `task` (of a random task if None): attributes are named half or more of
+    the time.
+    """
     task = task or rng.choice(TASKS)
 
     def thing(colour: float = 0.6, shape: float = 0.9) -> Thing:
-        return Thing(rng.choice(COLOURS) if rng.random() < colour else None,
-                     rng.choice(SHAPES) if rng.random() < shape else None)
+        return Thing(
+            rng.choice(COLOURS) if rng.random() < colour else None,
+            rng.choice(SHAPES) if rng.random() < shape else None,
+        )
 
     while True:
         if task == "single_object":
@@ -167,7 +225,9 @@ def draw_request(rng: random.Random, task: str | None = None) -> Request:
             request = Request((thing(0.5), thing(0.5)), relation=rng.choice(RELATIONS))
         else:
             request = Request((thing(1.0, 0.95), thing(1.0, 0.95)))
-        if request.task == task and (len(request.things) == 1 or request.things[0] != request.things[1]):
+        if request.task == task and (
+            len(request.things) == 1 or request.things[0] != request.things[1]
+        ):
             return request
 
 

@@ -1,4 +1,6 @@
-"""Two disjoint lists of captions, the same on every machine: settings are chosen on one and results reported on the other."""
+"""Two disjoint lists of captions, the same on every machine: settings are chosen on one and
+results reported on the other.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ def chosen_on() -> list[Request]:
 
 
 def reported_on() -> list[Request]:
-    """Up to 8 captions of each task, never used in choosing settings (single_object has 5 captions: 2 and 3)."""
+    """Up to 8 captions of each task, never used in choosing settings (single_object has 5
+    captions: 2 and 3).
+    """
     return [request for task in TASKS for request in _split(task)[1]]
 
 

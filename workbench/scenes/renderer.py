@@ -1,10 +1,13 @@
-"""Draws scenes: from a `Request` to random factors, from factors to anti-aliased pixels, both for whole batches.
+"""Draws scenes: from a `Request` to random factors, from factors to anti-aliased pixels, both for
+whole batches.
 
-Coordinates run from -1 to 1 (x to the right, y DOWN, as pixels do); a radius is in the same unit. Each shape is a signed
-distance function d(p) of its own frame; the coverage of a pixel is clip(1/2 - d, 0, 1) with d in pixels, which is exact
-for a straight edge that is parallel to the pixel grid and within a few percent elsewhere.
+Coordinates run from -1 to 1 (x to the right, y DOWN, as pixels do); a radius is in the same unit.
+Each shape is a signed distance function d(p) of its own frame; the coverage of a pixel is clip(1/2
+- d, 0, 1) with d in pixels, which is exact for a straight edge that is parallel to the pixel grid
+and within a few percent elsewhere.
 
-Objects are saturated (chroma >= 0.52) and backgrounds are not (chroma <= 0.24): that gap is what makes the detector exact.
+Objects are saturated (chroma >= 0.52) and backgrounds are not (chroma <= 0.24): that gap is what
+makes the detector exact.
 """
 
 from __future__ import annotations
@@ -18,11 +21,25 @@ from torch import Tensor
 from workbench.scenes.grammar import COLOURS, MAX_OBJECTS, SHAPES, Request
 
 SIDE = 64
-HUES = {"red": 0.0, "yellow": 52.0, "green": 118.0, "cyan": 182.0, "blue": 228.0, "purple": 292.0}  # degrees
+HUES = {
+    "red": 0.0,
+    "yellow": 52.0,
+    "green": 118.0,
+    "cyan": 182.0,
+    "blue": 228.0,
+    "purple": 292.0,
+}  # degrees
 HUE_JITTER, SATURATION, VALUE = 8.0, (0.8, 1.0), (0.65, 1.0)
 BACKGROUND_CHROMA = 0.24
-RADIUS = {1: (0.32, 0.52), 2: (0.27, 0.40), 3: (0.24, 0.31), 4: (0.22, 0.27)}  # by the number of objects
-TILT = 15.0  # degrees to either side of upright; corners at any rotation were learned far more slowly
+RADIUS = {
+    1: (0.32, 0.52),
+    2: (0.27, 0.40),
+    3: (0.24, 0.31),
+    4: (0.22, 0.27),
+}  # by the number of objects
+TILT = (
+    15.0  # degrees to either side of upright; corners at any rotation were learned far more slowly
+)
 GAP = 0.10  # between the circumscribed circles of two objects
 UPRIGHT = -math.pi / 2  # the angle at which a triangle or a star points up, as y runs down
 REACH = 1.15  # the farthest point of any shape of radius 1
@@ -45,7 +62,7 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.count)
 
-    def __getitem__(self, index) -> "Scenes":
+    def __getitem__(self, index) -> Scenes:
         return Scenes(*(getattr(self, field.name)[index] for field in fields(self)))
 
     @property
@@ -55,7 +72,9 @@ class Scenes:
 
 
 def draw_scenes(requests: list[Request], generator: torch.Generator) -> Scenes:
-    """One random scene for each request; whatever the request leaves open is drawn from `generator`."""
+    """One random scene for each request; whatever the request leaves open is drawn from
+    `generator`.
+    """
     batch, slots = len(requests), MAX_OBJECTS
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -70,14 +89,30 @@ def draw_scenes(requests: list[Request], generator: torch.Generator) -> Scenes:
             if thing.colour:
                 colour[b, m] = COLOURS.index(thing.colour)
     count = torch.tensor([len(request.objects) for request in requests])
-    low, high = (torch.tensor([RADIUS[n][end] for n in range(1, slots + 1)])[count - 1, None] for end in (0, 1))
+    low, high = (
+        torch.tensor([RADIUS[n][end] for n in range(1, slots + 1)])[count - 1, None]
+        for end in (0, 1)
+    )
     radius = low + (high - low) * uniform(batch, slots)
-    hue = torch.tensor([HUES[name] for name in COLOURS])[colour] + uniform(batch, slots, low=-HUE_JITTER, high=HUE_JITTER)
-    rgb = hsv_to_rgb(hue, uniform(batch, slots, low=SATURATION[0], high=SATURATION[1]),
-                     uniform(batch, slots, low=VALUE[0], high=VALUE[1]))
-    return Scenes(count, shape, colour, _place(requests, count, radius, generator), radius,
-                  UPRIGHT + math.radians(TILT) * uniform(batch, slots, low=-1.0), rgb, _backgrounds(batch, uniform),
-                  uniform(batch, high=2 * math.pi))
+    hue = torch.tensor([HUES[name] for name in COLOURS])[colour] + uniform(
+        batch, slots, low=-HUE_JITTER, high=HUE_JITTER
+    )
+    rgb = hsv_to_rgb(
+        hue,
+        uniform(batch, slots, low=SATURATION[0], high=SATURATION[1]),
+        uniform(batch, slots, low=VALUE[0], high=VALUE[1]),
+    )
+    return Scenes(
+        count,
+        shape,
+        colour,
+        _place(requests, count, radius, generator),
+        radius,
+        UPRIGHT + math.radians(TILT) * uniform(batch, slots, low=-1.0),
+        rgb,
+        _backgrounds(batch, uniform),
+        uniform(batch, high=2 * math.pi),
+    )
 
 
 def _backgrounds(batch: int, uniform) -> Tensor:
@@ -93,8 +128,12 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     return value[..., None] * (1 - saturation[..., None] * torch.minimum(k, 4 - k).clamp(0, 1))
 
 
-def _place(requests: list[Request], count: Tensor, radius: Tensor, generator: torch.Generator) -> Tensor:
-    """[B, M, 2] centres: inside the frame, apart by GAP, and in the requested relation. Rejection, all scenes at once."""
+def _place(
+    requests: list[Request], count: Tensor, radius: Tensor, generator: torch.Generator
+) -> Tensor:
+    """[B, M, 2] centres: inside the frame, apart by GAP, and in the requested relation. Rejection,
+    all scenes at once.
+    """
     batch, slots = radius.shape
     centre = torch.zeros(batch, slots, 2)
     present = torch.arange(slots) < count[:, None]
@@ -106,7 +145,12 @@ def _place(requests: list[Request], count: Tensor, radius: Tensor, generator: to
         tried = (2 * torch.rand(len(todo), slots, 2, generator=generator) - 1) * room[todo]
         apart = (tried[:, :, None] - tried[:, None, :]).norm(dim=-1) >= near[todo]
         fits = (apart | ~both[todo]).flatten(1).all(1)
-        related = torch.tensor([_related(requests[i].relation, *tried[n, :2].tolist()) for n, i in enumerate(todo.tolist())])
+        related = torch.tensor(
+            [
+                _related(requests[i].relation, *tried[n, :2].tolist())
+                for n, i in enumerate(todo.tolist())
+            ]
+        )
         good = fits & related
         centre[todo[good]] = tried[good]
         todo = todo[~good]
@@ -114,11 +158,18 @@ def _place(requests: list[Request], count: Tensor, radius: Tensor, generator: to
 
 
 def _related(relation: str | None, first: list[float], second: list[float]) -> bool:
-    """The relation's axis carries the larger part of the offset, so that "left of" never looks like "above"."""
+    """The relation's axis carries the larger part of the offset, so that "left of" never looks
+    like "above".
+    """
     if relation is None:
         return True
     dx, dy = second[0] - first[0], second[1] - first[1]
-    along, across = {"left of": (dx, dy), "right of": (-dx, dy), "above": (dy, dx), "below": (-dy, dx)}[relation]
+    along, across = {
+        "left of": (dx, dy),
+        "right of": (-dx, dy),
+        "above": (dy, dx),
+        "below": (-dy, dx),
+    }[relation]
     return along > abs(across)
 
 
@@ -138,7 +189,9 @@ def render_scenes(scenes: Scenes, side: int = SIDE) -> Tensor:
 
 
 def pixel_coverage(scenes: Scenes, side: int = SIDE) -> Tensor:
-    """[B, M, side, side] in [0, 1]: the part of each pixel that each object covers; 0 for unused slots."""
+    """[B, M, side, side] in [0, 1]: the part of each pixel that each object covers; 0 for unused
+    slots.
+    """
     axis = (torch.arange(side) + 0.5) / side * 2 - 1
     result = torch.zeros(*scenes.shape.shape, side, side)
     for index, distance in enumerate((_circle, _square, _triangle, _star)):
@@ -154,7 +207,8 @@ def pixel_coverage(scenes: Scenes, side: int = SIDE) -> Tensor:
     return result
 
 
-# Signed distances in the frame of a shape of radius 1: negative inside. Areas are within 1.4 to 3.1.
+# Signed distances in the frame of a shape of radius 1: negative inside. Areas are within 1.4 to
+# 3.1.
 def _circle(x: Tensor, y: Tensor) -> Tensor:
     return (x * x + y * y).sqrt() - 1
 

@@ -9,5 +9,6 @@
     gradients     which term of a method trains which step of the student, and how strongly
     tasks         the names of what an examination does, and what each kind of task finds
 
-Sampling what they need is for `workbench.stages.recording`, all of it on one prompt for `workbench.stages.analysis`.
+Sampling what they need is for `workbench.stages.recording`, all of it on one prompt for
+`workbench.stages.analysis`.
 """

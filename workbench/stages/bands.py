@@ -1,13 +1,16 @@
 r"""Frequency bands: in which order coarse and fine structure enter the belief x0.
 
-The power of an image's band [a, b) is the sum of the squared coefficients of its orthonormal cosine transform (DCT-II) with
-a <= sqrt(u^2 + v^2) / 2 < b cycles an image, a pixel's share: all bands and the squared mean add up to the mean square (Parseval). The
-cosine transform continues an image by its mirror image; a Fourier transform would see a step at the edges and leak it into every
-band. Bands are octaves: below 2 cycles an image, 2 to 4, 4 to 8, ... up to the corner of the spectrum.
+The power of an image's band [a, b) is the sum of the squared coefficients of its orthonormal
+cosine transform (DCT-II) with a <= sqrt(u^2 + v^2) / 2 < b cycles an image, a pixel's share: all
+bands and the squared mean add up to the mean square (Parseval). The cosine transform continues an
+image by its mirror image; a Fourier transform would see a step at the edges and leak it into every
+band. Bands are octaves: below 2 cycles an image, 2 to 4, 4 to 8, ... up to the corner of the
+spectrum.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,24 +25,41 @@ from workbench.metrics.diversity import Interval, jackknife_interval
 
 
 def band_edges(side: int) -> tuple[float, ...]:
-    """The ends of the octaves of an image `side` pixels wide, in cycles an image: 0, 2, 4, ..., the last one open."""
+    """The ends of the octaves of an image `side` pixels wide, in cycles an image: 0, 2, 4, ...,
+    the last one open.
+    """
     return (0.0, *(2.0**power for power in range(1, max(int(math.log2(side)) - 1, 1))), math.inf)
 
 
 def band_names(side: int) -> list[str]:
     edges = band_edges(side)
-    return [f"below {high:g}" if low == 0 else f"{low:g} and above" if high == math.inf else f"{low:g} to {high:g}"
-            for low, high in zip(edges[:-1], edges[1:])]
+    return [
+        f"below {high:g}"
+        if low == 0
+        else f"{low:g} and above"
+        if high == math.inf
+        else f"{low:g} to {high:g}"
+        for low, high in itertools.pairwise(edges)
+    ]
 
 
 def band_power(images: Tensor) -> Tensor:
-    """[..., bands] fp64 power of square images [..., C, H, W], a mean over the channels, without the mean of the image.
+    """[..., bands] fp64 power of square images [..., C, H, W], a mean over the channels, without
+    the mean of the image.
 
-    Raises ValueError for images that are not square."""
+    Raises ValueError for images that are not square.
+    """
     side = images.shape[-1]
     if images.ndim < 3 or images.shape[-2] != side:
-        raise ValueError(f"bands are read from square images [..., C, H, W], not {list(images.shape)}")
-    power = np.square(dctn(images.detach().double().cpu().numpy(), axes=(-2, -1), norm="ortho")).mean(-3) / side**2
+        raise ValueError(
+            f"bands are read from square images [..., C, H, W], not {list(images.shape)}"
+        )
+    power = (
+        np.square(dctn(images.detach().double().cpu().numpy(), axes=(-2, -1), norm="ortho")).mean(
+            -3
+        )
+        / side**2
+    )
     return torch.stack([torch.as_tensor(power[..., mask].sum(-1)) for mask in _masks(side)], -1)
 
 
@@ -52,7 +72,9 @@ class BandPower:
 
     @property
     def relative(self) -> Tensor:
-        """[N, bands] power over the final images', each a sum over the seeds: 1 is as much as they have."""
+        """[N, bands] power over the final images', each a sum over the seeds: 1 is as much as they
+        have.
+        """
         return self.beliefs.sum(1) / self.finals.sum(0)
 
     def interval(self, step: int, band: int, level: float = 0.95) -> Interval:
@@ -71,4 +93,6 @@ def relative_power(beliefs: Iterable[Tensor], finals: Tensor) -> BandPower:
 def _masks(side: int) -> list[np.ndarray]:
     u = np.arange(side) / 2
     radius, edges = np.hypot(u[:, None], u[None]), band_edges(side)
-    return [(radius >= low) & (radius < high) & (radius > 0) for low, high in zip(edges[:-1], edges[1:])]
+    return [
+        (radius >= low) & (radius < high) & (radius > 0) for low, high in itertools.pairwise(edges)
+    ]

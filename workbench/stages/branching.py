@@ -1,20 +1,24 @@
 r"""Branching: how much diversity is left behind step k, and so how much each step decides.
 
-P parents are sampled up to step k; from there B branches each go on with noise of their own. For features f of the finished images
+P parents are sampled up to step k; from there B branches each go on with noise of their own. For
+features f of the finished images
 
     within  = mean over parents of 1/2 mean_{b != b'} |f_pb - f_pb'|^2          what the later steps can still change
     cross   = 1/2 mean over p != p' of |f_pb - f_p'b'|^2                         what differs between parents, later steps included
     between = cross - within                                                     what the first k steps have decided
     ICC     = between / cross                                                    the intraclass correlation: 0 nothing, 1 everything
 
-These are the mean squares of a one-way random-effects analysis of variance (within = MSW, between = (MSB - MSW) / B, ICC(1) of Shrout
-and Fleiss 1979), summed over the features' dimensions. For features of unit length 1/2 |f - f'|^2 = 1 - cos, so within and cross are
-Eq. (9) over the branches of a parent, and over parents. `between` may come out a little below 0, as any such estimate.
+These are the mean squares of a one-way random-effects analysis of variance (within = MSW, between
+= (MSB - MSW) / B, ICC(1) of Shrout and Fleiss 1979), summed over the features' dimensions. For
+features of unit length 1/2 |f - f'|^2 = 1 - cos, so within and cross are Eq. (9) over the branches
+of a parent, and over parents. `between` may come out a little below 0, as any such estimate.
 
-An ODE sampler has no noise of its own behind step k, so its belief x0_k is noised again to the level of step k + 1:
-x = alpha x0_k + sigma noise, where the ODE would take the noise that it came with (`workbench.stages.recording.branched`).
+An ODE sampler has no noise of its own behind step k, so its belief x0_k is noised again to the
+level of step k + 1: x = alpha x0_k + sigma noise, where the ODE would take the noise that it came
+with (`workbench.stages.recording.branched`).
 
-Sources: branching from a level to see what it decides is Sclocchi et al. 2024 (arXiv 2402.16991) and Li and Chen 2024 (2403.01633).
+Sources: branching from a level to see what it decides is Sclocchi et al. 2024 (arXiv 2402.16991)
+and Li and Chen 2024 (2403.01633).
 """
 
 from __future__ import annotations
@@ -30,7 +34,9 @@ from workbench.metrics.diversity import Interval, jackknife_interval
 
 @dataclass(frozen=True)
 class Split:
-    """The three numbers of the formulas above, each with its interval over parents (nan ends for fewer than three parents)."""
+    """The three numbers of the formulas above, each with its interval over parents (nan ends for
+    fewer than three parents).
+    """
 
     within: Interval
     cross: Interval
@@ -38,11 +44,16 @@ class Split:
 
 
 def variance_split(features: Tensor, level: float = 0.95) -> Split:
-    """The split of features [P, B, D] of P parents with B branches, in fp64; the ICC is nan where nothing differs at all.
+    """The split of features [P, B, D] of P parents with B branches, in fp64; the ICC is nan where
+    nothing differs at all.
 
-    Raises ValueError for fewer than two parents or branches, and for features that are not finite."""
+    Raises ValueError for fewer than two parents or branches, and for features that are not finite.
+    """
     if features.ndim != 3 or min(features.shape[:2]) < 2 or not torch.isfinite(features).all():
-        raise ValueError(f"branching needs finite features [P, B, D] of two or more parents and branches, not {list(features.shape)}")
+        raise ValueError(
+            "branching needs finite features [P, B, D] of two or more parents and branches, not "
+            f"{list(features.shape)}"
+        )
     f = features.double()
     means, within = f.mean(1), (f - f.mean(1, keepdim=True)).square().sum((1, 2)) / (f.shape[1] - 1)
     point = _numbers(means, within, f.shape[1])
@@ -50,7 +61,12 @@ def variance_split(features: Tensor, level: float = 0.95) -> Split:
         return Split(*(Interval(value, math.nan, math.nan) for value in point.tolist()))
     rest = [torch.arange(len(f)) != left_out for left_out in range(len(f))]
     without = torch.stack([_numbers(means[kept], within[kept], f.shape[1]) for kept in rest])
-    return Split(*(jackknife_interval(float(value), column, level) for value, column in zip(point, without.T)))
+    return Split(
+        *(
+            jackknife_interval(float(value), column, level)
+            for value, column in zip(point, without.T)
+        )
+    )
 
 
 def _numbers(means: Tensor, within: Tensor, branches: int) -> Tensor:

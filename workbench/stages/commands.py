@@ -1,4 +1,6 @@
-"""The command `stages`: everything that the Stages tab shows for one prompt, as a report in a folder."""
+"""The command `stages`: everything that the Stages tab shows for one prompt, as a report in a
+folder.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ def _stages(options: argparse.Namespace) -> None:
     from workbench.grid.request import GridRequest
     from workbench.io.notation import TEACHER
     from workbench.models.loading import check_prompt
-    from workbench.stages.analysis import StageAnalysis, check_folder, save_trajectories, saved_trajectories
+    from workbench.stages.analysis import (
+        StageAnalysis,
+        check_folder,
+        save_trajectories,
+        saved_trajectories,
+    )
     from workbench.stages.gradient_probe import probe
     from workbench.stages.report import stage_figures, write_stage_report
 
@@ -24,17 +31,35 @@ def _stages(options: argparse.Namespace) -> None:
     check_prompt(backend, options.prompt)
     by_name = {model.name: model for model in models}
     request = GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name))
-    seen = StageAnalysis(request, backend, by_name.__getitem__, options.branches, options.parents, not options.no_swap,
-                       known=saved_trajectories(folder))
-    gradients, students = [], [] if options.no_gradients else [name for name in by_name if name != TEACHER]
+    seen = StageAnalysis(
+        request,
+        backend,
+        by_name.__getitem__,
+        options.branches,
+        options.parents,
+        not options.no_swap,
+        known=saved_trajectories(folder),
+    )
+    gradients, students = (
+        [],
+        [] if options.no_gradients else [name for name in by_name if name != TEACHER],
+    )
     left = {name: "not measured" for name in students}
     _, teacher = common_recipe(options, list(by_name))
     try:
-        _advance(tqdm(total=1.0, desc="stages", bar_format=BAR), ((step.done, None) for step in seen.run() if hasattr(step, "done")))
+        _advance(
+            tqdm(total=1.0, desc="stages", bar_format=BAR),
+            ((step.done, None) for step in seen.run() if hasattr(step, "done")),
+        )
         for name in students:
             events = probe(by_name[name], name, backend, teacher, options.prompt)
             try:
-                gradients.append(_advance(tqdm(total=1.0, desc=f"gradients of {name}", bar_format=BAR), ((p.done, p) for p in events)))
+                gradients.append(
+                    _advance(
+                        tqdm(total=1.0, desc=f"gradients of {name}", bar_format=BAR),
+                        ((p.done, p) for p in events),
+                    )
+                )
                 del left[name]
             except (ValueError, RuntimeError, KeyError) as error:
                 # too little memory, an old checkpoint ...: the others are worth having
@@ -46,6 +71,8 @@ def _stages(options: argparse.Namespace) -> None:
             print(write_stage_report(folder, seen, stage_figures(seen), gradients, missing))
         for line in [*seen.left, *missing]:
             print(f"not done: {line}")
+
+
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
 

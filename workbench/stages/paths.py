@@ -1,12 +1,14 @@
 """Paths: all trajectories of a prompt on one plane, and how far each step moves.
 
-The plane is that of the two largest principal components of all points of all paths together, so that models can be compared in it.
-A curve in such a plane says little by itself: the paths of most diffusion models bend alike there (arXiv 2506.10177), whatever they
-show. Read which paths lie beside each other, and where they part.
+The plane is that of the two largest principal components of all points of all paths together, so
+that models can be compared in it. A curve in such a plane says little by itself: the paths of most
+diffusion models bend alike there (arXiv 2506.10177), whatever they show. Read which paths lie
+beside each other, and where they part.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -17,23 +19,29 @@ CHUNK = 2**16  # numbers of a point that are in fp64 at a time
 
 @dataclass(frozen=True)
 class Plane:
-    """Coordinates [K_m, S, 2] of each path, and the share of all variance that each of the two axes has."""
+    """Coordinates [K_m, S, 2] of each path, and the share of all variance that each of the two
+    axes has.
+    """
 
     paths: list[Tensor]
     explained: tuple[float, float]
 
 
 def project(paths: list[Tensor]) -> Plane:
-    """The common plane of paths [K_m, S, ...], K_m points of S seeds each. The sign of an axis makes its largest coordinate positive.
+    """The common plane of paths [K_m, S, ...], K_m points of S seeds each. The sign of an axis
+    makes its largest coordinate positive.
 
-    Raises ValueError when there are fewer than three points."""
+    Raises ValueError when there are fewer than three points.
+    """
     counts = [path.shape[:2] for path in paths]
     flat = [path.flatten(2).flatten(0, 1) for path in paths]
     total = sum(map(len, flat))
     if total < 3:
         raise ValueError("a plane needs three points or more")
     products = torch.zeros(total, total, dtype=torch.float64)
-    for first in range(0, flat[0].shape[1], CHUNK):  # points are few and long: their products are a small matrix
+    for first in range(
+        0, flat[0].shape[1], CHUNK
+    ):  # points are few and long: their products are a small matrix
         part = torch.cat([rows[:, first : first + CHUNK] for rows in flat]).double()
         part -= part.mean(0)
         products += part @ part.T
@@ -42,10 +50,17 @@ def project(paths: list[Tensor]) -> Plane:
     points = vectors * values.sqrt()
     points = points * points.gather(0, points.abs().argmax(0, keepdim=True)).sign()
     split = points.split([steps * seeds for steps, seeds in counts])
-    return Plane([part.unflatten(0, count) for part, count in zip(split, counts)],
-                 tuple((values / products.trace().clamp(min=1e-30)).tolist()))
+    return Plane(
+        [part.unflatten(0, count) for part, count in zip(split, counts)],
+        tuple((values / products.trace().clamp(min=1e-30)).tolist()),
+    )
 
 
 def displacement(path: Tensor) -> Tensor:
     """[K - 1, S] root mean square change of each step of a path [K, S, ...]."""
-    return torch.stack([(after.float() - before.float()).flatten(1).square().mean(1).sqrt() for before, after in zip(path, path[1:])])
+    return torch.stack(
+        [
+            (after.float() - before.float()).flatten(1).square().mean(1).sqrt()
+            for before, after in itertools.pairwise(path)
+        ]
+    )

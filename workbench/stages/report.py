@@ -13,7 +13,12 @@ from workbench.io.files import write_atomically
 from workbench.stages.analysis import StageAnalysis, branch_steps
 from workbench.stages.commitment import fixed_by
 from workbench.stages.factors import settled_at
-from workbench.stages.figures.curves import band_curves, branching_curves, commitment_curves, factor_curves
+from workbench.stages.figures.curves import (
+    band_curves,
+    branching_curves,
+    commitment_curves,
+    factor_curves,
+)
 from workbench.stages.figures.gradients import reach_matrix
 from workbench.stages.figures.paths import path_curves
 from workbench.stages.figures.strip import strip
@@ -22,7 +27,11 @@ from workbench.stages.gradient_probe import Probed
 from workbench.stages.paths import project
 from workbench.stages.tasks import Branch, Record, StageMeasurement, Swap
 
-SECTIONS = {"strip": ("strip",), "curves": ("commitment", "branching", "bands", "factors", "paths"), "swap": ("swap", "swap-curves")}
+SECTIONS = {
+    "strip": ("strip",),
+    "curves": ("commitment", "branching", "bands", "factors", "paths"),
+    "swap": ("swap", "swap-curves"),
+}
 
 
 def strip_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
@@ -31,13 +40,20 @@ def strip_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
     read = {name: read[name] for name in seen.request.models if name in read}
     if not read:
         return {}
-    kept, pictures = ({name: part[name] for name in read} for part in (seen.trajectories, seen.pictures))
-    full, low, bands, moved, factors = ({name: getattr(found, part) for name, found in read.items()}
-                                        for part in ("full", "low", "bands", "moved", "factors"))
+    kept, pictures = (
+        {name: part[name] for name in read} for part in (seen.trajectories, seen.pictures)
+    )
+    full, low, bands, moved, factors = (
+        {name: getattr(found, part) for name, found in read.items()}
+        for part in ("full", "low", "bands", "moved", "factors")
+    )
     side = next(iter(pictures.values())).final.shape[-1]
-    made = {"strip": strip(kept, pictures, {name: one.by_seed for name, one in low.items()}),
-            "commitment": commitment_curves(kept, full, low), "bands": band_curves(kept, bands, side),
-            "paths": path_curves(kept, project([one.x0 for one in kept.values()]), moved)}
+    made = {
+        "strip": strip(kept, pictures, {name: one.by_seed for name, one in low.items()}),
+        "commitment": commitment_curves(kept, full, low),
+        "bands": band_curves(kept, bands, side),
+        "paths": path_curves(kept, project([one.x0 for one in kept.values()]), moved),
+    }
     return made | ({"factors": factor_curves(kept, factors)} if seen.scene else {})
 
 
@@ -45,8 +61,14 @@ def branching_figure(seen: StageAnalysis) -> dict[str, go.Figure]:
     points: dict[str, list] = {}
     for task, found in seen.results.items():
         if isinstance(task, Branch):
-            points.setdefault(task.model, []).append((float(seen.trajectories[task.model].times[task.step]), found))
-    whole = {name for name, found in points.items() if len(found) == len(branch_steps(len(seen.trajectories[name])))}
+            points.setdefault(task.model, []).append(
+                (float(seen.trajectories[task.model].times[task.step]), found)
+            )
+    whole = {
+        name
+        for name, found in points.items()
+        if len(found) == len(branch_steps(len(seen.trajectories[name])))
+    }
     return {"branching": branching_curves(points, whole, seen.feature().protocol)} if points else {}
 
 
@@ -59,12 +81,17 @@ def swap_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
             row.cells.append((task.step, level, found.images, found.diversity, found.correct))
     if not rows:
         return {}
-    return {"swap": swap_matrix(list(rows.values()), seen.prompt),
-            "swap-curves": swap_curves(list(rows.values()), seen.feature().protocol)}
+    return {
+        "swap": swap_matrix(list(rows.values()), seen.prompt),
+        "swap-curves": swap_curves(list(rows.values()), seen.feature().protocol),
+    }
 
 
 def gradient_figure(found: Probed) -> dict[str, go.Figure]:
-    title = f"Which gradient reaches which step: {found.model}, “{found.prompt}”, fake network {found.fake}"
+    title = (
+        f"Which gradient reaches which step: {found.model}, “{found.prompt}”, fake network "
+        f"{found.fake}"
+    )
     return {"gradients": reach_matrix(found.reaches, title)} if found.reaches else {}
 
 
@@ -73,17 +100,34 @@ def stage_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
     return strip_figures(seen) | branching_figure(seen) | swap_figures(seen)
 
 
-def write_stage_report(folder: Path, seen: StageAnalysis, figures: dict[str, go.Figure], gradients: list[Probed], left: list[str]) -> Path:
-    """Writes report.html of `stage_figures`, which needs nothing else, and numbers.json; returns the report's path. `left` is told beside
-    what the examination itself has left."""
+def write_stage_report(
+    folder: Path,
+    seen: StageAnalysis,
+    figures: dict[str, go.Figure],
+    gradients: list[Probed],
+    left: list[str],
+) -> Path:
+    """Writes report.html of `stage_figures`, which needs nothing else, and numbers.json; returns
+    the report's path. `left` is told beside what the examination itself has left.
+    """
     shown = [figures[name] for names in SECTIONS.values() for name in names if name in figures]
     shown += [figure for found in gradients for figure in gradient_figure(found).values()]
-    parts = [figure.to_html(full_html=False, include_plotlyjs=n == 0, auto_play=False) for n, figure in enumerate(shown)]
+    parts = [
+        figure.to_html(full_html=False, include_plotlyjs=n == 0, auto_play=False)
+        for n, figure in enumerate(shown)
+    ]
     missing = "".join(f"<li>{escape(line)}</li>" for line in [*seen.left, *left])
-    page = ('<!doctype html><html lang="en"><meta charset="utf-8"><title>Stages</title><body style="max-width:1200px;margin:auto">'
-            f"{''.join(parts)}{f'<h3>Not done</h3><ul>{missing}</ul>' if missing else ''}</body></html>")
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Stages</title><body '
+        'style="max-width:1200px;margin:auto">'
+        f"{''.join(parts)}{f'<h3>Not done</h3><ul>{missing}</ul>' if missing else ''}</body></html>"
+    )
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = json.dumps(_finite(numbers_of(seen, gradients) | {"left": [*seen.left, *left]}), indent=1, allow_nan=False)
+    numbers = json.dumps(
+        _finite(numbers_of(seen, gradients) | {"left": [*seen.left, *left]}),
+        indent=1,
+        allow_nan=False,
+    )
     write_atomically(folder / "numbers.json", lambda part: part.write_text(numbers))
     write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
     return folder / "report.html"
@@ -91,29 +135,71 @@ def write_stage_report(folder: Path, seen: StageAnalysis, figures: dict[str, go.
 
 def numbers_of(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
     """All measurements, as lists and numbers; an interval is [value, low, high]."""
-    models = {task.model: _reading(seen, task.model, found) for task, found in seen.results.items() if isinstance(task, Record)}
-    branching = [{"model": task.model, "step": task.step, "time": float(seen.trajectories[task.model].times[task.step]),
-                  "within": list(found.within), "cross": list(found.cross), "icc": list(found.icc)}
-                 for task, found in seen.results.items() if isinstance(task, Branch)]
-    swaps = [{"first": task.first, "then": task.then, "step": task.step, "diversity": list(found.diversity), "correct": found.correct}
-             for task, found in seen.results.items() if isinstance(task, Swap)]
-    return {"prompt": seen.prompt, "seeds": list(seen.seeds), "feature": seen.feature().protocol, "models": models,
-            "branching": branching, "swaps": swaps, "gradients": [_gradients(found) for found in gradients]}
+    models = {
+        task.model: _reading(seen, task.model, found)
+        for task, found in seen.results.items()
+        if isinstance(task, Record)
+    }
+    branching = [
+        {
+            "model": task.model,
+            "step": task.step,
+            "time": float(seen.trajectories[task.model].times[task.step]),
+            "within": list(found.within),
+            "cross": list(found.cross),
+            "icc": list(found.icc),
+        }
+        for task, found in seen.results.items()
+        if isinstance(task, Branch)
+    ]
+    swaps = [
+        {
+            "first": task.first,
+            "then": task.then,
+            "step": task.step,
+            "diversity": list(found.diversity),
+            "correct": found.correct,
+        }
+        for task, found in seen.results.items()
+        if isinstance(task, Swap)
+    ]
+    return {
+        "prompt": seen.prompt,
+        "seeds": list(seen.seeds),
+        "feature": seen.feature().protocol,
+        "models": models,
+        "branching": branching,
+        "swaps": swaps,
+        "gradients": [_gradients(found) for found in gradients],
+    }
 
 
 def _reading(seen: StageAnalysis, name: str, found: StageMeasurement) -> dict:
     kept = seen.trajectories[name]
-    return {"settings": kept.settings, "times": kept.times.tolist(), "alpha_sigma": kept.alpha_sigma.tolist(),
-            "fixed": found.full.fixed.tolist(), "fixed_low_passed": found.low.fixed.tolist(),
-            "fixed_by": {f"{share:.0%}": list(fixed_by(found.low, share)) for share in (0.5, 0.9)},
-            "bands": found.bands.relative.tolist(), "moved": found.moved.mean(1).tolist(),
-            "settled_at": {factor: settled_at(one).tolist() for factor, one in found.factors.items()}}
+    return {
+        "settings": kept.settings,
+        "times": kept.times.tolist(),
+        "alpha_sigma": kept.alpha_sigma.tolist(),
+        "fixed": found.full.fixed.tolist(),
+        "fixed_low_passed": found.low.fixed.tolist(),
+        "fixed_by": {f"{share:.0%}": list(fixed_by(found.low, share)) for share in (0.5, 0.9)},
+        "bands": found.bands.relative.tolist(),
+        "moved": found.moved.mean(1).tolist(),
+        "settled_at": {factor: settled_at(one).tolist() for factor, one in found.factors.items()},
+    }
 
 
 def _gradients(found: Probed) -> dict:
-    methods = {method: {"detach_after": reach.detach_after, "norms": {term: values.tolist() for term, values in reach.norms.items()},
-                        "cosines": {f"{one} {other}": values.tolist() for (one, other), values in reach.cosines.items()}}
-               for method, reach in found.reaches.items()}
+    methods = {
+        method: {
+            "detach_after": reach.detach_after,
+            "norms": {term: values.tolist() for term, values in reach.norms.items()},
+            "cosines": {
+                f"{one} {other}": values.tolist() for (one, other), values in reach.cosines.items()
+            },
+        }
+        for method, reach in found.reaches.items()
+    }
     return {"model": found.model, "fake": found.fake, "methods": methods}
 
 

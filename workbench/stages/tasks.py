@@ -63,8 +63,10 @@ Task = Record | Branch | Swap
 
 @dataclass(frozen=True)
 class StageMeasurement:
-    """What recorded passes of N steps show: commitment on the full and the low-passed pictures, band power, the length [N, S] of each
-    step in the latents and, on scenes, what is settled ([N, S] bool by factor)."""
+    """What recorded passes of N steps show: commitment on the full and the low-passed pictures,
+    band power, the length [N, S] of each step in the latents and, on scenes, what is settled ([N,
+    S] bool by factor).
+    """
 
     full: Commitment
     low: Commitment
@@ -75,7 +77,9 @@ class StageMeasurement:
 
 @dataclass(frozen=True)
 class Mixed:
-    """What a `Swap` makes: images [S, 3, H, W] in [0, 1], Eq. (9) over the seeds, and on scenes the share that is right."""
+    """What a `Swap` makes: images [S, 3, H, W] in [0, 1], Eq. (9) over the seeds, and on scenes
+    the share that is right.
+    """
 
     images: Tensor
     diversity: Interval

@@ -1,7 +1,9 @@
-"""A recorded pass of a model: for every seed its states x_t and, at each step, what the model believes the image to be, x0.
+"""A recorded pass of a model: for every seed its states x_t and, at each step, what the model
+believes the image to be, x0.
 
-Latents are kept on the CPU in half precision: 9 seeds x 30 steps at 1024 px take 0.3 GB. `TrajectoryImages` decodes a step when somebody looks
-at it, and keeps it at a size that is good for a screen.
+Latents are kept on the CPU in half precision: 9 seeds x 30 steps at 1024 px take 0.3 GB.
+`TrajectoryImages` decodes a step when somebody looks at it, and keeps it at a size that is good
+for a screen.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ _TENSORS = ("times", "alpha_sigma", "x0", "x_t")
 
 @dataclass(frozen=True)
 class Trajectory:
-    """N steps of S seeds. Step k = 1..N starts at times[k - 1] from the state x_t[k - 1], where the model believes x0[k - 1], and
-    leads to x_t[k] at times[k]; x_t[0] is the initial noise and x_t[N] the final latent."""
+    """N steps of S seeds. Step k = 1..N starts at times[k - 1] from the state x_t[k - 1], where
+    the model believes x0[k - 1], and leads to x_t[k] at times[k]; x_t[0] is the initial noise and
+    x_t[N] the final latent.
+    """
 
     prompt: str
     model: str
@@ -43,27 +47,51 @@ class Trajectory:
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, whole or not at all."""
-        told = {"prompt": self.prompt, "model": self.model, "seeds": self.seeds, "settings": self.settings}
+        told = {
+            "prompt": self.prompt,
+            "model": self.model,
+            "seeds": self.seeds,
+            "settings": self.settings,
+        }
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        write_atomically(Path(path), lambda part: save_file(tensors, part, metadata={"trajectory": json.dumps(told)}))
+        write_atomically(
+            Path(path),
+            lambda part: save_file(tensors, part, metadata={"trajectory": json.dumps(told)}),
+        )
 
     @classmethod
     def open(cls, path: str | Path) -> Trajectory:
-        """The trajectory that `save` wrote; its tensors stay in the file until they are used. Raises ValueError for another file."""
+        """The trajectory that `save` wrote; its tensors stay in the file until they are used.
+        Raises ValueError for another file.
+        """
         try:
             with safe_open(path, "pt") as file:
                 told = json.loads(file.metadata()["trajectory"])
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            found = cls(told["prompt"], told["model"], tuple(told["seeds"]), settings=dict(told["settings"]), **tensors)
+            found = cls(
+                told["prompt"],
+                told["model"],
+                tuple(told["seeds"]),
+                settings=dict(told["settings"]),
+                **tensors,
+            )
             found._check()
             return found
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a recorded trajectory ({error}); record it again") from error
+            raise ValueError(
+                f"{path} is not a recorded trajectory ({error}); record it again"
+            ) from error
 
     def _check(self) -> None:
         steps, seeds, *latent = self.x0.shape
-        expected = {"times": (steps + 1,), "alpha_sigma": (steps + 1, 2), "x_t": (steps + 1, seeds, *latent)}
-        wrong = [name for name, shape in expected.items() if tuple(getattr(self, name).shape) != shape]
+        expected = {
+            "times": (steps + 1,),
+            "alpha_sigma": (steps + 1, 2),
+            "x_t": (steps + 1, seeds, *latent),
+        }
+        wrong = [
+            name for name, shape in expected.items() if tuple(getattr(self, name).shape) != shape
+        ]
         if wrong or seeds != len(self.seeds) or len(latent) != 3 or not steps:
             raise ValueError(f"the shapes of {', '.join(wrong) or 'x0'} do not fit")
 
@@ -71,13 +99,22 @@ class Trajectory:
     def cat(parts: list[Trajectory]) -> Trajectory:
         """The trajectories of several groups of seeds as one."""
         first = parts[0]
-        return Trajectory(first.prompt, first.model, tuple(seed for part in parts for seed in part.seeds), first.times,
-                          first.alpha_sigma, torch.cat([part.x0 for part in parts], 1), torch.cat([part.x_t for part in parts], 1),
-                          first.settings)
+        return Trajectory(
+            first.prompt,
+            first.model,
+            tuple(seed for part in parts for seed in part.seeds),
+            first.times,
+            first.alpha_sigma,
+            torch.cat([part.x0 for part in parts], 1),
+            torch.cat([part.x_t for part in parts], 1),
+            first.settings,
+        )
 
     def first(self, count: int) -> Trajectory:
         """The same of the first `count` seeds."""
-        return replace(self, seeds=self.seeds[:count], x0=self.x0[:, :count], x_t=self.x_t[:, :count])
+        return replace(
+            self, seeds=self.seeds[:count], x0=self.x0[:, :count], x_t=self.x_t[:, :count]
+        )
 
 
 def trajectory_bytes(latent_shape: tuple[int, ...], steps: int, seeds: int) -> int:
@@ -86,11 +123,17 @@ def trajectory_bytes(latent_shape: tuple[int, ...], steps: int, seeds: int) -> i
 
 
 class TrajectoryImages:
-    """The images of a trajectory at most `side` pixels wide, [S, 3, H, W] in [0, 1], each step decoded at its first use."""
+    """The images of a trajectory at most `side` pixels wide, [S, 3, H, W] in [0, 1], each step
+    decoded at its first use.
+    """
 
-    def __init__(self, trajectory: Trajectory, decode: Callable[[Tensor], Tensor], side: int = SIDE):
+    def __init__(
+        self, trajectory: Trajectory, decode: Callable[[Tensor], Tensor], side: int = SIDE
+    ):
         self.trajectory, self._decode, self._side = trajectory, decode, side
-        self._steps: dict[int, Tensor] = {}  # uint8: a quarter of the memory, and as exact as a file
+        self._steps: dict[
+            int, Tensor
+        ] = {}  # uint8: a quarter of the memory, and as exact as a file
 
     def __getitem__(self, index: int) -> Tensor:
         """The beliefs of step `index` + 1; index N is the final image."""
@@ -100,7 +143,10 @@ class TrajectoryImages:
                 raise IndexError(f"step {index} of {last}")
             images = self._decode((known.x_t if index == last else known.x0)[index].float())
             if not torch.isfinite(images).all():  # which would become black
-                raise ValueError(f"the pictures of {known.model} at step {min(index + 1, last)} are not finite (NaN)")
+                raise ValueError(
+                    f"the pictures of {known.model} at step {min(index + 1, last)} are not finite "
+                    "(NaN)"
+                )
             self._steps[index] = (downsampled(images, self._side) * 255).round().byte()
         return self._steps[index].float() / 255
 

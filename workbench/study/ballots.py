@@ -1,4 +1,6 @@
-"""One answer of a study as the analysis sees it: who compared what, by which criterion, and how it was answered."""
+"""One answer of a study as the analysis sees it: who compared what, by which criterion, and how it
+was answered.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ class TrialKind(str, Enum):
 
 @dataclass(frozen=True)
 class Ballot:
-    """A vote that counts (no vote that a later one superseded, none of a practice trial). `left` and `right` are methods."""
+    """A vote that counts (no vote that a later one superseded, none of a practice trial). `left`
+    and `right` are methods.
+    """
 
     trial: str  # opaque, one for each trial of a participant; its criteria share it
     participant: str

@@ -25,82 +25,198 @@ SETTINGS = {  # option: (field of the design, type, what it is)
     "repeats": ("repeats", int, "questions asked twice besides"),
     "max-gold-failures": ("max_gold_failures", int, "who fails more is excluded"),
     "min-seconds": ("min_seconds", float, "whose median answer takes less is excluded"),
-    "expires": ("expires_minutes", float, "minutes for which a question that is not answered counts as given away"),
+    "expires": (
+        "expires_minutes",
+        float,
+        "minutes for which a question that is not answered counts as given away",
+    ),
     "seed": ("seed", int, "of all that is random about who sees what"),
 }
 
 
 def add_study_commands(commands, command) -> None:
     """Adds the parsers; `command` is the command line's own way to add one."""
-    study = commands.add_parser("study", help="a blind pairwise user study").add_subparsers(required=True, metavar="COMMAND")
-    create = command(study, "create", "freeze a study and render its pictures, from models, an evaluation, or folders of images", _create)
-    create.add_argument("--out", type=Path, required=True, help="folder of the study, on a local disk")
-    create.add_argument("--title", default="Comparison of pictures", help="what participants read (default: %(default)s)")
-    create.add_argument("--evaluation", type=Path, help="take the images of this evaluation instead of sampling; --models chooses among its models")
-    create.add_argument("--images", default="", help="take images from NAME=FOLDER,NAME=FOLDER: a folder of images for each prompt in each")
-    create.add_argument("--prompts", default="", help="prompt list or file, as evaluate takes it (default: scenes, or neutral)")
-    create.add_argument("--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)")
+    study = commands.add_parser("study", help="a blind pairwise user study").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    create = command(
+        study,
+        "create",
+        "freeze a study and render its pictures, from models, an evaluation, or folders of images",
+        _create,
+    )
+    create.add_argument(
+        "--out", type=Path, required=True, help="folder of the study, on a local disk"
+    )
+    create.add_argument(
+        "--title",
+        default="Comparison of pictures",
+        help="what participants read (default: %(default)s)",
+    )
+    create.add_argument(
+        "--evaluation",
+        type=Path,
+        help="take the images of this evaluation instead of sampling; --models chooses among its "
+        "models",
+    )
+    create.add_argument(
+        "--images",
+        default="",
+        help="take images from NAME=FOLDER,NAME=FOLDER: a folder of images for each prompt in each",
+    )
+    create.add_argument(
+        "--prompts",
+        default="",
+        help="prompt list or file, as evaluate takes it (default: scenes, or neutral)",
+    )
+    create.add_argument(
+        "--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)"
+    )
     create.add_argument("--pairs", default="", help="A:B,A:C, the pairs to compare (default: all)")
-    create.add_argument("--criteria", type=Path, help='JSON file of other questions than Appendix D\'s two: [{"name": ..., "question": ..., '
-                        '"explanation": ..., "gold": true}], gold where a blurred sheet is the wrong answer')
-    create.add_argument("--consent", type=Path, metavar="FILE", help="text that participants agree to (default: a general one)")
-    create.add_argument("--instructions", type=Path, metavar="FILE", help="text that explains the task (default: a general one)")
-    create.add_argument("--trials", type=int, default=0, help="questions a participant gets (default: 20, or as many as there are)")
+    create.add_argument(
+        "--criteria",
+        type=Path,
+        help='JSON file of other questions than Appendix D\'s two: [{"name": ..., "question": ..., '
+        '"explanation": ..., "gold": true}], gold where a blurred sheet is the wrong answer',
+    )
+    create.add_argument(
+        "--consent",
+        type=Path,
+        metavar="FILE",
+        help="text that participants agree to (default: a general one)",
+    )
+    create.add_argument(
+        "--instructions",
+        type=Path,
+        metavar="FILE",
+        help="text that explains the task (default: a general one)",
+    )
+    create.add_argument(
+        "--trials",
+        type=int,
+        default=0,
+        help="questions a participant gets (default: 20, or as many as there are)",
+    )
     defaults = {field.name: field.default for field in dataclasses.fields(StudyDesign)}
     for option, (name, kind, text) in SETTINGS.items():
         default = defaults[name]
-        create.add_argument(f"--{option}", dest=name, type=kind, default=default, metavar=option.split("-")[-1].upper(),
-                            help=f"{text} (default: {'none' if default is None else format(default, 'g')})")
-    create.add_argument("--no-ties", action="store_true", help="leave out the answer “no difference”")
-    create.add_argument("--database", default="", help="address of a PostgreSQL database (default: a SQLite file in the folder)")
+        create.add_argument(
+            f"--{option}",
+            dest=name,
+            type=kind,
+            default=default,
+            metavar=option.split("-")[-1].upper(),
+            help=f"{text} (default: {'none' if default is None else format(default, 'g')})",
+        )
+    create.add_argument(
+        "--no-ties", action="store_true", help="leave out the answer “no difference”"
+    )
+    create.add_argument(
+        "--database",
+        default="",
+        help="address of a PostgreSQL database (default: a SQLite file in the folder)",
+    )
     add_model_options(create, "", f"{MODELS}; with --evaluation all of it")
     serve = command(study, "serve", "serve a study to participants", _serve)
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=7870, help="port to listen on (default: %(default)s)")
-    serve.add_argument("--address", default="", help="how participants reach it where a proxy is in front, such as https://study.example.org")
+    serve.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--port", type=int, default=7870, help="port to listen on (default: %(default)s)"
+    )
+    serve.add_argument(
+        "--address",
+        default="",
+        help="how participants reach it where a proxy is in front, such as "
+        "https://study.example.org",
+    )
     status = command(study, "status", "say how far a study is", _status)
-    status.add_argument("--items", action="store_true", help="print every pair and prompt with its votes")
+    status.add_argument(
+        "--items", action="store_true", help="print every pair and prompt with its votes"
+    )
     status.add_argument("--json", action="store_true", help="print JSON")
     export = command(study, "export", "write every vote that counts as CSV", _export)
-    export.add_argument("--to", type=Path, default=Path("votes.csv"), help="file to write (default: %(default)s)")
-    report = command(study, "report", "analyse the votes: one page with tables and figures", _report)
-    report.add_argument("--to", type=Path, help="folder to write (default: report/ in the study's folder)")
+    export.add_argument(
+        "--to", type=Path, default=Path("votes.csv"), help="file to write (default: %(default)s)"
+    )
+    report = command(
+        study, "report", "analyse the votes: one page with tables and figures", _report
+    )
+    report.add_argument(
+        "--to", type=Path, help="folder to write (default: report/ in the study's folder)"
+    )
     backup = command(study, "backup", "copy the database while it is in use", _backup)
     backup.add_argument("--to", type=Path, required=True, help="file to write")
     for parser in (serve, status, export, report, backup):
         parser.add_argument("folder", type=Path, metavar="STUDY", help="folder that create wrote")
-        parser.add_argument("--database", default="", help="address of its PostgreSQL database with the password (default: that of create; the "
-                            "password is that in the environment variable PGPASSWORD)")
-    planned = command(study, "power", "say by simulation which win rate a study of some size would find", _power)
-    for name, default, text in (("participants", "20", "participants"), ("prompts", "40", "prompts"), ("votes", "20", "votes of a participant"),
-                                ("rates", "0.55,0.6,0.65,0.7", "true win rates")):
-        planned.add_argument(f"--{name}", default=default, help=f"{text}, comma-separated (default: %(default)s)")
-    planned.add_argument("--repetitions", type=int, default=1000, help="simulated studies (default: %(default)s)")
+        parser.add_argument(
+            "--database",
+            default="",
+            help="address of its PostgreSQL database with the password (default: that of create; "
+            "the "
+            "password is that in the environment variable PGPASSWORD)",
+        )
+    planned = command(
+        study, "power", "say by simulation which win rate a study of some size would find", _power
+    )
+    for name, default, text in (
+        ("participants", "20", "participants"),
+        ("prompts", "40", "prompts"),
+        ("votes", "20", "votes of a participant"),
+        ("rates", "0.55,0.6,0.65,0.7", "true win rates"),
+    ):
+        planned.add_argument(
+            f"--{name}", default=default, help=f"{text}, comma-separated (default: %(default)s)"
+        )
+    planned.add_argument(
+        "--repetitions", type=int, default=1000, help="simulated studies (default: %(default)s)"
+    )
 
 
 def _create(options: argparse.Namespace) -> None:
     from workbench.study.stimuli import create_study, samples_of_folders
 
-    pairs = tuple(tuple(part.strip().split(":")) for part in options.pairs.split(",") if part.strip())
+    pairs = tuple(
+        tuple(part.strip().split(":")) for part in options.pairs.split(",") if part.strip()
+    )
     settings = {name: getattr(options, name) for name, *_ in SETTINGS.values()}
     settings |= {"title": options.title, "pairs": pairs, "ties": not options.no_ties}
-    settings |= {name: read_text(getattr(options, name)) for name in ("consent", "instructions") if getattr(options, name)}
+    settings |= {
+        name: read_text(getattr(options, name))
+        for name in ("consent", "instructions")
+        if getattr(options, name)
+    }
     if options.criteria:
         settings["criteria"] = read_criteria(options.criteria)
-    samples = samples_of_folders(_folders(options.images), options.limit) if options.images else _sampled(options)
-    items = len(samples.prompts) * (len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2)
+    samples = (
+        samples_of_folders(_folders(options.images), options.limit)
+        if options.images
+        else _sampled(options)
+    )
+    items = len(samples.prompts) * (
+        len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2
+    )
     settings["trials"] = options.trials or max(1, min(20, items))
     with create_study(options.out, samples, settings, options.database) as store:
         design = store.design
-    print(f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} prompts, {design.length} questions a participant")
+    print(
+        f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} "
+        f"prompts, {design.length} questions a participant"
+    )
     print(f"serve it with: python -m workbench study serve {shlex.quote(str(options.out))}")
 
 
 def _folders(images: str) -> dict[str, Path]:
-    """NAME=FOLDER,NAME=FOLDER, read. Raises `StudyError` for another form, and for a name that is there twice."""
+    """NAME=FOLDER,NAME=FOLDER, read. Raises `StudyError` for another form, and for a name that is
+    there twice.
+    """
     parts = [part.strip().partition("=")[::2] for part in images.split(",") if part.strip()]
     if bad := [name or folder for name, folder in parts if not name.strip() or not folder.strip()]:
-        raise StudyError(f"--images takes NAME=FOLDER,NAME=FOLDER, and {bad[0]!r} is no NAME=FOLDER")
+        raise StudyError(
+            f"--images takes NAME=FOLDER,NAME=FOLDER, and {bad[0]!r} is no NAME=FOLDER"
+        )
     _check_once([name.strip() for name, _ in parts])
     return {name.strip(): Path(folder.strip()) for name, folder in parts}
 
@@ -108,11 +224,16 @@ def _folders(images: str) -> dict[str, Path]:
 def _check_once(names: list[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
-            raise StudyError(f"the method {name!r} is named {count} times; leave all but one out, or give each a name of its own")
+            raise StudyError(
+                f"the method {name!r} is named {count} times; leave all but one out, or give each "
+                "a name of its own"
+            )
 
 
 def _sampled(options: argparse.Namespace):
-    """Samples of models, which are kept as an evaluation in the study's folder; or of an evaluation that is there."""
+    """Samples of models, which are kept as an evaluation in the study's folder; or of an
+    evaluation that is there.
+    """
     from workbench.study.stimuli import samples_of_evaluation
 
     names = [name.strip() for name in options.models.split(",") if name.strip()]
@@ -122,7 +243,9 @@ def _sampled(options: argparse.Namespace):
     options.models = options.models or MODELS
     names = names or MODELS.split(",")
     if len(names) < 2:
-        raise StudyError(f"a study compares two or more methods, not {len(names)}: name them with --models")  # before anything is sampled
+        raise StudyError(
+            f"a study compares two or more methods, not {len(names)}: name them with --models"
+        )  # before anything is sampled
     made = options.out / "samples"
     evaluation = generated(options, made)
     if evaluation.missing:
@@ -140,8 +263,19 @@ def _serve(options: argparse.Namespace) -> None:
         token = secrets.token_urlsafe(18)
         app = study_app(store, options.folder, token, options.address)
         address = options.address or f"http://{options.host}:{options.port}/"
-        print(f"Participants: {address}\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends it; no vote is lost.", flush=True)
-        uvicorn.run(app, host=options.host, port=options.port, log_level="warning", access_log=False, server_header=False)
+        print(
+            f"Participants: {address}\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends "
+            "it; no vote is lost.",
+            flush=True,
+        )
+        uvicorn.run(
+            app,
+            host=options.host,
+            port=options.port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+        )
 
 
 def _status(options: argparse.Namespace) -> None:
@@ -152,23 +286,48 @@ def _status(options: argparse.Namespace) -> None:
         missed = sum(event.kind == "missing picture" for event in store.events())
     broken = _broken(options.folder, design)
     if options.json:
-        print(json.dumps(dataclasses.asdict(status) | {"pictures": broken, "missing_pictures": missed}, indent=1))
+        print(
+            json.dumps(
+                dataclasses.asdict(status) | {"pictures": broken, "missing_pictures": missed},
+                indent=1,
+            )
+        )
         return
     aim = design.votes_per_item
-    had, all_of = sum(min(item.counted, aim) for item in status.items), sum(item.votes for item in status.items)
-    print(f"{design.title} ({design.digest}): {status.participants} participants, {status.finished} of them finished\n"
-          f"{had} of {aim * len(status.items)} votes wanted ({aim} on each of {len(status.items)} pairs and prompts), "
-          f"{status.reserved} being answered, {status.skipped} skipped{'; full' if status.full else ''}")
+    had, all_of = (
+        sum(min(item.counted, aim) for item in status.items),
+        sum(item.votes for item in status.items),
+    )
+    print(
+        f"{design.title} ({design.digest}): {status.participants} participants, {status.finished} "
+        "of them finished\n"
+        f"{had} of {aim * len(status.items)} votes wanted ({aim} on each of {len(status.items)} "
+        "pairs and prompts), "
+        f"{status.reserved} being answered, {status.skipped} "
+        f"skipped{'; full' if status.full else ''}"
+    )
     if status.excluded:
-        print(f"{status.excluded} participants are excluded by the design's rule so far, and {all_of - sum(item.counted for item in status.items)} "
-              f"of {all_of} votes with them")
+        print(
+            f"{status.excluded} participants are excluded by the design's rule so far, and "
+            f"{all_of - sum(item.counted for item in status.items)} "
+            f"of {all_of} votes with them"
+        )
     spread = sorted(Counter(item.counted for item in status.items).items())
-    print(f"votes that count: {', '.join(f'{votes} on {items}' for votes, items in spread)} of the pairs and prompts")
+    print(
+        f"votes that count: {', '.join(f'{votes} on {items}' for votes, items in spread)} of the "
+        "pairs and prompts"
+    )
     for item in status.items if options.items else ():
-        print(f"{item.counted} of {aim}, {item.votes - item.counted} excluded, {item.reserved} being answered: {' and '.join(item.item.pair)}, "
-              f"“{item.item.prompt}”")
+        print(
+            f"{item.counted} of {aim}, {item.votes - item.counted} excluded, {item.reserved} "
+            f"being answered: {' and '.join(item.item.pair)}, "
+            f"“{item.item.prompt}”"
+        )
     if missed:
-        print(f"{missed} {'time' if missed == 1 else 'times'} a picture could not be shown, because its file was missing or changed")
+        print(
+            f"{missed} {'time' if missed == 1 else 'times'} a picture could not be shown, because "
+            "its file was missing or changed"
+        )
     if broken:
         print(f"it cannot be served: {broken}")
 
@@ -201,7 +360,14 @@ def _report(options: argparse.Namespace) -> None:
     from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
-        print(write_study_report(options.to or options.folder / "report", store.design, store.ballots(), store.status()))
+        print(
+            write_study_report(
+                options.to or options.folder / "report",
+                store.design,
+                store.ballots(),
+                store.status(),
+            )
+        )
 
 
 def _backup(options: argparse.Namespace) -> None:
@@ -217,8 +383,19 @@ def _power(options: argparse.Namespace) -> None:
     def numbers(text: str, kind: type) -> list:
         return [kind(part) for part in text.split(",") if part.strip()]
 
-    print("| participants | prompts | votes each | true win rate | power, 95 % interval |\n| --- | --- | --- | --- | --- |")
-    for found in power_table(numbers(options.participants, int), numbers(options.prompts, int), numbers(options.votes, int),
-                             numbers(options.rates, float), repetitions=options.repetitions):
-        print(f"| {found.participants} | {found.prompts} | {found.votes_per_participant} | {found.rate:g} | {found.power:.3f} "
-              f"[{found.low:.3f}, {found.high:.3f}] |")
+    print(
+        "| participants | prompts | votes each | true win rate | power, 95 % interval |\n| --- | "
+        "--- | --- | --- | --- |"
+    )
+    for found in power_table(
+        numbers(options.participants, int),
+        numbers(options.prompts, int),
+        numbers(options.votes, int),
+        numbers(options.rates, float),
+        repetitions=options.repetitions,
+    ):
+        print(
+            f"| {found.participants} | {found.prompts} | {found.votes_per_participant} | "
+            f"{found.rate:g} | {found.power:.3f} "
+            f"[{found.low:.3f}, {found.high:.3f}] |"
+        )

@@ -1,10 +1,13 @@
-"""What a study asks: methods, prompts, seeds, criteria, and how many trials a participant gets. One frozen dataclass, the only place of defaults.
+"""What a study asks: methods, prompts, seeds, criteria, and how many trials a participant gets.
+One frozen dataclass, the only place of defaults.
 
-An item is one pair of methods for one prompt; a study's items are numbered pair by pair, in the order of its pairs and prompts, and a
-participant sees one at most once as a real trial. The two default criteria have the words of the paper's Appendix D.
+An item is one pair of methods for one prompt; a study's items are numbered pair by pair, in the
+order of its pairs and prompts, and a participant sees one at most once as a real trial. The two
+default criteria have the words of the paper's Appendix D.
 
-A design is frozen once a study has it: its digest names it, and so the rule of exclusion (`max_gold_failures`, `min_seconds`) and the pictures are
-older than any vote. Not here: who gets which trial (`assignment`), what the rule does (`exclusion`), the pictures (`pictures`).
+A design is frozen once a study has it: its digest names it, and so the rule of exclusion
+(`max_gold_failures`, `min_seconds`) and the pictures are older than any vote. Not here: who gets
+which trial (`assignment`), what the rule does (`exclusion`), the pictures (`pictures`).
 """
 
 from __future__ import annotations
@@ -24,14 +27,25 @@ from typing import Any
 from workbench.study.errors import StudyError
 
 SPOILED = "spoiled"  # the reserved name of the wrong answer of a gold trial
-LATER = {"min_seconds": None, "pictures": ""}  # fields that the first studies did not have: at these values they change no digest
+LATER = {
+    "min_seconds": None,
+    "pictures": "",
+}  # fields that the first studies did not have: at these values they change no digest
 REPEAT_GAP = 3  # a repeat comes so many trials after the one that it repeats, or later
 
-CONSENT = ("You will compare pictures that computer models made from a short text. Your answers are stored with the time they took, under a random "
-           "number and without your name, and are used for research. Taking part is voluntary, and you may stop at any time; the answers that you "
-           "gave until then are kept.")
-INSTRUCTIONS = ("Each question shows one text and two sheets of pictures that two methods made from it. Look at all pictures of both sheets, then "
-                "answer each question on its own: the better sheet of one question need not be that of the other. The first trial is for practice.")
+CONSENT = (
+    "You will compare pictures that computer models made from a short text. Your answers are "
+    "stored with the time they took, under a random "
+    "number and without your name, and are used for research. Taking part is voluntary, and you "
+    "may stop at any time; the answers that you "
+    "gave until then are kept."
+)
+INSTRUCTIONS = (
+    "Each question shows one text and two sheets of pictures that two methods made from it. Look "
+    "at all pictures of both sheets, then "
+    "answer each question on its own: the better sheet of one question need not be that of the "
+    "other. The first trial is for practice."
+)
 
 
 @dataclass(frozen=True)
@@ -53,15 +67,26 @@ class Item:
 
 
 CRITERIA = (
-    Criterion("diversity", "Which side is more diverse?", "Diversity is variation in overall composition, global and local structure, and semantic "
-              "attributes across the samples of a side, which were all made from the same prompt."),
-    Criterion("quality", "Which side has the better image quality?", "Image quality is semantic and statistical fidelity, and naturalness.",
-              gold=True))
+    Criterion(
+        "diversity",
+        "Which side is more diverse?",
+        "Diversity is variation in overall composition, global and local structure, and semantic "
+        "attributes across the samples of a side, which were all made from the same prompt.",
+    ),
+    Criterion(
+        "quality",
+        "Which side has the better image quality?",
+        "Image quality is semantic and statistical fidelity, and naturalness.",
+        gold=True,
+    ),
+)
 
 
 @dataclass(frozen=True)
 class StudyDesign:
-    """A whole study. Raises `StudyError`, naming the setting and the way out, for a design that could not be carried out."""
+    """A whole study. Raises `StudyError`, naming the setting and the way out, for a design that
+    could not be carried out.
+    """
 
     title: str
     methods: tuple[str, ...]
@@ -69,7 +94,9 @@ class StudyDesign:
     seeds: tuple[int, ...]
     pairs: tuple[tuple[str, str], ...] = ()  # empty: all pairs of methods
     criteria: tuple[Criterion, ...] = CRITERIA
-    votes_per_item: int = 3  # what the study is after; trials are given evenly, and go on after that until its owner closes it
+    # what the study is after; trials are given evenly, and go on after that until its owner closes
+    # it
+    votes_per_item: int = 3
     trials: int = 20  # real ones that a participant gets
     gold: int = 2  # trials with a right answer, of each participant
     repeats: int = 2  # earlier real trials again, with sides exchanged
@@ -80,7 +107,9 @@ class StudyDesign:
     consent: str = CONSENT
     instructions: str = INSTRUCTIONS
     seed: int = 0  # of all that is random about who sees what
-    pictures: str = ""  # the digest of what is shown (`pictures.digest_of_sheets`); "" where it was not kept
+    pictures: str = (
+        ""  # the digest of what is shown (`pictures.digest_of_sheets`); "" where it was not kept
+    )
 
     def __post_init__(self):
         self._take_as_tuples()
@@ -94,24 +123,43 @@ class StudyDesign:
             value = getattr(self, name)
             if isinstance(value, str) or not isinstance(value, Iterable):
                 raise StudyError(f"{name} must be a list, not {value!r}")
-            object.__setattr__(self, name, tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value))
+            object.__setattr__(
+                self,
+                name,
+                tuple(tuple(entry) if isinstance(entry, list) else entry for entry in value),
+            )
         if not self.pairs:
             object.__setattr__(self, "pairs", tuple(itertools.combinations(self.methods, 2)))
 
     def _check_sizes(self) -> None:
         items, golds = len(self.pairs) * len(self.prompts), len(self.methods) * len(self.prompts)
         if self.trials > items:
-            raise StudyError(f"trials = {self.trials} is more than the {items} items there are ({len(self.pairs)} pairs of methods x "
-                             f"{len(self.prompts)} prompts), and a participant gets none twice: lower trials, or add prompts")
+            raise StudyError(
+                f"trials = {self.trials} is more than the {items} items there are "
+                f"({len(self.pairs)} pairs of methods x "
+                f"{len(self.prompts)} prompts), and a participant gets none twice: lower trials, "
+                "or add prompts"
+            )
         if self.gold > golds:
-            raise StudyError(f"gold = {self.gold} is more than the {golds} sheets there are, and none comes twice; lower gold")
+            raise StudyError(
+                f"gold = {self.gold} is more than the {golds} sheets there are, and none comes "
+                "twice; lower gold"
+            )
         if self.gold and not any(criterion.gold for criterion in self.criteria):
-            raise StudyError("gold trials need a criterion by which a blurred sheet is wrong: give one \"gold\": true, or set gold = 0")
+            raise StudyError(
+                'gold trials need a criterion by which a blurred sheet is wrong: give one "gold": '
+                "true, or set gold = 0"
+            )
         if self.repeats > self.trials:
-            raise StudyError(f"repeats = {self.repeats} is more than trials = {self.trials}; lower repeats")
+            raise StudyError(
+                f"repeats = {self.repeats} is more than trials = {self.trials}; lower repeats"
+            )
         if self.repeats and self.trials + self.gold < REPEAT_GAP:
-            raise StudyError(f"a repeat comes {REPEAT_GAP} trials after its first time, and trials + gold = {self.trials + self.gold}: "
-                             "raise trials, or set repeats = 0")
+            raise StudyError(
+                f"a repeat comes {REPEAT_GAP} trials after its first time, and trials + gold = "
+                f"{self.trials + self.gold}: "
+                "raise trials, or set repeats = 0"
+            )
 
     @property
     def items(self) -> tuple[Item, ...]:
@@ -137,11 +185,17 @@ class StudyDesign:
         return json.dumps(self._values(), indent=1, ensure_ascii=False)
 
     def _values(self) -> dict[str, Any]:
-        return {name: value for name, value in dataclasses.asdict(self).items() if name not in LATER or value != LATER[name]}
+        return {
+            name: value
+            for name, value in dataclasses.asdict(self).items()
+            if name not in LATER or value != LATER[name]
+        }
 
     @classmethod
     def from_json(cls, text: str) -> StudyDesign:
-        """The design of a JSON object. Raises `StudyError` for an unknown key, naming the nearest known one, and as the class does."""
+        """The design of a JSON object. Raises `StudyError` for an unknown key, naming the nearest
+        known one, and as the class does.
+        """
         try:
             values = json.loads(text)
         except json.JSONDecodeError as error:
@@ -164,7 +218,9 @@ def read_criteria(path: Path) -> tuple[Criterion, ...]:
 
 
 def read_text(path: Path) -> str:
-    """A text that participants read, without spaces around it. Raises `StudyError` for a file that is none."""
+    """A text that participants read, without spaces around it. Raises `StudyError` for a file that
+    is none.
+    """
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
@@ -188,8 +244,15 @@ def _made(kind: type, values: Any, what: str) -> Any:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise StudyError(f"unknown key {key!r} in {what}" + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"))
-    missing = [field.name for field in fields if field.default is dataclasses.MISSING and field.name not in values]
+            raise StudyError(
+                f"unknown key {key!r} in {what}"
+                + (f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}")
+            )
+    missing = [
+        field.name
+        for field in fields
+        if field.default is dataclasses.MISSING and field.name not in values
+    ]
     if missing:
         raise StudyError(f"{what} needs {' and '.join(missing)}")
     return kind(**values)
@@ -211,16 +274,23 @@ def _check_texts(design: StudyDesign) -> None:
         if type(criterion.gold) is not bool:
             raise StudyError(f"a criterion's gold must be true or false, not {criterion.gold!r}")
         if not isinstance(criterion.explanation, str):
-            raise StudyError(f"a criterion's explanation must be a text, not {criterion.explanation!r}")
+            raise StudyError(
+                f"a criterion's explanation must be a text, not {criterion.explanation!r}"
+            )
     _check_once("criterion", [criterion.name for criterion in design.criteria])
     _check_once("method", design.methods)
     _check_once("prompt", design.prompts)
     _check_once("seed", design.seeds)
     if len(design.methods) < 2:
-        raise StudyError(f"a study compares two or more methods, not {len(design.methods)}; add methods")
+        raise StudyError(
+            f"a study compares two or more methods, not {len(design.methods)}; add methods"
+        )
     for method in design.methods:
         if method.split()[0] == SPOILED:
-            raise StudyError(f"{SPOILED!r} begins the names of what gold trials show beside a method; call the method {method!r} otherwise")
+            raise StudyError(
+                f"{SPOILED!r} begins the names of what gold trials show beside a method; call the "
+                f"method {method!r} otherwise"
+            )
 
 
 def _check_text(name: str, text: Any) -> None:
@@ -239,7 +309,14 @@ def _check_once(kind: str, values: Sequence) -> None:
 
 
 def _check_numbers(design: StudyDesign) -> None:
-    lowest = {"votes_per_item": 1, "trials": 1, "gold": 0, "repeats": 0, "max_gold_failures": 0, "seed": 0}
+    lowest = {
+        "votes_per_item": 1,
+        "trials": 1,
+        "gold": 0,
+        "repeats": 0,
+        "max_gold_failures": 0,
+        "seed": 0,
+    }
     for name, low in lowest.items():
         value = getattr(design, name)
         if type(value) is not int or value < low:
@@ -252,7 +329,12 @@ def _check_numbers(design: StudyDesign) -> None:
         value = getattr(design, name)
         if name == "min_seconds" and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+            or value <= 0
+        ):
             raise StudyError(f"{name} must be a number above 0, not {value!r}")
         object.__setattr__(design, name, float(value))
 
@@ -265,10 +347,15 @@ def _check_pairs(methods: Sequence[str], pairs: Sequence) -> None:
         for method in pair:
             if method not in methods:
                 near = difflib.get_close_matches(str(method), methods, n=1)
-                raise StudyError(f"the pair {' and '.join(map(str, pair))} names {method!r}, which is none of methods"
-                                 + (f"; did you mean {near[0]!r}?" if near else f" ({', '.join(methods)})"))
+                raise StudyError(
+                    f"the pair {' and '.join(map(str, pair))} names {method!r}, which is none of "
+                    "methods"
+                    + (f"; did you mean {near[0]!r}?" if near else f" ({', '.join(methods)})")
+                )
         if pair[0] == pair[1]:
             raise StudyError(f"{pair[0]!r} is paired with itself; a pair is two different methods")
         if frozenset(pair) in seen:
-            raise StudyError(f"the pair {' and '.join(pair)} is there twice (in whichever order); leave one out")
+            raise StudyError(
+                f"the pair {' and '.join(pair)} is there twice (in whichever order); leave one out"
+            )
         seen.add(frozenset(pair))

@@ -10,8 +10,12 @@ class NotKnown(StudyError):
 
 
 class Conflict(StudyError):
-    """An answer that contradicts one that is already kept. Nothing was changed, and the event log has what was refused."""
+    """An answer that contradicts one that is already kept. Nothing was changed, and the event log
+    has what was refused.
+    """
 
 
 class Busy(StudyError):
-    """The database could not be reached or was too busy. Sending the same again is safe: a client's id counts once."""
+    """The database could not be reached or was too busy. Sending the same again is safe: a
+    client's id counts once.
+    """

@@ -1,4 +1,6 @@
-"""Planning a study: how its power grows, and what an interval of independent votes would have claimed."""
+"""Planning a study: how its power grows, and what an interval of independent votes would have
+claimed.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,27 @@ from workbench.study.analysis.power import Power
 
 
 def power_curves(found: Sequence[Power], title: str) -> go.Figure:
-    """A line for each true win rate over the number of prompts, with the simulation's own 95 % interval."""
+    """A line for each true win rate over the number of prompts, with the simulation's own 95 %
+    interval.
+    """
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=400))
     for rate, colour in zip(dict.fromkeys(one.rate for one in found), OTHERS):
         line = sorted((one for one in found if one.rate == rate), key=lambda one: one.prompts)
-        figure.add_trace(go.Scatter(
-            x=[one.prompts for one in line], y=[one.power for one in line], mode="lines+markers", name=f"true rate {rate:g}", line=dict(color=colour),
-            error_y=dict(array=[one.high - one.power for one in line], arrayminus=[one.power - one.low for one in line], thickness=1, width=3)))
+        figure.add_trace(
+            go.Scatter(
+                x=[one.prompts for one in line],
+                y=[one.power for one in line],
+                mode="lines+markers",
+                name=f"true rate {rate:g}",
+                line=dict(color=colour),
+                error_y=dict(
+                    array=[one.high - one.power for one in line],
+                    arrayminus=[one.power - one.low for one in line],
+                    thickness=1,
+                    width=3,
+                ),
+            )
+        )
     figure.add_hline(0.8, line=dict(color=FAINT, dash="dash", width=1.2))
     figure.update_xaxes(title="prompts", tickvals=sorted({one.prompts for one in found}))
     figure.update_yaxes(title="share of studies that find it", range=[0, 1.02], tickformat=".0%")
@@ -26,10 +42,20 @@ def power_curves(found: Sequence[Power], title: str) -> go.Figure:
 
 def p_histogram(values: dict[str, Sequence[float]], title: str) -> go.Figure:
     """The p of many studies without any difference, by test: flat where the test keeps its level."""
-    figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=360, barmode="overlay", bargap=0.04))
+    figure = go.Figure(
+        layout=dict(template=TEMPLATE, title=title, height=360, barmode="overlay", bargap=0.04)
+    )
     for (name, found), colour in zip(values.items(), (NAMED["dmd"], NAMED["dp-dmd"])):
-        figure.add_trace(go.Histogram(x=[round(value, 4) for value in found], name=name, xbins=dict(start=0, end=1, size=0.05),
-                                      marker_color=colour, opacity=0.6, histnorm="probability"))
+        figure.add_trace(
+            go.Histogram(
+                x=[round(value, 4) for value in found],
+                name=name,
+                xbins=dict(start=0, end=1, size=0.05),
+                marker_color=colour,
+                opacity=0.6,
+                histnorm="probability",
+            )
+        )
     figure.add_hline(0.05, line=dict(color=FAINT, dash="dash", width=1.2))
     figure.update_xaxes(title="p", range=[0, 1])
     figure.update_yaxes(title="share of studies", tickformat=".0%")

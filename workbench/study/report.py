@@ -1,12 +1,13 @@
-"""The report of a pairwise user study: who was preferred, how the participants answered, and what all of it rests on.
+"""The report of a pairwise user study: who was preferred, how the participants answered, and what
+all of it rests on.
 
     report.html             what was found, figures, tables, protocol, in one file that asks nothing of a network
     report.md  report.tex   the same without figures; the tables
     votes.csv               one line a ballot, every field
     results.csv             every number with its interval, a line each
 
-Everything can be written at any time of a study; what cannot be told yet is blank, and named. Not here: the numbers (`study.analysis`), the
-tables (`study_tables`).
+Everything can be written at any time of a study; what cannot be told yet is blank, and named. Not
+here: the numbers (`study.analysis`), the tables (`study_tables`).
 """
 
 from __future__ import annotations
@@ -35,36 +36,62 @@ from workbench.study.figures import method_titles, ordered_results, reference_of
 from workbench.study.store.records import Status
 from workbench.study.tables import study_numbers, study_tables, votes_of
 
-OFFLINE = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+OFFLINE = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
 METHODS = (
-    "Win rates: intervals and p are clustered by participant and by prompt (Cameron, Gelbach and Miller 2011, on the logit scale with "
-    "Student's t), so they speak of other people and other prompts of the same kind; p is of the rate being 50 %.",
-    "As if votes were independent: Wilson's interval, too narrow because votes share people and prompts; it stands here because others "
+    "Win rates: intervals and p are clustered by participant and by prompt (Cameron, Gelbach and "
+    "Miller 2011, on the logit scale with "
+    "Student's t), so they speak of other people and other prompts of the same kind; p is of the "
+    "rate being 50 %.",
+    "As if votes were independent: Wilson's interval, too narrow because votes share people and "
+    "prompts; it stands here because others "
     "report it.",
-    "Sign test: the exact binomial test of as many prompts with a majority for the one method as for the other; it takes these people as "
+    "Sign test: the exact binomial test of as many prompts with a majority for the one method as "
+    "for the other; it takes these people as "
     "they are.",
     "Side bias and repeats: intervals are clustered by participant.",
-    "Krippendorff's alpha: nominal, the unit one prompt of one pair, the answers the methods or a tie; jackknife intervals over prompts. "
-    "1 is agreement, 0 what chance gives; where people differ in taste, or the methods are equal, it is low without anybody's fault.",
-    "Bradley-Terry: a tie is half a win each way; intervals are from a bootstrap of participants, of prompts and of both, combined as for "
+    "Krippendorff's alpha: nominal, the unit one prompt of one pair, the answers the methods or a "
+    "tie; jackknife intervals over prompts. "
+    "1 is agreement, 0 what chance gives; where people differ in taste, or the methods are equal, "
+    "it is low without anybody's fault.",
+    "Bradley-Terry: a tie is half a win each way; intervals are from a bootstrap of participants, "
+    "of prompts and of both, combined as for "
     "win rates.",
-    "Intervals are 95 %. No p is corrected for the number of pairs and criteria.")
+    "Intervals are 95 %. No p is corrected for the number of pairs and criteria.",
+)
 
 
-def write_study_report(folder: Path, design: StudyDesign, ballots: list[Ballot], status: Status | None = None, reference: str = "") -> Path:
-    """Writes the files named above into `folder`, in place of an earlier report's; returns the path of report.html.
+def write_study_report(
+    folder: Path,
+    design: StudyDesign,
+    ballots: list[Ballot],
+    status: Status | None = None,
+    reference: str = "",
+) -> Path:
+    """Writes the files named above into `folder`, in place of an earlier report's; returns the
+    path of report.html.
 
-    The same arguments give the same files. Raises StudyError for ballots of another study and an unknown `reference` (see
-    `figures.study.reference_of`), RunError where the disk is full."""
+    The same arguments give the same files. Raises StudyError for ballots of another study and an
+    unknown `reference` (see `figures.study.reference_of`), RunError where the disk is full.
+    """
     _check(design, ballots)
     found = analysis(ballots, design.max_gold_failures, design.min_seconds)
-    tables, figures = study_tables(design, found, ballots, reference), study_figures(design, found, ballots, reference)
-    told = {"What was found": findings_told(design, found, reference), "What cannot be told yet": untold(design, found, ballots),
-            "Protocol": protocol(design, found, ballots, status)}
+    tables, figures = (
+        study_tables(design, found, ballots, reference),
+        study_figures(design, found, ballots, reference),
+    )
+    told = {
+        "What was found": findings_told(design, found, reference),
+        "What cannot be told yet": untold(design, found, ballots),
+        "Protocol": protocol(design, found, ballots, status),
+    }
     folder.mkdir(parents=True, exist_ok=True)
 
     def put(name: str, text: str) -> None:
-        write_atomically(folder / name, lambda part: part.write_text(text, encoding="utf-8", newline=""))
+        write_atomically(
+            folder / name, lambda part: part.write_text(text, encoding="utf-8", newline="")
+        )
 
     put("votes.csv", votes_csv(ballots))
     put("results.csv", _csv(study_numbers(design, found, ballots, reference)))
@@ -76,7 +103,9 @@ def write_study_report(folder: Path, design: StudyDesign, ballots: list[Ballot],
 
 def votes_csv(ballots: Iterable[Ballot]) -> str:
     """A line for each vote that counts, with all that the analysis knows of it."""
-    return _csv([[field.name for field in dataclasses.fields(Ballot)], *map(dataclasses.astuple, ballots)])
+    return _csv(
+        [[field.name for field in dataclasses.fields(Ballot)], *map(dataclasses.astuple, ballots)]
+    )
 
 
 def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
@@ -88,74 +117,143 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
             interval, verdict = "no interval yet", ""
             if not math.isnan(rate.low):
                 interval = f"95 % interval {100 * rate.low:.1f} to {100 * rate.high:.1f} %"
-                verdict = ": more than half" if rate.low > 0.5 else ": less than half" if rate.high < 0.5 else ": not to be told from half"
+                verdict = (
+                    ": more than half"
+                    if rate.low > 0.5
+                    else ": less than half"
+                    if rate.high < 0.5
+                    else ": not to be told from half"
+                )
             votes = f"{count} vote{'s' * (count != 1)}"
-            lines.append(f"By {result.criterion}, {titles[result.first]} won {100 * rate.value:.1f} % of {votes} against "
-                         f"{titles[result.second]} ({interval}; a tie is half a win){verdict}.")
+            lines.append(
+                f"By {result.criterion}, {titles[result.first]} won {100 * rate.value:.1f} % of "
+                f"{votes} against "
+                f"{titles[result.second]} ({interval}; a tie is half a win){verdict}."
+            )
     return lines or ["No votes yet."]
 
 
 def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
     """What these votes leave open; nothing where the study is complete."""
     ballots, titles = list(ballots), method_titles(design.methods, model_title)
-    having = {(result.criterion, frozenset((result.first, result.second))): result for result in found.kept.pairs if votes_of(result)}
+    having = {
+        (result.criterion, frozenset((result.first, result.second))): result
+        for result in found.kept.pairs
+        if votes_of(result)
+    }
     keys = [(criterion.name, pair) for criterion in design.criteria for pair in design.pairs]
     unasked = [_named(*key, titles) for key in keys if (key[0], frozenset(key[1])) not in having]
-    open_ended = [_named(*key, titles) for key in keys
-                  if (one := having.get((key[0], frozenset(key[1])))) and math.isnan(one.half.low)]
+    open_ended = [
+        _named(*key, titles)
+        for key in keys
+        if (one := having.get((key[0], frozenset(key[1])))) and math.isnan(one.half.low)
+    ]
     aim, without = design.votes_per_item, ", without the excluded" if found.excluded else ""
     short = sum(votes < aim for votes in _votes_by_item(design, ballots, found))
     no_gold = design.gold and not any(gold.answered for gold in found.golds.values())
-    lines = [(unasked, f"Without votes: {'; '.join(unasked)}."),
-             (open_ended, f"Without an interval (a single participant or prompt, or all votes equal): {'; '.join(open_ended)}."),
-             (short, f"{short} of {len(design.items)} items (a pair of methods for a prompt) have fewer votes than the {aim} aimed at{without}."),
-             (design.repeats and not found.everyone.repeats.repeats, "Whether repeats are answered as before: none was answered yet."),
-             (no_gold, "Who fails gold trials: none was answered yet."),
-             (found.kept.unscaled, f"One scale for all methods: {found.kept.unscaled}.")]
+    lines = [
+        (unasked, f"Without votes: {'; '.join(unasked)}."),
+        (
+            open_ended,
+            "Without an interval (a single participant or prompt, or all votes equal): "
+            f"{'; '.join(open_ended)}.",
+        ),
+        (
+            short,
+            f"{short} of {len(design.items)} items (a pair of methods for a prompt) have fewer "
+            f"votes than the {aim} aimed at{without}.",
+        ),
+        (
+            design.repeats and not found.everyone.repeats.repeats,
+            "Whether repeats are answered as before: none was answered yet.",
+        ),
+        (no_gold, "Who fails gold trials: none was answered yet."),
+        (found.kept.unscaled, f"One scale for all methods: {found.kept.unscaled}."),
+    ]
     return [line for there, line in lines if there]
 
 
-def protocol(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], status: Status | None = None) -> list[str]:
+def protocol(
+    design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], status: Status | None = None
+) -> list[str]:
     """What was asked of whom, by which rules, and how the numbers are made: one statement a line."""
     had = _votes_by_item(design, ballots, found)
     people = f"{len(found.golds)} participants gave answers"
     if status is not None:
-        people = (f"{status.participants} participants joined, {status.finished} finished; {people}; {status.skipped} real trials were "
-                  "skipped")
+        people = (
+            f"{status.participants} participants joined, {status.finished} finished; {people}; "
+            f"{status.skipped} real trials were "
+            "skipped"
+        )
     without = ", without the excluded" if found.excluded else ""
-    fast = f", or a median answer in less than {design.min_seconds:g} s" if design.min_seconds is not None else ""
-    out = f"It excludes {len(found.excluded)} of {len(found.golds)} participants" if found.excluded else "It excludes nobody"
+    fast = (
+        f", or a median answer in less than {design.min_seconds:g} s"
+        if design.min_seconds is not None
+        else ""
+    )
+    out = (
+        f"It excludes {len(found.excluded)} of {len(found.golds)} participants"
+        if found.excluded
+        else "It excludes nobody"
+    )
     every = len(design.pairs) == math.comb(len(design.methods), 2)
     pairs = "" if every else f" Compared: {'; '.join(' and '.join(pair) for pair in design.pairs)}."
     return [
         f"Study: {design.title}; design {design.digest}, frozen before the first vote.",
         f"Methods: {', '.join(design.methods)}.{pairs}",
-        f"{len(design.prompts)} prompts; a sheet shows {len(design.seeds)} seeds ({format_seeds(design.seeds)}) of one method for one "
-        "prompt. Two sheets of the same prompt and seeds stand side by side, sides balanced, without names.",
-        *(" ".join(f"Criterion {one.name}: {one.question} {one.explanation}".split()) for one in design.criteria),
-        f"Answers: left, right{', tie' if design.ties else ''}, or skip{'' if design.ties else '; ties were not allowed'}.",
-        f"A participant gets {design.trials} real trials, {design.gold} gold trials (with a right answer), {design.repeats} repeats "
+        f"{len(design.prompts)} prompts; a sheet shows {len(design.seeds)} seeds "
+        f"({format_seeds(design.seeds)}) of one method for one "
+        "prompt. Two sheets of the same prompt and seeds stand side by side, sides balanced, "
+        "without names.",
+        *(
+            " ".join(f"Criterion {one.name}: {one.question} {one.explanation}".split())
+            for one in design.criteria
+        ),
+        f"Answers: left, right{', tie' if design.ties else ''}, or "
+        f"skip{'' if design.ties else '; ties were not allowed'}.",
+        f"A participant gets {design.trials} real trials, {design.gold} gold trials (with a right "
+        f"answer), {design.repeats} repeats "
         "(sides exchanged), and one trial for practice that counts nowhere.",
-        f"Votes per item and criterion: {design.votes_per_item} aimed at, {min(had)} to {max(had)} had, {sum(had) / len(had):.1f} in the "
+        f"Votes per item and criterion: {design.votes_per_item} aimed at, {min(had)} to "
+        f"{max(had)} had, {sum(had) / len(had):.1f} in the "
         f"mean of {len(had)} items{without}.",
         f"{people}.",
-        f"Exclusion, by the design and so older than any vote: whoever has more than {design.max_gold_failures} failed gold trials{fast}, "
-        f"and nobody else. {out}. Figures and findings are without the excluded; tables are there both ways.",
-        *METHODS]
+        "Exclusion, by the design and so older than any vote: whoever has more than "
+        f"{design.max_gold_failures} failed gold trials{fast}, "
+        f"and nobody else. {out}. Figures and findings are without the excluded; tables are there "
+        "both ways.",
+        *METHODS,
+    ]
 
 
 def _check(design: StudyDesign, ballots: list[Ballot]) -> None:
-    pairs, criteria, prompts = set(map(frozenset, design.pairs)), {one.name for one in design.criteria}, set(design.prompts)
+    pairs, criteria, prompts = (
+        set(map(frozenset, design.pairs)),
+        {one.name for one in design.criteria},
+        set(design.prompts),
+    )
     for vote in real_trials(ballots):
-        if frozenset(vote.pair) not in pairs or vote.criterion not in criteria or vote.prompt not in prompts:
-            raise StudyError(f"trial {vote.trial} ({' and '.join(vote.pair)}, {vote.criterion}, {vote.prompt!r}) is not of the study "
-                             f"{design.title!r}; report the ballots with the design that they were given for")
+        if (
+            frozenset(vote.pair) not in pairs
+            or vote.criterion not in criteria
+            or vote.prompt not in prompts
+        ):
+            raise StudyError(
+                f"trial {vote.trial} ({' and '.join(vote.pair)}, {vote.criterion}, "
+                f"{vote.prompt!r}) is not of the study "
+                f"{design.title!r}; report the ballots with the design that they were given for"
+            )
 
 
 def _votes_by_item(design: StudyDesign, ballots: Iterable[Ballot], found: Analysis) -> list[int]:
     """Of every item the votes that count: without the excluded."""
-    trials = {(vote.trial, vote.participant, frozenset(vote.pair), vote.prompt) for vote in ballots
-              if vote.kind == TrialKind.REAL and vote.choice != Choice.SKIP and vote.participant not in found.excluded}
+    trials = {
+        (vote.trial, vote.participant, frozenset(vote.pair), vote.prompt)
+        for vote in ballots
+        if vote.kind == TrialKind.REAL
+        and vote.choice != Choice.SKIP
+        and vote.participant not in found.excluded
+    }
     counts = Counter(trial[2:] for trial in trials)
     return [counts[frozenset(item.pair), item.prompt] for item in design.items]
 
@@ -171,23 +269,53 @@ def _csv(rows: Iterable[Iterable]) -> str:
 
 
 def _field(value: object) -> str:
-    return "" if value is None or value != value else str(value.value if isinstance(value, Enum) else value)
+    return (
+        ""
+        if value is None or value != value
+        else str(value.value if isinstance(value, Enum) else value)
+    )
 
 
 def _markdown(design: StudyDesign, tables: list[Table], told: dict[str, list[str]]) -> str:
-    sections = {name: "\n".join([f"## {name}\n", *(f"- {' '.join(line.split())}" for line in lines)])
-                for name, lines in told.items() if lines}
+    sections = {
+        name: "\n".join([f"## {name}\n", *(f"- {' '.join(line.split())}" for line in lines)])
+        for name, lines in told.items()
+        if lines
+    }
     last = sections.pop("Protocol")
-    text = "\n\n".join([f"# {' '.join(design.title.split())}", *sections.values(), *(table.markdown for table in tables), last]) + "\n"
+    text = (
+        "\n\n".join(
+            [
+                f"# {' '.join(design.title.split())}",
+                *sections.values(),
+                *(table.markdown for table in tables),
+                last,
+            ]
+        )
+        + "\n"
+    )
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)  # Markdown lets tags through
 
 
-def _page(design: StudyDesign, tables: list[Table], told: dict[str, list[str]], figures: dict) -> str:
-    lists = {name: "".join([f"<h2>{name}</h2><ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"])
-             for name, lines in told.items() if lines}
+def _page(
+    design: StudyDesign, tables: list[Table], told: dict[str, list[str]], figures: dict
+) -> str:
+    lists = {
+        name: "".join(
+            [f"<h2>{name}</h2><ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]
+        )
+        for name, lines in told.items()
+        if lines
+    }
     last = lists.pop("Protocol")
-    drawn = [figure.to_html(full_html=False, include_plotlyjs=n == 0, div_id=name) for n, (name, figure) in enumerate(figures.items())]
+    drawn = [
+        figure.to_html(full_html=False, include_plotlyjs=n == 0, div_id=name)
+        for n, (name, figure) in enumerate(figures.items())
+    ]
     title = escape(design.title)
-    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{OFFLINE}">'
-            f"<title>{title}</title><style>{STYLE}body{{max-width:1280px}}</style><body><h1>{title}</h1>{''.join(lists.values())}{''.join(drawn)}"
-            f"{''.join(table.html for table in tables)}{last}</body></html>")
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta '
+        f'http-equiv="Content-Security-Policy" content="{OFFLINE}">'
+        f"<title>{title}</title><style>{STYLE}body{{max-width:1280px}}</style><body><h1>{title}</h1>{''.join(lists.values())}{''.join(drawn)}"
+        f"{''.join(table.html for table in tables)}{last}</body></html>"
+    )

@@ -1,12 +1,14 @@
-"""The pictures of a study: for each prompt and method one sheet of its samples, all of one size and format, under names that say nothing.
+"""The pictures of a study: for each prompt and method one sheet of its samples, all of one size
+and format, under names that say nothing.
 
     stimuli/3f9c0a...png      a sheet: the images of one method for one prompt, seeds along the rows
     study.json                what the study is called, and where its votes are; no password
     stimuli.json              {"sheets": {PROMPT: {METHOD: file}}, "sha256": {file: ...}, ...}, read by `study.pictures`; beside each method
                               "spoiled METHOD", the wrong answer of a gold trial
 
-Images come from an evaluation (`workbench.evaluation.evaluation`), or from folders that hold a folder of images for each prompt. A spoiled sheet shows one
-of the images again and again, blurred: beyond doubt of less quality. (Of less diversity too, but for a method that draws one image only.)
+Images come from an evaluation (`workbench.evaluation.evaluation`), or from folders that hold a
+folder of images for each prompt. A spoiled sheet shows one of the images again and again, blurred:
+beyond doubt of less quality. (Of less diversity too, but for a method that draws one image only.)
 """
 
 from __future__ import annotations
@@ -41,7 +43,9 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
 @dataclass(frozen=True)
 class Samples:
-    """What there is to show: `images(method, prompt)` gives one image for each seed, in the order of the seeds."""
+    """What there is to show: `images(method, prompt)` gives one image for each seed, in the order
+    of the seeds.
+    """
 
     methods: tuple[str, ...]
     prompts: tuple[str, ...]
@@ -50,31 +54,42 @@ class Samples:
 
 
 def samples_of_evaluation(folder: Path, methods: tuple[str, ...] = (), limit: int = 0) -> Samples:
-    """The samples of an evaluation's models (all that it was asked for, or those named) for its prompts (all, or the first `limit`).
+    """The samples of an evaluation's models (all that it was asked for, or those named) for its
+    prompts (all, or the first `limit`).
 
-    Raises `StudyError` for a model that is not in it, and for images that are missing or broken."""
+    Raises `StudyError` for a model that is not in it, and for images that are missing or broken.
+    """
     evaluation = Evaluation.open(folder)
     asked, methods = evaluation.request, methods or evaluation.request.models
     for method in methods:
         if method not in evaluation.made:
-            raise StudyError(f"the evaluation in {folder} has no images of {method}; it has those of {', '.join(evaluation.made)}")
+            raise StudyError(
+                f"the evaluation in {folder} has no images of {method}; it has those of "
+                f"{', '.join(evaluation.made)}"
+            )
     prompts = tuple(asked.prompts.texts[: limit or None])
 
     def images(method: str, prompt: str) -> list[Image.Image]:
         place = ImageFolder(evaluation.folder / "images" / evaluation.made[method].folder)
         (draws,) = seed_draws([prompt], asked.seeds, asked.noise)
         if len(place.checksums(draws)) < len(draws):
-            raise StudyError(f"an image of {method} for “{prompt}” is missing or broken in {folder}: evaluate again into the same folder")
+            raise StudyError(
+                f"an image of {method} for “{prompt}” is missing or broken in {folder}: evaluate "
+                "again into the same folder"
+            )
         return pictures((place.read(draws) * 255).round().byte())
 
     return Samples(methods, prompts, asked.seeds, images)
 
 
 def samples_of_folders(folders: dict[str, Path], limit: int = 0) -> Samples:
-    """The samples in METHOD's folder / PROMPT / image files; the prompt is the text in prompt.txt there, or else the folder's name.
+    """The samples in METHOD's folder / PROMPT / image files; the prompt is the text in prompt.txt
+    there, or else the folder's name.
 
-    Every method needs every prompt, and of each the images of the same names (without .png and the like), because an image is called after its
-    seed; they are shown in the order of their names. What is transparent becomes white. Raises `StudyError`."""
+    Every method needs every prompt, and of each the images of the same names (without .png and the
+    like), because an image is called after its seed; they are shown in the order of their names.
+    What is transparent becomes white. Raises `StudyError`.
+    """
     found = {method: _prompts_in(method, folder) for method, folder in folders.items()}
     first = next(iter(found.values()), {})
     prompts = list(first)[: limit or None]
@@ -82,8 +97,13 @@ def samples_of_folders(folders: dict[str, Path], limit: int = 0) -> Samples:
         _check_prompts(folders[method], prompts, places)
         if not limit:
             _check_prompts(next(iter(folders.values())), list(places), first)
-    names = {method: {prompt: _images_in(places[prompt]) for prompt in prompts} for method, places in found.items()}
-    count = _check_names(names, {prompt: [places[prompt] for places in found.values()] for prompt in prompts})
+    names = {
+        method: {prompt: _images_in(places[prompt]) for prompt in prompts}
+        for method, places in found.items()
+    }
+    count = _check_names(
+        names, {prompt: [places[prompt] for places in found.values()] for prompt in prompts}
+    )
 
     def images(method: str, prompt: str) -> list[Image.Image]:
         return [_opened(path) for path in names[method][prompt].values()]
@@ -101,18 +121,29 @@ def _prompts_in(method: str, folder: Path) -> dict[str, Path]:
         try:
             prompt = text.read_text(encoding="utf-8").strip() if text.is_file() else place.name
         except (OSError, ValueError) as error:
-            raise StudyError(f"{text} cannot be read ({error}); write the prompt into it as UTF-8") from error
+            raise StudyError(
+                f"{text} cannot be read ({error}); write the prompt into it as UTF-8"
+            ) from error
         if not prompt:
-            raise StudyError(f"{text} is empty: write the prompt into it, or remove it, and the folder's name is the prompt")
+            raise StudyError(
+                f"{text} is empty: write the prompt into it, or remove it, and the folder's name "
+                "is the prompt"
+            )
         if prompt in found:
-            raise StudyError(f"{found[prompt]} and {place} are both of the prompt “{prompt}”: put their images into one folder, or correct one")
+            raise StudyError(
+                f"{found[prompt]} and {place} are both of the prompt “{prompt}”: put their images "
+                "into one folder, or correct one"
+            )
         found[prompt] = place
     return found
 
 
 def _check_prompts(folder: Path, wanted: list[str], there: dict[str, Path]) -> None:
     if missing := [prompt for prompt in wanted if prompt not in there]:
-        raise StudyError(f"{folder} has no images for “{missing[0]}”, which another method has; every method needs every prompt")
+        raise StudyError(
+            f"{folder} has no images for “{missing[0]}”, which another method has; every method "
+            "needs every prompt"
+        )
 
 
 def _images_in(place: Path) -> dict[str, Path]:
@@ -120,23 +151,38 @@ def _images_in(place: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES):
         if path.stem in found:
-            raise StudyError(f"{found[path.stem].name} and {path.name} in {place} have one name, and so one seed: leave one out")
+            raise StudyError(
+                f"{found[path.stem].name} and {path.name} in {place} have one name, and so one "
+                "seed: leave one out"
+            )
         found[path.stem] = path
     return dict(sorted(found.items()))
 
 
-def _check_names(names: dict[str, dict[str, dict[str, Path]]], places: dict[str, list[Path]]) -> int:
-    """How many images there are of every method and prompt; raises `StudyError` unless all are of the same seeds."""
+def _check_names(
+    names: dict[str, dict[str, dict[str, Path]]], places: dict[str, list[Path]]
+) -> int:
+    """How many images there are of every method and prompt; raises `StudyError` unless all are of
+    the same seeds.
+    """
     first, *others = names.values()
     for prompt, (place, *elsewhere) in places.items():
         for found, other in zip(others, elsewhere):
             if odd := sorted(set(first[prompt]) ^ set(found[prompt])):
-                raise StudyError(f"of “{prompt}” {place} and {other} hold images of different names, and {odd[0]!r} is in one of them only: give "
-                                 "every method an image of each seed, called after the seed")
+                raise StudyError(
+                    f"of “{prompt}” {place} and {other} hold images of different names, and "
+                    f"{odd[0]!r} is in one of them only: give "
+                    "every method an image of each seed, called after the seed"
+                )
     counts = {len(first[prompt]): prompt for prompt in places}
     if len(counts) != 1 or 0 in counts:
-        told = " and ".join(f"{count} of “{prompt}”" for count, prompt in sorted(counts.items())) or "none"
-        raise StudyError(f"every prompt needs equally many images, at least one, and there are {told}")
+        told = (
+            " and ".join(f"{count} of “{prompt}”" for count, prompt in sorted(counts.items()))
+            or "none"
+        )
+        raise StudyError(
+            f"every prompt needs equally many images, at least one, and there are {told}"
+        )
     return next(iter(counts))
 
 
@@ -147,15 +193,20 @@ def _opened(path: Path) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             if not upright.has_transparency_data:
                 return upright.convert("RGB")
-            return Image.alpha_composite(Image.new("RGBA", upright.size, PAPER), upright.convert("RGBA")).convert("RGB")
+            return Image.alpha_composite(
+                Image.new("RGBA", upright.size, PAPER), upright.convert("RGBA")
+            ).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as an image: {error}") from error
 
 
 def render_sheets(samples: Samples, folder: Path) -> str:
-    """Writes the sheets of all methods and prompts, and stimuli.json last; returns their digest, which belongs into the design.
+    """Writes the sheets of all methods and prompts, and stimuli.json last; returns their digest,
+    which belongs into the design.
 
-    Raises `StudyError` as the samples do, and for images of other sizes, which would be told apart by how they are enlarged."""
+    Raises `StudyError` as the samples do, and for images of other sizes, which would be told apart
+    by how they are enlarged.
+    """
     place, sheets, sha256, length, size = folder / "stimuli", {}, {}, 0, None
     place.mkdir(parents=True, exist_ok=True)
     for prompt in samples.prompts:
@@ -163,10 +214,17 @@ def render_sheets(samples: Samples, folder: Path) -> str:
             images = samples.images(method, prompt)
             size = size or images[0].size
             if any(image.size != size or image.width != image.height for image in images):
-                raise StudyError(f"the images of a study must all be squares of one size, and {method} has some of {images[0].width} x "
-                                 f"{images[0].height} for “{prompt}”: bring them to one size first, in the same way for every method")
+                raise StudyError(
+                    f"the images of a study must all be squares of one size, and {method} has "
+                    f"some of {images[0].width} x "
+                    f"{images[0].height} for “{prompt}”: bring them to one size first, in the "
+                    "same way for every method"
+                )
             side = _cell(size[0], len(images))
-            for name, shown in ((method, images), (f"{SPOILED} {method}", [spoiled(images[0])] * len(images))):
+            for name, shown in (
+                (method, images),
+                (f"{SPOILED} {method}", [spoiled(images[0])] * len(images)),
+            ):
                 file = f"{secrets.token_hex(12)}.png"
                 made = contact_sheet(shown, side)
                 made.save(place / file)  # nothing of the images' own settings goes with it
@@ -174,7 +232,9 @@ def render_sheets(samples: Samples, folder: Path) -> str:
                 sha256[file] = hashlib.sha256((place / file).read_bytes()).hexdigest()
                 length = max(length, outgoing_length(np.array(made)))
     content = json.dumps({"sheets": sheets, "sha256": sha256, "length": length}, indent=1)
-    write_atomically(folder / "stimuli.json", lambda part: part.write_text(content, encoding="utf-8"))
+    write_atomically(
+        folder / "stimuli.json", lambda part: part.write_text(content, encoding="utf-8")
+    )
     return digest_of_sheets(sheets, sha256)
 
 
@@ -185,7 +245,10 @@ def contact_sheet(images: list[Image.Image], side: int) -> Image.Image:
     made = Image.new("RGB", (columns * (side + GAP) - GAP, rows * (side + GAP) - GAP), PAPER)
     for n, image in enumerate(images):
         how = Image.Resampling.NEAREST if side >= image.width else Image.Resampling.LANCZOS
-        made.paste(image.resize((side, side), how), (n % columns * (side + GAP), n // columns * (side + GAP)))
+        made.paste(
+            image.resize((side, side), how),
+            (n % columns * (side + GAP), n // columns * (side + GAP)),
+        )
     return made
 
 
@@ -195,36 +258,53 @@ def spoiled(image: Image.Image) -> Image.Image:
 
 
 def _cell(native: int, count: int) -> int:
-    """The side of an image on the sheet: a whole multiple of a small one, so that its pixels stay square."""
+    """The side of an image on the sheet: a whole multiple of a small one, so that its pixels stay
+    square.
+    """
     room = SIDE // math.ceil(math.sqrt(count))
     return native * (room // native) if native <= room else room
 
 
 def create_study(folder: Path, samples: Samples, settings: dict, database: str = "") -> Store:
-    """A study in a new `folder`: its pictures, then its database (a file there, or an address such as postgresql://...), then study.json.
+    """A study in a new `folder`: its pictures, then its database (a file there, or an address such
+    as postgresql://...), then study.json.
 
-    `settings` are the other fields of `StudyDesign`. Raises `StudyError` for a folder that holds a study, and as design, samples and store do."""
+    `settings` are the other fields of `StudyDesign`. Raises `StudyError` for a folder that holds a
+    study, and as design, samples and store do.
+    """
     if (folder / STUDY_FILE).exists():
-        raise StudyError(f"{folder} holds a study already, and it stays as it is; choose another folder")
-    design = StudyDesign(methods=samples.methods, prompts=samples.prompts, seeds=samples.seeds, **settings)  # before hours of rendering
+        raise StudyError(
+            f"{folder} holds a study already, and it stays as it is; choose another folder"
+        )
+    design = StudyDesign(
+        methods=samples.methods, prompts=samples.prompts, seeds=samples.seeds, **settings
+    )  # before hours of rendering
     folder.mkdir(parents=True, exist_ok=True)
     design = replace(design, pictures=render_sheets(samples, folder))
     store = Store.create(database or folder / "study.db", design)
-    content = json.dumps({"title": design.title, "digest": design.digest, "database": without_password(database)}, indent=1)
+    content = json.dumps(
+        {"title": design.title, "digest": design.digest, "database": without_password(database)},
+        indent=1,
+    )
     write_atomically(folder / STUDY_FILE, lambda part: part.write_text(content, encoding="utf-8"))
     return store
 
 
 def open_study(folder: Path, database: str = "") -> Store:
-    """The study in a folder; `database` is its address where another than that in study.json is needed, such as one with a password.
+    """The study in a folder; `database` is its address where another than that in study.json is
+    needed, such as one with a password.
 
-    Raises `StudyError` where there is none, and where the database is another study's or stimuli.json was changed. (The files of the pictures are
-    checked where they are shown, by `Pictures`: votes can be read without them.)"""
+    Raises `StudyError` where there is none, and where the database is another study's or
+    stimuli.json was changed. (The files of the pictures are checked where they are shown, by
+    `Pictures`: votes can be read without them.)
+    """
     try:
         saved = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
         digest, database = saved["digest"], database or saved["database"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{folder} holds no study ({error}); make one with `python -m workbench study create`") from error
+        raise StudyError(
+            f"{folder} holds no study ({error}); make one with `python -m workbench study create`"
+        ) from error
     store = Store.open(database or folder / "study.db")
     try:
         _check_frozen(folder, digest, store.design)
@@ -236,8 +316,11 @@ def open_study(folder: Path, database: str = "") -> Store:
 
 def _check_frozen(folder: Path, digest: str, design: StudyDesign) -> None:
     if design.digest != digest:
-        raise StudyError(f"{folder} is of the study {digest}, and its database holds the study {design.digest}: give the database of this folder, or "
-                         "the folder of that study")
+        raise StudyError(
+            f"{folder} is of the study {digest}, and its database holds the study "
+            f"{design.digest}: give the database of this folder, or "
+            "the folder of that study"
+        )
     file = folder / "stimuli.json"
     if not design.pictures or not file.exists():
         return
@@ -245,7 +328,12 @@ def _check_frozen(folder: Path, digest: str, design: StudyDesign) -> None:
         saved = json.loads(file.read_text(encoding="utf-8"))
         found = digest_of_sheets(saved["sheets"], saved["sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(f"{file} cannot be read ({error}); restore it from a copy of the folder") from error
+        raise StudyError(
+            f"{file} cannot be read ({error}); restore it from a copy of the folder"
+        ) from error
     if found != design.pictures:
-        raise StudyError(f"{file} is not that of the study {digest}: its pictures were changed after it was made. Restore the folder from a copy, or "
-                         "make a new study")
+        raise StudyError(
+            f"{file} is not that of the study {digest}: its pictures were changed after it was "
+            "made. Restore the folder from a copy, or "
+            "make a new study"
+        )

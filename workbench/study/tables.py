@@ -1,4 +1,5 @@
-"""The tables of a study's report, and every number of it as lines of a file. Pure functions of an analysis and its ballots.
+"""The tables of a study's report, and every number of it as lines of a file. Pure functions of an
+analysis and its ballots.
 
 Not here: the numbers (`study.analysis`), the sentences and the files (`study_report`).
 """
@@ -20,33 +21,61 @@ from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import StudyDesign
 from workbench.study.figures import method_titles, ordered_results, reference_of
 
-BLANK = ("Blank: cannot be told from these votes. An interval and its p need two participants, two prompts, and votes that are not all "
-         "equal.")
+BLANK = (
+    "Blank: cannot be told from these votes. An interval and its p need two participants, two "
+    "prompts, and votes that are not all "
+    "equal."
+)
 EVERYONE, KEPT = "everyone", "without the excluded"
 
 
-def study_tables(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], reference: str = "") -> list[Table]:
-    """Results, scores and agreement, each without the excluded and of everyone; sides and repeats of both; participants. No empty table."""
+def study_tables(
+    design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], reference: str = ""
+) -> list[Table]:
+    """Results, scores and agreement, each without the excluded and of everyone; sides and repeats
+    of both; participants. No empty table.
+    """
     ballots, reference = list(ballots), reference_of(design, reference)
-    tables = [make(design, findings, reference, f", {of}" if found.excluded else "")
-              for make in (_results, _other_tests, _scores, _agreement) for of, findings in _sets(found)]
+    tables = [
+        make(design, findings, reference, f", {of}" if found.excluded else "")
+        for make in (_results, _other_tests, _scores, _agreement)
+        for of, findings in _sets(found)
+    ]
     tables += [_sides(design, found, ballots), _repeats(found), _participants(found, ballots)]
-    return [dataclasses.replace(table, notes=(*table.notes, BLANK) if any("" in row for row in table.rows) else table.notes)
-            for table in tables if table.rows]
+    return [
+        dataclasses.replace(
+            table,
+            notes=(*table.notes, BLANK) if any("" in row for row in table.rows) else table.notes,
+        )
+        for table in tables
+        if table.rows
+    ]
 
 
-def study_numbers(design: StudyDesign, found: Analysis, ballots: list[Ballot], reference: str) -> Iterator[tuple]:
-    """Lines, the heads first: rates as shares of `method`; of one participant, or of all those named, where methods are blank."""
+def study_numbers(
+    design: StudyDesign, found: Analysis, ballots: list[Ballot], reference: str
+) -> Iterator[tuple]:
+    """Lines, the heads first: rates as shares of `method`; of one participant, or of all those
+    named, where methods are blank.
+    """
     yield "participants", "criterion", "method", "against", "number", "value", "low", "high", "p"
     for of, findings in _sets(found):
         for one in ordered_results(design, findings.pairs, reference_of(design, reference)):
             key, sign = (of, one.criterion, one.first, one.second), one.majorities
-            for name, value in {"participants": one.participants, "prompts": one.prompts, **_counts(one)}.items():
+            for name, value in {
+                "participants": one.participants,
+                "prompts": one.prompts,
+                **_counts(one),
+            }.items():
                 yield *key, name, value, "", "", ""
             yield *key, "win rate, ties as half", *one.half
             yield *key, "win rate, ties left out", *one.decided
             yield *key, "win rate, as if votes were independent", *one.wilson, ""
-            for name, value, p in (("for", sign.first, sign.p), ("even", sign.even, ""), ("against", sign.second, "")):
+            for name, value, p in (
+                ("for", sign.first, sign.p),
+                ("even", sign.even, ""),
+                ("against", sign.second, ""),
+            ):
                 yield *key, f"prompts {name}", value, "", "", p
         for one in findings.agreement:
             yield of, one.criterion, *one.pair, "Krippendorff's alpha", *one.alpha, ""
@@ -54,12 +83,26 @@ def study_numbers(design: StudyDesign, found: Analysis, ballots: list[Ballot], r
             for method, score in scale.scores.items():
                 yield of, scale.criterion, method, "", "Bradley-Terry score", *score, ""
         yield of, "", "", "", "repeats answered as before", *findings.repeats.share
-        yield of, "", "", "", "repeats answered as before, by chance", findings.repeats.chance, "", "", ""
+        yield (
+            of,
+            "",
+            "",
+            "",
+            "repeats answered as before, by chance",
+            findings.repeats.chance,
+            "",
+            "",
+            "",
+        )
     for of, criterion, bias in _side_biases(design, found, ballots):
         yield of, criterion, "", "", "left side preferred", *bias.share
     for person, golds in found.golds.items():
-        for name, value in (("golds failed", golds.failed), ("golds answered", golds.answered),
-                            ("median seconds", found.seconds.get(person, "")), ("excluded", int(person in found.excluded))):
+        for name, value in (
+            ("golds failed", golds.failed),
+            ("golds answered", golds.answered),
+            ("median seconds", found.seconds.get(person, "")),
+            ("excluded", int(person in found.excluded)),
+        ):
             yield person, "", "", "", name, value, "", "", ""
 
 
@@ -70,12 +113,30 @@ def votes_of(result: PairResult) -> int:
 def _results(design: StudyDesign, findings: Findings, reference: str, of: str) -> Table:
     titles, rows = method_titles(design.methods, model_title), []
     for one in ordered_results(design, findings.pairs, reference):
-        rows.append((one.criterion, f"{titles[one.first]} over {titles[one.second]}", *map(str, (one.participants, one.prompts)),
-                     *map(str, _counts(one).values()), _percent(one.half), _p(one.half.p), _percent(one.decided), _p(one.decided.p)))
-    heads = (*_plain(("criterion", "pair", "participants", "prompts")),
-             *(("answers", head) for head in ("votes", "wins", "ties", "losses", "skips")),
-             ("ties as half", "won, %"), ("ties as half", "p"), ("ties left out", "won, %"), ("ties left out", "p"))
-    note = "Shares are of the method named first, with 95 % intervals clustered by participant and prompt."
+        rows.append(
+            (
+                one.criterion,
+                f"{titles[one.first]} over {titles[one.second]}",
+                *map(str, (one.participants, one.prompts)),
+                *map(str, _counts(one).values()),
+                _percent(one.half),
+                _p(one.half.p),
+                _percent(one.decided),
+                _p(one.decided.p),
+            )
+        )
+    heads = (
+        *_plain(("criterion", "pair", "participants", "prompts")),
+        *(("answers", head) for head in ("votes", "wins", "ties", "losses", "skips")),
+        ("ties as half", "won, %"),
+        ("ties as half", "p"),
+        ("ties left out", "won, %"),
+        ("ties left out", "p"),
+    )
+    note = (
+        "Shares are of the method named first, with 95 % intervals clustered by participant "
+        "and prompt."
+    )
     return Table("results", f"Results by pair and criterion{of}", heads, tuple(rows), (note,))
 
 
@@ -83,49 +144,120 @@ def _other_tests(design: StudyDesign, findings: Findings, reference: str, of: st
     titles, rows = method_titles(design.methods, model_title), []
     for one in ordered_results(design, findings.pairs, reference):
         sign = one.majorities
-        rows.append((one.criterion, f"{titles[one.first]} over {titles[one.second]}",
-                     str(sign.first), str(sign.even), str(sign.second), _p(sign.p), _percent(one.wilson)))
-    heads = (*_plain(("criterion", "pair")), *(("sign test over prompts", head) for head in ("for", "even", "against", "p")),
-             ("as if votes were independent", "won, %"))
-    note = "For, and won: the method named first. As if votes were independent: Wilson's interval, ties left out; too narrow."
-    return Table("other-tests", f"The same votes by prompt, and as if they were independent{of}", heads, tuple(rows), (note,))
+        rows.append(
+            (
+                one.criterion,
+                f"{titles[one.first]} over {titles[one.second]}",
+                str(sign.first),
+                str(sign.even),
+                str(sign.second),
+                _p(sign.p),
+                _percent(one.wilson),
+            )
+        )
+    heads = (
+        *_plain(("criterion", "pair")),
+        *(("sign test over prompts", head) for head in ("for", "even", "against", "p")),
+        ("as if votes were independent", "won, %"),
+    )
+    note = (
+        "For, and won: the method named first. As if votes were independent: Wilson's "
+        "interval, ties left out; too narrow."
+    )
+    return Table(
+        "other-tests",
+        f"The same votes by prompt, and as if they were independent{of}",
+        heads,
+        tuple(rows),
+        (note,),
+    )
 
 
 def _agreement(design: StudyDesign, findings: Findings, reference: str, of: str) -> Table:
     titles, rows = method_titles(design.methods, model_title), []
     by = {(one.criterion, frozenset(one.pair)): one for one in findings.agreement}
     for result in ordered_results(design, findings.pairs, reference):
-        one, pair = by[result.criterion, frozenset((result.first, result.second))], f"{titles[result.first]} and {titles[result.second]}"
+        one, pair = (
+            by[result.criterion, frozenset((result.first, result.second))],
+            f"{titles[result.first]} and {titles[result.second]}",
+        )
         rows.append((one.criterion, pair, str(one.units), str(one.answers), _number(one.alpha)))
     heads = ("criterion", "pair", "prompts with two or more answers", "their answers", "alpha")
-    return Table("agreement", f"Krippendorff's alpha: whether participants agree{of}", _plain(heads), tuple(rows))
+    return Table(
+        "agreement",
+        f"Krippendorff's alpha: whether participants agree{of}",
+        _plain(heads),
+        tuple(rows),
+    )
 
 
 def _scores(design: StudyDesign, findings: Findings, reference: str, of: str) -> Table:
     titles = method_titles(design.methods, model_title)
-    rows = tuple((scale.criterion, titles[method], _number(score, 2),
-                  "–" if method == reference or reference not in scale.scores else f"{100 * scale.preferred(method, reference):.1f}")
-                 for scale in findings.strengths for method, score in scale.scores.items())
+    rows = tuple(
+        (
+            scale.criterion,
+            titles[method],
+            _number(score, 2),
+            "–"
+            if method == reference or reference not in scale.scores
+            else f"{100 * scale.preferred(method, reference):.1f}",
+        )
+        for scale in findings.strengths
+        for method, score in scale.scores.items()
+    )
     one_sided = " and ".join(scale.criterion for scale in findings.strengths if scale.regularised)
-    note = f"By {one_sided} some methods won or lost everything: half a win each way was added to every pair."
+    note = (
+        f"By {one_sided} some methods won or lost everything: half a win each way was added to "
+        "every pair."
+    )
     heads = ("criterion", "method", "score", f"preferred to {titles[reference]}, %")
-    return Table("scores", f"Bradley-Terry scores (logit; 0 is the methods' mean){of}", _plain(heads), rows, (note,) if one_sided else ())
+    return Table(
+        "scores",
+        f"Bradley-Terry scores (logit; 0 is the methods' mean){of}",
+        _plain(heads),
+        rows,
+        (note,) if one_sided else (),
+    )
 
 
 def _sides(design: StudyDesign, found: Analysis, ballots: list[Ballot]) -> Table:
-    rows = tuple((of, criterion or "all", str(bias.left), str(bias.right), _percent(bias.share), _p(bias.share.p))
-                 for of, criterion, bias in _side_biases(design, found, ballots))
+    rows = tuple(
+        (
+            of,
+            criterion or "all",
+            str(bias.left),
+            str(bias.right),
+            _percent(bias.share),
+            _p(bias.share.p),
+        )
+        for of, criterion, bias in _side_biases(design, found, ballots)
+    )
     heads = ("participants", "criterion", "left", "right", "left, %", "p")
-    return Table("sides", "Side bias: how often the left side was preferred", _plain(heads), rows if ballots else ())
+    return Table(
+        "sides",
+        "Side bias: how often the left side was preferred",
+        _plain(heads),
+        rows if ballots else (),
+    )
 
 
-def _side_biases(design: StudyDesign, found: Analysis, ballots: list[Ballot]) -> Iterator[tuple[str, str, SideBias]]:
+def _side_biases(
+    design: StudyDesign, found: Analysis, ballots: list[Ballot]
+) -> Iterator[tuple[str, str, SideBias]]:
     """(participants, criterion, bias), first of all criteria (""), then of each."""
     for of, findings in _sets(found):
-        own = ballots if of == EVERYONE else [ballot for ballot in ballots if ballot.participant not in found.excluded]
+        own = (
+            ballots
+            if of == EVERYONE
+            else [ballot for ballot in ballots if ballot.participant not in found.excluded]
+        )
         yield of, "", findings.side_bias
         for criterion in design.criteria:
-            yield of, criterion.name, side_bias(ballot for ballot in own if ballot.criterion == criterion.name)
+            yield (
+                of,
+                criterion.name,
+                side_bias(ballot for ballot in own if ballot.criterion == criterion.name),
+            )
 
 
 def _repeats(found: Analysis) -> Table:
@@ -133,30 +265,69 @@ def _repeats(found: Analysis) -> Table:
     for of, one in ((of, findings.repeats) for of, findings in _sets(found)):
         if one.repeats or one.left_out:
             chance = f"{100 * one.chance:.1f}" if one.repeats else ""
-            rows.append((of, str(one.same), str(one.repeats), str(one.left_out), _percent(one.share), chance))
+            rows.append(
+                (
+                    of,
+                    str(one.same),
+                    str(one.repeats),
+                    str(one.left_out),
+                    _percent(one.share),
+                    chance,
+                )
+            )
     heads = ("participants", "same answer", "repeats", "left out", "same, %", "by chance, %")
     note = "Left out: skipped now or then. Chance: sides by a coin, ties as often."
     return Table("repeats", "Repeats: answered as before", _plain(heads), tuple(rows), (note,))
 
 
 def _participants(found: Analysis, ballots: list[Ballot]) -> Table:
-    counts = Counter((ballot.participant, ballot.kind, ballot.choice == Choice.SKIP) for ballot in ballots)
+    counts = Counter(
+        (ballot.participant, ballot.kind, ballot.choice == Choice.SKIP) for ballot in ballots
+    )
     rows = []
     for person, golds in found.golds.items():
-        answers = (counts[person, TrialKind.REAL, False], counts[person, TrialKind.REAL, True], counts[person, TrialKind.REPEAT, False])
-        rows.append((person, *map(str, (*answers, golds.failed, golds.answered)),
-                     f"{found.seconds[person]:.1f}" if person in found.seconds else "", "; ".join(found.excluded.get(person, ("no",)))))
-    heads = (("", "participant"), ("real trials", "votes"), ("real trials", "skips"), ("repeats", "votes"), ("gold trials", "failed"),
-             ("gold trials", "answered"), ("", "median seconds"), ("", "excluded"))
+        answers = (
+            counts[person, TrialKind.REAL, False],
+            counts[person, TrialKind.REAL, True],
+            counts[person, TrialKind.REPEAT, False],
+        )
+        rows.append(
+            (
+                person,
+                *map(str, (*answers, golds.failed, golds.answered)),
+                f"{found.seconds[person]:.1f}" if person in found.seconds else "",
+                "; ".join(found.excluded.get(person, ("no",))),
+            )
+        )
+    heads = (
+        ("", "participant"),
+        ("real trials", "votes"),
+        ("real trials", "skips"),
+        ("repeats", "votes"),
+        ("gold trials", "failed"),
+        ("gold trials", "answered"),
+        ("", "median seconds"),
+        ("", "excluded"),
+    )
     return Table("participants", "Participants", heads, tuple(rows))
 
 
 def _sets(found: Analysis) -> list[tuple[str, Findings]]:
-    return [(KEPT, found.kept), (EVERYONE, found.everyone)] if found.excluded else [(EVERYONE, found.everyone)]
+    return (
+        [(KEPT, found.kept), (EVERYONE, found.everyone)]
+        if found.excluded
+        else [(EVERYONE, found.everyone)]
+    )
 
 
 def _counts(result: PairResult) -> dict[str, int]:
-    return {"votes": votes_of(result), "wins": result.first_wins, "ties": result.ties, "losses": result.second_wins, "skips": result.skips}
+    return {
+        "votes": votes_of(result),
+        "wins": result.first_wins,
+        "ties": result.ties,
+        "losses": result.second_wins,
+        "skips": result.skips,
+    }
 
 
 def _plain(heads: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -170,7 +341,9 @@ def _percent(share: Rate | ClusteredInterval) -> str:
 def _number(value: ClusteredInterval, digits: int = 3) -> str:
     if math.isnan(value.value):
         return ""
-    told, low, high = (f"{round(part, digits) + 0.0:.{digits}f}" for part in value)  # + 0.0: no "-0.00"
+    told, low, high = (
+        f"{round(part, digits) + 0.0:.{digits}f}" for part in value
+    )  # + 0.0: no "-0.00"
     return told if math.isnan(value.low) else f"{told} [{low}, {high}]"
 
 

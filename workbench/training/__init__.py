@@ -1,1 +1,3 @@
-"""Training as it is kept on disk: run folders, sweeps over recipes, exports, and plans of memory and time."""
+"""Training as it is kept on disk: run folders, sweeps over recipes, exports, and plans of memory
+and time.
+"""

@@ -1,4 +1,6 @@
-"""From a recipe to what trains it: its prompts, its objective, and the `Distiller` with all three networks."""
+"""From a recipe to what trains it: its prompts, its objective, and the `Distiller` with all three
+networks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from workbench.scenes.grammar import draw_requests
 
 
 def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
-    """The recipe's prompt file, each prompt checked against the encoder; or 4,096 captions of the embedded world."""
+    """The recipe's prompt file, each prompt checked against the encoder; or 4,096 captions of the
+    embedded world.
+    """
     if not recipe.prompts:
         if recipe.teacher not in EMBEDDED:
             raise ValueError("a teacher that is not embedded needs a prompt file: set prompts")
@@ -41,9 +45,16 @@ def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
 
 
 def new_distiller(recipe: Recipe, device: str = "cpu") -> Distiller:
-    backend = load_backend(recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on")
+    backend = load_backend(
+        recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on"
+    )
     prompts = load_prompts(recipe, backend)
     if recipe.embeddings:
         with PartialState(cpu=device == "cpu").main_process_first():
-            backend = CachedBackend(backend, prompts, recipe.embeddings, partial(tqdm, desc="prompt embeddings", unit="shard"))
+            backend = CachedBackend(
+                backend,
+                prompts,
+                recipe.embeddings,
+                partial(tqdm, desc="prompt embeddings", unit="shard"),
+            )
     return Distiller(recipe, backend, new_objective(recipe, device), prompts)

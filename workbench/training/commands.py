@@ -37,7 +37,9 @@ def _plan(options: argparse.Namespace) -> None:
         raise ValueError(f"utilisation = {options.utilisation} is not a share between 0 and 1")
     recipe = dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
     if options.mode:
-        recipe = dataclasses.replace(recipe, lora=(recipe.lora or 64) if options.mode == "lora" else 0)
+        recipe = dataclasses.replace(
+            recipe, lora=(recipe.lora or 64) if options.mode == "lora" else 0
+        )
     if options.table:
         for line in as_markdown(recipe, ("sd3.5-medium", "sdxl"), (512, 1024)):
             print(line, flush=True)  # it takes minutes in all
@@ -84,9 +86,13 @@ def _follow(run, device: str) -> None:
             bar.update(distiller.rounds_done - bar.n)
         bar.update(distiller.rounds_done - bar.n)
     if main:
-        print(f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student updates, "
-              f"{distiller.fake_updates} fake updates; student in {run.path / 'student'}")
-    distiller.accelerator.end_training()  # waits for the threads of several processes' exchange: Python ending under them is an abort
+        print(
+            f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student "
+            "updates, "
+            f"{distiller.fake_updates} fake updates; student in {run.path / 'student'}"
+        )
+    # waits for the threads of several processes' exchange: Python ending under them is an abort
+    distiller.accelerator.end_training()
 
 
 def _list_models(options: argparse.Namespace) -> None:
@@ -94,10 +100,29 @@ def _list_models(options: argparse.Namespace) -> None:
     from workbench.models.published import PUBLISHED
     from workbench.models.students import STUDENT_FILE, shipped_students
 
-    rows = [(name, teacher, f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps", "no CFG",
-             "shipped with this project", "") for teacher in EMBEDDED for name, folder in shipped_students(teacher).items()]
-    rows += [(name, entry.teacher, f"{entry.steps} steps", f"CFG {entry.guidance:g}" if entry.guidance != 1 else "no CFG",
-              entry.licence, entry.source) for name, entry in PUBLISHED.items()]
+    rows = [
+        (
+            name,
+            teacher,
+            f"{len(json.loads((folder / STUDENT_FILE).read_text())['times']) - 1} steps",
+            "no CFG",
+            "shipped with this project",
+            "",
+        )
+        for teacher in EMBEDDED
+        for name, folder in shipped_students(teacher).items()
+    ]
+    rows += [
+        (
+            name,
+            entry.teacher,
+            f"{entry.steps} steps",
+            f"CFG {entry.guidance:g}" if entry.guidance != 1 else "no CFG",
+            entry.licence,
+            entry.source,
+        )
+        for name, entry in PUBLISHED.items()
+    ]
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -106,7 +131,10 @@ def _list_models(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from workbench.training.export import export_student
 
-    print(f"saved {export_student(options.folder, options.to, options.lora)}; its README.md says how to sample it")
+    print(
+        f"saved {export_student(options.folder, options.to, options.lora)}; its README.md says "
+        "how to sample it"
+    )
 
 
 def _make_teacher(options: argparse.Namespace) -> None:

@@ -1,12 +1,14 @@
-"""A run's student as what others load: a diffusers pipeline, or a LoRA file, with its few-step times and a model card.
+"""A run's student as what others load: a diffusers pipeline, or a LoRA file, with its few-step
+times and a model card.
 
     folder/                          full student: an ordinary pipeline (its teacher's, with the student as the network)
     folder/pytorch_lora_weights.safetensors        an adapter: for `load_lora_weights` on the teacher
     folder/README.md                 model card: how to sample, recipe, metrics, licence of the base
     folder/student.json              as in the run; says so when an adapter was extracted from a whole student
 
-A flow student is sampled at explicit `sigmas`, because diffusers' own grid for few steps is another (see `workbench.core.schedules`). An eps
-student's times are those of its scheduler with `timestep_spacing="trailing"`, or of the LCM scheduler where it re-noises.
+A flow student is sampled at explicit `sigmas`, because diffusers' own grid for few steps is
+another (see `workbench.core.schedules`). An eps student's times are those of its scheduler with
+`timestep_spacing="trailing"`, or of the LCM scheduler where it re-noises.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ from workbench.training.run import Run
 
 
 def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") -> Path:
-    """Writes the student of a run (or a student's folder) to `folder` and returns it; a whole student as a pipeline, or as the
-    nearest adapter of rank `lora`. Raises `FolderError` when `folder` exists and is not empty, or when there is no student."""
+    """Writes the student of a run (or a student's folder) to `folder` and returns it; a whole
+    student as a pipeline, or as the nearest adapter of rank `lora`. Raises `FolderError` when
+    `folder` exists and is not empty, or when there is no student.
+    """
     source = run / "student" if (run / "student").is_dir() else run
     if lora < 0:
         raise ValueError(f"a rank is 1 or more, not {lora}")
@@ -42,17 +46,25 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
     try:
         teacher = json.loads((source / STUDENT_FILE).read_text())["recipe"]["teacher"]
     except (OSError, ValueError, KeyError) as error:
-        raise FolderError(f"{run} holds no student ({error}); train it first, or give a run folder") from error
+        raise FolderError(
+            f"{run} holds no student ({error}); train it first, or give a run folder"
+        ) from error
     backend = load_backend(teacher, device)
     model = load_student(source, backend)
     scheduler, trained = few_step_scheduler(model, backend), (source / LORA_FILE).is_file()
-    card = model_card(model, backend, type(scheduler).__name__, trained or lora > 0, _last_reading(run))
+    card = model_card(
+        model, backend, type(scheduler).__name__, trained or lora > 0, _last_reading(run)
+    )
     folder.mkdir(parents=True, exist_ok=True)
     if trained or lora:
         if trained:
             shutil.copy(source / LORA_FILE, folder / LORA_FILE)
         else:
-            save_file(extracted(model.denoiser.network, backend.network, lora), folder / LORA_FILE, metadata={"format": "pt"})
+            save_file(
+                extracted(model.denoiser.network, backend.network, lora),
+                folder / LORA_FILE,
+                metadata={"format": "pt"},
+            )
         scheduler.save_pretrained(folder / "scheduler")
     else:
         part = "unet" if isinstance(backend, SDXLBackend) else "transformer"
@@ -66,19 +78,33 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
 
 
 def few_step_scheduler(model: Model, backend: Backend):
-    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at the call). Raises `FolderError` when
-    diffusers has none."""
-    config, steps, again = backend.pipeline.scheduler.config, len(model.times) - 1, model.sampler == "renoise"
+    """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at
+    the call). Raises `FolderError` when diffusers has none.
+    """
+    config, steps, again = (
+        backend.pipeline.scheduler.config,
+        len(model.times) - 1,
+        model.sampler == "renoise",
+    )
     if not isinstance(backend, SDXLBackend):
         return FlowMatchEulerDiscreteScheduler.from_config(config, stochastic_sampling=again)
-    offered = ([LCMScheduler.from_config(config, original_inference_steps=steps)] if again else
-               [EulerDiscreteScheduler.from_config(config, timestep_spacing=spacing) for spacing in ("trailing", "leading")])
+    offered = (
+        [LCMScheduler.from_config(config, original_inference_steps=steps)]
+        if again
+        else [
+            EulerDiscreteScheduler.from_config(config, timestep_spacing=spacing)
+            for spacing in ("trailing", "leading")
+        ]
+    )
     wanted = model.times[:-1] * backend.schedule.levels - 1
     for scheduler in offered:
         scheduler.set_timesteps(steps)
         if torch.allclose(scheduler.timesteps.float(), wanted, rtol=0, atol=0.5):
             return scheduler
-    raise FolderError(f"no diffusers scheduler walks this student's times {wanted.tolist()}; sample it with `python -m workbench sample`")
+    raise FolderError(
+        f"no diffusers scheduler walks this student's times {wanted.tolist()}; sample it with "
+        "`python -m workbench sample`"
+    )
 
 
 def sampling_call(model: Model, backend: Backend) -> str:
@@ -94,19 +120,39 @@ def sampling_call(model: Model, backend: Backend) -> str:
     return f"{steps}, sigmas={sigmas}{empty}"
 
 
-def model_card(model: Model, backend: Backend, scheduler: str, adapter: bool, reading: dict | None) -> str:
-    """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was measured."""
+def model_card(
+    model: Model, backend: Backend, scheduler: str, adapter: bool, reading: dict | None
+) -> str:
+    """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was
+    measured.
+    """
     recipe = model.info["recipe"]
     kind = type(backend.pipeline).__name__
     precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
-    given = ", text_encoder_3=None, tokenizer_3=None" if getattr(backend.pipeline, "text_encoder_3", True) is None else ""
+    given = (
+        ", text_encoder_3=None, tokenizer_3=None"
+        if getattr(backend.pipeline, "text_encoder_3", True) is None
+        else ""
+    )
     given += f", dtype={precision}"
-    base = f"the embedded teacher {recipe['teacher']}" if recipe["teacher"] in EMBEDDED else recipe["teacher"]
-    load = (f'pipeline = {kind}.from_pretrained(TEACHER{given})\npipeline.load_lora_weights("FOLDER")\n'
-            f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")' if adapter else
-            f'pipeline = {kind}.from_pretrained("FOLDER"{given})')
-    measured = (f"\n## Measured\n\nDiversity (Eq. 9) on {reading['feature']} over the run's own panel: {reading['diversity']:.3f} at round "
-                f"{reading['round']}.\n" if reading else "")
+    base = (
+        f"the embedded teacher {recipe['teacher']}"
+        if recipe["teacher"] in EMBEDDED
+        else recipe["teacher"]
+    )
+    load = (
+        f'pipeline = {kind}.from_pretrained(TEACHER{given})\npipeline.load_lora_weights("FOLDER")\n'
+        f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")'
+        if adapter
+        else f'pipeline = {kind}.from_pretrained("FOLDER"{given})'
+    )
+    measured = (
+        f"\n## Measured\n\nDiversity (Eq. 9) on {reading['feature']} over the run's own panel: "
+        f"{reading['diversity']:.3f} at round "
+        f"{reading['round']}.\n"
+        if reading
+        else ""
+    )
     licence = "that of this project" if recipe["teacher"] in EMBEDDED else "that of the base model"
     settings = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
     return f"""---
@@ -114,9 +160,9 @@ library_name: diffusers
 tags: [text-to-image, distillation, few-step]
 ---
 
-# {model.info['method'].replace('_', '-').upper()} student of {base}
+# {model.info["method"].replace("_", "-").upper()} student of {base}
 
-{len(model.times) - 1} network evaluations an image, {model.info['rounds']} rounds. Licence: {licence}.
+{len(model.times) - 1} network evaluations an image, {model.info["rounds"]} rounds. Licence: {licence}.
 
 ```python
 import torch
@@ -126,7 +172,7 @@ from diffusers import {kind}{f", {scheduler}" if adapter else ""}
 image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
 ```
 {measured}
-## Recipe (digest {model.info['digest']})
+## Recipe (digest {model.info["digest"]})
 
 | setting | value |
 | --- | --- |
@@ -135,7 +181,9 @@ image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
 
 
 def card_code(folder: Path, teacher: str) -> str:
-    """The Python code of an exported student's model card, with the folder and its teacher filled in; it samples a PROMPT."""
+    """The Python code of an exported student's model card, with the folder and its teacher filled
+    in; it samples a PROMPT.
+    """
     code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)[1]
     return code.replace("TEACHER", repr(teacher)).replace('"FOLDER', f'"{folder.as_posix()}')
 

@@ -1,4 +1,6 @@
-"""An ablation's figures: the plane of diversity and quality with its frontier, a setting's ladder, and the map of the lag."""
+"""An ablation's figures: the plane of diversity and quality with its frontier, a setting's ladder,
+and the map of the lag.
+"""
 
 from __future__ import annotations
 
@@ -14,32 +16,65 @@ DMD, OURS = NAMED["dmd"], NAMED["dp-dmd"]
 
 
 def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: str) -> go.Figure:
-    """Each setting at the mean of its training seeds (one point each), with lines over their range; the steps join those that no other beats
-    in both: the frontier. `quality` says what goes up."""
-    first = {tuple(found): label for label, found in reversed(points.items())}  # runs that two settings share are one point
-    means = {label: mean_of(found) for label, found in points.items() if first[tuple(found)] == label}
+    """Each setting at the mean of its training seeds (one point each), with lines over their
+    range; the steps join those that no other beats in both: the frontier. `quality` says what goes
+    up.
+    """
+    first = {
+        tuple(found): label for label, found in reversed(points.items())
+    }  # runs that two settings share are one point
+    means = {
+        label: mean_of(found) for label, found in points.items() if first[tuple(found)] == label
+    }
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=430, showlegend=False))
     edge = frontier(list(means.values()))
-    figure.add_trace(go.Scatter(x=[x for x, _ in edge], y=[y for _, y in edge], mode="lines", hoverinfo="skip",
-                                line=dict(color=FAINT, dash="dot", width=1.4, shape="vh")))
+    figure.add_trace(
+        go.Scatter(
+            x=[x for x, _ in edge],
+            y=[y for _, y in edge],
+            mode="lines",
+            hoverinfo="skip",
+            line=dict(color=FAINT, dash="dot", width=1.4, shape="vh"),
+        )
+    )
     for n, (label, (x, y)) in enumerate(means.items()):
         colour = DMD if label.startswith("DMD") else OURS
         across, up = ([value[axis] for value in points[label]] for axis in (0, 1))
-        figure.add_trace(go.Scatter(
-            x=[x], y=[y], mode="markers+text", text=[label], textposition=("top center", "bottom center")[n % 2],
-            textfont=dict(size=11, color=colour),
-            marker=dict(color=colour, size=9), error_x=_range(across, x, colour), error_y=_range(up, y, colour),
-            hovertemplate=f"{label}: %{{x:.3f}}, %{{y:.2f}} ({len(across)} training seeds)<extra></extra>"))
-    figure.add_trace(go.Scatter(x=[teacher[0]], y=[teacher[1]], mode="markers+text", text=["teacher"], textposition="top center",
-                                marker=dict(symbol="star", size=13, color=NAMED["teacher"]),
-                                hovertemplate="teacher: %{x:.3f}, %{y:.2f}<extra></extra>"))
+        figure.add_trace(
+            go.Scatter(
+                x=[x],
+                y=[y],
+                mode="markers+text",
+                text=[label],
+                textposition=("top center", "bottom center")[n % 2],
+                textfont=dict(size=11, color=colour),
+                marker=dict(color=colour, size=9),
+                error_x=_range(across, x, colour),
+                error_y=_range(up, y, colour),
+                hovertemplate=f"{label}: %{{x:.3f}}, %{{y:.2f}} ({len(across)} training "
+                "seeds)<extra></extra>",
+            )
+        )
+    figure.add_trace(
+        go.Scatter(
+            x=[teacher[0]],
+            y=[teacher[1]],
+            mode="markers+text",
+            text=["teacher"],
+            textposition="top center",
+            marker=dict(symbol="star", size=13, color=NAMED["teacher"]),
+            hovertemplate="teacher: %{x:.3f}, %{y:.2f}<extra></extra>",
+        )
+    )
     figure.update_xaxes(title="diversity, Eq. (9)")
     figure.update_yaxes(title=quality)
     return figure
 
 
 def frontier(points: list[Point]) -> list[Point]:
-    """Those points that no other reaches in both coordinates, from the lowest first coordinate to the highest."""
+    """Those points that no other reaches in both coordinates, from the lowest first coordinate to
+    the highest.
+    """
     best, kept = float("-inf"), []
     for x, y in sorted(points, reverse=True):
         if y > best:
@@ -53,37 +88,105 @@ def mean_of(found: list[Point]) -> Point:
 
 
 def _range(values: list[float], mean: float, colour: str) -> dict:
-    return dict(array=[max(values) - mean], arrayminus=[mean - min(values)], thickness=1.2, width=3, color=faded(colour, 0.5))
+    return dict(
+        array=[max(values) - mean],
+        arrayminus=[mean - min(values)],
+        thickness=1.2,
+        width=3,
+        color=faded(colour, 0.5),
+    )
 
 
-def ladder(settings: list[float], readings: dict[str, list[list[float]]], references: dict[str, dict[str, float]], name: str, title: str,
-           log: bool = False) -> go.Figure:
-    """A panel for each reading over a setting called `name`: a line through the means, a dot for each training seed (a gap where there
-    is none); dashed what `references` gives by reading, e.g. the teacher and DMD."""
+def ladder(
+    settings: list[float],
+    readings: dict[str, list[list[float]]],
+    references: dict[str, dict[str, float]],
+    name: str,
+    title: str,
+    log: bool = False,
+) -> go.Figure:
+    """A panel for each reading over a setting called `name`: a line through the means, a dot for
+    each training seed (a gap where there is none); dashed what `references` gives by reading, e.g.
+    the teacher and DMD.
+    """
     figure = make_subplots(1, len(readings), subplot_titles=list(readings), horizontal_spacing=0.14)
-    figure.update_layout(template=TEMPLATE, title=title, height=340, showlegend=False, margin=dict(t=84, r=60))
+    figure.update_layout(
+        template=TEMPLATE, title=title, height=340, showlegend=False, margin=dict(t=84, r=60)
+    )
     for column, (reading, found) in enumerate(readings.items(), 1):
         means = [statistics.mean(values) if values else None for values in found]
-        figure.add_trace(go.Scatter(x=settings, y=means, mode="lines", line=dict(color=OURS, width=2)), 1, column)
-        figure.add_trace(go.Scatter(x=[x for x, values in zip(settings, found) for _ in values], y=[value for values in found for value in values],
-                                    mode="markers", marker=dict(color=OURS, size=7), hovertemplate=f"{name} = %{{x}}: %{{y:.3f}}<extra></extra>"),
-                         1, column)
+        figure.add_trace(
+            go.Scatter(x=settings, y=means, mode="lines", line=dict(color=OURS, width=2)), 1, column
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=[x for x, values in zip(settings, found) for _ in values],
+                y=[value for values in found for value in values],
+                mode="markers",
+                marker=dict(color=OURS, size=7),
+                hovertemplate=f"{name} = %{{x}}: %{{y:.3f}}<extra></extra>",
+            ),
+            1,
+            column,
+        )
         for label, value in references[reading].items():
-            figure.add_hline(value, line=dict(color=DMD if label.startswith("DMD") else FAINT, dash="dash", width=1.2), row=1, col=column,
-                             annotation_text=label, annotation_position="right", annotation_font_size=11)
-    figure.update_xaxes(title=name, type="log" if log else "linear", tickvals=settings, ticktext=[f"{x:g}" for x in settings])
+            figure.add_hline(
+                value,
+                line=dict(color=DMD if label.startswith("DMD") else FAINT, dash="dash", width=1.2),
+                row=1,
+                col=column,
+                annotation_text=label,
+                annotation_position="right",
+                annotation_font_size=11,
+            )
+    figure.update_xaxes(
+        title=name,
+        type="log" if log else "linear",
+        tickvals=settings,
+        ticktext=[f"{x:g}" for x in settings],
+    )
     return figure
 
 
-def lag_map(rows: list[int], columns: list[float], diversity: list[list[float]], quality: list[list[float]], title: str) -> go.Figure:
-    """What DMD keeps of the teacher's diversity, as a share, by fake updates a round (rows) and the student's rate over the fake network's
-    (columns); in each cell also how many images are right."""
-    figure = go.Figure(go.Heatmap(
-        x=[f"{ratio:g}" for ratio in columns], y=[str(row) for row in rows], z=diversity, zmin=0.4, zmax=1.1, xgap=3, ygap=3,
-        colorscale=[[0, DMD], [0.5, "#fbe3d6"], [1, "#8b84e6"]], colorbar=dict(title="share kept", tickformat=".0%"),
-        text=[[f"{kept:.0%}<br>right {right:.2f}" for kept, right in zip(*pair)] for pair in zip(diversity, quality)], texttemplate="%{text}",
-        textfont=dict(size=13, color=INK), hovertemplate="%{y} fake updates, rate %{x}: %{text}<extra></extra>"))
+def lag_map(
+    rows: list[int],
+    columns: list[float],
+    diversity: list[list[float]],
+    quality: list[list[float]],
+    title: str,
+) -> go.Figure:
+    """What DMD keeps of the teacher's diversity, as a share, by fake updates a round (rows) and
+    the student's rate over the fake network's (columns); in each cell also how many images are
+    right.
+    """
+    figure = go.Figure(
+        go.Heatmap(
+            x=[f"{ratio:g}" for ratio in columns],
+            y=[str(row) for row in rows],
+            z=diversity,
+            zmin=0.4,
+            zmax=1.1,
+            xgap=3,
+            ygap=3,
+            colorscale=[[0, DMD], [0.5, "#fbe3d6"], [1, "#8b84e6"]],
+            colorbar=dict(title="share kept", tickformat=".0%"),
+            text=[
+                [f"{kept:.0%}<br>right {right:.2f}" for kept, right in zip(*pair)]
+                for pair in zip(diversity, quality)
+            ],
+            texttemplate="%{text}",
+            textfont=dict(size=13, color=INK),
+            hovertemplate="%{y} fake updates, rate %{x}: %{text}<extra></extra>",
+        )
+    )
     figure.update_layout(template=TEMPLATE, title=title, height=380)
-    figure.update_xaxes(title="student's learning rate over the fake network's", type="category", showgrid=False, linecolor=LINE)
-    figure.update_yaxes(title="fake updates a round", type="category", showgrid=False, linecolor=LINE)
+    figure.update_xaxes(
+        title="student's learning rate over the fake network's",
+        type="category",
+        showgrid=False,
+        linecolor=LINE,
+    )
+    figure.update_yaxes(
+        title="fake updates a round", type="category", showgrid=False, linecolor=LINE
+    )
     return figure

@@ -6,9 +6,9 @@
     checkpoints/round-000050.pt the last `keep` states
     student/                    the network to sample (diffusers format) and student.json
 
-Every file but metrics.jsonl is written under another name, flushed to disk and renamed: an interruption at any instant leaves the
-earlier one whole. A resumed run repeats the rounds since its checkpoint, bit for bit, so later rows of metrics.jsonl replace
-equal earlier ones when read.
+Every file but metrics.jsonl is written under another name, flushed to disk and renamed: an
+interruption at any instant leaves the earlier one whole. A resumed run repeats the rounds since
+its checkpoint, bit for bit, so later rows of metrics.jsonl replace equal earlier ones when read.
 """
 
 from __future__ import annotations
@@ -28,36 +28,53 @@ from workbench.io.files import PACKAGES, FolderError, version, write_atomically
 
 
 class Run:
-    """A run folder at `path`. `Run.create` starts one, `Run.open` reads one; both raise `FolderError` when they cannot."""
+    """A run folder at `path`. `Run.create` starts one, `Run.open` reads one; both raise
+    `FolderError` when they cannot.
+    """
 
     def __init__(self, path: Path, manifest: dict):
         self.path, self.manifest = path, manifest
 
     @classmethod
-    def create(cls, path: str | Path, recipe: Recipe, device: str) -> "Run":
+    def create(cls, path: str | Path, recipe: Recipe, device: str) -> Run:
         path = Path(path)
         if (path / "manifest.json").exists():
             raise FolderError(f"{path} already holds a run; resume it, or choose another folder")
-        manifest = {"recipe": json.loads(recipe.to_json()), "digest": recipe.digest, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                    "command": sys.argv, "device": device, "git": _git_commit(), "python": platform.python_version(),
-                    "platform": platform.platform(), "versions": {name: version(name) for name in PACKAGES}}
+        manifest = {
+            "recipe": json.loads(recipe.to_json()),
+            "digest": recipe.digest,
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "command": sys.argv,
+            "device": device,
+            "git": _git_commit(),
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
         for folder in ("samples", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
-        write_atomically(path / "manifest.json", lambda part: part.write_text(json.dumps(manifest, indent=1)))
+        write_atomically(
+            path / "manifest.json", lambda part: part.write_text(json.dumps(manifest, indent=1))
+        )
         return cls(path, manifest)
 
     @classmethod
-    def at(cls, path: str | Path, recipe: Recipe, device: str) -> "Run":
-        """The run of `recipe` at `path`, opened if it is there and created if not. Raises `FolderError` for a run of another recipe."""
+    def at(cls, path: str | Path, recipe: Recipe, device: str) -> Run:
+        """The run of `recipe` at `path`, opened if it is there and created if not. Raises
+        `FolderError` for a run of another recipe.
+        """
         if not (Path(path) / "manifest.json").exists():
             return cls.create(path, recipe, device)
         run = cls.open(path)
         if run.recipe != recipe:
-            raise FolderError(f"{path} holds a run of another recipe ({run.manifest['digest']}, not {recipe.digest}); choose another folder")
+            raise FolderError(
+                f"{path} holds a run of another recipe ({run.manifest['digest']}, not "
+                f"{recipe.digest}); choose another folder"
+            )
         return run
 
     @classmethod
-    def open(cls, path: str | Path) -> "Run":
+    def open(cls, path: str | Path) -> Run:
         path = Path(path)
         try:
             return cls(path, json.loads((path / "manifest.json").read_text()))
@@ -82,7 +99,9 @@ class Run:
             raise FolderError(f"cannot append to {path}: {error.strerror}") from error
 
     def metrics(self) -> list[dict]:
-        """The rows of metrics.jsonl, the last one of each (kind, round, update); unfinished lines are left out."""
+        """The rows of metrics.jsonl, the last one of each (kind, round, update); unfinished lines
+        are left out.
+        """
         path = self.path / "metrics.jsonl"
         rows = {}
         for line in path.read_text().splitlines() if path.exists() else ():
@@ -98,7 +117,9 @@ class Run:
         return sorted((self.path / "checkpoints").glob("round-*.pt"))
 
     def save_checkpoint(self, state: dict, done: int, keep: int) -> Path:
-        """Saves `state` as of round `done`, then removes all but the last `keep`. A failure leaves the earlier ones alone."""
+        """Saves `state` as of round `done`, then removes all but the last `keep`. A failure leaves
+        the earlier ones alone.
+        """
         path = self.path / "checkpoints" / f"round-{done:06d}.pt"
         write_atomically(path, lambda part: torch.save(state, part))
         for old in self.checkpoints()[:-keep]:
@@ -111,16 +132,19 @@ class Run:
         if not found:
             return None
         try:
-            return torch.load(found[-1], map_location="cpu", weights_only=True, mmap=True)  # processes share its memory
+            return torch.load(
+                found[-1], map_location="cpu", weights_only=True, mmap=True
+            )  # processes share its memory
         except Exception as error:  # torch raises many types for a damaged file
-            earlier = f"to go on from {found[-2].name}" if len(found) > 1 else "to start again from round 0"
-            raise FolderError(f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); delete it {earlier}") from error
-
-
-
-
-
-
+            earlier = (
+                f"to go on from {found[-2].name}"
+                if len(found) > 1
+                else "to start again from round 0"
+            )
+            raise FolderError(
+                f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); "
+                f"delete it {earlier}"
+            ) from error
 
 
 def _ends_with_newline(file) -> bool:
@@ -128,11 +152,15 @@ def _ends_with_newline(file) -> bool:
     return file.read(1) == b"\n"
 
 
-
-
 def _git_commit() -> str | None:
     try:
-        result = subprocess.run(["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None

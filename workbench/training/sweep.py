@@ -5,9 +5,10 @@
         print(step)
     sweep.scored["K = 1"]               # a dict of numbers for each training seed
 
-Each recipe and seed is a run folder called after its digest, so what two sweeps have in common is trained once, and a sweep that was
-interrupted goes on from the last checkpoints. A run trains in a process of its own, with its share of the cores, and is then evaluated into its own
-folder. One that fails is told in `left` and keeps none of the others from being done.
+Each recipe and seed is a run folder called after its digest, so what two sweeps have in common is
+trained once, and a sweep that was interrupted goes on from the last checkpoints. A run trains in a
+process of its own, with its share of the cores, and is then evaluated into its own folder. One
+that fails is told in `left` and keeps none of the others from being done.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Scoring:
 
 @dataclass
 class Sweep:
-    """Recipes by label, trained with each of `seeds` below `folder`. `processes` 0: one a core on a CPU, else one."""
+    """Recipes by label, trained with each of `seeds` below `folder`. `processes` 0: one a core on
+    a CPU, else one.
+    """
 
     recipes: dict[str, Recipe]
     folder: Path
@@ -59,7 +62,9 @@ class Sweep:
 
     def __post_init__(self):
         if not self.recipes or not self.seeds:
-            raise ValueError("a sweep needs a recipe and a training seed: give at least one of each")
+            raise ValueError(
+                "a sweep needs a recipe and a training seed: give at least one of each"
+            )
 
     def runs(self, label: str) -> list[Path]:
         """The run folder of each training seed."""
@@ -68,7 +73,14 @@ class Sweep:
     @property
     def scored(self) -> dict[str, list[dict[str, float]]]:
         """For each label the numbers of those training seeds that are done."""
-        return {label: [numbers for run in self.runs(label) if (numbers := self._numbers(run / "scores.json"))] for label in self.recipes}
+        return {
+            label: [
+                numbers
+                for run in self.runs(label)
+                if (numbers := self._numbers(run / "scores.json"))
+            ]
+            for label in self.recipes
+        }
 
     @property
     def teacher(self) -> dict[str, float]:
@@ -109,7 +121,11 @@ class Sweep:
 
     def _jobs(self) -> list[_Job]:
         """The teacher's evaluation, then one job for each run; equal recipes are one run."""
-        wanted = {run: replace(recipe, seed=seed) for label, recipe in self.recipes.items() for seed, run in zip(self.seeds, self.runs(label))}
+        wanted = {
+            run: replace(recipe, seed=seed)
+            for label, recipe in self.recipes.items()
+            for seed, run in zip(self.seeds, self.runs(label))
+        }
         teacher = _Job(self, self._teacher_folder, None)
         return [teacher, *(_Job(self, run, recipe) for run, recipe in wanted.items())]
 
@@ -121,7 +137,10 @@ class Sweep:
     def _teacher_folder(self) -> Path:
         first = self._first
         size = f"-{first.resolution}px" if first.resolution else ""
-        return self.folder / f"teacher-{Path(first.teacher).name}-{first.teacher_steps}-{first.guidance:g}{size}"
+        return (
+            self.folder
+            / f"teacher-{Path(first.teacher).name}-{first.teacher_steps}-{first.guidance:g}{size}"
+        )
 
     def _numbers(self, file: Path) -> dict[str, float] | None:
         """What was scored, when it was scored as this sweep asks."""
@@ -129,12 +148,18 @@ class Sweep:
             saved = json.loads(file.read_text())
         except (OSError, ValueError):
             return None
-        return saved["numbers"] if saved["scoring"] == json.loads(json.dumps(asdict(self.scoring))) else None
+        return (
+            saved["numbers"]
+            if saved["scoring"] == json.loads(json.dumps(asdict(self.scoring)))
+            else None
+        )
 
 
 @dataclass
 class _Job:
-    """One run (or, without a recipe, the teacher): its process that trains, then the one that evaluates."""
+    """One run (or, without a recipe, the teacher): its process that trains, then the one that
+    evaluates.
+    """
 
     sweep: Sweep
     folder: Path
@@ -153,10 +178,16 @@ class _Job:
 
     @property
     def done(self) -> int:
-        return self.rounds if self.evaluating or not self.recipe else _last_round(self.folder / "metrics.jsonl")
+        return (
+            self.rounds
+            if self.evaluating or not self.recipe
+            else _last_round(self.folder / "metrics.jsonl")
+        )
 
     def advance(self, how: Callable[[_Job], None]) -> None:
-        """`start` or `follow`; when that fails the job is over, with its reason in `left`, and the others go on."""
+        """`start` or `follow`; when that fails the job is over, with its reason in `left`, and the
+        others go on.
+        """
         try:
             how(self)
         except (OSError, RuntimeError, ValueError) as error:
@@ -171,7 +202,9 @@ class _Job:
             self._spawn("resume", str(self.folder))
 
     def follow(self) -> None:
-        """Goes on with the evaluation when the training is over, and keeps its numbers when that is."""
+        """Goes on with the evaluation when the training is over, and keeps its numbers when that
+        is.
+        """
         if self.process.poll() is None:
             return
         if self.process.returncode:
@@ -186,23 +219,57 @@ class _Job:
         asked, self.evaluating = self.sweep.scoring, True
         recipe = self.recipe or self.sweep._first
         limit = ["--limit", str(asked.limit)] if asked.limit else []
-        self._spawn("evaluate", "--models", str(self.folder) if self.recipe else TEACHER, "--teacher", recipe.teacher, "--out",
-                    str(self.folder / "evaluation"), "--prompts", asked.prompts, "--seeds", str(asked.seeds), "--metrics",
-                    ",".join(asked.metrics), "--features", ",".join(asked.features), "--guidance", str(recipe.guidance), "--teacher-steps",
-                    str(recipe.teacher_steps), "--resolution", str(recipe.resolution), *limit)
+        self._spawn(
+            "evaluate",
+            "--models",
+            str(self.folder) if self.recipe else TEACHER,
+            "--teacher",
+            recipe.teacher,
+            "--out",
+            str(self.folder / "evaluation"),
+            "--prompts",
+            asked.prompts,
+            "--seeds",
+            str(asked.seeds),
+            "--metrics",
+            ",".join(asked.metrics),
+            "--features",
+            ",".join(asked.features),
+            "--guidance",
+            str(recipe.guidance),
+            "--teacher-steps",
+            str(recipe.teacher_steps),
+            "--resolution",
+            str(recipe.resolution),
+            *limit,
+        )
 
     def _spawn(self, *arguments: str) -> None:
         threads = max((os.cpu_count() or 1) // self.sweep._side_by_side, 1)
         with (self.folder / "log.txt").open("a") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "workbench", *arguments, "--device", self.sweep.device], stdout=log, stderr=log,
-                                            env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "workbench", *arguments, "--device", self.sweep.device],
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            )
 
     def _keep(self) -> None:
-        result, = json.loads((self.folder / "evaluation" / "numbers.json").read_text())  # of one model, as `evaluate` wrote it
-        numbers = {name: math.nan if number["mean"] is None else number["mean"] for name, number in result["numbers"].items()}
-        numbers |= {"evaluations": result["evaluations"], "seconds": _seconds(self.folder) if self.recipe else 0.0}
+        (result,) = json.loads(
+            (self.folder / "evaluation" / "numbers.json").read_text()
+        )  # of one model, as `evaluate` wrote it
+        numbers = {
+            name: math.nan if number["mean"] is None else number["mean"]
+            for name, number in result["numbers"].items()
+        }
+        numbers |= {
+            "evaluations": result["evaluations"],
+            "seconds": _seconds(self.folder) if self.recipe else 0.0,
+        }
         saved = {"scoring": asdict(self.sweep.scoring), "numbers": numbers}
-        write_atomically(self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1)))
+        write_atomically(
+            self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1))
+        )
 
 
 def _last_round(file: Path) -> int:
@@ -224,6 +291,9 @@ def _seconds(folder: Path) -> float:
 def _reason(log: Path, code: int) -> str:
     """The last line that a failed process wrote; of one that was killed, by what."""
     if code < 0:
-        return f"its process was killed by {signal.Signals(-code).name}: is there enough memory? Lower processes, and run again"
+        return (
+            f"its process was killed by {signal.Signals(-code).name}: is there enough memory? "
+            "Lower processes, and run again"
+        )
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
     return lines[-1] if lines else "the process ended without a word"

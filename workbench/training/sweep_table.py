@@ -14,35 +14,71 @@ BASELINE = "DMD"
 
 
 def sweep_table(name: str, title: str, sweep: Sweep, paper: tuple[PaperRow, ...] = ()) -> Table:
-    """A row a label: mean and standard deviation over training seeds of `COLUMNS`, and the share of the diversity lost by DMD that is won back. Of
-    the paper's rows of the same label its DINO diversity, VQ-R1 and the same share, on SD3.5-M and Pick-a-Pic: other features and another
-    quality, so that only shares and directions can be compared."""
+    """A row a label: mean and standard deviation over training seeds of `COLUMNS`, and the share
+    of the diversity lost by DMD that is won back. Of the paper's rows of the same label its DINO
+    diversity, VQ-R1 and the same share, on SD3.5-M and Pick-a-Pic: other features and another
+    quality, so that only shares and directions can be compared.
+    """
     scored, teacher = sweep.scored, sweep.teacher
-    measured = {key for numbers in (teacher, *(numbers for found in scored.values() for numbers in found)) for key in numbers}
+    measured = {
+        key
+        for numbers in (teacher, *(numbers for found in scored.values() for numbers in found))
+        for key in numbers
+    }
     columns = {head: key for head, key in COLUMNS.items() if key in measured}
     printed = {row.label: row.numbers[PICK] for row in paper}
     base = TABLE_1[SD35][0].numbers[PICK]
-    heads = [("", "setting"), *(("ours", head) for head in columns), ("ours", "won back"), ("ours", "minutes"),
-             *((("paper", "DINO"), ("paper", "VQ-R1"), ("paper", "won back")) if paper else ())]
-    rows = [("teacher", *(_over_seeds([teacher[key]] if teacher else []) for key in columns.values()), "", "",
-             *((f"{base[0]:.3f}", f"{base[2]:.3f}", "") if paper else ()))]
+    heads = [
+        ("", "setting"),
+        *(("ours", head) for head in columns),
+        ("ours", "won back"),
+        ("ours", "minutes"),
+        *((("paper", "DINO"), ("paper", "VQ-R1"), ("paper", "won back")) if paper else ()),
+    ]
+    rows = [
+        (
+            "teacher",
+            *(_over_seeds([teacher[key]] if teacher else []) for key in columns.values()),
+            "",
+            "",
+            *((f"{base[0]:.3f}", f"{base[2]:.3f}", "") if paper else ()),
+        )
+    ]
     for label, found in scored.items():
         own = [_over_seeds([numbers[key] for numbers in found]) for key in columns.values()]
         theirs = printed.get(label)
-        beside = (f"{theirs[0]:.3f}", f"{theirs[2]:.3f}", _share(theirs[0], printed[BASELINE][0], base[0], label)) if theirs else ("", "", "")
-        own += [_won_back(scored, teacher, len(sweep.seeds), label), _over_seeds([numbers["seconds"] / 60 for numbers in found], 1)]
+        beside = (
+            (
+                f"{theirs[0]:.3f}",
+                f"{theirs[2]:.3f}",
+                _share(theirs[0], printed[BASELINE][0], base[0], label),
+            )
+            if theirs
+            else ("", "", "")
+        )
+        own += [
+            _won_back(scored, teacher, len(sweep.seeds), label),
+            _over_seeds([numbers["seconds"] / 60 for numbers in found], 1),
+        ]
         rows.append((label, *own, *(beside if paper else ())))
-    note = (f"mean ± standard deviation over {len(sweep.seeds)} training seeds; minutes of training, each run on its share of the cores, "
-            "beside whatever else the machine did")
+    note = (
+        f"mean ± standard deviation over {len(sweep.seeds)} training seeds; minutes of training, "
+        "each run on its share of the cores, "
+        "beside whatever else the machine did"
+    )
     return Table(name, title, tuple(heads), tuple(rows), (note,))
 
 
-def _won_back(scored: dict[str, list[dict]], teacher: dict[str, float], seeds: int, label: str) -> str:
+def _won_back(
+    scored: dict[str, list[dict]], teacher: dict[str, float], seeds: int, label: str
+) -> str:
     """The share of the means over all training seeds; blank until all it takes is done."""
     key, pair = COLUMNS["diversity"], (scored[label], scored.get(BASELINE, []))
     if key not in teacher or any(len(found) < seeds for found in pair):
         return ""
-    return _share(*(statistics.mean(numbers[key] for numbers in found) for found in pair), teacher[key], label)
+    return _share(
+        *(statistics.mean(numbers[key] for numbers in found) for found in pair), teacher[key], label
+    )
 
 
 def _share(value: float, dmd: float, teacher: float, label: str) -> str:

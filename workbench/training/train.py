@@ -1,4 +1,6 @@
-"""A distillation kept in a run folder: rounds, log, checkpoints, and a reading of diversity on a fixed panel now and then."""
+"""A distillation kept in a run folder: rounds, log, checkpoints, and a reading of diversity on a
+fixed panel now and then.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +24,33 @@ from workbench.models.students import save_student
 from workbench.training.build import new_distiller
 from workbench.training.run import Run
 
-PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = 6, 4, 96  # lite0 on 96 px inputs: quick, for following a run, not for reporting
+PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = (
+    6,
+    4,
+    96,
+)  # lite0 on 96 px inputs: quick, for following a run, not for reporting
 
 
 @dataclass(frozen=True)
 class PanelMeasurement:
-    """The student on the run's panel after `round` rounds: Eq. (9) on lite0 at 96 px, and the picture's file."""
+    """The student on the run's panel after `round` rounds: Eq. (9) on lite0 at 96 px, and the
+    picture's file.
+    """
 
     round: int
     diversity: float
     picture: Path
 
 
-def train(run: Run, distiller: Distiller | None = None, device: str = "cpu") -> Iterator[Step | PanelMeasurement]:
-    """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating to stop; resume by calling again.
+def train(
+    run: Run, distiller: Distiller | None = None, device: str = "cpu"
+) -> Iterator[Step | PanelMeasurement]:
+    """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating
+    to stop; resume by calling again.
 
-    Raises `DivergedError` naming the last good checkpoint, and `RunError` for a checkpoint that cannot be read or written, and for a run
-    that is being trained already."""
+    Raises `DivergedError` naming the last good checkpoint, and `RunError` for a checkpoint that
+    cannot be read or written, and for a run that is being trained already.
+    """
     distiller = distiller or new_distiller(run.recipe, device)
     with exclusive_lock(run.path) if distiller.accelerator.is_main_process else nullcontext():
         state = run.load_checkpoint()
@@ -57,35 +69,54 @@ def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]
                 yield step
         except DivergedError as error:
             last = run.checkpoints()
-            where = f"The last good checkpoint is {last[-1]}." if last else "There is no checkpoint yet."
+            where = (
+                f"The last good checkpoint is {last[-1]}."
+                if last
+                else "There is no checkpoint yet."
+            )
             raise DivergedError(f"{error} {where}") from None
-        # a sharded student is sampled and put together by all processes; the first one keeps what comes out
+        # a sharded student is sampled and put together by all processes; the first one keeps what
+        # comes out
         done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
         if recipe.sample_every and (done % recipe.sample_every == 0 or end):
             reading = _read(run, distiller)
             if main:
                 yield reading
         if done % recipe.checkpoint_every == 0 or end:
-            save_student(distiller, run.path / "student")  # first: a run that is resumed at its end would not save it again
+            save_student(
+                distiller, run.path / "student"
+            )  # first: a run that is resumed at its end would not save it again
             state = distiller.state_dict()
             if main:
                 run.save_checkpoint(state, done, recipe.keep)
 
 
 def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
-    model = Model("student", distiller.backend.denoiser(distiller.result(), distiller.autocast), distiller.student_times, {},
-                  distiller.recipe.student_sampler)
+    model = Model(
+        "student",
+        distiller.backend.denoiser(distiller.result(), distiller.autocast),
+        distiller.student_times,
+        {},
+        distiller.recipe.student_sampler,
+    )
     rows, found = read_panel(model, distiller.backend, distiller.prompts)
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
     reading = PanelMeasurement(distiller.rounds_done, found, picture)
     if distiller.accelerator.is_main_process:
         write_atomically(picture, lambda part: tile(rows).save(part, format="PNG"))
-        run.log(kind="reading", round=reading.round, diversity=reading.diversity, feature=f"lite0@{PANEL_SIZE}")
+        run.log(
+            kind="reading",
+            round=reading.round,
+            diversity=reading.diversity,
+            feature=f"lite0@{PANEL_SIZE}",
+        )
     return reading
 
 
 def read_panel(model: Model, backend: Backend, prompts: list[str]) -> tuple[list[Tensor], float]:
-    """A row of images [S, 3, H, W] for each prompt of a run's panel, and their Eq. (9) on lite0 at 96 px; `prompts` are the run's."""
+    """A row of images [S, 3, H, W] for each prompt of a run's panel, and their Eq. (9) on lite0 at
+    96 px; `prompts` are the run's.
+    """
     rows = list(images_of(model, backend, _panel(prompts), list(range(PANEL_SEEDS))))
     features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in rows])
     return rows, float(diversity(features).mean())
@@ -95,5 +126,3 @@ def _panel(prompts: list[str]) -> list[str]:
     """A few distinct prompts, spread over the list."""
     distinct = list(dict.fromkeys(prompts))
     return [distinct[n * len(distinct) // PANEL_PROMPTS] for n in range(PANEL_PROMPTS)]
-
-

@@ -1,1 +1,3 @@
-"""The interactive workbench: gradio pages over the same functions as the command line. One file a tab; no torch in here."""
+"""The interactive workbench: gradio pages over the same functions as the command line. One file a
+tab; no torch in here.
+"""

@@ -14,7 +14,12 @@ import plotly.graph_objects as go
 
 from workbench.core.denoiser import Backend
 from workbench.evaluation.evaluation import Evaluation, ModelResult
-from workbench.evaluation.report import evaluation_figures, provenance, tables_of, write_evaluation_report
+from workbench.evaluation.report import (
+    evaluation_figures,
+    provenance,
+    tables_of,
+    write_evaluation_report,
+)
 from workbench.grid.generate import ModelLoader
 from workbench.io.progress import Progress
 from workbench.ui.grid_view import FOLDER, time_left
@@ -34,7 +39,9 @@ class EvaluationView:
     def advance(self, backend: Backend, device: str) -> Iterator[Progress]:
         """Works on what waits, and yields each step; stops when it is told to."""
         self.status, begun = "working", time.monotonic()
-        for step in chain(self.evaluation.generate(backend, self.open_model), self.evaluation.read(device)):
+        for step in chain(
+            self.evaluation.generate(backend, self.open_model), self.evaluation.read(device)
+        ):
             if self.step is None or step.what != self.step.what:
                 self.begun_at, self.begun = time.monotonic(), step.done
             self.step, self.seconds = step, time.monotonic() - begun
@@ -64,16 +71,27 @@ class EvaluationView:
             return "Waiting for the device …"
         if self.going:
             return f"{'Stopping' if self.status == 'stopping' else 'Working'}: {self._progress}"
-        told = {"done": f"Done in {self.seconds:.0f} s", "opened": "Opened", "stopped": "Stopped; “Evaluate” goes on from here"}[self.status]
+        told = {
+            "done": f"Done in {self.seconds:.0f} s",
+            "opened": "Opened",
+            "stopped": "Stopped; “Evaluate” goes on from here",
+        }[self.status]
         left = "; ".join(f"{what}: {why}" for what, why in self.evaluation.missing.items())
-        return f"{told}. Images and report are in {self.evaluation.folder}.{f' Not done: {left}' if left else ''}"
+        return (
+            f"{told}. Images and report are in "
+            f"{self.evaluation.folder}.{f' Not done: {left}' if left else ''}"
+        )
 
     @property
     def _progress(self) -> str:
         if self.step is None:
             return "opening the models"
         here, passed = self.step.done - self.begun, time.monotonic() - self.begun_at
-        left = f", {time_left(passed / here * (self.step.total - self.step.done))} left of this part" if here > 0 and passed > 2 else ""
+        left = (
+            f", {time_left(passed / here * (self.step.total - self.step.done))} left of this part"
+            if here > 0 and passed > 2
+            else ""
+        )
         return f"{self.step.what}, {self.step.done} of {self.step.total}{left}"
 
     @property
@@ -95,6 +113,11 @@ class EvaluationView:
 
 
 def earlier(folder: Path) -> list[tuple[str, str]]:
-    """The evaluations in a folder as (what to call it, its path), newest first, behind what the list is called."""
+    """The evaluations in a folder as (what to call it, its path), newest first, behind what the
+    list is called.
+    """
     found = sorted(folder.glob("*/evaluation.json"), key=lambda path: -path.stat().st_mtime)
-    return [("Earlier evaluations …", ""), *((path.parent.name, str(path.parent)) for path in found)]
+    return [
+        ("Earlier evaluations …", ""),
+        *((path.parent.name, str(path.parent)) for path in found),
+    ]

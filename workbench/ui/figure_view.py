@@ -1,6 +1,8 @@
 """Plotly figures on the page, with the plotly.js of the Python package; figure.js draws them.
 
-gradio's own gr.Plot drops a figure's frames, without which a strip has no slider and no play button, and brings another plotly.js."""
+gradio's own gr.Plot drops a figure's frames, without which a strip has no slider and no play
+button, and brings another plotly.js.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,22 @@ LIBRARY = FOLDER / "plotly.min.js"
 
 
 def figures_component(name: str, title: str) -> gr.HTML:
-    """The gr.HTML whose value is a `figures_json`: a section with a title, hidden while it has no figure."""
+    """The gr.HTML whose value is a `figures_json`: a section with a title, hidden while it has no
+    figure.
+    """
     if not LIBRARY.exists():
         shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", LIBRARY)
     gr.set_static_paths(FOLDER)
     script = SCRIPT.replace("LIBRARY", f"gradio_api/file={LIBRARY}")
-    return gr.HTML([], html_template=f'<section class="wb-figures" data-figures hidden><h2>{escape(title)}</h2></section>',
-                   js_on_load=script, apply_default_css=False, elem_id=name, label=title)
+    return gr.HTML(
+        [],
+        html_template='<section class="wb-figures" data-figures '
+        f"hidden><h2>{escape(title)}</h2></section>",
+        js_on_load=script,
+        apply_default_css=False,
+        elem_id=name,
+        label=title,
+    )
 
 
 def figures_json(figures: dict[str, go.Figure]) -> list[dict]:

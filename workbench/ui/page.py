@@ -1,4 +1,6 @@
-"""The page around the tabs, and what launch() needs for it: theme and styles. Nothing is fetched from elsewhere."""
+"""The page around the tabs, and what launch() needs for it: theme and styles. Nothing is fetched
+from elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,26 @@ STYLES = [Path(__file__).with_name("static") / name for name in ("page.css", "gr
 
 def new_theme() -> gr.themes.Base:
     """Quiet and dense; the reader's own system font."""
-    return gr.themes.Base(primary_hue="indigo", neutral_hue="slate", spacing_size="sm", radius_size="sm", text_size="sm",
-                          font=("system-ui", "sans-serif"), font_mono=("ui-monospace", "monospace"))
+    return gr.themes.Base(
+        primary_hue="indigo",
+        neutral_hue="slate",
+        spacing_size="sm",
+        radius_size="sm",
+        text_size="sm",
+        font=("system-ui", "sans-serif"),
+        font_mono=("ui-monospace", "monospace"),
+    )
 
 
 def new_page(place: Session, study: LocalStudy | None = None) -> gr.Blocks:
     """The whole app, not yet launched; `study` is what its last tabs are about."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(f'<header class="wb-header"><h1>{TITLE}</h1><span class="wb-device" title="Chosen by itself: CUDA, then MPS, '
-                f'then CPU">Device: <b>{place.device_title}</b></span></header>', apply_default_css=False)
+        gr.HTML(
+            f'<header class="wb-header"><h1>{TITLE}</h1><span class="wb-device" title="Chosen by '
+            "itself: CUDA, then MPS, "
+            f'then CPU">Device: <b>{place.device_title}</b></span></header>',
+            apply_default_css=False,
+        )
         with gr.Tabs():
             with gr.Tab("Compare", id="compare"):
                 CompareTab(page, place)
@@ -43,5 +56,13 @@ def new_page(place: Session, study: LocalStudy | None = None) -> gr.Blocks:
 
 def launch_settings() -> dict:
     """What goes to launch(), beside host and port."""
-    return {"theme": new_theme(), "css_paths": STYLES, "footer_links": [], "run_history": False, "show_error": True,
-            "quiet": True, "ssr_mode": False, "share": False}
+    return {
+        "theme": new_theme(),
+        "css_paths": STYLES,
+        "footer_links": [],
+        "run_history": False,
+        "show_error": True,
+        "quiet": True,
+        "ssr_mode": False,
+        "share": False,
+    }

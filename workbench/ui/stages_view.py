@@ -15,7 +15,13 @@ import plotly.graph_objects as go
 from workbench.io.progress import Progress
 from workbench.stages.analysis import MEMORY, StageAnalysis, save_trajectories
 from workbench.stages.gradient_probe import Probed
-from workbench.stages.report import SECTIONS, branching_figure, strip_figures, swap_figures, write_stage_report
+from workbench.stages.report import (
+    SECTIONS,
+    branching_figure,
+    strip_figures,
+    swap_figures,
+    write_stage_report,
+)
 from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory
 from workbench.ui.grid_view import FOLDER, time_left
@@ -32,7 +38,9 @@ class StagesView:
         self.folder = Path(tempfile.mkdtemp(dir=FOLDER))
 
     def advance(self) -> Iterator[set[str]]:
-        """Works on what waits, and yields which sections changed, now and then and at the end; stops when it is told to."""
+        """Works on what waits, and yields which sections changed, now and then and at the end;
+        stops when it is told to.
+        """
         self.status, begun, before, from_here = "working", time.monotonic(), self.seconds, None
         shown_at, stale = 0.0, set()
         for event in self.seen.run():
@@ -43,7 +51,10 @@ class StagesView:
                 self.pace = (self.seconds - before) / here if here > 0.02 else 0.0
             else:
                 stale.add(type(event))
-            recorded = all(Record(name) in self.seen.results or Record(name) in self.seen.failed for name in self.seen.request.models)
+            recorded = all(
+                Record(name) in self.seen.results or Record(name) in self.seen.failed
+                for name in self.seen.request.models
+            )
             if time.monotonic() - shown_at > SHOW_EVERY:
                 yield self._drawn(stale if recorded else set())
                 stale, shown_at = set() if recorded else stale, time.monotonic()
@@ -64,7 +75,9 @@ class StagesView:
         return {figure: self.figures[figure] for figure in SECTIONS[name] if figure in self.figures}
 
     def stop(self) -> None:
-        """One that waits for the device is over at once, one at work behind the batch or recorded step in progress."""
+        """One that waits for the device is over at once, one at work behind the batch or recorded
+        step in progress.
+        """
         self.status = {"waiting": "stopped", "working": "stopping"}.get(self.status, self.status)
 
     @property
@@ -78,7 +91,9 @@ class StagesView:
             return "Waiting for the device …"
         if self.going:
             left = f", {time_left(self.pace * (1 - self.done))} left" if self.pace else ""
-            return f"{'Stopping' if self.status == 'stopping' else 'Working'}: {self.done:.0%}{left}"
+            return (
+                f"{'Stopping' if self.status == 'stopping' else 'Working'}: {self.done:.0%}{left}"
+            )
         missing = f" Not done: {'; '.join(self.seen.left)}." if self.seen.left else ""
         return f"{self.status.capitalize()} in {self.seconds:.0f} s.{missing}"
 
@@ -97,13 +112,21 @@ class StagesView:
 
 
 def opened_trajectories(path: str) -> list[Trajectory]:
-    """The trajectories in an exported ZIP, or in one safetensors file. Raises ValueError, with the way out, when there are none."""
+    """The trajectories in an exported ZIP, or in one safetensors file. Raises ValueError, with the
+    way out, when there are none.
+    """
     if not zipfile.is_zipfile(path):
         return [Trajectory.open(path)]
     try:
         with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
-            members = sorted((member for member in archive.infolist() if member.filename.endswith(".safetensors")),
-                             key=lambda one: one.filename)
+            members = sorted(
+                (
+                    member
+                    for member in archive.infolist()
+                    if member.filename.endswith(".safetensors")
+                ),
+                key=lambda one: one.filename,
+            )
             if sum(member.file_size for member in members) > 2 * MEMORY:
                 raise ValueError(f"this ZIP holds more than {2 * MEMORY / 2**30:.0f} GiB")
             found = [Trajectory.open(archive.extract(member, folder)) for member in members]

@@ -1,7 +1,9 @@
-"""The tabs "Vote" and "Results" of a local study: the participant's page in a frame, and the analysis of the votes so far.
+"""The tabs "Vote" and "Results" of a local study: the participant's page in a frame, and the
+analysis of the votes so far.
 
-Who can open an app that listens to other machines may be a participant, so there the results want the owner's token, which the app prints at its
-start. What gradio hides it still sends (an invisible value) or runs (a private listener), so it is the reading itself that asks for the token,
+Who can open an app that listens to other machines may be a participant, so there the results want
+the owner's token, which the app prints at its start. What gradio hides it still sends (an
+invisible value) or runs (a private listener), so it is the reading itself that asks for the token,
 and nothing is read before.
 """
 
@@ -39,7 +41,9 @@ PATH = "/study"
 
 @dataclass(frozen=True)
 class LocalStudy:
-    """A study in the app: its store, the participants' application to be mounted at `PATH`, and the owner's token, "" where nobody is asked."""
+    """A study in the app: its store, the participants' application to be mounted at `PATH`, and
+    the owner's token, "" where nobody is asked.
+    """
 
     store: Store
     voting: object
@@ -47,8 +51,13 @@ class LocalStudy:
 
     def check_owner(self, token: str) -> None:
         """Raises `StudyError` for another token than the owner's, where one is asked for."""
-        if self.owner_token and not secrets.compare_digest(str(token).strip().encode(), self.owner_token.encode()):
-            raise StudyError("Results are for the study's owner: give the token that the app printed at its start.")
+        if self.owner_token and not secrets.compare_digest(
+            str(token).strip().encode(), self.owner_token.encode()
+        ):
+            raise StudyError(
+                "Results are for the study's owner: give the token that the app printed at its "
+                "start."
+            )
 
 
 class VoteTab:
@@ -58,7 +67,12 @@ class VoteTab:
         if study is None:
             gr.Markdown(WITHOUT, elem_classes="wb-explained")
         else:
-            gr.HTML(f'<iframe class="wb-study" src="{PATH.strip("/")}/" title="Vote in the study"></iframe>', elem_id="vote", padding=False)
+            gr.HTML(
+                f'<iframe class="wb-study" src="{PATH.strip("/")}/" title="Vote in the '
+                'study"></iframe>',
+                elem_id="vote",
+                padding=False,
+            )
 
 
 class ResultsTab:
@@ -70,10 +84,19 @@ class ResultsTab:
             return
         self.study, given = study, []
         if study.owner_token:
-            given = [gr.Textbox(label="The study owner's token", info="The app printed it at its start.", type="password", elem_id="study-token",
-                                max_lines=1)]
+            given = [
+                gr.Textbox(
+                    label="The study owner's token",
+                    info="The app printed it at its start.",
+                    type="password",
+                    elem_id="study-token",
+                    max_lines=1,
+                )
+            ]
         with gr.Row(elem_classes="wb-actions"):
-            refresh = gr.Button("Read the votes", variant="primary", size="md", elem_id="study-refresh")
+            refresh = gr.Button(
+                "Read the votes", variant="primary", size="md", elem_id="study-refresh"
+            )
         self.note = gr.HTML("", elem_id="study-note", elem_classes="wb-note-box", visible=False)
         self.tables = gr.HTML("", elem_id="study-tables", apply_default_css=False)
         self.figures = figures_component("study-figures", "Figures")
@@ -85,17 +108,26 @@ class ResultsTab:
             store = self.study.store
             ballots, status, design = store.ballots(), store.status(), store.design
             found = analysis(ballots, design.max_gold_failures, design.min_seconds)
-            told = "".join(f"<li>{escape(line)}</li>" for line in [*findings_told(design, found), *untold(design, found, ballots)])
+            told = "".join(
+                f"<li>{escape(line)}</li>"
+                for line in [*findings_told(design, found), *untold(design, found, ballots)]
+            )
             tables = "".join(table.html for table in study_tables(design, found, ballots))
-            return {self.note: note(f"{status.participants} participants, {status.finished} of them finished"),
-                    self.tables: f'<div class="wb-tables"><ul>{told}</ul>{tables}</div>',
-                    self.figures: figures_json(study_figures(design, found, ballots))}
+            return {
+                self.note: note(
+                    f"{status.participants} participants, {status.finished} of them finished"
+                ),
+                self.tables: f'<div class="wb-tables"><ul>{told}</ul>{tables}</div>',
+                self.figures: figures_json(study_figures(design, found, ballots)),
+            }
         except (ValueError, OSError) as error:
             return {self.note: note(str(error)), self.tables: "", self.figures: []}
 
 
 def opened_study(folder: Path | None, host: str = "127.0.0.1") -> LocalStudy | None:
-    """The study in a folder, for an app that listens at `host`; None without a folder. Raises `StudyError`."""
+    """The study in a folder, for an app that listens at `host`; None without a folder. Raises
+    `StudyError`.
+    """
     if folder is None:
         return None
     store, token = open_study(folder), "" if is_of_this_machine(host) else secrets.token_urlsafe(18)

@@ -1,4 +1,6 @@
-"""mmdet's Mask2Former under transformers' names: every tensor has its place, and both networks compute the same."""
+"""mmdet's Mask2Former under transformers' names: every tensor has its place, and both networks
+compute the same.
+"""
 
 import re
 
@@ -8,11 +10,35 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
-from workbench.metrics.geneval.mask2former_mmdet import FILE, OWN, checkpoint, converted_from_mmdet, swin_small
+from workbench.metrics.geneval.mask2former_mmdet import (
+    FILE,
+    OWN,
+    checkpoint,
+    converted_from_mmdet,
+    swin_small,
+)
 from workbench.metrics.weights import MetricError
 
-FULL = dict(width=96, depths=(2, 2, 18, 2), heads=(3, 6, 12, 24), feature=256, encoder=6, decoder=9, hidden=(1024, 2048), queries=100)
-TINY = dict(width=8, depths=(2, 1, 1, 1), heads=(2, 2, 4, 4), feature=32, encoder=1, decoder=3, hidden=(16, 24), queries=4)
+FULL = dict(
+    width=96,
+    depths=(2, 2, 18, 2),
+    heads=(3, 6, 12, 24),
+    feature=256,
+    encoder=6,
+    decoder=9,
+    hidden=(1024, 2048),
+    queries=100,
+)
+TINY = dict(
+    width=8,
+    depths=(2, 1, 1, 1),
+    heads=(2, 2, 4, 4),
+    feature=32,
+    encoder=1,
+    decoder=3,
+    hidden=(16, 24),
+    queries=4,
+)
 
 
 def linear(name, outputs, inputs, kernel=()):
@@ -24,20 +50,32 @@ def norm(name, width):
 
 
 def feed_forward(name, width, hidden):
-    return {**linear(f"{name}.layers.0.0", hidden, width), **linear(f"{name}.layers.1", width, hidden)}
+    return {
+        **linear(f"{name}.layers.0.0", hidden, width),
+        **linear(f"{name}.layers.1", width, hidden),
+    }
 
 
 def shapes(width, depths, heads, feature, encoder, decoder, hidden, queries, classes=80, window=7):
-    """The names and shapes of mmdet 2.28.2's own state dict, in its order; written down from its modules."""
-    made = linear("backbone.patch_embed.projection", width, 3, (4, 4)) | norm("backbone.patch_embed.norm", width)
+    """The names and shapes of mmdet 2.28.2's own state dict, in its order; written down from its
+    modules.
+    """
+    made = linear("backbone.patch_embed.projection", width, 3, (4, 4)) | norm(
+        "backbone.patch_embed.norm", width
+    )
     for stage, depth in enumerate(depths):
         wide = width * 2**stage
         for block in range(depth):
             name = f"backbone.stages.{stage}.blocks.{block}"
             made |= norm(f"{name}.norm1", wide)
-            made[f"{name}.attn.w_msa.relative_position_bias_table"] = ((2 * window - 1) ** 2, heads[stage])
+            made[f"{name}.attn.w_msa.relative_position_bias_table"] = (
+                (2 * window - 1) ** 2,
+                heads[stage],
+            )
             made[f"{name}.attn.w_msa.relative_position_index"] = (window**2, window**2)
-            made |= linear(f"{name}.attn.w_msa.qkv", 3 * wide, wide) | linear(f"{name}.attn.w_msa.proj", wide, wide)
+            made |= linear(f"{name}.attn.w_msa.qkv", 3 * wide, wide) | linear(
+                f"{name}.attn.w_msa.proj", wide, wide
+            )
             made |= norm(f"{name}.norm2", wide) | feed_forward(f"{name}.ffn", wide, 4 * wide)
         if stage < 3:
             made |= norm(f"backbone.stages.{stage}.downsample.norm", 4 * wide)
@@ -50,7 +88,12 @@ def shapes(width, depths, heads, feature, encoder, decoder, hidden, queries, cla
         made |= norm(f"{pixels}.input_convs.{n}.gn", feature)
     for n in range(encoder):
         layer = f"{pixels}.encoder.layers.{n}"
-        for part, outputs in (("sampling_offsets", 192), ("attention_weights", 96), ("value_proj", feature), ("output_proj", feature)):
+        for part, outputs in (
+            ("sampling_offsets", 192),
+            ("attention_weights", 96),
+            ("value_proj", feature),
+            ("output_proj", feature),
+        ):
             made |= linear(f"{layer}.attentions.0.{part}", outputs, feature)
         made |= feed_forward(f"{layer}.ffns.0", feature, hidden[0])
         made |= norm(f"{layer}.norms.0", feature) | norm(f"{layer}.norms.1", feature)
@@ -58,17 +101,29 @@ def shapes(width, depths, heads, feature, encoder, decoder, hidden, queries, cla
     made[f"{pixels}.lateral_convs.0.conv.weight"] = (feature, width, 1, 1)
     made |= norm(f"{pixels}.lateral_convs.0.gn", feature)
     made[f"{pixels}.output_convs.0.conv.weight"] = (feature, feature, 3, 3)
-    made |= norm(f"{pixels}.output_convs.0.gn", feature) | linear(f"{pixels}.mask_feature", feature, feature, (1, 1))
+    made |= norm(f"{pixels}.output_convs.0.gn", feature) | linear(
+        f"{pixels}.mask_feature", feature, feature, (1, 1)
+    )
     for n in range(decoder):
         layer = f"panoptic_head.transformer_decoder.layers.{n}"
         for attention in (f"{layer}.attentions.0.attn", f"{layer}.attentions.1.attn"):
-            made |= {f"{attention}.in_proj_weight": (3 * feature, feature), f"{attention}.in_proj_bias": (3 * feature,)}
+            made |= {
+                f"{attention}.in_proj_weight": (3 * feature, feature),
+                f"{attention}.in_proj_bias": (3 * feature,),
+            }
             made |= linear(f"{attention}.out_proj", feature, feature)
         made |= feed_forward(f"{layer}.ffns.0", feature, hidden[1])
-        made |= norm(f"{layer}.norms.0", feature) | norm(f"{layer}.norms.1", feature) | norm(f"{layer}.norms.2", feature)
+        made |= (
+            norm(f"{layer}.norms.0", feature)
+            | norm(f"{layer}.norms.1", feature)
+            | norm(f"{layer}.norms.2", feature)
+        )
     made |= norm("panoptic_head.transformer_decoder.post_norm", feature)
-    made |= {"panoptic_head.query_embed.weight": (queries, feature), "panoptic_head.query_feat.weight": (queries, feature),
-             "panoptic_head.level_embed.weight": (3, feature)}
+    made |= {
+        "panoptic_head.query_embed.weight": (queries, feature),
+        "panoptic_head.query_feat.weight": (queries, feature),
+        "panoptic_head.level_embed.weight": (3, feature),
+    }
     made |= linear("panoptic_head.cls_embed", classes + 1, feature)
     for n in (0, 2, 4):
         made |= linear(f"panoptic_head.mask_embed.{n}", feature, feature)
@@ -83,23 +138,46 @@ def window_index(window=7):
 
 
 def weights(size=TINY, seed=0):
-    """Random tensors under mmdet's names: matrices that keep the scale, norms near 1, small biases."""
+    """Random tensors under mmdet's names: matrices that keep the scale, norms near 1, small
+    biases.
+    """
     generator, made = torch.Generator().manual_seed(seed), {}
     for name, shape in shapes(**size).items():
         values = torch.randn(shape, generator=generator)
         if len(shape) > 1:
-            made[name] = window_index() if name.endswith("_index") else values / values[0].numel() ** 0.5
+            made[name] = (
+                window_index() if name.endswith("_index") else values / values[0].numel() ** 0.5
+            )
         else:
-            made[name] = 0.1 * values + (1.0 if re.search(r"(norm\w*|norms\.\d|gn)\.weight$", name) else 0.0)
+            made[name] = 0.1 * values + (
+                1.0 if re.search(r"(norm\w*|norms\.\d|gn)\.weight$", name) else 0.0
+            )
     return made
 
 
 def network():
-    backbone = SwinConfig(embed_dim=8, depths=[2, 1, 1, 1], num_heads=[2, 2, 4, 4], window_size=7,
-                          out_features=["stage1", "stage2", "stage3", "stage4"])
-    return Mask2FormerForUniversalSegmentation(Mask2FormerConfig(
-        backbone_config=backbone, num_labels=80, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=16,
-        dim_feedforward=24, encoder_layers=1, decoder_layers=4, num_attention_heads=8, num_queries=4)).eval()
+    backbone = SwinConfig(
+        embed_dim=8,
+        depths=[2, 1, 1, 1],
+        num_heads=[2, 2, 4, 4],
+        window_size=7,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    return Mask2FormerForUniversalSegmentation(
+        Mask2FormerConfig(
+            backbone_config=backbone,
+            num_labels=80,
+            feature_size=32,
+            mask_feature_size=32,
+            hidden_dim=32,
+            encoder_feedforward_dim=16,
+            dim_feedforward=24,
+            encoder_layers=1,
+            decoder_layers=4,
+            num_attention_heads=8,
+            num_queries=4,
+        )
+    ).eval()
 
 
 @pytest.fixture(scope="module")
@@ -120,40 +198,64 @@ def test_the_published_architecture_is_covered_completely():
         source = {name: torch.empty(shape) for name, shape in shapes(**FULL).items()}
     assert len(source) == 649
     made = converted_from_mmdet(source, target)
-    assert made.keys() == target.keys() and all(made[name].shape == target[name].shape for name in target)
-    assert sum(value.numel() for name, value in made.items() if name not in OWN) == sum(
-        value.numel() for name, value in source.items() if not name.endswith("_index")) == 68_739_547
+    assert made.keys() == target.keys()
+    assert all(made[name].shape == target[name].shape for name in target)
+    assert (
+        sum(value.numel() for name, value in made.items() if name not in OWN)
+        == sum(value.numel() for name, value in source.items() if not name.endswith("_index"))
+        == 68_739_547
+    )
 
 
 def test_each_of_these_lies_where_it_belongs(source, loaded):
-    swin, pixels, queries = "pixel_level_module.encoder.", "pixel_level_module.decoder.", "transformer_module."
-    encoder, decoder = "panoptic_head.pixel_decoder.encoder.layers.0.", "panoptic_head.transformer_decoder.layers."
+    swin, pixels, queries = (
+        "pixel_level_module.encoder.",
+        "pixel_level_module.decoder.",
+        "transformer_module.",
+    )
+    encoder, decoder = (
+        "panoptic_head.pixel_decoder.encoder.layers.0.",
+        "panoptic_head.transformer_decoder.layers.",
+    )
     places = {
-        "backbone.patch_embed.projection.weight": swin + "swin.embeddings.patch_embeddings.projection.weight",
+        "backbone.patch_embed.projection.weight": swin
+        + "swin.embeddings.patch_embeddings.projection.weight",
         "backbone.patch_embed.norm.bias": swin + "swin.embeddings.norm.bias",
-        "backbone.stages.0.blocks.1.norm1.weight": swin + "swin.encoder.layers.0.blocks.1.layernorm_before.weight",
-        "backbone.stages.0.blocks.1.norm2.weight": swin + "swin.encoder.layers.0.blocks.1.layernorm_after.weight",
-        "backbone.stages.2.blocks.0.attn.w_msa.proj.bias": swin + "swin.encoder.layers.2.blocks.0.attention.o_proj.bias",
-        "backbone.stages.3.blocks.0.ffn.layers.0.0.weight": swin + "swin.encoder.layers.3.blocks.0.mlp.fc1.weight",
-        "backbone.stages.3.blocks.0.ffn.layers.1.bias": swin + "swin.encoder.layers.3.blocks.0.mlp.fc2.bias",
+        "backbone.stages.0.blocks.1.norm1.weight": swin
+        + "swin.encoder.layers.0.blocks.1.layernorm_before.weight",
+        "backbone.stages.0.blocks.1.norm2.weight": swin
+        + "swin.encoder.layers.0.blocks.1.layernorm_after.weight",
+        "backbone.stages.2.blocks.0.attn.w_msa.proj.bias": swin
+        + "swin.encoder.layers.2.blocks.0.attention.o_proj.bias",
+        "backbone.stages.3.blocks.0.ffn.layers.0.0.weight": swin
+        + "swin.encoder.layers.3.blocks.0.mlp.fc1.weight",
+        "backbone.stages.3.blocks.0.ffn.layers.1.bias": swin
+        + "swin.encoder.layers.3.blocks.0.mlp.fc2.bias",
         "backbone.norm2.weight": swin + "hidden_states_norms.stage3.weight",
-        "panoptic_head.pixel_decoder.input_convs.2.conv.weight": pixels + "input_projections.2.0.weight",
-        "panoptic_head.pixel_decoder.input_convs.2.gn.weight": pixels + "input_projections.2.1.weight",
+        "panoptic_head.pixel_decoder.input_convs.2.conv.weight": pixels
+        + "input_projections.2.0.weight",
+        "panoptic_head.pixel_decoder.input_convs.2.gn.weight": pixels
+        + "input_projections.2.1.weight",
         "panoptic_head.pixel_decoder.level_encoding.weight": pixels + "level_embed",
-        encoder + "attentions.0.value_proj.weight": pixels + "encoder.layers.0.self_attn.value_proj.weight",
+        encoder + "attentions.0.value_proj.weight": pixels
+        + "encoder.layers.0.self_attn.value_proj.weight",
         encoder + "norms.0.weight": pixels + "encoder.layers.0.self_attn_layer_norm.weight",
         encoder + "norms.1.weight": pixels + "encoder.layers.0.final_layer_norm.weight",
         "panoptic_head.pixel_decoder.lateral_convs.0.gn.bias": pixels + "adapter_1.1.bias",
         "panoptic_head.pixel_decoder.output_convs.0.conv.weight": pixels + "layer_1.0.weight",
-        decoder + "2.attentions.0.attn.in_proj_weight": queries + "decoder.layers.2.cross_attn.in_proj_weight",
-        decoder + "2.attentions.1.attn.out_proj.bias": queries + "decoder.layers.2.self_attn.out_proj.bias",
+        decoder + "2.attentions.0.attn.in_proj_weight": queries
+        + "decoder.layers.2.cross_attn.in_proj_weight",
+        decoder + "2.attentions.1.attn.out_proj.bias": queries
+        + "decoder.layers.2.self_attn.out_proj.bias",
         decoder + "1.norms.0.weight": queries + "decoder.layers.1.cross_attn_layer_norm.weight",
         decoder + "1.norms.1.weight": queries + "decoder.layers.1.self_attn_layer_norm.weight",
         decoder + "1.norms.2.weight": queries + "decoder.layers.1.final_layer_norm.weight",
         "panoptic_head.transformer_decoder.post_norm.weight": queries + "decoder.layernorm.weight",
         "panoptic_head.query_embed.weight": queries + "queries_embedder.weight",
         "panoptic_head.query_feat.weight": queries + "queries_features.weight",
-        "panoptic_head.mask_embed.2.weight": queries + "decoder.mask_predictor.mask_embedder.1.0.weight"}
+        "panoptic_head.mask_embed.2.weight": queries
+        + "decoder.mask_predictor.mask_embedder.1.0.weight",
+    }
     found = loaded.model.state_dict()
     for name, place in places.items():
         assert torch.equal(source[name], found[place]), name
@@ -161,14 +263,28 @@ def test_each_of_these_lies_where_it_belongs(source, loaded):
 
 
 def test_the_network_computes_what_mmdet_computes(loaded):
-    """The expected values are mmdet 2.28.2's, of its network of this size with these weights (ours differ by 6e-6 at most)."""
+    """The expected values are mmdet 2.28.2's, of its network of this size with these weights (ours
+    differ by 6e-6 at most).
+    """
     x = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         output = loaded(pixel_values=x)
-    classes = torch.tensor([[-2.570267, -0.251419, -1.401636], [-2.498169, -0.685477, -1.695263], [-2.212679, -0.170895, -1.184097],
-                            [-2.384047, -0.726004, -1.625675]])
-    masks = torch.tensor([[2.630217, 2.938728, -1.581779], [2.277924, 3.376535, -1.554772], [2.911664, 2.696750, -1.598842],
-                          [2.339486, 3.204146, -1.461688]])
+    classes = torch.tensor(
+        [
+            [-2.570267, -0.251419, -1.401636],
+            [-2.498169, -0.685477, -1.695263],
+            [-2.212679, -0.170895, -1.184097],
+            [-2.384047, -0.726004, -1.625675],
+        ]
+    )
+    masks = torch.tensor(
+        [
+            [2.630217, 2.938728, -1.581779],
+            [2.277924, 3.376535, -1.554772],
+            [2.911664, 2.696750, -1.598842],
+            [2.339486, 3.204146, -1.461688],
+        ]
+    )
     torch.testing.assert_close(output.class_queries_logits[0, :, :3], classes, atol=1e-4, rtol=0)
     torch.testing.assert_close(output.masks_queries_logits[0, :, 5, ::8], masks, atol=1e-4, rtol=0)
 
@@ -176,22 +292,37 @@ def test_the_network_computes_what_mmdet_computes(loaded):
 def test_windows_attend_as_with_the_fused_matrix(source, loaded):
     name = "backbone.stages.0.blocks.1.attn.w_msa"
     x = torch.randn(3, 49, 8, generator=torch.Generator().manual_seed(1))
-    q, k, v = F.linear(x, source[f"{name}.qkv.weight"], source[f"{name}.qkv.bias"]).view(3, 49, 3, 2, 4).permute(2, 0, 3, 1, 4)
+    q, k, v = (
+        F.linear(x, source[f"{name}.qkv.weight"], source[f"{name}.qkv.bias"])
+        .view(3, 49, 3, 2, 4)
+        .permute(2, 0, 3, 1, 4)
+    )
     bias = source[f"{name}.relative_position_bias_table"][window_index()].permute(2, 0, 1)
     mixed = ((q / 4**0.5 @ k.mT + bias).softmax(-1) @ v).transpose(1, 2).reshape(3, 49, 8)
     expected = F.linear(mixed, source[f"{name}.proj.weight"], source[f"{name}.proj.bias"])
     attention = loaded.model.pixel_level_module.encoder.swin.encoder.layers[0].blocks[1].attention
-    assert torch.equal(attention.relative_position_bias.relative_position_index.view(49, 49), window_index())
+    assert torch.equal(
+        attention.relative_position_bias.relative_position_index.view(49, 49), window_index()
+    )
     torch.testing.assert_close(attention(x)[0], expected, atol=1e-6, rtol=1e-5)
 
 
 def test_patches_merge_as_unfold_orders_them(source, loaded):
     name, rows, columns = "backbone.stages.1.downsample", 4, 6
     x = torch.randn(2, rows * columns, 16, generator=torch.Generator().manual_seed(2))
-    patches = nn.Unfold(2, stride=2)(x.view(2, rows, columns, 16).permute(0, 3, 1, 2)).transpose(1, 2)
-    patches = F.layer_norm(patches, (64,), source[f"{name}.norm.weight"], source[f"{name}.norm.bias"])
+    patches = nn.Unfold(2, stride=2)(x.view(2, rows, columns, 16).permute(0, 3, 1, 2)).transpose(
+        1, 2
+    )
+    patches = F.layer_norm(
+        patches, (64,), source[f"{name}.norm.weight"], source[f"{name}.norm.bias"]
+    )
     merge = loaded.model.pixel_level_module.encoder.swin.encoder.layers[1].downsample
-    torch.testing.assert_close(merge(x, (rows, columns)), patches @ source[f"{name}.reduction.weight"].T, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        merge(x, (rows, columns)),
+        patches @ source[f"{name}.reduction.weight"].T,
+        atol=1e-5,
+        rtol=1e-5,
+    )
 
 
 def test_queries_attend_as_with_the_fused_matrix(source, loaded):
@@ -200,28 +331,54 @@ def test_queries_attend_as_with_the_fused_matrix(source, loaded):
     fused.load_state_dict({part: source[f"{name}.{part}"] for part in fused.state_dict()})
     x, place = torch.randn(2, 4, 1, 32, generator=torch.Generator().manual_seed(3))
     expected = fused(x + place, x + place, x)[0]
-    found = loaded.model.transformer_module.decoder.layers[0].self_attn(hidden_states=x, position_embeddings=place)[0]
+    found = loaded.model.transformer_module.decoder.layers[0].self_attn(
+        hidden_states=x, position_embeddings=place
+    )[0]
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_a_tensor_too_many_too_few_or_of_another_shape_is_named(source):
     target = network().state_dict()
-    with pytest.raises(MetricError, match="no place in transformers' network for backbone.norm4.weight$"):
+    with pytest.raises(
+        MetricError, match="no place in transformers' network for backbone.norm4.weight$"
+    ):
         converted_from_mmdet({**source, "backbone.norm4.weight": torch.zeros(8)}, target)
     with pytest.raises(MetricError, match="nothing there for class_predictor.bias$"):
-        converted_from_mmdet({name: value for name, value in source.items() if name != "panoptic_head.cls_embed.bias"}, target)
-    with pytest.raises(MetricError, match="another shape of class_predictor.bias, class_predictor.weight$"):
-        converted_from_mmdet({name: value[:-1] if "cls_embed" in name else value for name, value in source.items()}, target)
-    fourth = "panoptic_head.transformer_decoder.layers.3.attentions.1.attn.in_proj_bias"  # of a layer that the network does not have
-    with pytest.raises(MetricError, match="no place .*layers.3.self_attn.k_proj.bias, .*q_proj.bias, .*v_proj.bias$"):
+        converted_from_mmdet(
+            {
+                name: value
+                for name, value in source.items()
+                if name != "panoptic_head.cls_embed.bias"
+            },
+            target,
+        )
+    with pytest.raises(
+        MetricError, match="another shape of class_predictor.bias, class_predictor.weight$"
+    ):
+        converted_from_mmdet(
+            {name: value[:-1] if "cls_embed" in name else value for name, value in source.items()},
+            target,
+        )
+    # of a layer that the network does not have
+    fourth = "panoptic_head.transformer_decoder.layers.3.attentions.1.attn.in_proj_bias"
+    with pytest.raises(
+        MetricError,
+        match="no place .*layers.3.self_attn.k_proj.bias, .*q_proj.bias, .*v_proj.bias$",
+    ):
         converted_from_mmdet({**source, fourth: torch.zeros(96)}, target)
 
 
 def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
     for content in ({"model": {}}, [1, 2]):
         torch.save(content, tmp_path / "other.pth")
-        with pytest.raises(MetricError, match=f"other.pth is not the network published as {FILE}, download it again"):
+        with pytest.raises(
+            MetricError,
+            match=f"other.pth is not the network published as {FILE}, download it again",
+        ):
             checkpoint(tmp_path / "other.pth")
     (tmp_path / "cut.pth").write_bytes(b"cut")
-    with pytest.raises(MetricError, match="is not the network published as .*: it is cut short, or holds more than tensors"):
+    with pytest.raises(
+        MetricError,
+        match="is not the network published as .*: it is cut short, or holds more than tensors",
+    ):
         checkpoint(tmp_path / "cut.pth")

@@ -1,4 +1,6 @@
-"""One base, several adapters: the teacher is untouched, gradients stay apart, and diffusers reads what is saved."""
+"""One base, several adapters: the teacher is untouched, gradients stay apart, and diffusers reads
+what is saved.
+"""
 
 import copy
 import dataclasses
@@ -46,9 +48,12 @@ def test_a_new_adapter_is_the_teacher_and_training_leaves_the_teacher_bit_identi
     distiller = trained(either)
     assert torch.equal(at(either, either.network), before)
     base = [p for name, p in either.network.named_parameters() if "lora_" not in name]
-    assert len(base) == len(weights) and all(map(torch.equal, base, weights))
+    assert len(base) == len(weights)
+    assert all(map(torch.equal, base, weights))
     student, fake = at(either, distiller.student_network), at(either, distiller.fake_network)
-    assert not torch.equal(student, before) and not torch.equal(fake, before) and not torch.equal(student, fake)
+    assert not torch.equal(student, before)
+    assert not torch.equal(fake, before)
+    assert not torch.equal(student, fake)
     assert torch.equal(at(either, either.network), before)
 
 
@@ -65,12 +70,17 @@ def test_there_is_one_base_in_memory(either):
 def test_gradients_reach_only_the_active_adapter(either):
     one, other = either.new_network(lora=4), either.new_network(lora=4)
     at(either, one).sum().backward()
-    assert all(p.grad is None for p in other.parameters()) and any(p.grad is not None for p in one.parameters())
-    assert all(p.grad is None for name, p in either.network.named_parameters() if "lora_" not in name)
+    assert all(p.grad is None for p in other.parameters())
+    assert any(p.grad is not None for p in one.parameters())
+    assert all(
+        p.grad is None for name, p in either.network.named_parameters() if "lora_" not in name
+    )
 
 
 def test_gradient_checkpointing_recomputes_with_the_students_own_adapter(either):
-    """Teacher and fake network are evaluated between the student's forward and backward pass, as in a student update."""
+    """Teacher and fake network are evaluated between the student's forward and backward pass, as
+    in a student update.
+    """
     student, fake = either.new_network(lora=4), either.new_network(lora=4)
     for adapter in (student, fake):
         for p in adapter.parameters():
@@ -79,7 +89,9 @@ def test_gradient_checkpointing_recomputes_with_the_students_own_adapter(either)
 
     def gradient():
         student.zero_grad()
-        path = rollout(either.denoiser(student), noise, condition, either.schedule.sampling_times(2))
+        path = rollout(
+            either.denoiser(student), noise, condition, either.schedule.sampling_times(2)
+        )
         at(either, either.network), at(either, fake)
         path.x.square().sum().backward()
         return torch.cat([p.grad.flatten() for p in student.parameters()])
@@ -92,8 +104,11 @@ def test_gradient_checkpointing_recomputes_with_the_students_own_adapter(either)
 
 def test_an_adapter_learns_as_the_method_says_also_with_a_head_and_an_average(either):
     distiller = trained(either, dmd_gan(), ema=0.5)
-    assert distiller.result() is distiller.average and distiller.average.base is either.network
-    assert set(distiller.state_dict()["student"]["network"]) == {f"weights.{name}" for name in distiller.student_network.weights}
+    assert distiller.result() is distiller.average
+    assert distiller.average.base is either.network
+    assert set(distiller.state_dict()["student"]["network"]) == {
+        f"weights.{name}" for name in distiller.student_network.weights
+    }
     again = Distiller(distiller.recipe, either, dmd_gan(), PROMPTS)
     again.load_state_dict(copy.deepcopy(distiller.state_dict()))
     first, second = ([s.losses for s in d.rounds(1)] for d in (distiller, again))
@@ -103,9 +118,14 @@ def test_an_adapter_learns_as_the_method_says_also_with_a_head_and_an_average(ei
 def test_a_saved_adapter_is_read_back_and_by_diffusers_alone(either, tmp_path):
     distiller = trained(either)
     save_student(distiller, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"pytorch_lora_weights.safetensors", "student.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "pytorch_lora_weights.safetensors",
+        "student.json",
+    }
     noise, condition = seeds.grid_noise(either.latent_shape, [0, 1]), either.encode(PROMPTS)
-    expected = sampled(either.denoiser(distiller.result()), noise, condition, distiller.student_times)
+    expected = sampled(
+        either.denoiser(distiller.result()), noise, condition, distiller.student_times
+    )
     model = load_student(tmp_path, either)
     torch.testing.assert_close(model.sampled(noise, condition, [0, 1]), expected, rtol=0, atol=1e-6)
 
@@ -125,22 +145,29 @@ def test_an_adapter_of_another_teacher_is_refused(tmp_path):
 def test_a_base_in_half_precision_takes_adapters_in_fp32():
     backend = SD3Backend(tiny_pipeline().to(torch.bfloat16))
     adapter = backend.new_network(lora=2)
-    assert {p.dtype for p in adapter.parameters()} == {torch.float32} and adapter.dtype == torch.bfloat16
+    assert {p.dtype for p in adapter.parameters()} == {torch.float32}
+    assert adapter.dtype == torch.bfloat16
     assert torch.equal(at(backend, adapter), at(backend, backend.network))
     assert Recipe(lora=2).lora == 2
 
 
-def test_adapters_need_no_global_seed_and_full_students_and_copies_do_not_see_them(either, tmp_path):
+def test_adapters_need_no_global_seed_and_full_students_and_copies_do_not_see_them(
+    either, tmp_path
+):
     full = Distiller(dataclasses.replace(RECIPE), either, dp_dmd(0.05, 2, "denoised"), PROMPTS)
     save_student(full, tmp_path)
     names = list(either.network.state_dict())
     torch.manual_seed(1)
     first = trained(either)
     torch.manual_seed(2)
-    fresh = type(either)(tiny_sdxl_pipeline() if isinstance(either, SDXLBackend) else tiny_pipeline())
+    fresh = type(either)(
+        tiny_sdxl_pipeline() if isinstance(either, SDXLBackend) else tiny_pipeline()
+    )
     torch.manual_seed(3)
     again = trained(fresh)
-    assert all(map(torch.equal, first.student_network.parameters(), again.student_network.parameters()))
+    assert all(
+        map(torch.equal, first.student_network.parameters(), again.student_network.parameters())
+    )
     load_student(tmp_path, either)  # not refused as another architecture
     assert list(either.new_network().state_dict()) == names
 
@@ -152,9 +179,22 @@ def test_a_student_that_is_opened_again_is_the_same_adapter(either, tmp_path):
 
 
 def test_checkpointing_with_a_head_and_adapters_gives_the_same_losses(either):
-    kind, new = type(either), tiny_sdxl_pipeline if isinstance(either, SDXLBackend) else tiny_pipeline
-    losses = [[s.losses for s in Distiller(dataclasses.replace(RECIPE, lora=4, checkpointing=checkpointing), kind(new()), dmd_gan(),
-                                           PROMPTS).rounds(2)] for checkpointing in ("off", "on")]
+    kind, new = (
+        type(either),
+        tiny_sdxl_pipeline if isinstance(either, SDXLBackend) else tiny_pipeline,
+    )
+    losses = [
+        [
+            s.losses
+            for s in Distiller(
+                dataclasses.replace(RECIPE, lora=4, checkpointing=checkpointing),
+                kind(new()),
+                dmd_gan(),
+                PROMPTS,
+            ).rounds(2)
+        ]
+        for checkpointing in ("off", "on")
+    ]
     for plain, lean in zip(*losses):
         assert plain == pytest.approx(lean, rel=1e-3)
 

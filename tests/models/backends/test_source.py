@@ -15,7 +15,9 @@ from workbench.models.backends.sdxl import SDXLBackend
 from workbench.models.backends.source import TeacherError, open_teacher
 
 
-@pytest.mark.parametrize("new, kind", [(tiny_pipeline, SD3Backend), (tiny_sdxl_pipeline, SDXLBackend)])
+@pytest.mark.parametrize(
+    ("new", "kind"), [(tiny_pipeline, SD3Backend), (tiny_sdxl_pipeline, SDXLBackend)]
+)
 def test_a_folder_opens_as_the_family_it_says(new, kind, tmp_path):
     pipeline = new()
     pipeline.save_pretrained(tmp_path)
@@ -31,21 +33,27 @@ def test_a_resolution_and_tiled_decoding(tmp_path):
     whole, tiled = open_teacher(tmp_path), open_teacher(tmp_path, tiling=True)
     latents = torch.randn(1, *whole.latent_shape)  # also at the VAE's own size
     assert open_teacher(tmp_path, resolution=32).latent_shape == (4, 16, 16)
-    assert tiled.pixels(latents).shape == whole.pixels(latents).shape and not torch.equal(tiled.pixels(latents), whole.pixels(latents))
+    assert tiled.pixels(latents).shape == whole.pixels(latents).shape
+    assert not torch.equal(tiled.pixels(latents), whole.pixels(latents))
     with pytest.raises(TeacherError, match="resolution 64 is more than the 32 pixels"):
         open_teacher(tmp_path, resolution=64)
 
 
-@pytest.mark.parametrize("new", [lambda: tiny_pipeline().transformer, lambda: tiny_sdxl_pipeline().unet])
+@pytest.mark.parametrize(
+    "new", [lambda: tiny_pipeline().transformer, lambda: tiny_sdxl_pipeline().unet]
+)
 def test_a_copy_to_train_is_made_where_its_network_is(new):
     copy = trainable_copy(new().to("meta", torch.bfloat16))
     assert {(p.device.type, p.dtype) for p in copy.parameters()} == {("meta", torch.float32)}
 
 
-@pytest.mark.parametrize("new, kind", [(tiny_pipeline, SD3Backend), (tiny_sdxl_pipeline, SDXLBackend)])
+@pytest.mark.parametrize(
+    ("new", "kind"), [(tiny_pipeline, SD3Backend), (tiny_sdxl_pipeline, SDXLBackend)]
+)
 def test_resting_text_encoders_encode_the_same_and_are_put_back(new, kind):
     plain, lean = kind(new()), kind(new(), rest=True)
-    assert not plain.resting and len(lean.resting) == 2
+    assert not plain.resting
+    assert len(lean.resting) == 2
     put_back = []
     for hook in lean.resting:
         hook.offload = lambda offload=hook.offload: (put_back.append(1), offload())
@@ -66,7 +74,11 @@ def test_files_that_are_no_teacher(tmp_path):
     (tmp_path / "sd_xl_base_1.0.safetensors").write_bytes(b"")
     refused(tmp_path / "sd_xl_base_1.0.safetensors", "single file.*from_single_file")
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    refused(tmp_path, "is a FluxPipeline; a teacher is one of StableDiffusion3Pipeline, StableDiffusionXLPipeline")
+    refused(
+        tmp_path,
+        "is a FluxPipeline; a teacher is one of StableDiffusion3Pipeline, "
+        "StableDiffusionXLPipeline",
+    )
     (tmp_path / "model_index.json").write_text('{"_class_')
     refused(tmp_path, "not readable JSON.*again")
 
@@ -80,17 +92,34 @@ def test_weights_from_before_safetensors_and_missing_parts(tmp_path):
 
 
 def response(status):
-    return httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co/some/teacher"))
+    return httpx.Response(
+        status, request=httpx.Request("GET", "https://huggingface.co/some/teacher")
+    )
 
 
-@pytest.mark.parametrize("error, words", [
-    (errors.GatedRepoError("no", response=response(403)), "gated: accept its licence at https://huggingface.co/some/teacher.*HF_TOKEN"),
-    (errors.RepositoryNotFoundError("no", response=response(404)), "has no model some/teacher, or it is private"),
-    (errors.LocalEntryNotFoundError("no"), "cannot be reached: connect"),
-    (errors.OfflineModeIsEnabled("no"), "unset HF_HUB_OFFLINE"),
-    (errors.RemoteEntryNotFoundError("no", response=response(404)), "on the hub but holds no diffusers pipeline"),
-    (errors.HfHubHTTPError("too many requests", response=response(429)), "did not give some/teacher: too many requests"),
-])
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            errors.GatedRepoError("no", response=response(403)),
+            "gated: accept its licence at https://huggingface.co/some/teacher.*HF_TOKEN",
+        ),
+        (
+            errors.RepositoryNotFoundError("no", response=response(404)),
+            "has no model some/teacher, or it is private",
+        ),
+        (errors.LocalEntryNotFoundError("no"), "cannot be reached: connect"),
+        (errors.OfflineModeIsEnabled("no"), "unset HF_HUB_OFFLINE"),
+        (
+            errors.RemoteEntryNotFoundError("no", response=response(404)),
+            "on the hub but holds no diffusers pipeline",
+        ),
+        (
+            errors.HfHubHTTPError("too many requests", response=response(429)),
+            "did not give some/teacher: too many requests",
+        ),
+    ],
+)
 def test_what_the_hub_may_answer(error, words, monkeypatch):
     def answer(*_, **__):
         raise error
@@ -107,12 +136,22 @@ def test_a_pipeline_of_the_hub_is_loaded_from_its_cache(tmp_path, monkeypatch):
     """The cache's own layout, as a download leaves it; nothing is fetched."""
     from huggingface_hub import constants
 
-    snapshot = tmp_path / "models--some--teacher" / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    snapshot = (
+        tmp_path
+        / "models--some--teacher"
+        / "snapshots"
+        / "0123456789abcdef0123456789abcdef01234567"
+    )
     tiny_pipeline().save_pretrained(snapshot)
     refs = tmp_path / "models--some--teacher" / "refs"
     refs.mkdir()
     (refs / "main").write_text(snapshot.name)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr("diffusers.pipelines.pipeline_utils.HF_HUB_CACHE", str(tmp_path), raising=False)
-    assert json.loads((snapshot / "model_index.json").read_text())["_class_name"] == "StableDiffusion3Pipeline"
+    monkeypatch.setattr(
+        "diffusers.pipelines.pipeline_utils.HF_HUB_CACHE", str(tmp_path), raising=False
+    )
+    assert (
+        json.loads((snapshot / "model_index.json").read_text())["_class_name"]
+        == "StableDiffusion3Pipeline"
+    )
     assert isinstance(open_teacher("some/teacher"), SD3Backend)

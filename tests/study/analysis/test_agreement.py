@@ -1,4 +1,6 @@
-"""Krippendorff's alpha: his own worked examples, closed forms, and the intervals' coverage on studies of known truth."""
+"""Krippendorff's alpha: his own worked examples, closed forms, and the intervals' coverage on
+studies of known truth.
+"""
 
 import math
 
@@ -10,7 +12,8 @@ from workbench.study.analysis.agreement import agreements, nominal_alpha
 from workbench.study.analysis.simulation import simulated_ballots
 from workbench.study.ballots import Ballot, Choice
 
-# Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": D (4 observers, 12 units, missing data), A (2 observers, 10 units)
+# Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": D (4 observers, 12 units, missing
+# data), A (2 observers, 10 units)
 FOUR = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
 TWO = ["0100000000", "1110010010"]
 
@@ -22,44 +25,80 @@ def units(observers):
 def test_krippendorffs_examples():
     assert nominal_alpha(units(FOUR)).value == pytest.approx(0.743, abs=5e-4)
     assert nominal_alpha(units(TWO)).value == pytest.approx(0.095, abs=5e-4)
-    assert nominal_alpha(units(FOUR) + [["1"], []]) == nominal_alpha(units(FOUR))  # a unit of one answer pairs with nothing
+    assert nominal_alpha(units(FOUR) + [["1"], []]) == nominal_alpha(
+        units(FOUR)
+    )  # a unit of one answer pairs with nothing
 
 
 def test_two_answers_a_unit_give_the_closed_form():
     """alpha = 1 - (n - 1) d / (2 n_a n_b / 2), d of U units apart, n = 2 U."""
     found = nominal_alpha(["aa"] * 5 + ["bb"] * 3 + ["ab"] * 2)
     assert found.value == pytest.approx(1 - 19 * (2 * 2) / (2 * 12 * 8))
-    assert nominal_alpha(["aa", "bb", "bb"])[0] == 1 and nominal_alpha(["ab", "ba"]).value == -0.5
+    assert nominal_alpha(["aa", "bb", "bb"])[0] == 1
+    assert nominal_alpha(["ab", "ba"]).value == -0.5
 
 
 def test_the_interval_is_the_jackknifes():
     data = units(FOUR)
-    found, without = nominal_alpha(data), np.array([nominal_alpha(data[:n] + data[n + 1 :]).value for n in range(11)])
-    half = 2.228138851964939 * math.sqrt(10 / 11 * ((without - without.mean()) ** 2).sum())  # Student's t, 10 degrees of freedom
-    assert found.low == pytest.approx(found.value - half) and found.high == min(found.value + half, 1)
+    found, without = (
+        nominal_alpha(data),
+        np.array([nominal_alpha(data[:n] + data[n + 1 :]).value for n in range(11)]),
+    )
+    half = 2.228138851964939 * math.sqrt(
+        10 / 11 * ((without - without.mean()) ** 2).sum()
+    )  # Student's t, 10 degrees of freedom
+    assert found.low == pytest.approx(found.value - half)
+    assert found.high == min(found.value + half, 1)
 
 
-@pytest.mark.parametrize("data, value", [([], math.nan), (["a", ""], math.nan), (["aa", "aaa"], math.nan), (["ab"], 0), (["ab", "ab"], -0.5),
-                                         (["aa"] * 9 + ["ab"], 0)])
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        ([], math.nan),
+        (["a", ""], math.nan),
+        (["aa", "aaa"], math.nan),
+        (["ab"], 0),
+        (["ab", "ab"], -0.5),
+        (["aa"] * 9 + ["ab"], 0),
+    ],
+)
 def test_what_the_units_cannot_tell_is_nan(data, value):
     found = nominal_alpha(data)
-    assert found.value == pytest.approx(value, nan_ok=True) and math.isnan(found.low) and math.isnan(found.high)
+    assert found.value == pytest.approx(value, nan_ok=True)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
 
 
 def test_answers_are_methods_and_pairs_are_apart():
     def vote(who, prompt, left, right, choice):
         return Ballot(f"{who} {prompt} {left} {right}", who, prompt, "quality", left, right, choice)
-    ab = [vote(who, prompt, *("ab" if who == "ann" else "ba"), Choice.LEFT if (who == "ann") == (prompt == "x") else Choice.RIGHT)
-          for who in ("ann", "bob") for prompt in ("x", "y")]  # both prefer a on x and b on y, on other sides
-    bc = [vote("ann", "x", "b", "c", Choice.TIE), vote("bob", "x", "c", "b", Choice.TIE), vote("ann", "y", "b", "c", Choice.LEFT),
-          vote("bob", "y", "b", "c", Choice.SKIP), vote("cy", "y", "b", "c", Choice.LEFT)]
+
+    ab = [
+        vote(
+            who,
+            prompt,
+            *("ab" if who == "ann" else "ba"),
+            Choice.LEFT if (who == "ann") == (prompt == "x") else Choice.RIGHT,
+        )
+        for who in ("ann", "bob")
+        for prompt in ("x", "y")
+    ]  # both prefer a on x and b on y, on other sides
+    bc = [
+        vote("ann", "x", "b", "c", Choice.TIE),
+        vote("bob", "x", "c", "b", Choice.TIE),
+        vote("ann", "y", "b", "c", Choice.LEFT),
+        vote("bob", "y", "b", "c", Choice.SKIP),
+        vote("cy", "y", "b", "c", Choice.LEFT),
+    ]
     first, second = agreements(ab + bc)
     assert (first.pair, first.units, first.answers, first.alpha.value) == (("a", "b"), 2, 4, 1)
     assert (second.pair, second.units, second.answers, second.alpha.value) == (("b", "c"), 2, 4, 1)
 
 
 def true_alpha(difference, participant_sd, prompt_sd):
-    """Of all people and prompts: 1 - E[pi (1 - pi)] / (m (1 - m)), pi a prompt's rate over people and m its mean."""
+    """Of all people and prompts: 1 - E[pi (1 - pi)] / (m (1 - m)), pi a prompt's rate over people
+    and m its mean.
+    """
     nodes, weights = np.polynomial.hermite_e.hermegauss(61)
     weights = weights / weights.sum()
     pi = weights @ expit(difference + participant_sd * nodes[:, None] + prompt_sd * nodes)
@@ -70,7 +109,13 @@ def true_alpha(difference, participant_sd, prompt_sd):
 def test_intervals_cover_the_truth(prompt_sd):
     truth, found = true_alpha(logit(0.65), 0.5, prompt_sd), []
     for seed in range(200):
-        ballots = simulated_ballots({"q": {"a": logit(0.65), "b": 0.0}}, participants=20, prompts=40, prompt_sd=prompt_sd, seed=seed)
+        ballots = simulated_ballots(
+            {"q": {"a": logit(0.65), "b": 0.0}},
+            participants=20,
+            prompts=40,
+            prompt_sd=prompt_sd,
+            seed=seed,
+        )
         found.append(agreements(ballots)[0].alpha)
     assert np.mean([alpha.low <= truth <= alpha.high for alpha in found]) >= 0.88
     assert np.mean([alpha.value for alpha in found]) == pytest.approx(truth, abs=0.02)

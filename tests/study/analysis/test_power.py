@@ -10,18 +10,28 @@ from workbench.study.analysis.statistics import win_rates
 from workbench.study.errors import StudyError
 
 
-@pytest.mark.parametrize("people, prompts, trials", [(6, 9, 9), (10, 30, 7), (5, 40, 3)])  # all on all, some on all, prompts nobody saw
+@pytest.mark.parametrize(
+    ("people", "prompts", "trials"), [(6, 9, 9), (10, 30, 7), (5, 40, 3)]
+)  # all on all, some on all, prompts nobody saw
 def test_the_test_is_the_one_of_the_report(people, prompts, trials):
     for seed in range(5):
-        ballots = simulated_ballots({"q": {"a": 1.0, "b": 0.0}}, participants=people, prompts=prompts, trials=trials, seed=seed)
+        ballots = simulated_ballots(
+            {"q": {"a": 1.0, "b": 0.0}},
+            participants=people,
+            prompts=prompts,
+            trials=trials,
+            seed=seed,
+        )
         votes = np.zeros((1, people, prompts), dtype=bool)
         asked = votes.copy()
         for vote in ballots:
             cell = 0, int(vote.participant[1:]), int(vote.prompt.split()[1])
             asked[cell], votes[cell] = True, vote.winner == "a"
         statistic = abs(float(crossed_t(votes, asked)[0]))
-        result, = win_rates(ballots)
-        assert 2 * t.sf(statistic, min(result.participants, result.prompts) - 1) == pytest.approx(result.half.p)
+        (result,) = win_rates(ballots)
+        assert 2 * t.sf(statistic, min(result.participants, result.prompts) - 1) == pytest.approx(
+            result.half.p
+        )
 
 
 def test_a_null_is_rejected_at_the_level():
@@ -30,33 +40,68 @@ def test_a_null_is_rejected_at_the_level():
     assert 0.08 < power(20, 40, 20, rate=0.5, repetitions=4000, level=0.1).power < 0.115
 
 
-@pytest.mark.parametrize("rate, prompts, known", [(0.6, 40, 0.506), (0.65, 40, 0.848), (0.7, 40, 0.984), (0.65, 20, 0.734)])
+@pytest.mark.parametrize(
+    ("rate", "prompts", "known"),
+    [(0.6, 40, 0.506), (0.65, 40, 0.848), (0.7, 40, 0.984), (0.65, 20, 0.734)],
+)
 def test_power_is_near_the_one_simulated_independently(rate, prompts, known):
-    """By another program: two-way clustered on the plain scale, whose power is a little higher (module docstring)."""
+    """By another program: two-way clustered on the plain scale, whose power is a little higher
+    (module docstring).
+    """
     found = power(20, prompts, 20, rate, repetitions=4000)
-    assert known - 0.06 < found.power < known + 0.02 and found.low < found.power < found.high
+    assert known - 0.06 < found.power < known + 0.02
+    assert found.low < found.power < found.high
 
 
 def test_independent_votes_give_the_binomial_tests_power():
-    """Without effects .60 needs 199 votes for 80 %; the clustered test knows nothing of that, and pays for it with a few points."""
-    assert 0.68 < power(20, 20, 10, 0.6, participant_sd=0.0, prompt_sd=0.0, repetitions=4000).power < 0.8
+    """Without effects .60 needs 199 votes for 80 %; the clustered test knows nothing of that, and
+    pays for it with a few points.
+    """
+    assert (
+        0.68
+        < power(20, 20, 10, 0.6, participant_sd=0.0, prompt_sd=0.0, repetitions=4000).power
+        < 0.8
+    )
 
 
 def test_equal_arguments_give_equal_power_and_parts_do_not_matter_to_its_size():
-    assert power(10, 20, 10, 0.6, repetitions=200) == power(10, 20, 10, 0.6, repetitions=200) != power(10, 20, 10, 0.6, repetitions=200, seed=1)
+    assert (
+        power(10, 20, 10, 0.6, repetitions=200)
+        == power(10, 20, 10, 0.6, repetitions=200)
+        != power(10, 20, 10, 0.6, repetitions=200, seed=1)
+    )
     large = power(200, 300, 2, 0.5, repetitions=70)  # two parts
-    assert large.power < 0.2 and 0 <= large.low < large.high
+    assert large.power < 0.2
+    assert 0 <= large.low < large.high
 
 
 def test_a_table_has_every_plan_that_can_be():
     table = power_table([10, 20], [20, 40], [10, 30], [0.6, 0.7], repetitions=300)
     assert [(p.participants, p.prompts, p.votes_per_participant) for p in table[::2]] == [
-        (10, 20, 10), (10, 40, 10), (10, 40, 30), (20, 20, 10), (20, 40, 10), (20, 40, 30)]
-    assert all(low.rate == 0.6 and high.power > low.power for low, high in zip(table[::2], table[1::2]))
+        (10, 20, 10),
+        (10, 40, 10),
+        (10, 40, 30),
+        (20, 20, 10),
+        (20, 40, 10),
+        (20, 40, 30),
+    ]
+    assert all(
+        low.rate == 0.6 and high.power > low.power for low, high in zip(table[::2], table[1::2])
+    )
     assert table[1].power < table[3].power < table[-1].power  # more prompts, more of everything
 
 
-@pytest.mark.parametrize("plan", [(1, 20, 10, 0.6), (10, 1, 1, 0.6), (10, 20, 21, 0.6), (10, 20, 0, 0.6), (10, 20, 10, 1.0), (10, 20, 10, 0.6, -1.0)])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        (1, 20, 10, 0.6),
+        (10, 1, 1, 0.6),
+        (10, 20, 21, 0.6),
+        (10, 20, 0, 0.6),
+        (10, 20, 10, 1.0),
+        (10, 20, 10, 0.6, -1.0),
+    ],
+)
 def test_plans_that_cannot_be_are_refused(plan):
     with pytest.raises(StudyError, match="a study needs|power needs"):
         power(*plan)

@@ -1,4 +1,6 @@
-"""Simulated studies: the numbers and balance that were asked for, and the true rate against a long simulation."""
+"""Simulated studies: the numbers and balance that were asked for, and the true rate against a long
+simulation.
+"""
 
 import numpy as np
 import pytest
@@ -10,19 +12,41 @@ from workbench.study.errors import StudyError
 
 
 def test_a_simulated_study_is_what_was_asked_for():
-    settings = dict(participants=6, prompts=12, trials=10, ties=0.3, skips=0.2, careless=1, golds=3, repeats=4, seed=3)
+    settings = dict(
+        participants=6,
+        prompts=12,
+        trials=10,
+        ties=0.3,
+        skips=0.2,
+        careless=1,
+        golds=3,
+        repeats=4,
+        seed=3,
+    )
     ballots = simulated_ballots(**settings)
     assert ballots == simulated_ballots(**settings) != simulated_ballots(**settings | {"seed": 4})
-    assert len(ballots) == 6 * (10 + 3 + 4) * 2 and {b.criterion for b in ballots} == {"diversity", "quality"}
+    assert len(ballots) == 6 * (10 + 3 + 4) * 2
+    assert {b.criterion for b in ballots} == {
+        "diversity",
+        "quality",
+    }
     real = [b for b in ballots if b.kind == TrialKind.REAL and b.criterion == "quality"]
-    assert {sum(b.prompt == p for b in real) for p in {b.prompt for b in real}} == {5}  # 60 trials, 12 prompts
+    assert {sum(b.prompt == p for b in real) for p in {b.prompt for b in real}} == {
+        5
+    }  # 60 trials, 12 prompts
     for person in {b.participant for b in real}:
         own = [b for b in real if b.participant == person]
-        assert len({b.prompt for b in own}) == 10 and sum(b.left == "ours" for b in own) == 5
+        assert len({b.prompt for b in own}) == 10
+        assert sum(b.left == "ours" for b in own) == 5
     first = {b.trial: b for b in real}
     again = [b for b in ballots if b.kind == TrialKind.REPEAT and b.criterion == "quality"]
-    assert all((b.left, b.right, b.prompt) == (first[b.repeats].right, first[b.repeats].left, first[b.repeats].prompt) for b in again)
-    assert 0 < sum(b.choice == Choice.SKIP for b in real) < 30 and len({b.trial for b in ballots}) == 6 * 17
+    assert all(
+        (b.left, b.right, b.prompt)
+        == (first[b.repeats].right, first[b.repeats].left, first[b.repeats].prompt)
+        for b in again
+    )
+    assert 0 < sum(b.choice == Choice.SKIP for b in real) < 30
+    assert len({b.trial for b in ballots}) == 6 * 17
     for wrong in (dict(trials=50), dict(repeats=21), dict(careless=21)):
         with pytest.raises(StudyError, match="no study has"):
             simulated_ballots(**wrong)
@@ -31,4 +55,5 @@ def test_a_simulated_study_is_what_was_asked_for():
 def test_the_true_rate_is_the_mean_over_people_and_prompts():
     effects = np.random.default_rng(0).normal(0, np.hypot(0.5, 0.8), 400_000)
     assert true_rate(0.7) == pytest.approx(expit(0.7 + effects).mean(), abs=2e-3)
-    assert true_rate(0.7, 0.0, 0.0) == pytest.approx(expit(0.7)) and true_rate(0.7, ties=1.0) == 0.5 == pytest.approx(true_rate(0.0))
+    assert true_rate(0.7, 0.0, 0.0) == pytest.approx(expit(0.7))
+    assert true_rate(0.7, ties=1.0) == 0.5 == pytest.approx(true_rate(0.0))

@@ -1,4 +1,6 @@
-"""The pictures as they go out: no two answers share pixels, a chunk or a length that tells something; and only what was frozen is shown."""
+"""The pictures as they go out: no two answers share pixels, a chunk or a length that tells
+something; and only what was frozen is shown.
+"""
 
 import hashlib
 import io
@@ -24,12 +26,18 @@ def folder(tmp_path):
     sheets, sha256, rng = {}, {}, np.random.default_rng(0)
     for n, prompt in enumerate(PROMPTS):
         for name in (*METHODS, *(f"spoiled {method}" for method in METHODS)):
-            pixels = rng.integers(256, size=(200, 200, 3), dtype=np.uint8) if name == "one" else np.full((200, 200, 3), 255 * n, np.uint8)
+            pixels = (
+                rng.integers(256, size=(200, 200, 3), dtype=np.uint8)
+                if name == "one"
+                else np.full((200, 200, 3), 255 * n, np.uint8)
+            )
             file = f"{len(sha256):024x}.png"
             Image.fromarray(pixels).save(tmp_path / "stimuli" / file)
             sheets.setdefault(prompt, {})[name] = file
             sha256[file] = hashlib.sha256((tmp_path / "stimuli" / file).read_bytes()).hexdigest()
-    (tmp_path / "stimuli.json").write_text(json.dumps({"sheets": sheets, "sha256": sha256, "length": 118_000}))
+    (tmp_path / "stimuli.json").write_text(
+        json.dumps({"sheets": sheets, "sha256": sha256, "length": 118_000})
+    )
     return tmp_path
 
 
@@ -39,56 +47,73 @@ def shown(method, prompt=PROMPTS[0], of=""):
 
 def decoded(content):
     with Image.open(io.BytesIO(content)) as image:
-        assert image.mode == "RGB" and not image.info
+        assert image.mode == "RGB"
+        assert not image.info
         return np.array(image).astype(int)
 
 
 def chunks(content):
     found, place = {}, 8
     while place < len(content):
-        (size,) = struct.unpack(">I", content[place:place + 4])
-        found[content[place + 4:place + 8]] = content[place + 8:place + 8 + size]
-        assert zlib.crc32(content[place + 4:place + 8 + size]) == struct.unpack(">I", content[place + 8 + size:place + 12 + size])[0]
+        (size,) = struct.unpack(">I", content[place : place + 4])
+        found[content[place + 4 : place + 8]] = content[place + 8 : place + 8 + size]
+        assert (
+            zlib.crc32(content[place + 4 : place + 8 + size])
+            == struct.unpack(">I", content[place + 8 + size : place + 12 + size])[0]
+        )
         place += size + 12
     return found
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("prompt", PROMPTS)
-def test_two_answers_of_one_sheet_differ_in_bytes_and_in_pixels_by_at_most_one(folder, method, prompt):
+def test_two_answers_of_one_sheet_differ_in_bytes_and_in_pixels_by_at_most_one(
+    folder, method, prompt
+):
     pictures = Pictures(folder)
     sheet = np.array(Image.open(folder / "stimuli" / pictures.sheets[prompt][method])).astype(int)
     answers = [pictures.disguised(shown(method, prompt)) for _ in range(6)]
-    assert len(set(answers)) == 6 and {len(answer) for answer in answers} == {pictures.length}
+    assert len(set(answers)) == 6
+    assert {len(answer) for answer in answers} == {pictures.length}
     pixels = [decoded(answer) for answer in answers]
     assert len({image.tobytes() for image in pixels}) == 6
     for image in pixels:
-        assert np.abs(image - sheet).max() == 1 and 0.9 * SHARE < (image != sheet).mean() < 1.1 * SHARE
+        assert np.abs(image - sheet).max() == 1
+        assert 0.9 * SHARE < (image != sheet).mean() < 1.1 * SHARE
     parts = [chunks(answer) for answer in answers]
     assert all(list(part) == [b"IHDR", b"IDAT", b"paDd", b"IEND"] for part in parts)
     for name in (b"IDAT", b"paDd"):
-        assert len({part[name] for part in parts}) == len({part[name][:1000] for part in parts}) == 6  # not even a beginning is stable
+        assert (
+            len({part[name] for part in parts}) == len({part[name][:1000] for part in parts}) == 6
+        )  # not even a beginning is stable
 
 
 def test_methods_do_not_differ_in_length_or_header(folder):
     pictures = Pictures(folder)
-    answers = [pictures.disguised(shown(method, prompt)) for method in METHODS for prompt in PROMPTS]
-    answers += [pictures.disguised(shown("spoiled", prompt, of)) for of in METHODS for prompt in PROMPTS]
-    assert {len(answer) for answer in answers} == {2 * BLOCK} == {pictures.length} and len({answer[:33] for answer in answers}) == 1
+    answers = [
+        pictures.disguised(shown(method, prompt)) for method in METHODS for prompt in PROMPTS
+    ]
+    answers += [
+        pictures.disguised(shown("spoiled", prompt, of)) for of in METHODS for prompt in PROMPTS
+    ]
+    assert {len(answer) for answer in answers} == {2 * BLOCK} == {pictures.length}
+    assert len({answer[:33] for answer in answers}) == 1
 
 
 def test_changed_values_stay_in_range_and_come_from_the_generator():
     for value, allowed in ((0, {0, 1}), (255, {254, 255}), (7, {6, 7, 8})):
         pixels = np.full((90, 90, 3), value, np.uint8)
         made = perturbed(pixels, np.random.default_rng(3))
-        assert set(np.unique(made)) == allowed and (pixels == value).all()
+        assert set(np.unique(made)) == allowed
+        assert (pixels == value).all()
         assert np.array_equal(made, perturbed(pixels, np.random.default_rng(3)))
 
 
 def test_a_picture_longer_than_the_others_takes_the_next_length():
     pixels = np.random.default_rng(0).integers(256, size=(300, 300, 3), dtype=np.uint8)
     content = png(pixels, BLOCK)
-    assert len(content) == blocks(270_000) and np.array_equal(decoded(content), pixels)
+    assert len(content) == blocks(270_000)
+    assert np.array_equal(decoded(content), pixels)
     assert [blocks(n) for n in (1, BLOCK, BLOCK + 1)] == [BLOCK, BLOCK, 2 * BLOCK]
 
 
@@ -97,7 +122,8 @@ def test_a_study_of_an_earlier_version_is_measured(folder):
     (folder / "stimuli.json").write_text(json.dumps({"sheets": saved["sheets"]}))
     pictures = Pictures(folder)
     pictures.check(METHODS, PROMPTS)
-    assert pictures.length == Pictures(folder).length == 2 * BLOCK and len(pictures.disguised(shown("one"))) == 2 * BLOCK
+    assert pictures.length == Pictures(folder).length == 2 * BLOCK
+    assert len(pictures.disguised(shown("one"))) == 2 * BLOCK
 
 
 def test_a_sheet_that_was_changed_or_is_missing_is_told_before_and_while_it_is_shown(folder):
@@ -107,15 +133,22 @@ def test_a_sheet_that_was_changed_or_is_missing_is_told_before_and_while_it_is_s
     changed = folder / "stimuli" / pictures.sheets[PROMPTS[0]]["one"]
     whole = changed.read_bytes()
     Image.new("RGB", (200, 200)).save(changed)
-    with pytest.raises(StudyError, match=f"{changed.name} is not the picture that the study was made with; restore it"):
+    with pytest.raises(
+        StudyError,
+        match=f"{changed.name} is not the picture that the study was made with; restore it",
+    ):
         Pictures(folder).check(METHODS, PROMPTS)
-    with pytest.raises(StudyError, match="missing or was changed; its owner sees which by `study status`") as caught:
+    with pytest.raises(
+        StudyError, match="missing or was changed; its owner sees which by `study status`"
+    ) as caught:
         pictures.disguised(shown("one"))
     assert changed.name not in str(caught.value)  # participants may read it
     changed.write_bytes(whole)
     pictures.disguised(shown("one"))  # mended
     changed.unlink()
-    with pytest.raises(StudyError, match="has no pictures to show .* restore the folder from a copy"):
+    with pytest.raises(
+        StudyError, match="has no pictures to show .* restore the folder from a copy"
+    ):
         Pictures(folder)
     with pytest.raises(StudyError, match=f"{changed.name} cannot be read"):
         pictures.check(METHODS, PROMPTS)

@@ -1,4 +1,6 @@
-"""The database under a study: the schema's revisions, SQLite's settings, backups, and what is said of a database that cannot be used."""
+"""The database under a study: the schema's revisions, SQLite's settings, backups, and what is said
+of a database that cannot be used.
+"""
 
 import dataclasses
 import json
@@ -20,7 +22,15 @@ from sqlalchemy.orm import Session
 
 from tests.support.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
 from workbench.study.errors import Busy, StudyError
-from workbench.study.store.database import engine_of, network_filesystem, schema_revision, told, upgrade, without_password, writing
+from workbench.study.store.database import (
+    engine_of,
+    network_filesystem,
+    schema_revision,
+    told,
+    upgrade,
+    without_password,
+    writing,
+)
 from workbench.study.store.schema import SchemaBase, VoteRow
 from workbench.study.store.store import Store
 
@@ -41,10 +51,20 @@ def change(path, statement):
 
 # ---- its address
 
-@pytest.mark.parametrize("address, kept", [
-    ("", ""), ("a/study.db", "a/study.db"), ("postgresql://me:secret@host:5433/study", "postgresql://me@host:5433/study"),
-    ("postgresql://me@host/study", "postgresql://me@host/study"),
-    ("postgresql+psycopg://host/study?user=me&password=secret&sslmode=require", "postgresql+psycopg://host/study?sslmode=require&user=me")])
+
+@pytest.mark.parametrize(
+    ("address", "kept"),
+    [
+        ("", ""),
+        ("a/study.db", "a/study.db"),
+        ("postgresql://me:secret@host:5433/study", "postgresql://me@host:5433/study"),
+        ("postgresql://me@host/study", "postgresql://me@host/study"),
+        (
+            "postgresql+psycopg://host/study?user=me&password=secret&sslmode=require",
+            "postgresql+psycopg://host/study?sslmode=require&user=me",
+        ),
+    ],
+)
 def test_an_address_is_kept_without_its_password(address, kept):
     assert without_password(address) == kept
 
@@ -57,7 +77,9 @@ def test_an_address_that_is_none_is_told_without_its_password():
 
 @pytest.fixture
 def asking():
-    """The port of a server that asks for a password as PostgreSQL does, and refuses every one; and the passwords it was told."""
+    """The port of a server that asks for a password as PostgreSQL does, and refuses every one; and
+    the passwords it was told.
+    """
     told = []
 
     def message(connection):
@@ -75,7 +97,9 @@ def asking():
                 connection.sendall(b"R" + struct.pack(">II", 8, 3))  # the password, please
                 if connection.recv(1) == b"p":
                     told.append(message(connection).rstrip(b"\0").decode())
-                    error = b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
+                    error = (
+                        b'SFATAL\0VFATAL\0C28P01\0Mpassword authentication failed for user "me"\0\0'
+                    )
                     connection.sendall(b"E" + struct.pack(">I", len(error) + 4) + error)
 
     with socket.socket() as listening:
@@ -91,7 +115,10 @@ def test_a_password_is_asked_for_and_comes_from_the_environment_or_the_address(a
     port, told_passwords = asking
     monkeypatch.delenv("PGPASSWORD", raising=False)
     monkeypatch.setenv("PGPASSFILE", "/nowhere")
-    todo = "study.json keeps no password: set the environment variable PGPASSWORD, or give the whole address, --database"
+    todo = (
+        "study.json keeps no password: set the environment variable PGPASSWORD, or give the "
+        "whole address, --database"
+    )
     with pytest.raises(Busy, match=f"no password supplied.*{todo}"):
         Store.open(f"postgresql://me@127.0.0.1:{port}/study")
     assert told_passwords == []
@@ -100,10 +127,12 @@ def test_a_password_is_asked_for_and_comes_from_the_environment_or_the_address(a
     monkeypatch.setenv("PGPASSWORD", "from-outside")
     with pytest.raises(Busy, match=todo) as caught:
         Store.open(f"postgresql://me@127.0.0.1:{port}/study")
-    assert set(told_passwords) == {"from-the-address", "from-outside"} and "from-" not in str(caught.value)
+    assert set(told_passwords) == {"from-the-address", "from-outside"}
+    assert "from-" not in str(caught.value)
 
 
 # ---- the schema
+
 
 def test_the_revisions_make_the_schema_of_the_tables(where):
     engine = engine_of(where, create=True)
@@ -115,7 +144,11 @@ def test_the_revisions_make_the_schema_of_the_tables(where):
         assert compare_metadata(MigrationContext.configure(connection), SchemaBase.metadata) == []
         looked = inspect(connection)
         for name, table in SchemaBase.metadata.tables.items():  # alembic compares no checks
-            checks = {constraint.name for constraint in table.constraints if isinstance(constraint, CheckConstraint)}
+            checks = {
+                constraint.name
+                for constraint in table.constraints
+                if isinstance(constraint, CheckConstraint)
+            }
             assert {check["name"] for check in looked.get_check_constraints(name)} == checks
     engine.dispose()
 
@@ -135,14 +168,20 @@ def test_a_database_of_a_newer_program_is_left_alone(where):
     with Store.create(where, DESIGN) as store, store._writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     for use in (lambda: Store.open(where), lambda: Store.create(where, DESIGN)):
-        with pytest.raises(StudyError, match="has the schema 9999, which is newer than this program .0001.: update the program"):
+        with pytest.raises(
+            StudyError,
+            match="has the schema 9999, which is newer than this program .0001.: update the "
+            "program",
+        ):
             use()
 
 
 def test_a_database_with_other_tables_is_left_alone(tmp_path):
     path = tmp_path / "other.sqlite"
     change(path, "CREATE TABLE vote (id INTEGER)")
-    with pytest.raises(StudyError, match="tables that are no study's .vote.; give a study one of its own"):
+    with pytest.raises(
+        StudyError, match="tables that are no study's .vote.; give a study one of its own"
+    ):
         Store.create(path, DESIGN)
     with pytest.raises(StudyError, match="there is no study in"):
         Store.open(path)
@@ -154,7 +193,9 @@ def test_a_design_that_was_altered_is_told(file):
     change(path, f"UPDATE study SET design = '{json.dumps(design | {'max_gold_failures': 9})}'")
     with pytest.raises(StudyError, match=f"design of the study {DESIGN.digest} was altered"):
         Store.open(path)
-    change(path, f"UPDATE study SET design = '{json.dumps(design, indent=4)}'")  # the same in other clothes
+    change(
+        path, f"UPDATE study SET design = '{json.dumps(design, indent=4)}'"
+    )  # the same in other clothes
     with Store.open(path) as store:
         assert store.design == DESIGN
 
@@ -163,20 +204,38 @@ def test_the_tables_themselves_refuse_a_second_live_vote(store):
     participant, _ = store.join(True)
     trial = store.next_trial(participant)
     store.vote(participant, trial.id, answers_of(0), new_id(), 1.0)
-    row = {"trial": trial.id, "criterion": "quality", "choice": "left", "skip_reason": "", "seconds": 1.0, "received": 1.0}
-    for wrong in ({"revision": 0, "client_id": new_id()}, {"revision": 1, "client_id": new_id(), "trial": "none"},
-                  {"revision": 1, "client_id": new_id(), "choice": "middle"}):
+    row = {
+        "trial": trial.id,
+        "criterion": "quality",
+        "choice": "left",
+        "skip_reason": "",
+        "seconds": 1.0,
+        "received": 1.0,
+    }
+    for wrong in (
+        {"revision": 0, "client_id": new_id()},
+        {"revision": 1, "client_id": new_id(), "trial": "none"},
+        {"revision": 1, "client_id": new_id(), "choice": "middle"},
+    ):
         with pytest.raises(IntegrityError), Session(store._writer) as session, session.begin():
             session.add(VoteRow(**(row | wrong)))
 
 
 # ---- SQLite
 
+
 def test_sqlite_is_set_for_votes_that_stay(file):
     engine = engine_of(file[0])
     with engine.connect() as connection:
-        expected = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 30_000}
-        assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in expected} == expected
+        expected = {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "foreign_keys": 1,
+            "busy_timeout": 30_000,
+        }
+        assert {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in expected
+        } == expected
     engine.dispose()
 
 
@@ -189,11 +248,13 @@ def test_a_file_becomes_wal_when_its_other_writer_is_done(file):
         opener = threading.Thread(target=lambda: opened.append(Store.open(path)))
         opener.start()
         time.sleep(0.3)
-        assert opener.is_alive() and not opened
+        assert opener.is_alive()
+        assert not opened
         other.execute("COMMIT")
         opener.join(10)
     with opened[0] as store, closing(sqlite3.connect(path)) as later:
-        assert later.execute("PRAGMA journal_mode").fetchone()[0] == "wal" and kept(store) == before
+        assert later.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert kept(store) == before
 
 
 def test_a_vote_waits_for_another_writer_and_readers_wait_for_nobody(file):
@@ -203,10 +264,13 @@ def test_a_vote_waits_for_another_writer_and_readers_wait_for_nobody(file):
         answer(store, participant)
         trial = store.next_trial(participant)
         other.execute("BEGIN IMMEDIATE")
-        voter = threading.Thread(target=store.vote, args=(participant, trial.id, answers_of(0), new_id(), 1.0))
+        voter = threading.Thread(
+            target=store.vote, args=(participant, trial.id, answers_of(0), new_id(), 1.0)
+        )
         voter.start()
         time.sleep(0.3)
-        assert voter.is_alive() and kept(store) == before
+        assert voter.is_alive()
+        assert kept(store) == before
         other.execute("COMMIT")
         voter.join(10)
         assert kept(store) == before | {trial.id: answers_of(0)}
@@ -221,7 +285,9 @@ def test_a_lock_that_never_ends_is_told_and_the_same_can_be_sent_again(file):
         with store._engine.connect() as connection:  # the one that the pool will give
             connection.exec_driver_sql("PRAGMA busy_timeout = 50")
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Busy, match="does not answer .database is locked.; .* send the same again"):
+        with pytest.raises(
+            Busy, match="does not answer .database is locked.; .* send the same again"
+        ):
             store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
         other.execute("COMMIT")
         store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
@@ -248,9 +314,15 @@ def test_a_backup_while_votes_come_in_is_a_whole_study(file, tmp_path):
         with Store.open(copy) as backup:
             answered = kept(backup)
             assert before.items() <= answered.items() <= kept(store).items()
-            assert len(at_least - answered.keys()) == sum(1 for trial in at_least if trial not in kept(store))  # those for practice
+            assert len(at_least - answered.keys()) == sum(
+                1 for trial in at_least if trial not in kept(store)
+            )  # those for practice
             assert len(answer_all(backup, backup.join(True).participant)) == 9
-        for place, message in ((copy, "is there already"), (path, "is there already"), (tmp_path / "none" / "copy", "cannot back up to")):
+        for place, message in (
+            (copy, "is there already"),
+            (path, "is there already"),
+            (tmp_path / "none" / "copy", "cannot back up to"),
+        ):
             with pytest.raises(StudyError, match=message):
                 store.backup(place)
         assert not list(tmp_path.glob("*.part*"))
@@ -267,9 +339,17 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
         Store.create(tmp_path, DESIGN)
 
 
-@pytest.mark.parametrize("where, message", [
-    (":memory:", "needs a file that stays"), ("sqlite://", "needs a file that stays"), ("sqlite:///a?mode=memory", "give its path alone"),
-    ("mysql://host/name", "SQLite or PostgreSQL, not in mysql"), ("post gres://", "cannot be read"), ("http:/x://", "cannot be read")])
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        (":memory:", "needs a file that stays"),
+        ("sqlite://", "needs a file that stays"),
+        ("sqlite:///a?mode=memory", "give its path alone"),
+        ("mysql://host/name", "SQLite or PostgreSQL, not in mysql"),
+        ("post gres://", "cannot be read"),
+        ("http:/x://", "cannot be read"),
+    ],
+)
 def test_an_address_of_something_else_is_told(where, message):
     with pytest.raises(StudyError, match=message):
         Store.open(where)
@@ -281,19 +361,47 @@ def test_the_address_of_a_file_is_a_path_too(file):
 
 
 def test_a_network_filesystem_is_recognised():
-    mounts = "\n".join(("/dev/a / ext4 rw 0 0", "host:/x /home nfs4 rw 0 0", "/dev/b /home/local\\040disk xfs rw 0 0", "tmpfs /tmp tmpfs rw 0 0",
-                        "//h/s /tmp/s cifs rw 0 0"))
-    kinds = {place: network_filesystem(Path(place), mounts) for place in
-             ("/a.sqlite", "/home/me/a.sqlite", "/home/local disk/a.sqlite", "/homes/a.sqlite", "/tmp/a.sqlite", "/tmp/s/a.sqlite")}
-    assert kinds == {"/a.sqlite": None, "/home/me/a.sqlite": "nfs4", "/home/local disk/a.sqlite": None, "/homes/a.sqlite": None,
-                     "/tmp/a.sqlite": None, "/tmp/s/a.sqlite": "cifs"}
+    mounts = "\n".join(
+        (
+            "/dev/a / ext4 rw 0 0",
+            "host:/x /home nfs4 rw 0 0",
+            "/dev/b /home/local\\040disk xfs rw 0 0",
+            "tmpfs /tmp tmpfs rw 0 0",
+            "//h/s /tmp/s cifs rw 0 0",
+        )
+    )
+    kinds = {
+        place: network_filesystem(Path(place), mounts)
+        for place in (
+            "/a.sqlite",
+            "/home/me/a.sqlite",
+            "/home/local disk/a.sqlite",
+            "/homes/a.sqlite",
+            "/tmp/a.sqlite",
+            "/tmp/s/a.sqlite",
+        )
+    }
+    assert kinds == {
+        "/a.sqlite": None,
+        "/home/me/a.sqlite": "nfs4",
+        "/home/local disk/a.sqlite": None,
+        "/homes/a.sqlite": None,
+        "/tmp/a.sqlite": None,
+        "/tmp/s/a.sqlite": "cifs",
+    }
 
 
 # ---- errors
 
+
 def test_an_error_of_the_database_shows_no_values(store):
     with pytest.raises(StudyError) as caught, told(), store._writer.begin() as connection:
-        connection.execute(text("INSERT INTO participant VALUES ('a', 'secret-value', 'c', 1, NULL), ('b', 'secret-value', 'c', 1, NULL)"))
+        connection.execute(
+            text(
+                "INSERT INTO participant VALUES ('a', 'secret-value', 'c', 1, NULL), ('b', "
+                "'secret-value', 'c', 1, NULL)"
+            )
+        )
     assert "secret-value" not in str(caught.value)
 
 
@@ -304,4 +412,7 @@ def test_without_the_driver_it_is_said_how_to_get_it(monkeypatch):
 
 
 def test_a_status_can_be_written_as_json(store):
-    assert json.loads(json.dumps(dataclasses.asdict(store.status())))["items"][0][0] == {"pair": ["dmd", "dp_dmd"], "prompt": "prompt 0"}
+    assert json.loads(json.dumps(dataclasses.asdict(store.status())))["items"][0][0] == {
+        "pair": ["dmd", "dp_dmd"],
+        "prompt": "prompt 0",
+    }

@@ -1,4 +1,5 @@
-"""What only PostgreSQL does: several hosts (processes here) at one study, and its own words for backups and for a server that is not there.
+"""What only PostgreSQL does: several hosts (processes here) at one study, and its own words for
+backups and for a server that is not there.
 
 All other tests of the store run on PostgreSQL too, by the fixtures `where` and `store`."""
 
@@ -16,7 +17,10 @@ from workbench.study.store.store import Store
 
 
 def test_a_backup_names_postgresqls_own_way(postgresql, tmp_path):
-    with Store.create(postgresql, DESIGN) as store, pytest.raises(StudyError, match="pg_dump --format=custom"):
+    with (
+        Store.create(postgresql, DESIGN) as store,
+        pytest.raises(StudyError, match="pg_dump --format=custom"),
+    ):
         store.backup(tmp_path / "copy")
 
 
@@ -38,14 +42,21 @@ def test_a_connection_that_was_cut_is_made_again_and_nothing_counts_twice(postgr
         trial, client_id = store.next_trial(participant), new_id()
         first = store.vote(participant, trial.id, answers_of(2), client_id, 1.0)
         with elsewhere._engine.connect() as connection:
-            connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
-                                    "AND pid <> pg_backend_pid()"))
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = "
+                    "current_database() "
+                    "AND pid <> pg_backend_pid()"
+                )
+            )
         assert store.vote(participant, trial.id, answers_of(2), client_id, 1.0) == first
         assert kept(store) == {trial.id: answers_of(2)}
 
 
 def test_two_hosts_that_draw_at_once_reserve_different_items(postgresql):
-    """24 participants of two stores draw their first real trial at once: each of the 24 items is reserved once."""
+    """24 participants of two stores draw their first real trial at once: each of the 24 items is
+    reserved once.
+    """
     with Store.create(postgresql, DESIGN) as one, Store.open(postgresql) as other:
         people = [one.join(True).participant for _ in range(24)]
 
@@ -57,7 +68,8 @@ def test_two_hosts_that_draw_at_once_reserve_different_items(postgresql):
         with ThreadPoolExecutor(12) as pool:
             list(pool.map(begin, range(24)))
         assert {entry.reserved for entry in one.status().items} == {1}
-        assert len(answer_all(other, people[0])) > 0 and one.progress(people[0]).finished
+        assert len(answer_all(other, people[0])) > 0
+        assert one.progress(people[0]).finished
 
 
 def test_a_trial_that_is_answered_while_items_are_counted_counts_once(postgresql):
@@ -70,7 +82,8 @@ def test_a_trial_that_is_answered_while_items_are_counted_counts_once(postgresql
             connection = session.connection()
             event.listen(connection, "after_cursor_execute", lambda *_: next(votes, lambda: None)())
             counted = records.taken_by_item(session, 0.0)
-        assert list(counted.values()) == [1] and store.status().trials["real"] == 1
+        assert list(counted.values()) == [1]
+        assert store.status().trials["real"] == 1
 
 
 def test_what_is_read_is_of_one_moment(postgresql):

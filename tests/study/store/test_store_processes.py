@@ -1,4 +1,6 @@
-"""The store under processes that vote in parallel and are killed, on both databases: exactly what was acknowledged is there in the end."""
+"""The store under processes that vote in parallel and are killed, on both databases: exactly what
+was acknowledged is there in the end.
+"""
 
 import json
 import os
@@ -14,8 +16,13 @@ ROOT = Path(__file__).parents[3]
 
 
 def voting_clients(where: str, clients: int, people: int) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "tests.support.voting_client", where, str(clients), str(people)], cwd=ROOT,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.voting_client", where, str(clients), str(people)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_a_killed_process_loses_no_acknowledged_vote(where):
@@ -32,8 +39,12 @@ def test_a_killed_process_loses_no_acknowledged_vote(where):
     with Store.open(where) as store:
         found = kept(store)
         assert {trial: found.get(trial) for trial in told} == told
-        assert len(found) - len(told) <= 3  # committed, but not yet acknowledged: one of each thread
-        assert all(set(answers) == {"diversity", "quality"} for answers in found.values())  # no half submission
+        assert (
+            len(found) - len(told) <= 3
+        )  # committed, but not yet acknowledged: one of each thread
+        assert all(
+            set(answers) == {"diversity", "quality"} for answers in found.values()
+        )  # no half submission
         participant = store.join(True).participant
         assert len(answer_all(store, participant)) == 9
 
@@ -47,9 +58,11 @@ def test_fifty_parallel_clients_end_with_exactly_the_acknowledged_votes(where):
     told = [json.loads(line) for out, _ in ended for line in out.splitlines()]
     assert len(told) == 50 * 8
     with Store.open(where) as store:
-        assert kept(store) == dict(map(tuple, told)) and len(store.ballots()) == 800
+        assert kept(store) == dict(map(tuple, told))
+        assert len(store.ballots()) == 800
         status = store.status()
         assert (status.participants, status.finished, status.reserved) == (50, 50, 0)
         votes = [entry.votes for entry in status.items]
-        assert sum(votes) == 300 and max(votes) - min(votes) <= 2  # who has had all of the emptiest items gets another
+        assert sum(votes) == 300
+        assert max(votes) - min(votes) <= 2
         assert store.events() == []

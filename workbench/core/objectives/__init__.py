@@ -1,8 +1,10 @@
-"""The methods, as five values under one another: what a student update minimises and where its graph is cut.
+"""The methods, as five values under one another: what a student update minimises and where its
+graph is cut.
 
-A `Term` is a weight and a function of the `StudentPass` (or, for the fake network's additional loss, of the `FakePass`); an
-`Objective` is terms and `detach_after`. The pure tensor functions carry the equations (`dmd`, `diversity`, `score_matching`,
-`perceptual`, `adversarial`); terms only gather tensors. A new method is a new value, never a subclass.
+A `Term` is a weight and a function of the `StudentPass` (or, for the fake network's additional
+loss, of the `FakePass`); an `Objective` is terms and `detach_after`. The pure tensor functions
+carry the equations (`dmd`, `diversity`, `score_matching`, `perceptual`, `adversarial`); terms only
+gather tensors. A new method is a new value, never a subclass.
 """
 
 from __future__ import annotations
@@ -25,14 +27,19 @@ AnchorRule = Callable[[Denoiser, Tensor, Condition | None, Tensor, int], Tensor]
 ANCHORS: dict[str, AnchorRule] = {"secant": secant_target, "denoised": denoised_target}
 
 
-Logit = Callable[[Tensor, Tensor, Condition | None], Tensor]  # (x_t, t, condition) -> [B], of the adversarial head
+Logit = Callable[
+    [Tensor, Tensor, Condition | None], Tensor
+]  # (x_t, t, condition) -> [B], of the adversarial head
 
 
 @dataclass(frozen=True)
 class StudentPass:
-    """What the terms of one student update may look at: B samples, their roll-out, the two critics and the draws for (5).
+    """What the terms of one student update may look at: B samples, their roll-out, the two critics
+    and the draws for (5).
 
-    `pixels` decodes latents to images about in [-1, 1], with gradients; `logit` is there when the objective has a head."""
+    `pixels` decodes latents to images about in [-1, 1], with gradients; `logit` is there when the
+    objective has a head.
+    """
 
     x1: Tensor
     condition: Condition | None
@@ -48,7 +55,9 @@ class StudentPass:
 
 @dataclass(frozen=True)
 class FakePass:
-    """What the additional terms of one fake update may look at: student samples x from x1, and the draws that noise them."""
+    """What the additional terms of one fake update may look at: student samples x from x1, and the
+    draws that noise them.
+    """
 
     x1: Tensor
     x: Tensor
@@ -71,8 +80,10 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """The student's loss, the step behind which no later term's gradient passes (0: none), and what the fake network learns
-    besides its denoising. An objective with `critic_terms` has an adversarial head on the fake network's features."""
+    """The student's loss, the step behind which no later term's gradient passes (0: none), and
+    what the fake network learns besides its denoising. An objective with `critic_terms` has an
+    adversarial head on the fake network's features.
+    """
 
     terms: tuple[Term, ...]
     detach_after: int = 0
@@ -85,22 +96,38 @@ def dmd(normaliser: str = "released") -> Objective:
 
 
 def dmd_lpips(distance: Distance, weight: float = 0.25, normaliser: str = "released") -> Objective:
-    """DMD and `weight` x the perceptual distance to the teacher's multi-step image from the same noise."""
+    """DMD and `weight` x the perceptual distance to the teacher's multi-step image from the same
+    noise.
+    """
     return Objective((_distribution_matching(normaliser), _perceptual(distance, weight)))
 
 
-def dmd_gan(weight: float = 5e-3, critic_weight: float = 1e-2, normaliser: str = "released") -> Objective:
-    """DMD and `weight` x the non-saturating loss against a head that the fake network's updates train (`critic_weight`)."""
-    return Objective((_distribution_matching(normaliser), Term("adversarial", weight, _generator)),
-                     critic_terms=(Term("critic", critic_weight, _critic),))
+def dmd_gan(
+    weight: float = 5e-3, critic_weight: float = 1e-2, normaliser: str = "released"
+) -> Objective:
+    """DMD and `weight` x the non-saturating loss against a head that the fake network's updates
+    train (`critic_weight`).
+    """
+    return Objective(
+        (_distribution_matching(normaliser), Term("adversarial", weight, _generator)),
+        critic_terms=(Term("critic", critic_weight, _critic),),
+    )
 
 
-def dp_dmd(lam: float = 0.05, k: int = 5, anchor: str = "secant", normaliser: str = "released") -> Objective:
-    """(8): DMD on steps 2..N, and lambda times (7) on step 1. `k` teacher steps lead to the anchor."""
-    return Objective((_distribution_matching(normaliser), _diversity(lam, k, anchor)), detach_after=1)
+def dp_dmd(
+    lam: float = 0.05, k: int = 5, anchor: str = "secant", normaliser: str = "released"
+) -> Objective:
+    """(8): DMD on steps 2..N, and lambda times (7) on step 1. `k` teacher steps lead to the
+    anchor.
+    """
+    return Objective(
+        (_distribution_matching(normaliser), _diversity(lam, k, anchor)), detach_after=1
+    )
 
 
-def dp_dmd_no_stop(lam: float = 0.05, k: int = 5, anchor: str = "secant", normaliser: str = "released") -> Objective:
+def dp_dmd_no_stop(
+    lam: float = 0.05, k: int = 5, anchor: str = "secant", normaliser: str = "released"
+) -> Objective:
     """Figure 5's ablation: (8) with DMD's gradient reaching step 1 too."""
     return Objective((_distribution_matching(normaliser), _diversity(lam, k, anchor)))
 
@@ -110,7 +137,9 @@ def _distribution_matching(normaliser: str) -> Term:
         x = seen.rollout.x
         with torch.no_grad():
             x_t = perturb(seen.teacher.schedule, x, seen.noise, seen.t)
-            real, fake = (critic(x_t, seen.t, seen.condition) for critic in (seen.teacher, seen.fake))
+            real, fake = (
+                critic(x_t, seen.t, seen.condition) for critic in (seen.teacher, seen.fake)
+            )
         return surrogate(x, dmd_gradient(x, real, fake, normaliser))
 
     return Term("dmd", 1.0, loss)
@@ -141,6 +170,8 @@ def _generator(seen: StudentPass) -> Tensor:
 
 def _critic(seen: FakePass) -> Tensor:
     real = sampled(seen.teacher, seen.x1, seen.condition, seen.teacher_times)
-    student, teacher = (seen.logit(perturb(seen.teacher.schedule, x, seen.noise, seen.t), seen.t, seen.condition)
-                        for x in (seen.x.detach(), real))
+    student, teacher = (
+        seen.logit(perturb(seen.teacher.schedule, x, seen.noise, seen.t), seen.t, seen.condition)
+        for x in (seen.x.detach(), real)
+    )
     return critic_loss(student, teacher)

@@ -1,10 +1,12 @@
-r"""DMD-GAN: a head on the fake network's middle features tells noised teacher samples from noised student samples.
+r"""DMD-GAN: a head on the fake network's middle features tells noised teacher samples from noised
+student samples.
 
     d(x_t) = head( features of mu_fake at (x_t, t, c) )                          a logit: high for the teacher's samples
     student   softplus( -d(student) )                                            non-saturating; weight 5e-3 in DMD2
     critic    softplus( d(student) ) + softplus( -d(teacher) )                   trains head and fake network; weight 1e-2
 
-Departs: DMD2's real side is a data set; here it is samples of the guided teacher, so that all methods see the same source.
+Departs: DMD2's real side is a data set; here it is samples of the guided teacher, so that all
+methods see the same source.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 
 
 class Head(nn.Module):
-    """Features [B, N, C] at N places to one logit [B] a sample: a layer at each place, their mean, a layer."""
+    """Features [B, N, C] at N places to one logit [B] a sample: a layer at each place, their mean,
+    a layer.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -31,5 +35,7 @@ def generator_loss(student: Tensor) -> Tensor:
 
 
 def critic_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean softplus(d_student) + softplus(-d_teacher) of logits [B]; 2 log 2 when the head cannot tell them apart."""
+    """Mean softplus(d_student) + softplus(-d_teacher) of logits [B]; 2 log 2 when the head cannot
+    tell them apart.
+    """
     return F.softplus(student).mean() + F.softplus(-teacher).mean()

@@ -1,11 +1,12 @@
-r"""The diversity term of DP-DMD: the student's first step is supervised by the teacher's state after K steps, the anchor.
+r"""The diversity term of DP-DMD: the student's first step is supervised by the teacher's state
+after K steps, the anchor.
 
     (6)   v_target  = (x1 - z_K) / (1 - t_K)                          chord of the teacher's path; flow teachers
     (39)  x0_target = (z_K - sigma_K eps_teacher(z_K)) / alpha_K      what the teacher believes at the anchor; eps teachers
     (7), (41)         mean squared distance of the student's first prediction to it
 
-At t = 1 a flow's velocity is x1 - x0, so (7) is the x0 distance too: one loss serves both families, and only the rule that
-makes the target differs.
+At t = 1 a flow's velocity is x1 - x0, so (7) is the x0 distance too: one loss serves both
+families, and only the rule that makes the target differs.
 """
 
 from __future__ import annotations
@@ -24,35 +25,53 @@ def secant_anchor(x1: Tensor, z: Tensor, t: Tensor) -> Tensor:
 
 
 def denoised_anchor(at_anchor: Prediction) -> Tensor:
-    """x0_target [B, ...] of (39), fp32: the teacher's own x0 at its anchor (one evaluation more than (6))."""
+    """x0_target [B, ...] of (39), fp32: the teacher's own x0 at its anchor (one evaluation more
+    than (6)).
+    """
     return at_anchor.x0
 
 
 def diversity_loss(first: Prediction, x0_target: Tensor) -> Tensor:
-    """Mean over all elements of (x0_student - x0_target)^2 at the student's first step. Eq. (41), and (7) for a flow at t = 1."""
+    """Mean over all elements of (x0_student - x0_target)^2 at the student's first step. Eq. (41),
+    and (7) for a flow at t = 1.
+    """
     return (first.x0 - x0_target.detach()).square().mean()
 
 
-def secant_target(teacher: Denoiser, x1: Tensor, condition: Condition | None, times: Tensor, k: int) -> Tensor:
+def secant_target(
+    teacher: Denoiser, x1: Tensor, condition: Condition | None, times: Tensor, k: int
+) -> Tensor:
     """x0_target of (6): x1 - v_target, after the first k of the teacher's `times`, no gradient.
 
-    Raises ValueError for a teacher that is no flow: its path to the anchor is no x1 - t v."""
+    Raises ValueError for a teacher that is no flow: its path to the anchor is no x1 - t v.
+    """
     if not isinstance(teacher.schedule, FlowSchedule):
-        raise ValueError("the anchor 'secant' (6) is for flow teachers; set anchor to 'denoised' (39) for this one")
+        raise ValueError(
+            "the anchor 'secant' (6) is for flow teachers; set anchor to 'denoised' (39) for this "
+            "one"
+        )
     z, t = _anchor(teacher, x1, condition, times, k)
     return x1.float() - secant_anchor(x1, z, t)
 
 
-def denoised_target(teacher: Denoiser, x1: Tensor, condition: Condition | None, times: Tensor, k: int) -> Tensor:
-    """x0_target of (39), after the first k of the teacher's `times`; the state itself when that is the end (t = 0)."""
+def denoised_target(
+    teacher: Denoiser, x1: Tensor, condition: Condition | None, times: Tensor, k: int
+) -> Tensor:
+    """x0_target of (39), after the first k of the teacher's `times`; the state itself when that is
+    the end (t = 0).
+    """
     z, t = _anchor(teacher, x1, condition, times, k)
     if float(t[0]) == 0:
         return z
     return denoised_anchor(teacher(z, t, condition)).detach()
 
 
-def _anchor(teacher: Denoiser, x1: Tensor, condition: Condition | None, times: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _anchor(
+    teacher: Denoiser, x1: Tensor, condition: Condition | None, times: Tensor, k: int
+) -> tuple[Tensor, Tensor]:
     if not 1 <= k < len(times):
-        raise ValueError(f"the anchor step K must be between 1 and the teacher's {len(times) - 1} steps, not {k}")
+        raise ValueError(
+            f"the anchor step K must be between 1 and the teacher's {len(times) - 1} steps, not {k}"
+        )
     z = sampled(teacher, x1, condition, times[: k + 1])
     return z, times[k].to(z.device).expand(len(z))

@@ -25,7 +25,9 @@ def _mean_abs(x: Tensor) -> Tensor:
     return x.float().abs().flatten(1).mean(1)
 
 
-Normaliser = Callable[[Tensor, Prediction], Tensor]  # (student sample x, teacher's prediction at x_t) -> [B]
+Normaliser = Callable[
+    [Tensor, Prediction], Tensor
+]  # (student sample x, teacher's prediction at x_t) -> [B]
 
 NORMALISERS: dict[str, Normaliser] = {
     "none": lambda x, real: torch.ones(len(x), device=x.device),
@@ -34,19 +36,25 @@ NORMALISERS: dict[str, Normaliser] = {
 }
 
 
-def dmd_gradient(x: Tensor, real: Prediction, fake: Prediction, normaliser: str = "released") -> Tensor:
-    """g = (x0_fake - x0_real) / normaliser, fp32 [B, ...], no gradient of its own. Eq. (5) in x0 space.
+def dmd_gradient(
+    x: Tensor, real: Prediction, fake: Prediction, normaliser: str = "released"
+) -> Tensor:
+    """G = (x0_fake - x0_real) / normaliser, fp32 [B, ...], no gradient of its own. Eq. (5) in x0
+    space.
 
-    x: the student's sample [B, ...]; real, fake: both networks at the same (x_t, t).
-    Departs: the released script turns NaN into 0; here it stays, and the distiller stops and says so."""
+    x: the student's sample [B, ...]; real, fake: both networks at the same (x_t, t). Departs: the
+    released script turns NaN into 0; here it stays, and the distiller stops and says so.
+    """
     with torch.no_grad():
         scale = NORMALISERS[normaliser](x, real).clamp(min=1e-6)
         return fake.x0_minus(real) / broadcast(scale, x)
 
 
 def surrogate(x: Tensor, gradient: Tensor) -> Tensor:
-    """A scalar whose gradient with respect to x is `gradient` / numel: 1/2 mean (x - stop_grad(x - g))^2.
+    """A scalar whose gradient with respect to x is `gradient` / numel: 1/2 mean (x - stop_grad(x -
+    g))^2.
 
-    Its value is 1/2 mean g^2: a meter of the gradient's size, no distance to the teacher."""
+    Its value is 1/2 mean g^2: a meter of the gradient's size, no distance to the teacher.
+    """
     target = (x.float() - gradient).detach()
     return 0.5 * (x.float() - target).square().mean()

@@ -1,7 +1,9 @@
-"""The weights of mmdet 2.x's Mask2Former with a Swin backbone, under the names of transformers' Mask2FormerForUniversalSegmentation.
+"""The weights of mmdet 2.x's Mask2Former with a Swin backbone, under the names of transformers'
+Mask2FormerForUniversalSegmentation.
 
-The checkpoint GenEval was published with, `FILE`, so becomes a state dict that loads strictly into the network that `swin_small()`
-describes. Most tensors only change their name (`RENAMED`). The others:
+The checkpoint GenEval was published with, `FILE`, so becomes a state dict that loads strictly into
+the network that `swin_small()` describes. Most tensors only change their name (`RENAMED`). The
+others:
 
     SPLIT    q, k and v lie in one tensor there and in three here: the Swin attentions, and the self-attentions of the decoder. (Its
              cross-attentions are one tensor in both; `attentions.0` is cross, `attentions.1` self.)
@@ -10,8 +12,8 @@ describes. Most tensors only change their name (`RENAMED`). The others:
     IMPLIED  which entry of the bias table belongs to two positions of a window: transformers makes the same index itself
     OWN      transformers' own tensors that no output depends on (a last norm that the backbone skips, the loss's weights): kept
 
-Nothing else is read from mmdet: this module converts tensors and builds no network.
-Source: mmdet 2.28.2, configs/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.py (Apache-2.0).
+Nothing else is read from mmdet: this module converts tensors and builds no network. Source: mmdet
+2.28.2, configs/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.py (Apache-2.0).
 """
 
 from __future__ import annotations
@@ -28,12 +30,17 @@ from workbench.metrics.weights import MetricError, read_from
 
 FILE = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco_20220504_001756-743b7d99.pth"
 
-SWIN, PIXELS, QUERIES = "model.pixel_level_module.encoder.swin", "model.pixel_level_module.decoder", "model.transformer_module"
+SWIN, PIXELS, QUERIES = (
+    "model.pixel_level_module.encoder.swin",
+    "model.pixel_level_module.decoder",
+    "model.transformer_module",
+)
 BLOCK, BLOCK_HERE = "backbone.stages.#.blocks.#", f"{SWIN}.encoder.layers.#.blocks.#"
 ENCODER, ENCODER_HERE = "panoptic_head.pixel_decoder.encoder.layers.#", f"{PIXELS}.encoder.layers.#"
 DECODER, DECODER_HERE = "panoptic_head.transformer_decoder.layers.#", f"{QUERIES}.decoder.layers.#"
 
-# mmdet's name: transformers' name. # is a number, * is weight or bias; both stand in the same order on both sides
+# mmdet's name: transformers' name. # is a number, * is weight or bias; both stand in the same order
+# on both sides
 RENAMED = {
     "backbone.patch_embed.projection.*": f"{SWIN}.embeddings.patch_embeddings.projection.*",
     "backbone.patch_embed.norm.*": f"{SWIN}.embeddings.norm.*",
@@ -43,12 +50,17 @@ RENAMED = {
     f"{BLOCK}.norm2.*": f"{BLOCK_HERE}.layernorm_after.*",
     f"{BLOCK}.ffn.layers.0.0.*": f"{BLOCK_HERE}.mlp.fc1.*",
     f"{BLOCK}.ffn.layers.1.*": f"{BLOCK_HERE}.mlp.fc2.*",
-    **{f"backbone.norm{n}.*": f"model.pixel_level_module.encoder.hidden_states_norms.stage{n + 1}.*" for n in range(4)},
+    **{
+        f"backbone.norm{n}.*": f"model.pixel_level_module.encoder.hidden_states_norms.stage{n + 1}.*"
+        for n in range(4)
+    },
     "panoptic_head.pixel_decoder.input_convs.#.conv.*": f"{PIXELS}.input_projections.#.0.*",
     "panoptic_head.pixel_decoder.input_convs.#.gn.*": f"{PIXELS}.input_projections.#.1.*",
     "panoptic_head.pixel_decoder.level_encoding.weight": f"{PIXELS}.level_embed",
-    **{f"{ENCODER}.attentions.0.{part}.*": f"{ENCODER_HERE}.self_attn.{part}.*"
-       for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj")},
+    **{
+        f"{ENCODER}.attentions.0.{part}.*": f"{ENCODER_HERE}.self_attn.{part}.*"
+        for part in ("sampling_offsets", "attention_weights", "value_proj", "output_proj")
+    },
     f"{ENCODER}.norms.0.*": f"{ENCODER_HERE}.self_attn_layer_norm.*",
     f"{ENCODER}.ffns.0.layers.0.0.*": f"{ENCODER_HERE}.fc1.*",
     f"{ENCODER}.ffns.0.layers.1.*": f"{ENCODER_HERE}.fc2.*",
@@ -71,19 +83,32 @@ RENAMED = {
     "panoptic_head.query_feat.weight": f"{QUERIES}.queries_features.weight",
     "panoptic_head.level_embed.weight": f"{QUERIES}.level_embed.weight",
     "panoptic_head.cls_embed.*": "class_predictor.*",
-    **{f"panoptic_head.mask_embed.{2 * n}.*": f"{QUERIES}.decoder.mask_predictor.mask_embedder.{n}.0.*" for n in range(3)},
+    **{
+        f"panoptic_head.mask_embed.{2 * n}.*": f"{QUERIES}.decoder.mask_predictor.mask_embedder.{n}.0.*"
+        for n in range(3)
+    },
 }
-SPLIT = {f"{BLOCK}.attn.w_msa.qkv.*": f"{BLOCK_HERE}.attention.?_proj.*",
-         f"{DECODER}.attentions.1.attn.in_proj_*": f"{DECODER_HERE}.self_attn.?_proj.*"}  # ? is q, k, v, from the top
-MERGED = {f"backbone.stages.#.downsample.{part}.*": f"{SWIN}.encoder.layers.#.downsample.{part}.*" for part in ("reduction", "norm")}
+SPLIT = {
+    f"{BLOCK}.attn.w_msa.qkv.*": f"{BLOCK_HERE}.attention.?_proj.*",
+    f"{DECODER}.attentions.1.attn.in_proj_*": f"{DECODER_HERE}.self_attn.?_proj.*",
+}  # ? is q, k, v, from the top
+MERGED = {
+    f"backbone.stages.#.downsample.{part}.*": f"{SWIN}.encoder.layers.#.downsample.{part}.*"
+    for part in ("reduction", "norm")
+}
 IMPLIED = (f"{BLOCK}.attn.w_msa.relative_position_index",)
 OWN = (f"{SWIN}.layernorm.weight", f"{SWIN}.layernorm.bias", "criterion.empty_weight")
 
 
 def swin_small() -> Mask2FormerConfig:
     """The architecture of `FILE`: Swin-S, 100 queries, COCO's 80 classes. 68.7 M parameters."""
-    backbone = SwinConfig(depths=[2, 2, 18, 2], num_heads=[3, 6, 12, 24], embed_dim=96, window_size=7,
-                          out_features=[f"stage{n}" for n in range(1, 5)])
+    backbone = SwinConfig(
+        depths=[2, 2, 18, 2],
+        num_heads=[3, 6, 12, 24],
+        embed_dim=96,
+        window_size=7,
+        out_features=[f"stage{n}" for n in range(1, 5)],
+    )
     return Mask2FormerConfig(backbone_config=backbone, num_labels=80)
 
 
@@ -93,32 +118,47 @@ def checkpoint(file: Path) -> dict[str, Tensor]:
         return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
 
 
-def converted_from_mmdet(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of mmdet's tensors under the names, and in the shapes, of `target`: the network's own state dict, from which
-    `OWN` is taken. Neither is changed.
+def converted_from_mmdet(
+    source: Mapping[str, Tensor], target: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The state dict of mmdet's tensors under the names, and in the shapes, of `target`: the
+    network's own state dict, from which `OWN` is taken. Neither is changed.
 
-    Raises `MetricError`, with the names, where a tensor of one has no counterpart in the other, or one of another shape."""
+    Raises `MetricError`, with the names, where a tensor of one has no counterpart in the other, or
+    one of another shape.
+    """
     made: dict[str, Tensor] = {name: target[name] for name in OWN if name in target}
     unknown, twice = [], []
     for key, value in source.items():
         moves = list(_moves(key, value))
-        unknown += [key] if not moves and not any(_match(pattern, key) for pattern in IMPLIED) else []
+        unknown += (
+            [key] if not moves and not any(_match(pattern, key) for pattern in IMPLIED) else []
+        )
         twice += [name for name, _ in moves if name in made]
         made.update(moves)
-    faults = {"no place in transformers' network for": unknown + sorted(made.keys() - target.keys()),
-              "nothing there for": sorted(target.keys() - made.keys()),
-              "more than one tensor for": twice,
-              "another shape of": sorted(name for name in made.keys() & target.keys() if made[name].shape != target[name].shape)}
+    faults = {
+        "no place in transformers' network for": unknown + sorted(made.keys() - target.keys()),
+        "nothing there for": sorted(target.keys() - made.keys()),
+        "more than one tensor for": twice,
+        "another shape of": sorted(
+            name for name in made.keys() & target.keys() if made[name].shape != target[name].shape
+        ),
+    }
     if any(faults.values()):
-        raise MetricError("this is not mmdet 2.x's Mask2Former of this size: " + "; ".join(
-            f"{what} {_some(names)}" for what, names in faults.items() if names))
+        raise MetricError(
+            "this is not mmdet 2.x's Mask2Former of this size: "
+            + "; ".join(f"{what} {_some(names)}" for what, names in faults.items() if names)
+        )
     return made
 
 
 def _moves(key: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
     """What becomes of one of mmdet's tensors: names of transformers' network and their values."""
     tables: tuple[tuple[dict[str, str], Callable[[Tensor], Iterable[Tensor]]], ...] = (
-        (RENAMED, lambda v: [v]), (SPLIT, lambda v: v.chunk(3)), (MERGED, lambda v: [_by_column(v)]))
+        (RENAMED, lambda v: [v]),
+        (SPLIT, lambda v: v.chunk(3)),
+        (MERGED, lambda v: [_by_column(v)]),
+    )
     for table, change in tables:
         for pattern, name in table.items():
             match = _match(pattern, key)
@@ -126,11 +166,16 @@ def _moves(key: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
                 for part in match.groups():
                     name = re.sub(r"[#*]", part, name, count=1)
                 # a name without ? has one tensor, and zip stops there
-                yield from ((name.replace("?", letter), tensor) for letter, tensor in zip("qkv", change(value)))
+                yield from (
+                    (name.replace("?", letter), tensor)
+                    for letter, tensor in zip("qkv", change(value))
+                )
 
 
 def _match(pattern: str, key: str) -> re.Match | None:
-    return re.fullmatch(re.escape(pattern).replace(r"\#", r"(\d+)").replace(r"\*", "(weight|bias)"), key)
+    return re.fullmatch(
+        re.escape(pattern).replace(r"\#", r"(\d+)").replace(r"\*", "(weight|bias)"), key
+    )
 
 
 def _by_column(value: Tensor) -> Tensor:

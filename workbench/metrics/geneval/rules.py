@@ -1,20 +1,24 @@
-"""GenEval's rules: whether the objects that a detector found in an image are those that its prompt asks for.
+"""GenEval's rules: whether the objects that a detector found in an image are those that its prompt
+asks for.
 
 A request is a line of GenEval's evaluation_metadata.jsonl:
 
     {"tag": one of `TASKS`, "prompt": ..., "include": [clause, ...], "exclude": [clause, ...]}
     clause = {"class": one of `NAMES`, "count": n, "color": one of `GENEVAL_COLOURS`, "position": [relation, i]}      the last two are optional
 
-Read are at most 16 objects of a class, the surest first, with a score above 0.3, in counting above 0.9; objects that overlap all
-count. Every `include` clause has to hold of its n surest objects: there are n; all have the colour; each is in the relation to each
-object of clause i, an earlier one that has to hold itself. No class of `exclude` may be there n times or more. With centres a and b of
-two boxes, and w the sum of their widths (of their heights for the second component), the offset a - b is shortened by w / 10 in each
-component, to 0 at most, and divided by the length of the unshortened one; a relation holds where the result is beyond 1/2 in its
-direction, so none or two may hold.
+Read are at most 16 objects of a class, the surest first, with a score above 0.3, in counting above
+0.9; objects that overlap all count. Every `include` clause has to hold of its n surest objects:
+there are n; all have the colour; each is in the relation to each object of clause i, an earlier
+one that has to hold itself. No class of `exclude` may be there n times or more. With centres a and
+b of two boxes, and w the sum of their widths (of their heights for the second component), the
+offset a - b is shortened by w / 10 in each component, to 0 at most, and divided by the length of
+the unshortened one; a relation holds where the result is beyond 1/2 in its direction, so none or
+two may hold.
 
-Scores and boxes are compared in fp32, as in the original. This module sees no pixels: who names the colours is an argument.
-Source: Ghosh et al. 2023 (arXiv 2310.11513), https://github.com/djghosh13/geneval, evaluate_images.py.
-Departs: of equally sure objects the later one comes first (there, what an unstable sort makes of them); a request that no image could
+Scores and boxes are compared in fp32, as in the original. This module sees no pixels: who names
+the colours is an argument. Source: Ghosh et al. 2023 (arXiv 2310.11513),
+https://github.com/djghosh13/geneval, evaluate_images.py. Departs: of equally sure objects the
+later one comes first (there, what an unstable sort makes of them); a request that no image could
 fulfil, such as an unknown class, is an error.
 """
 
@@ -32,22 +36,108 @@ from workbench.scenes.grammar import RELATIONS, TASKS
 THRESHOLD, COUNTING_THRESHOLD = 0.3, 0.9
 MAX_OBJECTS = 16
 MARGIN = 0.1  # of the summed widths and heights
-GENEVAL_COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white")
+GENEVAL_COLOURS = (
+    "red",
+    "orange",
+    "yellow",
+    "green",
+    "blue",
+    "purple",
+    "pink",
+    "brown",
+    "black",
+    "white",
+)
 # COCO's classes in COCO's order; mouse, remote and keyboard have longer names here
 NAMES = (
-    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light", "fire hydrant",
-    "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe",
-    "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite", "baseball bat",
-    "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle", "wine glass", "cup", "fork", "knife", "spoon", "bowl",
-    "banana", "apple", "sandwich", "orange", "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch",
-    "potted plant", "bed", "dining table", "toilet", "tv", "laptop", "computer mouse", "tv remote", "computer keyboard",
-    "cell phone", "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear",
-    "hair drier", "toothbrush")
+    "person",
+    "bicycle",
+    "car",
+    "motorcycle",
+    "airplane",
+    "bus",
+    "train",
+    "truck",
+    "boat",
+    "traffic light",
+    "fire hydrant",
+    "stop sign",
+    "parking meter",
+    "bench",
+    "bird",
+    "cat",
+    "dog",
+    "horse",
+    "sheep",
+    "cow",
+    "elephant",
+    "bear",
+    "zebra",
+    "giraffe",
+    "backpack",
+    "umbrella",
+    "handbag",
+    "tie",
+    "suitcase",
+    "frisbee",
+    "skis",
+    "snowboard",
+    "sports ball",
+    "kite",
+    "baseball bat",
+    "baseball glove",
+    "skateboard",
+    "surfboard",
+    "tennis racket",
+    "bottle",
+    "wine glass",
+    "cup",
+    "fork",
+    "knife",
+    "spoon",
+    "bowl",
+    "banana",
+    "apple",
+    "sandwich",
+    "orange",
+    "broccoli",
+    "carrot",
+    "hot dog",
+    "pizza",
+    "donut",
+    "cake",
+    "chair",
+    "couch",
+    "potted plant",
+    "bed",
+    "dining table",
+    "toilet",
+    "tv",
+    "laptop",
+    "computer mouse",
+    "tv remote",
+    "computer keyboard",
+    "cell phone",
+    "microwave",
+    "oven",
+    "toaster",
+    "sink",
+    "refrigerator",
+    "book",
+    "clock",
+    "vase",
+    "scissors",
+    "teddy bear",
+    "hair drier",
+    "toothbrush",
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """An object: its class, score in [0, 1], box (left, top, right, bottom) in pixels, right and bottom exclusive, and its pixels."""
+    """An object: its class, score in [0, 1], box (left, top, right, bottom) in pixels, right and
+    bottom exclusive, and its pixels.
+    """
 
     name: str
     score: float
@@ -63,31 +153,41 @@ class Verdict:
     reason: str = ""
 
 
-ColourNames = Callable[[str, list[Detection]], list[str]]  # one of COLOURS for each of the objects, which all are of one class
+ColourNames = Callable[
+    [str, list[Detection]], list[str]
+]  # one of COLOURS for each of the objects, which all are of one class
 
 
 def judge(detections: Sequence[Detection], request: dict, colours: ColourNames) -> Verdict:
-    """The verdict on an image with these objects, in any order. `colours` is asked only where a clause names one and its count is met.
+    """The verdict on an image with these objects, in any order. `colours` is asked only where a
+    clause names one and its count is met.
 
-    Raises ValueError for a request that is not GenEval's."""
+    Raises ValueError for a request that is not GenEval's.
+    """
     check(request)
     found = surest(detections, request["tag"])
-    matched: list[list[Detection]] = []  # of each clause, its objects, or none where it does not hold
+    matched: list[
+        list[Detection]
+    ] = []  # of each clause, its objects, or none where it does not hold
     faults = []
     for clause in request.get("include", ()):
-        objects = found.get(clause["class"], [])[:clause["count"]]
+        objects = found.get(clause["class"], [])[: clause["count"]]
         fault = _fault(objects, clause, matched, colours)
         matched.append([] if fault else objects)
         faults += [fault] if fault else []
     for clause in request.get("exclude", ()):
         there = len(found.get(clause["class"], []))
         if there >= clause["count"]:
-            faults.append(f"{clause['class']}: {there} found, fewer than {clause['count']} asked for")
+            faults.append(
+                f"{clause['class']}: {there} found, fewer than {clause['count']} asked for"
+            )
     return Verdict(not faults, "; ".join(faults))
 
 
 def surest(detections: Sequence[Detection], tag: str) -> dict[str, list[Detection]]:
-    """The objects of each class that the rules read, the surest first; a class without any is absent."""
+    """The objects of each class that the rules read, the surest first; a class without any is
+    absent.
+    """
     threshold = np.float32(COUNTING_THRESHOLD if tag == "counting" else THRESHOLD)
     found: dict[str, list[Detection]] = {}
     for detection in sorted(reversed(detections), key=lambda detection: -detection.score):
@@ -110,23 +210,33 @@ def relations(a: Sequence[float], b: Sequence[float]) -> set[str]:
 
 
 def check(request: dict) -> None:
-    """Raises ValueError where a request is not GenEval's, naming what is wrong and the nearest that is right."""
+    """Raises ValueError where a request is not GenEval's, naming what is wrong and the nearest
+    that is right.
+    """
     _one_of("tag", request.get("tag"), TASKS)
     for part in ("include", "exclude"):
         for n, clause in enumerate(request.get(part, ())):
             _one_of("class", clause.get("class"), NAMES)
             if not isinstance(clause.get("count"), int) or clause["count"] < 1:
-                raise ValueError(f"a GenEval clause counts from 1, and this one says {clause.get('count')!r}: {clause}")
+                raise ValueError(
+                    f"a GenEval clause counts from 1, and this one says {clause.get('count')!r}: "
+                    f"{clause}"
+                )
             if "color" in clause:
                 _one_of("color", clause["color"], GENEVAL_COLOURS)
             if "position" in clause:
                 relation, target = clause["position"]
                 _one_of("position", relation, RELATIONS)
                 if target not in range(n):
-                    raise ValueError(f"a GenEval position refers to an earlier clause, and {target!r} is none of clause {n}: {clause}")
+                    raise ValueError(
+                        f"a GenEval position refers to an earlier clause, and {target!r} is none "
+                        f"of clause {n}: {clause}"
+                    )
 
 
-def _fault(objects: list[Detection], clause: dict, matched: list[list[Detection]], colours: ColourNames) -> str:
+def _fault(
+    objects: list[Detection], clause: dict, matched: list[list[Detection]], colours: ColourNames
+) -> str:
     """What of an `include` clause does not hold of its objects; empty where it holds."""
     name, count = clause["class"], clause["count"]
     if len(objects) < count:
@@ -139,9 +249,17 @@ def _fault(objects: list[Detection], clause: dict, matched: list[list[Detection]
         relation, target = clause["position"]
         if not matched[target]:
             return f"{name}: no target to be {relation}"
-        wrong = [(a, b) for a in objects for b in matched[target] if relation not in relations(a.box, b.box)]
+        wrong = [
+            (a, b)
+            for a in objects
+            for b in matched[target]
+            if relation not in relations(a.box, b.box)
+        ]
         if wrong:
-            there = " and ".join(sorted(relations(wrong[0][0].box, wrong[0][1].box))) or "in no relation to"
+            there = (
+                " and ".join(sorted(relations(wrong[0][0].box, wrong[0][1].box)))
+                or "in no relation to"
+            )
             return f"{name}: {there} {wrong[0][1].name} found, {relation} asked for"
     return ""
 

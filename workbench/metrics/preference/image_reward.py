@@ -4,12 +4,14 @@
     t   CLS token of BLIP's text encoder, which reads the prompt and attends to the tokens of BLIP's ViT-L/16
     m   five linear maps, 768 - 1024 - 128 - 64 - 16 - 1, with nothing between them
 
-The image: shortest side 224 (PIL's bicubic), middle 224 x 224, CLIP's mean and deviation. The prompt: BERT's uncased tokens between
-[CLS] and [SEP], cut or padded to 35. Each pair alone, in fp32: what the released test_preference.py reads.
+The image: shortest side 224 (PIL's bicubic), middle 224 x 224, CLIP's mean and deviation. The
+prompt: BERT's uncased tokens between [CLS] and [SEP], cut or padded to 35. Each pair alone, in
+fp32: what the released test_preference.py reads.
 
-The networks are transformers' BLIP classes, not the `image-reward` package, which does not import beside transformers 5. `converted_state`
-is the map between their names. The text encoder is built as a decoder, which is what gives it attention to an image, and called as
-none, so that every token sees the whole prompt.
+The networks are transformers' BLIP classes, not the `image-reward` package, which does not import
+beside transformers 5. `converted_state` is the map between their names. The text encoder is built
+as a decoder, which is what gives it attention to an image, and called as none, so that every token
+sees the whole prompt.
 
 Source: Xu et al. 2023 (arXiv 2304.05977), https://github.com/THUDM/ImageReward.
 """
@@ -26,20 +28,53 @@ import torch
 from accelerate import init_empty_weights
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BertTokenizer, BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
+from transformers import (
+    BertTokenizer,
+    BlipTextConfig,
+    BlipTextModel,
+    BlipVisionConfig,
+    BlipVisionModel,
+)
 
 from workbench.metrics.inputs import CLIP, eight_bit, normalised, pictures
 from workbench.metrics.weights import MetricError, protocol_of, read_from, weights_file
 
-SOURCE, FILE, SIZE, TOKENIZER = "zai-org/ImageReward", "ImageReward.pt", "1.8 GB", "bert-base-uncased"
+SOURCE, FILE, SIZE, TOKENIZER = (
+    "zai-org/ImageReward",
+    "ImageReward.pt",
+    "1.8 GB",
+    "bert-base-uncased",
+)
 SIDE, TOKENS, VOCABULARY = 224, 35, 30522
-MEAN, DEVIATION = 0.16717362830052426, 1.0333394966054072  # of raw rewards, as the authors give them
-VISION = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=SIDE, patch_size=16,
-              layer_norm_eps=1e-6, hidden_act="gelu")
-TEXT = dict(vocab_size=VOCABULARY + 2, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-            max_position_embeddings=512, layer_norm_eps=1e-12, hidden_act="gelu", is_decoder=True)  # + [DEC] and [ENC], never read
+MEAN, DEVIATION = (
+    0.16717362830052426,
+    1.0333394966054072,
+)  # of raw rewards, as the authors give them
+VISION = dict(
+    hidden_size=1024,
+    intermediate_size=4096,
+    num_hidden_layers=24,
+    num_attention_heads=16,
+    image_size=SIDE,
+    patch_size=16,
+    layer_norm_eps=1e-6,
+    hidden_act="gelu",
+)
+TEXT = dict(
+    vocab_size=VOCABULARY + 2,
+    hidden_size=768,
+    intermediate_size=3072,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    max_position_embeddings=512,
+    layer_norm_eps=1e-12,
+    hidden_act="gelu",
+    is_decoder=True,
+)  # + [DEC] and [ENC], never read
 
-UNUSED = r"blip\.(vision_proj|text_proj)\.(weight|bias)|blip\.text_encoder\.embeddings\.position_ids"
+UNUSED = (
+    r"blip\.(vision_proj|text_proj)\.(weight|bias)|blip\.text_encoder\.embeddings\.position_ids"
+)
 _IMAGE, _LAYER = r"blip\.visual_encoder\.", r"blip\.visual_encoder\.blocks\.(\d+)\."
 NAMES = (  # theirs, in full, and ours
     (_IMAGE + "cls_token", "vision.embeddings.class_embedding"),
@@ -51,14 +86,16 @@ NAMES = (  # theirs, in full, and ours
     (_LAYER + r"mlp\.(fc[12])\.(\w+)", r"vision.encoder.layers.\1.mlp.\2.\3"),
     (_IMAGE + r"norm\.(\w+)", r"vision.post_layernorm.\1"),
     (r"blip\.text_encoder\.(.+)", r"text.\1"),
-    (r"mlp\.(layers\..+)", r"mlp.\1"))
+    (r"mlp\.(layers\..+)", r"mlp.\1"),
+)
 
 
 def converted_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published state dict under the names of `RewardNetwork`, each tensor once, without those that a score never reads:
-    `vision_proj`, `text_proj` and `position_ids`.
+    """The published state dict under the names of `RewardNetwork`, each tensor once, without those
+    that a score never reads: `vision_proj`, `text_proj` and `position_ids`.
 
-    Raises `MetricError` with the names that it does not know."""
+    Raises `MetricError` with the names that it does not know.
+    """
     names = {name: _renamed(name) for name in state if not re.fullmatch(UNUSED, name)}
     if unknown := [name for name, ours in names.items() if ours is None]:
         raise MetricError(f"ImageReward knows no {', '.join(unknown)}")
@@ -66,7 +103,10 @@ def converted_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _renamed(name: str) -> str | None:
-    return next((match.expand(ours) for theirs, ours in NAMES if (match := re.fullmatch(theirs, name))), None)
+    return next(
+        (match.expand(ours) for theirs, ours in NAMES if (match := re.fullmatch(theirs, name))),
+        None,
+    )
 
 
 class RewardNetwork(nn.Module):
@@ -75,17 +115,37 @@ class RewardNetwork(nn.Module):
     def __init__(self, vision: dict | None = None, text: dict | None = None):
         super().__init__()
         vision_config = BlipVisionConfig(**VISION | (vision or {}))
-        text_config = BlipTextConfig(**TEXT | (text or {}), encoder_hidden_size=vision_config.hidden_size)
-        self.vision, self.text = BlipVisionModel(vision_config), BlipTextModel(text_config, add_pooling_layer=False)
+        text_config = BlipTextConfig(
+            **TEXT | (text or {}), encoder_hidden_size=vision_config.hidden_size
+        )
+        self.vision, self.text = (
+            BlipVisionModel(vision_config),
+            BlipTextModel(text_config, add_pooling_layer=False),
+        )
         # Identity where the published network has a dropout: the names count it
-        self.mlp = nn.ModuleDict({"layers": nn.Sequential(
-            nn.Linear(text_config.hidden_size, 1024), nn.Identity(), nn.Linear(1024, 128), nn.Identity(), nn.Linear(128, 64),
-            nn.Identity(), nn.Linear(64, 16), nn.Linear(16, 1))})
+        self.mlp = nn.ModuleDict(
+            {
+                "layers": nn.Sequential(
+                    nn.Linear(text_config.hidden_size, 1024),
+                    nn.Identity(),
+                    nn.Linear(1024, 128),
+                    nn.Identity(),
+                    nn.Linear(128, 64),
+                    nn.Identity(),
+                    nn.Linear(64, 16),
+                    nn.Linear(16, 1),
+                )
+            }
+        )
 
     def forward(self, pixels: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """[B] rewards of images [B, 3, 224, 224] and tokens [B, L], of which `mask` [B, L] is 0 where they only pad."""
+        """[B] rewards of images [B, 3, 224, 224] and tokens [B, L], of which `mask` [B, L] is 0
+        where they only pad.
+        """
         seen = self.vision(pixel_values=pixels).last_hidden_state
-        read = self.text(input_ids=tokens, attention_mask=mask, encoder_hidden_states=seen, is_decoder=False).last_hidden_state
+        read = self.text(
+            input_ids=tokens, attention_mask=mask, encoder_hidden_states=seen, is_decoder=False
+        ).last_hidden_state
         return (self.mlp["layers"](read[:, 0])[:, 0] - MEAN) / DEVIATION
 
 
@@ -98,69 +158,107 @@ class ImageReward:
     tokenizer: BertTokenizer
 
     @classmethod
-    def load(cls, source: str = SOURCE, device: str = "cpu", tokenizer: str | None = None) -> ImageReward:
-        """ImageReward with the weights of a hub id or a folder, in fp32. `tokenizer` is where vocab.txt lies: by default beside the
-        weights, if that is a folder with one, or else bert-base-uncased on the hub.
+    def load(
+        cls, source: str = SOURCE, device: str = "cpu", tokenizer: str | None = None
+    ) -> ImageReward:
+        """ImageReward with the weights of a hub id or a folder, in fp32. `tokenizer` is where
+        vocab.txt lies: by default beside the weights, if that is a folder with one, or else
+        bert-base-uncased on the hub.
 
-        Raises `MetricError` where a file cannot be had or is not the published one."""
+        Raises `MetricError` where a file cannot be had or is not the published one.
+        """
         file = weights_file("image-reward", source, FILE, SIZE)
         place = tokenizer or (source if (Path(source) / "vocab.txt").is_file() else TOKENIZER)
         words = vocabulary(place)
         network = load_reward_network(file).eval().requires_grad_(False).to(device)
-        return cls(protocol_of("image-reward", source, file, f"tokenizer {place}", f"{TOKENS} tokens"), network, BertTokenizer(words))
+        return cls(
+            protocol_of("image-reward", source, file, f"tokenizer {place}", f"{TOKENS} tokens"),
+            network,
+            BertTokenizer(words),
+        )
 
     @classmethod
     def from_config(cls, vision: dict, text: dict, words: Sequence[str]) -> ImageReward:
-        """A network of other sizes (what differs from `VISION` and `TEXT`) with random weights and its own vocabulary, for tests."""
+        """A network of other sizes (what differs from `VISION` and `TEXT`) with random weights and
+        its own vocabulary, for tests.
+        """
         network = RewardNetwork(vision, text).eval().requires_grad_(False)
-        return cls(protocol_of("image-reward", "random weights", Path(), f"{TOKENS} tokens"), network, BertTokenizer(_numbered(words)))
+        return cls(
+            protocol_of("image-reward", "random weights", Path(), f"{TOKENS} tokens"),
+            network,
+            BertTokenizer(_numbered(words)),
+        )
 
     @torch.inference_mode()
     def score(self, images: Tensor, prompts: Sequence[str], batch: int = 16) -> Tensor:
-        """[B] fp32 on the CPU of images [B, 3, H, W] in [0, 1] and their prompts, `batch` pairs in the network at a time.
+        """[B] fp32 on the CPU of images [B, 3, H, W] in [0, 1] and their prompts, `batch` pairs in
+        the network at a time.
 
-        Raises ValueError for another shape or range, and where there is not one prompt an image."""
+        Raises ValueError for another shape or range, and where there is not one prompt an image.
+        """
         pixels, device = eight_bit(images), self.network.text.device
         if len(prompts) != len(pixels):
-            raise ValueError(f"image-reward reads a prompt for each image, not {len(prompts)} for {len(pixels)}")
+            raise ValueError(
+                f"image-reward reads a prompt for each image, not {len(prompts)} for {len(pixels)}"
+            )
         rewards = []
         for start in range(0, len(pixels), batch):
-            text = self.tokenizer(list(prompts[start:start + batch]), padding="max_length", truncation=True, max_length=TOKENS,
-                                  return_tensors="pt").to(device)
-            inputs = prepared(pixels[start:start + batch]).to(device)
+            text = self.tokenizer(
+                list(prompts[start : start + batch]),
+                padding="max_length",
+                truncation=True,
+                max_length=TOKENS,
+                return_tensors="pt",
+            ).to(device)
+            inputs = prepared(pixels[start : start + batch]).to(device)
             rewards.append(self.network(inputs, text["input_ids"], text["attention_mask"]).cpu())
         return torch.cat(rewards)
 
 
 def prepared(images: Tensor) -> Tensor:
-    """[B, 3, 224, 224] fp32 inputs of 8-bit images. The longer side's length is rounded down, and the middle's corner to the nearest
-    pixel (a half to the even one), as torchvision has it; transformers' processor rounds it down, at times to another pixel."""
+    """[B, 3, 224, 224] fp32 inputs of 8-bit images. The longer side's length is rounded down, and
+    the middle's corner to the nearest pixel (a half to the even one), as torchvision has it;
+    transformers' processor rounds it down, at times to another pixel.
+    """
     crops = []
     for picture in pictures(images):
-        small = picture.resize([SIDE * side // min(picture.size) for side in picture.size], Image.Resampling.BICUBIC)
+        small = picture.resize(
+            [SIDE * side // min(picture.size) for side in picture.size], Image.Resampling.BICUBIC
+        )
         left, top = (round((side - SIDE) / 2) for side in small.size)
         crops.append(np.array(small.crop((left, top, left + SIDE, top + SIDE))))
     return normalised(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), *CLIP)
 
 
-def load_reward_network(file: Path, vision: dict | None = None, text: dict | None = None) -> RewardNetwork:
-    """The fp32 network of a published file, of whose names none is missing and none left over. Raises `MetricError`."""
+def load_reward_network(
+    file: Path, vision: dict | None = None, text: dict | None = None
+) -> RewardNetwork:
+    """The fp32 network of a published file, of whose names none is missing and none left over.
+    Raises `MetricError`.
+    """
     with init_empty_weights():  # the file brings every value
         network = RewardNetwork(vision, text)
     with read_from(file, FILE):
-        network.load_state_dict(converted_state(torch.load(file, map_location="cpu", weights_only=True)), assign=True)
+        network.load_state_dict(
+            converted_state(torch.load(file, map_location="cpu", weights_only=True)), assign=True
+        )
     return network.float()
 
 
 def vocabulary(tokenizer: str) -> dict[str, int]:
-    """BERT's uncased tokens and their numbers, from the vocab.txt of a hub id or a folder. Raises `MetricError`."""
+    """BERT's uncased tokens and their numbers, from the vocab.txt of a hub id or a folder. Raises
+    `MetricError`.
+    """
     try:
         file = weights_file("image-reward", tokenizer, "vocab.txt", "0.2 MB")
     except MetricError as error:
         raise MetricError(f"{error}. The vocab.txt may lie beside {FILE}, in one FOLDER") from error
     words = _numbered(file.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     if len(words) != VOCABULARY or "[CLS]" not in words:
-        raise MetricError(f"{file} holds {len(words)} tokens, and image-reward was trained with the {VOCABULARY} of {TOKENIZER}")
+        raise MetricError(
+            f"{file} holds {len(words)} tokens, and image-reward was trained with the "
+            f"{VOCABULARY} of {TOKENIZER}"
+        )
     return words
 
 

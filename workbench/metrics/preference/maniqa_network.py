@@ -1,13 +1,15 @@
-"""MANIQA's network: one quality number for a crop, from four layers of a ViT, attention between channels, and Swin layers.
+"""MANIQA's network: one quality number for a crop, from four layers of a ViT, attention between
+channels, and Swin layers.
 
     ViT-B/8, the tokens behind blocks 6 to 9, counted from 0, side by side (no CLS)   [B, 4 x 768, 784]
     2 x attention between channels, 1 x 1 convolution, 2 Swin layers                  [B, 768, 28, 28]
     2 x attention between channels, 1 x 1 convolution, 2 Swin layers                  [B, 384, 28, 28]
     sum_i s_i w_i / sum_i w_i over the 784 tokens, s = ReLU(two linear maps), w = sigmoid(two linear maps)
 
-Plain torch, for evaluation only: no dropout, no stochastic depth. The names are those of the published files, so that their state
-dicts load strictly; for that alone it keeps what the forward pass never reaches: the ViT's last blocks, norm and head, and a
-convolution `downsample` in each Swin.
+Plain torch, for evaluation only: no dropout, no stochastic depth. The names are those of the
+published files, so that their state dicts load strictly; for that alone it keeps what the forward
+pass never reaches: the ViT's last blocks, norm and head, and a convolution `downsample` in each
+Swin.
 
 Source: Yang et al. 2022 (arXiv 2204.08958), https://github.com/IIGROUP/MANIQA.
 """
@@ -31,7 +33,9 @@ class Mlp(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of tokens [..., N, C], with an optional bias of the logits [..., heads, N, N]."""
+    """Self-attention of tokens [..., N, C], with an optional bias of the logits [..., heads, N,
+    N].
+    """
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -39,8 +43,13 @@ class Attention(nn.Module):
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(-2, -3) for part in self.qkv(x).chunk(3, dim=-1))
-        return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(-2, -3).flatten(-2))
+        q, k, v = (
+            part.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+            for part in self.qkv(x).chunk(3, dim=-1)
+        )
+        return self.proj(
+            F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(-2, -3).flatten(-2)
+        )
 
 
 class ViTBlock(nn.Module):
@@ -69,7 +78,7 @@ class ViT(nn.Module):
         patches = self.patch_embed["proj"](crops).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(crops), -1, -1), patches], dim=1) + self.pos_embed
         kept = []
-        for n, block in enumerate(self.blocks[:TAPS[-1] + 1]):
+        for n, block in enumerate(self.blocks[: TAPS[-1] + 1]):
             x = block(x)
             if n in TAPS:
                 kept.append(x[:, 1:])
@@ -77,10 +86,13 @@ class ViT(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """x + y of channels x [B, C, N], where a channel attends to all channels ("transposed attention block").
+    """x + y of channels x [B, C, N], where a channel attends to all channels ("transposed
+    attention block").
 
-    y is softmax(q k^T / sqrt(N)) v [B, C, N], transposed to [B, N, C], whose memory is then read as [B, C, N]. That is a shuffle and
-    not the transpose undone; the published weights were trained with it."""
+    y is softmax(q k^T / sqrt(N)) v [B, C, N], transposed to [B, N, C], whose memory is then read
+    as [B, C, N]. That is a shuffle and not the transpose undone; the published weights were
+    trained with it.
+    """
 
     def __init__(self, tokens: int):
         super().__init__()
@@ -92,7 +104,9 @@ class ChannelAttention(nn.Module):
 
 
 class WindowAttention(Attention):
-    """Attention inside windows [B, windows, window^2, C], with a learnt bias for each offset between two tokens."""
+    """Attention inside windows [B, windows, window^2, C], with a learnt bias for each offset
+    between two tokens.
+    """
 
     def __init__(self, width: int, heads: int, window: int):
         super().__init__(width, heads)
@@ -102,12 +116,16 @@ class WindowAttention(Attention):
         self.register_buffer("relative_position_index", down * (2 * window - 1) + right)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        bias = self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)  # [heads, N, N]
+        bias = self.relative_position_bias_table[self.relative_position_index].permute(
+            2, 0, 1
+        )  # [heads, N, N]
         return super().forward(x, bias if mask is None else bias + mask[:, None])
 
 
 class SwinBlock(nn.Module):
-    """Of maps x [B, H, W, C]; with a shift the windows lie `shift` further down and right, and around the edge."""
+    """Of maps x [B, H, W, C]; with a shift the windows lie `shift` further down and right, and
+    around the edge.
+    """
 
     def __init__(self, width: int, grid: int, heads: int, window: int, hidden: int, shift: int):
         super().__init__()
@@ -118,14 +136,22 @@ class SwinBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shifted = self.norm1(x).roll((-self.shift, -self.shift), (1, 2))
-        attended = joined(self.attn(windows_of(shifted, self.window), self.attn_mask), self.window, x.shape[1])
+        attended = joined(
+            self.attn(windows_of(shifted, self.window), self.attn_mask), self.window, x.shape[1]
+        )
         x = x + attended.roll((self.shift, self.shift), (1, 2))
         return x + self.mlp(self.norm2(x))
 
 
 def windows_of(x: Tensor, window: int) -> Tensor:
     """[B, windows, window^2, C], row by row, of maps [B, H, W, C]."""
-    return x.unflatten(2, (-1, window)).unflatten(1, (-1, window)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+    return (
+        x.unflatten(2, (-1, window))
+        .unflatten(1, (-1, window))
+        .transpose(2, 3)
+        .flatten(3, 4)
+        .flatten(1, 2)
+    )
 
 
 def joined(windows: Tensor, window: int, grid: int) -> Tensor:
@@ -135,7 +161,9 @@ def joined(windows: Tensor, window: int, grid: int) -> Tensor:
 
 
 def seam_mask(grid: int, window: int, shift: int) -> Tensor:
-    """[windows, window^2, window^2], added to the logits: -100 between tokens that only the roll over the edge brought together."""
+    """[windows, window^2, window^2], added to the logits: -100 between tokens that only the roll
+    over the edge brought together.
+    """
     rolled = (torch.arange(grid) >= grid - shift).long()
     parts = windows_of((2 * rolled[:, None] + rolled)[None, :, :, None], window)[0, :, :, 0]
     return (parts[:, :, None] != parts[:, None]) * -100.0
@@ -146,7 +174,9 @@ class SwinLayer(nn.Module):
 
     def __init__(self, width: int, grid: int, heads: int, window: int, hidden: int):
         super().__init__()
-        self.blocks = nn.ModuleList(SwinBlock(width, grid, heads, window, hidden, shift) for shift in (0, window // 2))
+        self.blocks = nn.ModuleList(
+            SwinBlock(width, grid, heads, window, hidden, shift) for shift in (0, window // 2)
+        )
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -174,22 +204,41 @@ class Swin(nn.Module):
 class ManiqaNetwork(nn.Module):
     """[B] scores of normalised crops [B, 3, side, side].
 
-    The defaults are the published network (135.75 M parameters). `scale` weights the Swin layers and is not in the file: the number
-    depends on it. `side / patch` is a multiple of `window`, and larger."""
+    The defaults are the published network (135.75 M parameters). `scale` weights the Swin layers
+    and is not in the file: the number depends on it. `side / patch` is a multiple of `window`, and
+    larger.
+    """
 
-    def __init__(self, scale: float, side: int = 224, patch: int = 8, width: int = 768, heads: int = 12, depth: int = 12,
-                 classes: int = 1000, window: int = 4, swin_heads: int = 4, swin_hidden: int = 768):
+    def __init__(
+        self,
+        scale: float,
+        side: int = 224,
+        patch: int = 8,
+        width: int = 768,
+        heads: int = 12,
+        depth: int = 12,
+        classes: int = 1000,
+        window: int = 4,
+        swin_heads: int = 4,
+        swin_hidden: int = 768,
+    ):
         super().__init__()
         grid, half = side // patch, width // 2
         swin = dict(grid=grid, heads=swin_heads, window=window, hidden=swin_hidden, scale=scale)
         self.side, self.grid = side, grid
         self.vit = ViT(side, patch, width, heads, depth, classes)
-        self.tablock1, self.tablock2 = (nn.ModuleList(ChannelAttention(grid ** 2) for _ in range(2)) for _ in range(2))
+        self.tablock1, self.tablock2 = (
+            nn.ModuleList(ChannelAttention(grid**2) for _ in range(2)) for _ in range(2)
+        )
         self.conv1, self.conv2 = nn.Conv2d(len(TAPS) * width, width, 1), nn.Conv2d(width, half, 1)
         self.swintransformer1, self.swintransformer2 = Swin(width, **swin), Swin(half, **swin)
         # Identity where the published network has a dropout: the names count it
-        self.fc_score = nn.Sequential(nn.Linear(half, half), nn.ReLU(), nn.Identity(), nn.Linear(half, 1), nn.ReLU())
-        self.fc_weight = nn.Sequential(nn.Linear(half, half), nn.ReLU(), nn.Identity(), nn.Linear(half, 1), nn.Sigmoid())
+        self.fc_score = nn.Sequential(
+            nn.Linear(half, half), nn.ReLU(), nn.Identity(), nn.Linear(half, 1), nn.ReLU()
+        )
+        self.fc_weight = nn.Sequential(
+            nn.Linear(half, half), nn.ReLU(), nn.Identity(), nn.Linear(half, 1), nn.Sigmoid()
+        )
 
     def forward(self, crops: Tensor) -> Tensor:
         x = self.vit(crops).transpose(1, 2)

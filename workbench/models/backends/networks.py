@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 def trainable_copy(network: nn.Module) -> nn.Module:
-    """A trainable fp32 copy on the same device, without the adapters it may carry; the original stays as it is."""
+    """A trainable fp32 copy on the same device, without the adapters it may carry; the original
+    stays as it is.
+    """
     with network.device:
         result = type(network).from_config(network.config)
     result.load_state_dict(base_state(network))
@@ -18,13 +20,19 @@ def trainable_copy(network: nn.Module) -> nn.Module:
 
 def base_state(network: nn.Module) -> dict[str, Tensor]:
     """The network's own tensors under the names they have without adapters."""
-    return {name.replace(".base_layer.", "."): tensor for name, tensor in network.state_dict().items() if ".lora_" not in name}
+    return {
+        name.replace(".base_layer.", "."): tensor
+        for name, tensor in network.state_dict().items()
+        if ".lora_" not in name
+    }
 
 
 def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     """Names of tensors that only one of two states has, or whose shapes differ."""
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in (one, other)]
-    return sorted(name for name in one.keys() | other.keys() if shapes[0].get(name) != shapes[1].get(name))
+    return sorted(
+        name for name in one.keys() | other.keys() if shapes[0].get(name) != shapes[1].get(name)
+    )
 
 
 def bare(network: nn.Module) -> nn.Module:
@@ -34,11 +42,15 @@ def bare(network: nn.Module) -> nn.Module:
 
 
 def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
-    """A frozen network of `network`'s diffusers class, precision and device from `folder`. Raises ValueError when its tensors
-    are not `network`'s."""
+    """A frozen network of `network`'s diffusers class, precision and device from `folder`. Raises
+    ValueError when its tensors are not `network`'s.
+    """
     found = type(network).from_pretrained(folder, dtype=network.dtype, local_files_only=True)
     if differing(base_state(network), base_state(found)):
-        raise ValueError("it has another architecture than this teacher; choose the teacher that it was distilled from")
+        raise ValueError(
+            "it has another architecture than this teacher; choose the teacher that it was "
+            "distilled from"
+        )
     return found.to(network.device).eval().requires_grad_(False)
 
 

@@ -1,4 +1,6 @@
-"""What both families do alike with a loaded diffusers pipeline: networks to train and to load, and the way from latents to pixels."""
+"""What both families do alike with a loaded diffusers pipeline: networks to train and to load, and
+the way from latents to pixels.
+"""
 
 from __future__ import annotations
 
@@ -16,31 +18,60 @@ from workbench.models.backends.lora import LORA_FILE, Adapter, SharedBase
 from workbench.models.backends.networks import bare, load_like, output_of, trainable_copy
 
 DECODED_TOGETHER = 2**20  # pixels
-REPEATED = ("JointTransformerBlock", "BasicTransformerBlock")  # most of a network, compiled once for all of its blocks
+REPEATED = (
+    "JointTransformerBlock",
+    "BasicTransformerBlock",
+)  # most of a network, compiled once for all of its blocks
 
 
 class PipelineBackend:
-    """The shared part of a `workbench.core.denoiser.Backend`: `network` is the pipeline's own, frozen; `rewrite` may check or normalise
-    each prompt. A `resolution` in pixels (None: the network's own) sets the latents' shape; raises ValueError for one that does not
-    divide. With `rest`, the text encoders wait in the computer's memory and are on the device only while they encode."""
+    """The shared part of a `workbench.core.denoiser.Backend`: `network` is the pipeline's own,
+    frozen; `rewrite` may check or normalise each prompt. A `resolution` in pixels (None: the
+    network's own) sets the latents' shape; raises ValueError for one that does not divide. With
+    `rest`, the text encoders wait in the computer's memory and are on the device only while they
+    encode.
+    """
 
-    def __init__(self, pipeline, network: nn.Module, device: torch.device | str, resolution: int | None, rewrite: Callable[[str], str],
-                 rest: bool = False):
+    def __init__(
+        self,
+        pipeline,
+        network: nn.Module,
+        device: torch.device | str,
+        resolution: int | None,
+        rewrite: Callable[[str], str],
+        rest: bool = False,
+    ):
         self.pipeline, self.rewrite = pipeline, rewrite
         self.device = torch.device(device)
-        self.resting = [cpu_offload_with_hook(encoder, self.device)[1] for encoder in text_encoders(pipeline).values()] if rest else []
+        self.resting = (
+            [
+                cpu_offload_with_hook(encoder, self.device)[1]
+                for encoder in text_encoders(pipeline).values()
+            ]
+            if rest
+            else []
+        )
         for part in (network, pipeline.vae) if rest else (pipeline,):
             part.to(device)
         self.network = network.eval().requires_grad_(False)
         self.adapters = SharedBase(self.network)
         pipeline.vae.requires_grad_(False)
         self.max_tokens = pipeline.tokenizer.model_max_length
-        self.tokenizer = copy.deepcopy(pipeline.tokenizer)  # encoding changes a tokenizer's padding for a moment
-        self.latent_shape = latent_shape(network.config.in_channels, pipeline.vae_scale_factor, resolution, network.config.sample_size)
+        self.tokenizer = copy.deepcopy(
+            pipeline.tokenizer
+        )  # encoding changes a tokenizer's padding for a moment
+        self.latent_shape = latent_shape(
+            network.config.in_channels,
+            pipeline.vae_scale_factor,
+            resolution,
+            network.config.sample_size,
+        )
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
-        """Goes around the use of the text encoders: no gradients, and those that rest are put back."""
+        """Goes around the use of the text encoders: no gradients, and those that rest are put
+        back.
+        """
         try:
             with torch.no_grad():
                 yield
@@ -55,18 +86,27 @@ class PipelineBackend:
         return network
 
     def compile(self, network: nn.Module) -> None:
-        # one code object serves kinds of block, networks, batches, and evaluations with and without gradients
+        # one code object serves kinds of block, networks, batches, and evaluations with and without
+        # gradients
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
         for module in bare(network).modules():
-            if type(module).__name__ in REPEATED and module._compiled_call_impl is None:  # adapters share one base
+            if (
+                type(module).__name__ in REPEATED and module._compiled_call_impl is None
+            ):  # adapters share one base
                 module.compile()
 
     def load_network(self, folder: str | Path) -> nn.Module:
-        return self.adapters.load(Path(folder)) if (Path(folder) / LORA_FILE).is_file() else load_like(self.network, folder)
+        return (
+            self.adapters.load(Path(folder))
+            if (Path(folder) / LORA_FILE).is_file()
+            else load_like(self.network, folder)
+        )
 
     def pixels(self, latents: Tensor) -> Tensor:
         vae = self.pipeline.vae
-        if vae.dtype == torch.float16 and vae.config.force_upcast:  # SDXL's first VAE says that it overflows in fp16
+        if (
+            vae.dtype == torch.float16 and vae.config.force_upcast
+        ):  # SDXL's first VAE says that it overflows in fp16
             vae.to(torch.float32)
         z = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
         return vae.decode(z.to(vae.device, vae.dtype), return_dict=False)[0].float()
@@ -74,10 +114,16 @@ class PipelineBackend:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         side = latents.shape[-1] * self.pipeline.vae_scale_factor
-        together = max(1, DECODED_TOGETHER // side**2)  # SD3.5's decoder takes 2.2 GiB for each image of 1024 pixels
-        return torch.cat([(self.pixels(part) / 2 + 0.5).clamp(0, 1).cpu() for part in latents.split(together)])
+        together = max(
+            1, DECODED_TOGETHER // side**2
+        )  # SD3.5's decoder takes 2.2 GiB for each image of 1024 pixels
+        return torch.cat(
+            [(self.pixels(part) / 2 + 0.5).clamp(0, 1).cpu() for part in latents.split(together)]
+        )
 
-    def hidden(self, module: nn.Module, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> object:
+    def hidden(
+        self, module: nn.Module, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition
+    ) -> object:
         """What `module`, a part of the denoiser's network, puts out; a tuple's last tensor."""
         output = output_of(module, lambda: denoiser(x_t, t, condition))
         output = output[-1] if isinstance(output, tuple) else output
@@ -88,13 +134,19 @@ class PipelineBackend:
 
 def text_encoders(pipeline) -> dict[str, nn.Module]:
     """Those that the pipeline has, by their names there."""
-    found = {name: getattr(pipeline, name, None) for name in ("text_encoder", "text_encoder_2", "text_encoder_3")}
+    found = {
+        name: getattr(pipeline, name, None)
+        for name in ("text_encoder", "text_encoder_2", "text_encoder_3")
+    }
     return {name: encoder for name, encoder in found.items() if encoder is not None}
 
 
-def latent_shape(channels: int, scale: int, resolution: int | None, native: int) -> tuple[int, int, int]:
-    """[C, h, w] of a square image of `resolution` pixels, `scale` of which make a latent one; None takes the network's `native`
-    side. Raises ValueError."""
+def latent_shape(
+    channels: int, scale: int, resolution: int | None, native: int
+) -> tuple[int, int, int]:
+    """[C, h, w] of a square image of `resolution` pixels, `scale` of which make a latent one; None
+    takes the network's `native` side. Raises ValueError.
+    """
     if resolution is None:
         return channels, native, native
     if resolution <= 0 or resolution % (2 * scale):

@@ -1,4 +1,6 @@
-"""The StableDiffusion3Pipeline family: flow teachers that predict velocity (SD3.5-M, SD3-M, and the embedded flow teacher)."""
+"""The StableDiffusion3Pipeline family: flow teachers that predict velocity (SD3.5-M, SD3-M, and
+the embedded flow teacher).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from workbench.core.schedules import FlowSchedule
 from workbench.models.backends.networks import bare
 from workbench.models.backends.pipeline import PipelineBackend
 
-TRAIN_LEVELS = 1000  # a network's timestep is t x 1000, always fp32: in bf16 it would round by up to 2 levels
+TRAIN_LEVELS = (
+    1000  # a network's timestep is t x 1000, always fp32: in bf16 it would round by up to 2 levels
+)
 
 
 @dataclass(frozen=True)
@@ -30,24 +34,40 @@ class SD3Denoiser:
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
         dtype = bare(self.network).dtype
         with self.autocast():
-            raw = self.network(hidden_states=x_t.to(dtype), timestep=t.float() * TRAIN_LEVELS, return_dict=False,
-                               encoder_hidden_states=condition.tensors["tokens"].to(dtype),
-                               pooled_projections=condition.tensors["pooled"].to(dtype))[0]
+            raw = self.network(
+                hidden_states=x_t.to(dtype),
+                timestep=t.float() * TRAIN_LEVELS,
+                return_dict=False,
+                encoder_hidden_states=condition.tensors["tokens"].to(dtype),
+                pooled_projections=condition.tensors["pooled"].to(dtype),
+            )[0]
         return Prediction(raw.float(), x_t, t, VELOCITY, self.schedule)
 
 
 class SD3Backend(PipelineBackend):
-    """A loaded StableDiffusion3Pipeline as a `workbench.core.denoiser.Backend`; `rewrite` may check or normalise each prompt."""
+    """A loaded StableDiffusion3Pipeline as a `workbench.core.denoiser.Backend`; `rewrite` may
+    check or normalise each prompt.
+    """
 
-    def __init__(self, pipeline: StableDiffusion3Pipeline, device: torch.device | str = "cpu", resolution: int | None = None,
-                 rewrite: Callable[[str], str] = str, rest: bool = False):
+    def __init__(
+        self,
+        pipeline: StableDiffusion3Pipeline,
+        device: torch.device | str = "cpu",
+        resolution: int | None = None,
+        rewrite: Callable[[str], str] = str,
+        rest: bool = False,
+    ):
         super().__init__(pipeline, pipeline.transformer, device, resolution, rewrite, rest)
         config = self.network.config
         if self.latent_shape[-1] > config.patch_size * config.pos_embed_max_size:
             limit = config.patch_size * config.pos_embed_max_size * pipeline.vae_scale_factor
-            raise ValueError(f"resolution {resolution} is more than the {limit} pixels of this teacher's position embedding")
+            raise ValueError(
+                f"resolution {resolution} is more than the {limit} pixels of this teacher's "
+                "position embedding"
+            )
         self.schedule = FlowSchedule(float(pipeline.scheduler.config.shift))
-        # without a third text encoder the pipeline would append empty tokens; the embedded teacher is sampled without them
+        # without a third text encoder the pipeline would append empty tokens; the embedded teacher
+        # is sampled without them
         self.empty_tokens = 0 if pipeline.text_encoder_3 is None else 256
         self.feature_width = self.network.inner_dim
 
@@ -57,10 +77,20 @@ class SD3Backend(PipelineBackend):
     def encode(self, prompts: list[str]) -> Condition:
         texts = [self.rewrite(prompt) for prompt in prompts]
         with self.encoding():
-            tokens, _, pooled, _ = self.pipeline.encode_prompt(texts, None, None, do_classifier_free_guidance=False,
-                                                               device=self.device, max_sequence_length=self.empty_tokens)
+            tokens, _, pooled, _ = self.pipeline.encode_prompt(
+                texts,
+                None,
+                None,
+                do_classifier_free_guidance=False,
+                device=self.device,
+                max_sequence_length=self.empty_tokens,
+            )
         return Condition({"tokens": tokens.float(), "pooled": pooled.float()})
 
-    def features(self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+    def features(
+        self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition
+    ) -> Tensor:
         blocks = bare(denoiser.network).transformer_blocks
-        return self.hidden(blocks[len(blocks) // 2], denoiser, x_t, t, condition)  # of the image's tokens
+        return self.hidden(
+            blocks[len(blocks) // 2], denoiser, x_t, t, condition
+        )  # of the image's tokens

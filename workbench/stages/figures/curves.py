@@ -1,6 +1,8 @@
-"""The curves over noise level t, teacher against students: commitment, what branching leaves, band power, and the factors of scenes.
+"""The curves over noise level t, teacher against students: commitment, what branching leaves, band
+power, and the factors of scenes.
 
-All share one x axis, falling from noise (t = 1) to data; a belief stands at the level at which the model formed it.
+All share one x axis, falling from noise (t = 1) to data; a belief stands at the level at which the
+model formed it.
 """
 
 from __future__ import annotations
@@ -18,26 +20,77 @@ from workbench.stages.trajectory import Trajectory
 LEVEL = "noise level t"
 
 
-def commitment_curves(trajectories: dict[str, Trajectory], full: dict[str, Commitment], low: dict[str, Commitment]) -> go.Figure:
-    """Left: the distance of each belief to its own final image (solid) and to other seeds' (dashed), low-passed. Right: the share that
-    is fixed, with intervals over seeds; dotted on the full pictures. Below, the steps by which half and nine tenths are fixed."""
-    figure = make_subplots(1, 2, horizontal_spacing=0.08, column_widths=[0.42, 0.58], subplot_titles=(
-        "RMS distance to its own final image; dashed: to others'", "Share of the final structure that is fixed"))
-    figure.update_layout(_layout("Commitment"), height=440, margin=dict(b=48 + 18 * len(trajectories)))
+def commitment_curves(
+    trajectories: dict[str, Trajectory], full: dict[str, Commitment], low: dict[str, Commitment]
+) -> go.Figure:
+    """Left: the distance of each belief to its own final image (solid) and to other seeds'
+    (dashed), low-passed. Right: the share that is fixed, with intervals over seeds; dotted on the
+    full pictures. Below, the steps by which half and nine tenths are fixed.
+    """
+    figure = make_subplots(
+        1,
+        2,
+        horizontal_spacing=0.08,
+        column_widths=[0.42, 0.58],
+        subplot_titles=(
+            "RMS distance to its own final image; dashed: to others'",
+            "Share of the final structure that is fixed",
+        ),
+    )
+    figure.update_layout(
+        _layout("Commitment"), height=440, margin=dict(b=48 + 18 * len(trajectories))
+    )
     tints, told = colours(list(trajectories)), []
     for name, kept in trajectories.items():
         times, line = kept.times[:-1].tolist(), dict(color=tints[name], width=2)
-        for distance, dash, what in ((low[name].own, "solid", "own"), (low[name].others, "dash", "others'")):
-            figure.add_trace(go.Scatter(x=times, y=distance.mean(1).sqrt().tolist(), mode="lines", line=line | dict(dash=dash),
-                                        legendgroup=name, showlegend=False,
-                                        hovertemplate=f"{title_of(name)}, {what}: %{{y:.3f}}<extra></extra>"), 1, 1)
+        for distance, dash, what in (
+            (low[name].own, "solid", "own"),
+            (low[name].others, "dash", "others'"),
+        ):
+            figure.add_trace(
+                go.Scatter(
+                    x=times,
+                    y=distance.mean(1).sqrt().tolist(),
+                    mode="lines",
+                    line=line | dict(dash=dash),
+                    legendgroup=name,
+                    showlegend=False,
+                    hovertemplate=f"{title_of(name)}, {what}: %{{y:.3f}}<extra></extra>",
+                ),
+                1,
+                1,
+            )
         _band(figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(kept), 2)
-        figure.add_trace(go.Scatter(x=times, y=full[name].fixed.tolist(), mode="lines", line=line | dict(dash="dot", width=1.3),
-                                    legendgroup=name, showlegend=False,
-                                    hovertemplate=f"{title_of(name)}, full picture: %{{y:.0%}}<extra></extra>"), 1, 2)
-        told.append(f"<b>{title_of(name)}</b>: " + "; ".join(_fixed_by(kept, low[name], share) for share in (0.5, 0.9)))
-    figure.add_annotation(text="<br>".join(told), x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top", yshift=-48,
-                          align="left", showarrow=False, font=dict(size=12))
+        figure.add_trace(
+            go.Scatter(
+                x=times,
+                y=full[name].fixed.tolist(),
+                mode="lines",
+                line=line | dict(dash="dot", width=1.3),
+                legendgroup=name,
+                showlegend=False,
+                hovertemplate=f"{title_of(name)}, full picture: %{{y:.0%}}<extra></extra>",
+            ),
+            1,
+            2,
+        )
+        told.append(
+            f"<b>{title_of(name)}</b>: "
+            + "; ".join(_fixed_by(kept, low[name], share) for share in (0.5, 0.9))
+        )
+    figure.add_annotation(
+        text="<br>".join(told),
+        x=0,
+        y=0,
+        xref="paper",
+        yref="paper",
+        xanchor="left",
+        yanchor="top",
+        yshift=-48,
+        align="left",
+        showarrow=False,
+        font=dict(size=12),
+    )
     figure.update_xaxes(title=LEVEL, range=[1.02, -0.02])
     figure.update_yaxes(rangemode="tozero", col=1)
     figure.update_yaxes(range=[-0.1, 1.04], tickformat=".0%", col=2)
@@ -46,54 +99,110 @@ def commitment_curves(trajectories: dict[str, Trajectory], full: dict[str, Commi
 
 def _fixed_by(kept: Trajectory, seen: Commitment, share: float) -> str:
     step, low, high = fixed_by(seen, share)
-    return f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(kept)} (t = {float(kept.times[step - 1]):.2f})"
+    return (
+        f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(kept)} (t = "
+        f"{float(kept.times[step - 1]):.2f})"
+    )
 
 
-def branching_curves(branches: dict[str, list[tuple[float, Split]]], whole: set[str], feature: str) -> go.Figure:
-    """Diversity left behind a level, within parents, and the intraclass correlation beside it; from (t, split) of each model. The
-    lines of those that are `whole` go on to t = 0, where nothing is left and everything decided."""
-    figure = make_subplots(1, 2, subplot_titles=(f"Diversity still left, Eq. (9) on {feature}",
-                                                 "Already decided (intraclass correlation)"), horizontal_spacing=0.08)
+def branching_curves(
+    branches: dict[str, list[tuple[float, Split]]], whole: set[str], feature: str
+) -> go.Figure:
+    """Diversity left behind a level, within parents, and the intraclass correlation beside it;
+    from (t, split) of each model. The lines of those that are `whole` go on to t = 0, where
+    nothing is left and everything decided.
+    """
+    figure = make_subplots(
+        1,
+        2,
+        subplot_titles=(
+            f"Diversity still left, Eq. (9) on {feature}",
+            "Already decided (intraclass correlation)",
+        ),
+        horizontal_spacing=0.08,
+    )
     figure.update_layout(_layout("What fresh noise behind a level can still change"))
     tints = colours(list(branches))
     for name, points in branches.items():
         times = [t for t, _ in points] + [0.0] * (name in whole)
         for column, read, end in ((1, lambda s: s.within, 0.0), (2, lambda s: s.icc, 1.0)):
-            intervals = [read(split) for _, split in points] + [Interval(end, end, end)] * (name in whole)
-            _band(figure, times, intervals, tints[name], title_of(name), len(points), column, legend=column == 1)
+            intervals = [read(split) for _, split in points] + [Interval(end, end, end)] * (
+                name in whole
+            )
+            _band(
+                figure,
+                times,
+                intervals,
+                tints[name],
+                title_of(name),
+                len(points),
+                column,
+                legend=column == 1,
+            )
     figure.update_xaxes(title=LEVEL, range=[1.02, -0.02])
     figure.update_yaxes(range=[-0.25, 1.04], col=2)
     return figure
 
 
-def band_curves(trajectories: dict[str, Trajectory], bands: dict[str, BandPower], side: int) -> go.Figure:
-    """Band power of x0 over that of the final image with its interval over seeds, a panel for each octave of pictures `side` pixels
-    wide."""
+def band_curves(
+    trajectories: dict[str, Trajectory], bands: dict[str, BandPower], side: int
+) -> go.Figure:
+    """Band power of x0 over that of the final image with its interval over seeds, a panel for each
+    octave of pictures `side` pixels wide.
+    """
     names, tints = band_names(side), colours(list(trajectories))
-    figure = make_subplots(1, len(names), subplot_titles=[f"{name} cycles" for name in names], shared_yaxes=True,
-                           horizontal_spacing=0.02)
+    figure = make_subplots(
+        1,
+        len(names),
+        subplot_titles=[f"{name} cycles" for name in names],
+        shared_yaxes=True,
+        horizontal_spacing=0.02,
+    )
     figure.update_layout(_layout("Power of x0 by frequency band, against the final image's"))
     for name, kept in trajectories.items():
         for column in range(len(names)):
             found = [bands[name].interval(step, column) for step in range(len(kept))]
-            _band(figure, kept.times[:-1].tolist(), found, tints[name], title_of(name), len(kept), column + 1, legend=column == 0)
+            _band(
+                figure,
+                kept.times[:-1].tolist(),
+                found,
+                tints[name],
+                title_of(name),
+                len(kept),
+                column + 1,
+                legend=column == 0,
+            )
     figure.update_xaxes(range=[1.04, -0.04], title=LEVEL, tickvals=[1, 0.5, 0])
     figure.update_yaxes(rangemode="tozero")
     return figure
 
 
 def factor_curves(trajectories: dict[str, Trajectory], factors: dict[str, dict]) -> go.Figure:
-    """On scenes: the share of seeds whose factor is what it ends up being, a panel for each factor."""
+    """On scenes: the share of seeds whose factor is what it ends up being, a panel for each
+    factor.
+    """
     names, tints = list(next(iter(factors.values()))), colours(list(trajectories))
-    figure = make_subplots(1, len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.02)
+    figure = make_subplots(
+        1, len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.02
+    )
     figure.update_layout(_layout("When each factor is what it ends up being, share of seeds"))
     for name, kept in trajectories.items():
         for column, factor in enumerate(names, 1):
-            figure.add_trace(go.Scatter(
-                x=kept.times[:-1].tolist(), y=factors[name][factor].mean(1).tolist(), mode="lines+markers", name=title_of(name),
-                legendgroup=name, showlegend=column == 1, line=dict(color=tints[name], width=1.8, shape="hv"),
-                marker=dict(size=_marker(len(kept))),
-                hovertemplate=f"{title_of(name)}, t %{{x:.3f}}: %{{y:.0%}}<extra></extra>"), 1, column)
+            figure.add_trace(
+                go.Scatter(
+                    x=kept.times[:-1].tolist(),
+                    y=factors[name][factor].mean(1).tolist(),
+                    mode="lines+markers",
+                    name=title_of(name),
+                    legendgroup=name,
+                    showlegend=column == 1,
+                    line=dict(color=tints[name], width=1.8, shape="hv"),
+                    marker=dict(size=_marker(len(kept))),
+                    hovertemplate=f"{title_of(name)}, t %{{x:.3f}}: %{{y:.0%}}<extra></extra>",
+                ),
+                1,
+                column,
+            )
     figure.update_xaxes(range=[1.04, -0.04], title=LEVEL, tickvals=[1, 0.5, 0])
     figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
     return figure
@@ -107,14 +216,39 @@ def _marker(steps: int) -> int:
     return 8 if steps <= 8 else 4
 
 
-def _band(figure: go.Figure, times: list[float], intervals: list[Interval], colour: str, name: str, steps: int, column: int,
-          legend: bool = True) -> None:
+def _band(
+    figure: go.Figure,
+    times: list[float],
+    intervals: list[Interval],
+    colour: str,
+    name: str,
+    steps: int,
+    column: int,
+    legend: bool = True,
+) -> None:
     """A line with its interval as a ribbon."""
-    ribbon = go.Scatter(x=times + times[::-1], y=[i.high for i in intervals] + [i.low for i in intervals[::-1]], fill="toself",
-                        mode="none", fillcolor=faded(colour, 0.14), hoverinfo="skip", showlegend=False, legendgroup=name)
-    line = go.Scatter(x=times, y=[i.mean for i in intervals], mode="lines+markers", name=name, legendgroup=name, showlegend=legend,
-                      line=dict(color=colour, width=2), marker=dict(size=_marker(steps)),
-                      customdata=[[i.low, i.high] for i in intervals],
-                      hovertemplate=f"{name}, t %{{x:.3f}}: %{{y:.3f}} [%{{customdata[0]:.3f}}, %{{customdata[1]:.3f}}]"
-                                    "<extra></extra>")
+    ribbon = go.Scatter(
+        x=times + times[::-1],
+        y=[i.high for i in intervals] + [i.low for i in intervals[::-1]],
+        fill="toself",
+        mode="none",
+        fillcolor=faded(colour, 0.14),
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+    )
+    line = go.Scatter(
+        x=times,
+        y=[i.mean for i in intervals],
+        mode="lines+markers",
+        name=name,
+        legendgroup=name,
+        showlegend=legend,
+        line=dict(color=colour, width=2),
+        marker=dict(size=_marker(steps)),
+        customdata=[[i.low, i.high] for i in intervals],
+        hovertemplate=f"{name}, t %{{x:.3f}}: %{{y:.3f}} [%{{customdata[0]:.3f}}, "
+        f"%{{customdata[1]:.3f}}]"
+        "<extra></extra>",
+    )
     figure.add_traces([ribbon, line], rows=1, cols=column)

@@ -1,4 +1,6 @@
-"""Which gradient reaches which step: for each method its terms by the student's steps, and where the gradient stops."""
+"""Which gradient reaches which step: for each method its terms by the student's steps, and where
+the gradient stops.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +12,79 @@ from plotly.subplots import make_subplots
 from workbench.io.theme import FAINT, INK, NAMED, TEMPLATE
 from workbench.stages.gradients import GradientNorms
 
-TITLES = {"dmd": "DMD", "dmd_lpips": "DMD-LPIPS", "dmd_gan": "DMD-GAN", "dp_dmd": "DP-DMD",
-          "dp_dmd_no_stop": "DP-DMD without the stop"}
+TITLES = {
+    "dmd": "DMD",
+    "dmd_lpips": "DMD-LPIPS",
+    "dmd_gan": "DMD-GAN",
+    "dp_dmd": "DP-DMD",
+    "dp_dmd_no_stop": "DP-DMD without the stop",
+}
 NAMES = {"dmd": "DMD", "diversity": "diversity"}
 
 
 def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
-    """A panel for each method: the norm of each term's weighted gradient at each step, mean over batches (their range on hover); a
-    line where the gradient of later steps stops; below, the cosine between two terms where both arrive."""
-    figure = make_subplots(1, len(reaches), subplot_titles=[TITLES[method] for method in reaches], horizontal_spacing=0.06)
+    """A panel for each method: the norm of each term's weighted gradient at each step, mean over
+    batches (their range on hover); a line where the gradient of later steps stops; below, the
+    cosine between two terms where both arrive.
+    """
+    figure = make_subplots(
+        1,
+        len(reaches),
+        subplot_titles=[TITLES[method] for method in reaches],
+        horizontal_spacing=0.06,
+    )
     figure.update_layout(template=TEMPLATE, title=title, height=300, margin=dict(l=90, t=84, b=84))
-    top = max(float(norms.max()) for reach in reaches.values() for norms in reach.norms.values()) or 1.0
+    top = (
+        max(float(norms.max()) for reach in reaches.values() for norms in reach.norms.values())
+        or 1.0
+    )
     for column, reach in enumerate(reaches.values(), 1):
         terms = list(reach.norms)[::-1]  # a heatmap's first row is its lowest
         steps = list(range(1, 1 + len(next(iter(reach.norms.values()))[0])))
         mean = [reach.norms[term].mean(0).tolist() for term in terms]
-        figure.add_trace(go.Heatmap(
-            x=steps, y=[NAMES.get(term, term) for term in terms], z=[[_shade(value, top) for value in row] for row in mean],
-            zmin=0, zmax=1, colorscale=[[0, "#f4f5f8"], [1, NAMED["dp-dmd"]]], showscale=False, xgap=3, ygap=3, texttemplate="%{text}",
-            text=[[_written(reach, term, step) for step in range(len(steps))] for term in terms], hoverinfo="text",
-            hovertext=[[_told(reach, term, step) for step in range(len(steps))] for term in terms], textfont=dict(size=13)), 1, column)
+        figure.add_trace(
+            go.Heatmap(
+                x=steps,
+                y=[NAMES.get(term, term) for term in terms],
+                z=[[_shade(value, top) for value in row] for row in mean],
+                zmin=0,
+                zmax=1,
+                colorscale=[[0, "#f4f5f8"], [1, NAMED["dp-dmd"]]],
+                showscale=False,
+                xgap=3,
+                ygap=3,
+                texttemplate="%{text}",
+                text=[
+                    [_written(reach, term, step) for step in range(len(steps))] for term in terms
+                ],
+                hoverinfo="text",
+                hovertext=[
+                    [_told(reach, term, step) for step in range(len(steps))] for term in terms
+                ],
+                textfont=dict(size=13),
+            ),
+            1,
+            column,
+        )
         if reach.detach_after:
-            figure.add_vline(reach.detach_after + 0.5, line=dict(color="#be123c", width=3), row=1, col=column)
-            figure.add_annotation(x=reach.detach_after + 0.5, y=1, yref="y domain" if column == 1 else f"y{column} domain",
-                                  text="stop", xanchor="left", yanchor="top", showarrow=False, font=dict(color="#be123c", size=11),
-                                  row=1, col=column)
-        figure.update_xaxes(title="student step" + _agreement(reach), dtick=1, showgrid=False, row=1, col=column)
+            figure.add_vline(
+                reach.detach_after + 0.5, line=dict(color="#be123c", width=3), row=1, col=column
+            )
+            figure.add_annotation(
+                x=reach.detach_after + 0.5,
+                y=1,
+                yref="y domain" if column == 1 else f"y{column} domain",
+                text="stop",
+                xanchor="left",
+                yanchor="top",
+                showarrow=False,
+                font=dict(color="#be123c", size=11),
+                row=1,
+                col=column,
+            )
+        figure.update_xaxes(
+            title="student step" + _agreement(reach), dtick=1, showgrid=False, row=1, col=column
+        )
         figure.update_yaxes(showgrid=False, ticks="", row=1, col=column)
     return figure
 
@@ -56,8 +105,11 @@ def _told(reach: GradientNorms, term: str, step: int) -> str:
     values = reach.norms[term][:, step]
     if float(values.max()) == 0:
         return f"{NAMES.get(term, term)} does not reach step {step + 1}"
-    return (f"norm of {NAMES.get(term, term)}'s gradient at step {step + 1}: {float(values.mean()):.3g}, over {len(values)} batches "
-            f"{float(values.min()):.3g} to {float(values.max()):.3g}")
+    return (
+        f"norm of {NAMES.get(term, term)}'s gradient at step {step + 1}: "
+        f"{float(values.mean()):.3g}, over {len(values)} batches "
+        f"{float(values.min()):.3g} to {float(values.max()):.3g}"
+    )
 
 
 def _agreement(reach: GradientNorms) -> str:
@@ -65,6 +117,10 @@ def _agreement(reach: GradientNorms) -> str:
     said = []
     for (one, other), values in reach.cosines.items():
         mean = values.nanmean(0)
-        said += [f"step {step + 1}: cosine of {NAMES.get(one, one)} and {NAMES.get(other, other)} {float(mean[step]):+.2f}"
-                 for step in range(len(mean)) if not math.isnan(mean[step])]
+        said += [
+            f"step {step + 1}: cosine of {NAMES.get(one, one)} and {NAMES.get(other, other)} "
+            f"{float(mean[step]):+.2f}"
+            for step in range(len(mean))
+            if not math.isnan(mean[step])
+        ]
     return f"<br><span style='font-size:11px;color:{INK if said else FAINT}'>{'; '.join(said) or ' '}</span>"

@@ -5,12 +5,14 @@ For units u with m_u >= 2 answers, of which n_uc are c, the coincidences are
     o_ck = sum_u n_uc (n_uk - [c = k]) / (m_u - 1),    n_c = sum_k o_ck,    n = sum_c n_c
     alpha = 1 - (n - 1) (sum over c != k of o_ck) / (sum over c != k of n_c n_k)
 
-1 is agreement, 0 what chance gives, below 0 disagreement by system; undefined (nan) where only one answer was ever given. A low
-alpha of a preference is no fault by itself: people may differ, and two equal methods give 0.
+1 is agreement, 0 what chance gives, below 0 disagreement by system; undefined (nan) where only one
+answer was ever given. A low alpha of a preference is no fault by itself: people may differ, and
+two equal methods give 0.
 
-A unit is one prompt of one pair, its answers the METHODS preferred, or a tie. Pairs are kept apart: answers about other pairs would
-swell the disagreement expected by chance, and alpha with it. Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011.
-Not here: alpha of ordered answers.
+A unit is one prompt of one pair, its answers the METHODS preferred, or a tie. Pairs are kept
+apart: answers about other pairs would swell the disagreement expected by chance, and alpha with
+it. Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011. Not here: alpha of
+ordered answers.
 """
 
 from __future__ import annotations
@@ -40,10 +42,15 @@ class Agreement:
 
 
 def agreements(ballots: Iterable[Ballot], level: float = 0.95) -> list[Agreement]:
-    """One for each criterion and pair with a real trial, in alphabetical order; alpha is nan where no prompt has two answers.
+    """One for each criterion and pair with a real trial, in alphabetical order; alpha is nan where
+    no prompt has two answers.
 
-    Skips are missing answers. The interval is that of `nominal_alpha`: of other prompts, asked of these people."""
-    answers: dict[tuple[str, tuple[str, str]], dict[str, list[str | None]]] = defaultdict(lambda: defaultdict(list))
+    Skips are missing answers. The interval is that of `nominal_alpha`: of other prompts, asked of
+    these people.
+    """
+    answers: dict[tuple[str, tuple[str, str]], dict[str, list[str | None]]] = defaultdict(
+        lambda: defaultdict(list)
+    )
     for ballot in real_trials(ballots):
         unit = answers[ballot.criterion, ballot.pair][ballot.prompt]
         if ballot.choice != Choice.SKIP:
@@ -51,19 +58,27 @@ def agreements(ballots: Iterable[Ballot], level: float = 0.95) -> list[Agreement
     found = []
     for criterion, pair in sorted(answers):
         units = [unit for unit in answers[criterion, pair].values() if len(unit) > 1]
-        found.append(Agreement(criterion, pair, len(units), sum(map(len, units)), nominal_alpha(units, level)))
+        found.append(
+            Agreement(
+                criterion, pair, len(units), sum(map(len, units)), nominal_alpha(units, level)
+            )
+        )
     return found
 
 
 def nominal_alpha(units: Sequence[Sequence[Hashable]], level: float = 0.95) -> ClusteredInterval:
-    """Alpha of the answers to each unit (missing ones left out; units of fewer than two do not count) and its jackknife interval over
-    units, cut at 1: alpha without each unit in turn, Student's t with U - 1 degrees of freedom.
+    """Alpha of the answers to each unit (missing ones left out; units of fewer than two do not
+    count) and its jackknife interval over units, cut at 1: alpha without each unit in turn,
+    Student's t with U - 1 degrees of freedom.
 
-    Ends are nan for a single unit, for units that are all alike, and where without one of them only one answer was ever given;
-    everything is nan where only one was given anyway. Measured on simulated studies, 95 % intervals cover the alpha of all people and
-    prompts in 87 to 95 % (1,000 studies for each of 42 settings): the fewer where people are few or differ much, for it is the prompts
-    that vary here. The bootstrap (BCa) covers as often, but has no ends for one-sided answers, where some draws hold one answer only;
-    its percentiles cover up to 7 points less."""
+    Ends are nan for a single unit, for units that are all alike, and where without one of them
+    only one answer was ever given; everything is nan where only one was given anyway. Measured on
+    simulated studies, 95 % intervals cover the alpha of all people and prompts in 87 to 95 %
+    (1,000 studies for each of 42 settings): the fewer where people are few or differ much, for it
+    is the prompts that vary here. The bootstrap (BCa) covers as often, but has no ends for
+    one-sided answers, where some draws hold one answer only; its percentiles cover up to 7 points
+    less.
+    """
     coincidences = _coincidences(units)
     count, total = len(coincidences), coincidences.sum(0)
     value = float(_alpha(total))
@@ -81,7 +96,9 @@ def _coincidences(units: Sequence[Sequence[Hashable]]) -> np.ndarray:
     """[U, C, C] fp64: what each unit of two or more answers adds to o_ck."""
     counted = [Counter(unit) for unit in units if len(unit) > 1]
     answers = list(dict.fromkeys(answer for unit in counted for answer in unit))
-    n = np.array([[unit[answer] for answer in answers] for unit in counted], dtype=float).reshape(len(counted), len(answers))
+    n = np.array([[unit[answer] for answer in answers] for unit in counted], dtype=float).reshape(
+        len(counted), len(answers)
+    )
     pairs = n[:, :, None] * n[:, None, :] - n[:, :, None] * np.eye(len(answers))
     return pairs / (n.sum(1) - 1)[:, None, None]
 

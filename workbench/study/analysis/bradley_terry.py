@@ -1,16 +1,21 @@
-"""Three or more methods on one scale: the model of Bradley and Terry, P(a is preferred to b) = 1 / (1 + exp(score_b - score_a)).
+"""Three or more methods on one scale: the model of Bradley and Terry, P(a is preferred to b) = 1 /
+(1 + exp(score_b - score_a)).
 
-Scores are centred to 0. A tie counts as half a win each way. The fit is choix's; where a method, or a group of them, won or lost
-everything against the rest, the likelihood has no maximum, and half a win each way is added to every pair that was compared, which keeps
-scores finite and draws them together; the result says so (`regularised`).
+Scores are centred to 0. A tie counts as half a win each way. The fit is choix's; where a method,
+or a group of them, won or lost everything against the rest, the likelihood has no maximum, and
+half a win each way is added to every pair that was compared, which keeps scores finite and draws
+them together; the result says so (`regularised`).
 
-The intervals come from a bootstrap of the study's two samples: participants are drawn again, then prompts, then the cells of one
-participant and one prompt. The variances are combined as those of a win rate are (`clustering`): participants + prompts - cells,
-never less than either, with g / (g - 1) and Student's t. Measured on simulated studies of three and four methods (300 for
-each of four settings, 8 participants x 20 prompts to 30 x 60) 95 % intervals cover in 94 to 99 %. The pigeonhole
-bootstrap, which draws participants and prompts again at once, is 14 to 31 % wider and covers in 97 to 100 %.
+The intervals come from a bootstrap of the study's two samples: participants are drawn again, then
+prompts, then the cells of one participant and one prompt. The variances are combined as those of a
+win rate are (`clustering`): participants + prompts - cells, never less than either, with g / (g -
+1) and Student's t. Measured on simulated studies of three and four methods (300 for each of four
+settings, 8 participants x 20 prompts to 30 x 60) 95 % intervals cover in 94 to 99 %. The
+pigeonhole bootstrap, which draws participants and prompts again at once, is 14 to 31 % wider and
+covers in 97 to 100 %.
 
-Not here: whether the model fits. It cannot show a circle (a beats b beats c beats a): the pairs' win rates stand beside it.
+Not here: whether the model fits. It cannot show a circle (a beats b beats c beats a): the pairs'
+win rates stand beside it.
 """
 
 from __future__ import annotations
@@ -43,50 +48,93 @@ class Strengths:
         return 1 / (1 + math.exp(self.scores[to].value - self.scores[method].value))
 
 
-def strengths(ballots: Iterable[Ballot], level: float = 0.95, resamples: int = 400, seed: int = 0) -> list[Strengths]:
-    """One for each criterion with a real vote, in alphabetical order. Ends are nan with a single participant or prompt.
+def strengths(
+    ballots: Iterable[Ballot], level: float = 0.95, resamples: int = 400, seed: int = 0
+) -> list[Strengths]:
+    """One for each criterion with a real vote, in alphabetical order. Ends are nan with a single
+    participant or prompt.
 
-    Raises StudyError where the methods fall into groups that were never compared with each other."""
+    Raises StudyError where the methods fall into groups that were never compared with each other.
+    """
     votes = [ballot for ballot in real_trials(ballots) if ballot.choice != Choice.SKIP]
-    return [_strengths(criterion, [vote for vote in votes if vote.criterion == criterion], level, resamples, seed)
-            for criterion in sorted({vote.criterion for vote in votes})]
+    return [
+        _strengths(
+            criterion,
+            [vote for vote in votes if vote.criterion == criterion],
+            level,
+            resamples,
+            seed,
+        )
+        for criterion in sorted({vote.criterion for vote in votes})
+    ]
 
 
 def scores(wins: np.ndarray) -> tuple[np.ndarray, bool]:
-    """[M] centred scores from wins [M, M] (wins[a, b]: how often a beat b; halves allowed), and whether half wins had to be added.
+    """[M] centred scores from wins [M, M] (wins[a, b]: how often a beat b; halves allowed), and
+    whether half wins had to be added.
 
-    Raises StudyError where no chain of comparisons joins all methods."""
+    Raises StudyError where no chain of comparisons joins all methods.
+    """
     compared = wins + wins.T > 0
     if connected_components(compared)[0] > 1:
-        raise StudyError("the methods fall into groups that were never compared with each other, so they have no common scale; "
-                         "compare them in more pairs, or look at the pairs' win rates")
+        raise StudyError(
+            "the methods fall into groups that were never compared with each other, so they have "
+            "no common scale; "
+            "compare them in more pairs, or look at the pairs' win rates"
+        )
     regularised = bool(connected_components(wins > 0, connection="strong")[0] > 1)
     return _fitted(wins + compared / 2 if regularised else wins), regularised
 
 
-def _strengths(criterion: str, votes: Sequence[Ballot], level: float, resamples: int, seed: int) -> Strengths:
+def _strengths(
+    criterion: str, votes: Sequence[Ballot], level: float, resamples: int, seed: int
+) -> Strengths:
     methods = sorted({method for vote in votes for method in vote.pair})
     outcomes = _outcomes(votes, methods)
     value, regularised = scores(outcomes.sum(0))
     half = _half_widths(votes, outcomes, value, level, resamples, seed)
     order = np.argsort(-value, kind="stable")
-    return Strengths(criterion, {methods[i]: ClusteredInterval(*map(float, (value[i], value[i] - half[i], value[i] + half[i]))) for i in order}, regularised)
+    return Strengths(
+        criterion,
+        {
+            methods[i]: ClusteredInterval(
+                *map(float, (value[i], value[i] - half[i], value[i] + half[i]))
+            )
+            for i in order
+        },
+        regularised,
+    )
 
 
-def _half_widths(votes: Sequence[Ballot], outcomes: np.ndarray, value: np.ndarray, level: float, resamples: int, seed: int) -> np.ndarray:
+def _half_widths(
+    votes: Sequence[Ballot],
+    outcomes: np.ndarray,
+    value: np.ndarray,
+    level: float,
+    resamples: int,
+    seed: int,
+) -> np.ndarray:
     """[M] of the intervals."""
     participants, prompts = [vote.participant for vote in votes], [vote.prompt for vote in votes]
     fewest = min(len(set(participants)), len(set(prompts)))
     if fewest < 2:
         return np.full(len(value), np.nan)
     rng = np.random.default_rng(seed)
-    by_participant, by_prompt, by_cell = (_variance(names, outcomes, value, resamples, rng)
-                                          for names in (participants, prompts, list(zip(participants, prompts))))
+    by_participant, by_prompt, by_cell = (
+        _variance(names, outcomes, value, resamples, rng)
+        for names in (participants, prompts, list(zip(participants, prompts)))
+    )
     variance = combined(by_participant + by_prompt - by_cell, by_participant, by_prompt)
     return stats.t.ppf((1 + level) / 2, fewest - 1) * np.sqrt(variance)
 
 
-def _variance(names: Sequence[Hashable], outcomes: np.ndarray, value: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def _variance(
+    names: Sequence[Hashable],
+    outcomes: np.ndarray,
+    value: np.ndarray,
+    resamples: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """[M] variance of the scores when the votes of a name are drawn again together."""
     groups = list(dict.fromkeys(names))
     group = np.array([groups.index(name) for name in names])
@@ -94,12 +142,16 @@ def _variance(names: Sequence[Hashable], outcomes: np.ndarray, value: np.ndarray
     np.add.at(wins, group, outcomes)
     drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
     compared = outcomes.sum(0) + outcomes.sum(0).T > 0
-    draws = np.array([_steady(sample, compared, value) for sample in np.tensordot(drawn, wins, axes=1)])
+    draws = np.array(
+        [_steady(sample, compared, value) for sample in np.tensordot(drawn, wins, axes=1)]
+    )
     return draws.var(0) * len(groups) / (len(groups) - 1)
 
 
 def _steady(wins: np.ndarray, compared: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """[M] scores of a resample, regularised where it needs it, over the pairs that the study compared."""
+    """[M] scores of a resample, regularised where it needs it, over the pairs that the study
+    compared.
+    """
     whole = connected_components(wins > 0, connection="strong")[0] == 1
     return _fitted(wins if whole else wins + compared / 2, start)
 

@@ -1,21 +1,24 @@
 """The mean of votes that share participants and prompts, with an interval that knows it.
 
-Two votes of one person are alike, and so are two votes on one prompt, so n votes say less than n independent ones. For the mean m of
-values v_i in [0, 1] the two-way variance of Cameron, Gelbach and Miller (2011) adds what repeats by participant and by prompt and takes
-away what both count, with g / (g - 1) for each number g of clusters:
+Two votes of one person are alike, and so are two votes on one prompt, so n votes say less than n
+independent ones. For the mean m of values v_i in [0, 1] the two-way variance of Cameron, Gelbach
+and Miller (2011) adds what repeats by participant and by prompt and takes away what both count,
+with g / (g - 1) for each number g of clusters:
 
     V = V_participant + V_prompt - V_(participant and prompt),    V_c = g / (g - 1) sum over clusters (sum of v_i - m inside)^2 / n^2
 
-It can come out too small by chance, where there are few clusters and weak effects, so the variance used is never less than either
-one-way variance. Intervals and tests are on the logit scale, where ends stay between 0 and 1, with Student's t and (smaller number of
-clusters) - 1 degrees of freedom.
+It can come out too small by chance, where there are few clusters and weak effects, so the variance
+used is never less than either one-way variance. Intervals and tests are on the logit scale, where
+ends stay between 0 and 1, with Student's t and (smaller number of clusters) - 1 degrees of
+freedom.
 
-Measured on simulated studies (rates .5, .65 and .8; logit effects of participants with sd 0 to 1, of prompts with sd 0 to 1.2; 8
-participants x 20 prompts to 30 x 60, 10 or 20 votes each; 2,000 studies for each of 90 settings): 95 % intervals cover the true
-rate in 94 to 99 % of studies, above 97 % where participants are few or effects absent; a true null with both effects is rejected at
-the 5 % level in 2 to 5 %. The price of the caution is one or two points of power. Without the bound on the variance coverage falls to
-92 % where there are no effects, on the plain scale to 93 % at rate .8. Intervals that take the votes for independent cover 59 to 87 %
-with both effects.
+Measured on simulated studies (rates .5, .65 and .8; logit effects of participants with sd 0 to 1,
+of prompts with sd 0 to 1.2; 8 participants x 20 prompts to 30 x 60, 10 or 20 votes each; 2,000
+studies for each of 90 settings): 95 % intervals cover the true rate in 94 to 99 % of studies,
+above 97 % where participants are few or effects absent; a true null with both effects is rejected
+at the 5 % level in 2 to 5 %. The price of the caution is one or two points of power. Without the
+bound on the variance coverage falls to 92 % where there are no effects, on the plain scale to 93 %
+at rate .8. Intervals that take the votes for independent cover 59 to 87 % with both effects.
 
 Not here: which values are averaged (`statistics`, `conduct`).
 """
@@ -36,7 +39,9 @@ NONE = 1e-12  # a variance of nothing but rounding
 
 
 class ClusteredInterval(NamedTuple):
-    """An estimate and the ends of its confidence interval; the ends are nan where the sample cannot tell."""
+    """An estimate and the ends of its confidence interval; the ends are nan where the sample
+    cannot tell.
+    """
 
     value: float
     low: float
@@ -44,7 +49,9 @@ class ClusteredInterval(NamedTuple):
 
 
 class Rate(NamedTuple):
-    """A mean of values in [0, 1], the ends of its interval, and the two-sided p of the mean being 1/2; nan where the sample cannot tell."""
+    """A mean of values in [0, 1], the ends of its interval, and the two-sided p of the mean being
+    1/2; nan where the sample cannot tell.
+    """
 
     value: float
     low: float
@@ -52,20 +59,34 @@ class Rate(NamedTuple):
     p: float
 
 
-def crossed_rate(values: Sequence[float], participants: Sequence[Hashable], prompts: Sequence[Hashable], level: float = 0.95) -> Rate:
-    """The mean of `values` [n] in [0, 1] with an interval clustered by participant and prompt, as above.
+def crossed_rate(
+    values: Sequence[float],
+    participants: Sequence[Hashable],
+    prompts: Sequence[Hashable],
+    level: float = 0.95,
+) -> Rate:
+    """The mean of `values` [n] in [0, 1] with an interval clustered by participant and prompt, as
+    above.
 
-    Ends and p are nan for a single participant or prompt, and where all values are equal. Everything is nan for no values."""
+    Ends and p are nan for a single participant or prompt, and where all values are equal.
+    Everything is nan for no values.
+    """
     groups = [_codes(participants), _codes(prompts)]
     fewest = min(map(_count, groups))
     if fewest < 2:
         return _untold(values)
-    both, by_participant, by_prompt = cov_cluster_2groups(OLS(np.asarray(values, float), np.ones(len(values))).fit(), *groups)
+    both, by_participant, by_prompt = cov_cluster_2groups(
+        OLS(np.asarray(values, float), np.ones(len(values))).fit(), *groups
+    )
     return _rate(values, combined(both, by_participant, by_prompt).item(), fewest - 1, level)
 
 
-def clustered_rate(values: Sequence[float], participants: Sequence[Hashable], level: float = 0.95) -> Rate:
-    """`crossed_rate`, clustered by participant only: for what is asked about people, not about prompts."""
+def clustered_rate(
+    values: Sequence[float], participants: Sequence[Hashable], level: float = 0.95
+) -> Rate:
+    """`crossed_rate`, clustered by participant only: for what is asked about people, not about
+    prompts.
+    """
     group = _codes(participants)
     if _count(group) < 2:
         return _untold(values)
@@ -74,14 +95,20 @@ def clustered_rate(values: Sequence[float], participants: Sequence[Hashable], le
 
 
 def combined(both: np.ndarray, by_participant: np.ndarray, by_prompt: np.ndarray) -> np.ndarray:
-    """The variance that is used: the two-way one, or a one-way one where that is larger (any shape)."""
+    """The variance that is used: the two-way one, or a one-way one where that is larger (any
+    shape).
+    """
     return np.maximum(both, np.maximum(by_participant, by_prompt))
 
 
 def t_statistic(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """Of means in (0, 1) being 1/2, on the logit scale (any shape); nan where there is no variance."""
+    """Of means in (0, 1) being 1/2, on the logit scale (any shape); nan where there is no
+    variance.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(variance) > NONE, logit(mean) * mean * (1 - mean) / np.sqrt(variance), np.nan)
+        return np.where(
+            np.asarray(variance) > NONE, logit(mean) * mean * (1 - mean) / np.sqrt(variance), np.nan
+        )
 
 
 def _rate(values: Sequence[float], variance: float, freedom: int, level: float) -> Rate:
@@ -90,7 +117,12 @@ def _rate(values: Sequence[float], variance: float, freedom: int, level: float) 
         return _untold(values)
     half = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance) / (mean * (1 - mean))
     low, high = expit(logit(mean) + np.array([-half, half]))
-    return Rate(mean, float(low), float(high), float(2 * stats.t.sf(abs(t_statistic(mean, variance)), freedom)))
+    return Rate(
+        mean,
+        float(low),
+        float(high),
+        float(2 * stats.t.sf(abs(t_statistic(mean, variance)), freedom)),
+    )
 
 
 def _untold(values: Sequence[float]) -> Rate:

@@ -1,7 +1,9 @@
-"""The whole analysis of a study, twice: of everyone, and without the participants whom the pre-registered rule excludes.
+"""The whole analysis of a study, twice: of everyone, and without the participants whom the
+pre-registered rule excludes.
 
-Both are always there, so that nobody can choose between them after seeing them. Not here: how any number comes about (`statistics`,
-`conduct`, `exclusion`, `agreement`, `bradley_terry`), nor how it is shown.
+Both are always there, so that nobody can choose between them after seeing them. Not here: how any
+number comes about (`statistics`, `conduct`, `exclusion`, `agreement`, `bradley_terry`), nor how it
+is shown.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from workbench.study.errors import StudyError
 
 @dataclass(frozen=True)
 class Findings:
-    """What one set of ballots says. `strengths` is empty for two methods, and where `unscaled` says why there are none."""
+    """What one set of ballots says. `strengths` is empty for two methods, and where `unscaled`
+    says why there are none.
+    """
 
     pairs: list[PairResult]
     agreement: list[Agreement]
@@ -32,7 +36,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Findings with and without the excluded; who they are and why; golds and median seconds of every participant."""
+    """Findings with and without the excluded; who they are and why; golds and median seconds of
+    every participant.
+    """
 
     everyone: Findings
     kept: Findings
@@ -41,15 +47,30 @@ class Analysis:
     seconds: dict[str, float]
 
 
-def analysis(ballots: Iterable[Ballot], max_gold_failures: int, min_seconds: float | None = None, level: float = 0.95, seed: int = 0) -> Analysis:
-    """Everything that the ballots of a study say, equal for equal arguments; the rule is that of `exclusion.excluded`.
+def analysis(
+    ballots: Iterable[Ballot],
+    max_gold_failures: int,
+    min_seconds: float | None = None,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Analysis:
+    """Everything that the ballots of a study say, equal for equal arguments; the rule is that of
+    `exclusion.excluded`.
 
-    Works at any time of a study: what cannot be told yet is nan or absent. Raises StudyError for ballots that cannot be those of a study."""
+    Works at any time of a study: what cannot be told yet is nan or absent. Raises StudyError for
+    ballots that cannot be those of a study.
+    """
     ballots = list(ballots)
     out = excluded(ballots, max_gold_failures, min_seconds)
     kept = [ballot for ballot in ballots if ballot.participant not in out]
     everyone = findings(ballots, level, seed)
-    return Analysis(everyone, findings(kept, level, seed) if out else everyone, out, gold_results(ballots), median_seconds(ballots))
+    return Analysis(
+        everyone,
+        findings(kept, level, seed) if out else everyone,
+        out,
+        gold_results(ballots),
+        median_seconds(ballots),
+    )
 
 
 def findings(ballots: Sequence[Ballot], level: float = 0.95, seed: int = 0) -> Findings:
@@ -61,4 +82,11 @@ def findings(ballots: Sequence[Ballot], level: float = 0.95, seed: int = 0) -> F
             scale = strengths(ballots, level, seed=seed)
         except StudyError as error:
             unscaled = str(error)
-    return Findings(pairs, agreements(ballots, level), side_bias(ballots, level), repeat_consistency(ballots, level), scale, unscaled)
+    return Findings(
+        pairs,
+        agreements(ballots, level),
+        side_bias(ballots, level),
+        repeat_consistency(ballots, level),
+        scale,
+        unscaled,
+    )

@@ -1,16 +1,20 @@
-"""Who was preferred: for each pair of methods and criterion the votes, the win rate, and what it says beyond these people and prompts.
+"""Who was preferred: for each pair of methods and criterion the votes, the win rate, and what it
+says beyond these people and prompts.
 
-Only real trials count: golds and repeats are about the participants (`conduct`). Of a pair, `first` is the method whose name comes first in the
-alphabet, and every rate is the share that `first` won; `PairResult.of(method)` turns it round.
+Only real trials count: golds and repeats are about the participants (`conduct`). Of a pair,
+`first` is the method whose name comes first in the alphabet, and every rate is the share that
+`first` won; `PairResult.of(method)` turns it round.
 
-Two conventions for ties, both always given, because a tie is an answer and neither way of forcing it is right:
+Two conventions for ties, both always given, because a tie is an answer and neither way of forcing
+it is right:
 
     half       (wins + ties / 2) / (wins + losses + ties), the headline: no vote is thrown away
     decided    wins / (wins + losses)
 
-The intervals are clustered by participant and prompt (`clustering`), so they speak of other people and other prompts of the same
-kind. Wilson's interval of independent votes stands beside them only because others report it: on a true null it rejects in a
-quarter of studies. Not here: agreement between people (`agreement`), three or more methods at once (`bradley_terry`).
+The intervals are clustered by participant and prompt (`clustering`), so they speak of other people
+and other prompts of the same kind. Wilson's interval of independent votes stands beside them only
+because others report it: on a true null it rejects in a quarter of studies. Not here: agreement
+between people (`agreement`), three or more methods at once (`bradley_terry`).
 """
 
 from __future__ import annotations
@@ -29,7 +33,9 @@ from workbench.study.errors import StudyError
 
 
 class SignTest(NamedTuple):
-    """How many prompts have more votes for the first method, for the second, for neither; the exact two-sided p, nan where none decides."""
+    """How many prompts have more votes for the first method, for the second, for neither; the
+    exact two-sided p, nan where none decides.
+    """
 
     first: int
     second: int
@@ -39,7 +45,9 @@ class SignTest(NamedTuple):
 
 @dataclass(frozen=True)
 class PairResult:
-    """What the real trials say of two methods by one criterion. Rates are shares of `first`; participants and prompts are those with a vote."""
+    """What the real trials say of two methods by one criterion. Rates are shares of `first`;
+    participants and prompts are those with a vote.
+    """
 
     criterion: str
     first: str
@@ -52,7 +60,8 @@ class PairResult:
     prompts: int
     half: Rate
     decided: Rate
-    wilson: ClusteredInterval  # of `decided`, as if votes were independent: too narrow, for reference only
+    # of `decided`, as if votes were independent: too narrow, for reference only
+    wilson: ClusteredInterval
     majorities: SignTest
 
     def of(self, method: str) -> PairResult:
@@ -62,32 +71,50 @@ class PairResult:
         if method == self.first:
             return self
         sign = self.majorities
-        return replace(self, first=self.second, second=self.first, first_wins=self.second_wins, second_wins=self.first_wins,
-                       half=_turned(self.half), decided=_turned(self.decided), wilson=_turned(self.wilson),
-                       majorities=sign._replace(first=sign.second, second=sign.first))
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            first_wins=self.second_wins,
+            second_wins=self.first_wins,
+            half=_turned(self.half),
+            decided=_turned(self.decided),
+            wilson=_turned(self.wilson),
+            majorities=sign._replace(first=sign.second, second=sign.first),
+        )
 
 
 def win_rates(ballots: Iterable[Ballot], level: float = 0.95) -> list[PairResult]:
     """A result for each criterion and pair with a real trial, in alphabetical order.
 
-    Ends and p are nan with a single participant or prompt and where all votes are equal; a pair that was only skipped has nan rates.
-    Raises StudyError for ballots that cannot be those of a study (`real_trials`)."""
+    Ends and p are nan with a single participant or prompt and where all votes are equal; a pair
+    that was only skipped has nan rates. Raises StudyError for ballots that cannot be those of a
+    study (`real_trials`).
+    """
     cells: dict[tuple[str, tuple[str, str]], list[Ballot]] = defaultdict(list)
     for ballot in real_trials(ballots):
         cells[ballot.criterion, ballot.pair].append(ballot)
-    return [_result(criterion, pair, cells[criterion, pair], level) for criterion, pair in sorted(cells)]
+    return [
+        _result(criterion, pair, cells[criterion, pair], level) for criterion, pair in sorted(cells)
+    ]
 
 
 def sign_test(votes: Sequence[Ballot], first: str) -> SignTest:
-    """The exact binomial test of as many prompts with a majority for `first` as against it, over votes of one pair and criterion.
+    """The exact binomial test of as many prompts with a majority for `first` as against it, over
+    votes of one pair and criterion.
 
-    Ties and skips do not vote; prompts with as many votes on either side are left out, and counted as even. It takes these
-    people as they are: on simulated nulls the 5 % test rejects in 5 to 8 % of studies with effects of sd .5 (participants) and .8 (prompts),
-    in 20 % with 1 and .5. So it is no substitute for the clustered p where people differ much."""
+    Ties and skips do not vote; prompts with as many votes on either side are left out, and counted
+    as even. It takes these people as they are: on simulated nulls the 5 % test rejects in 5 to 8 %
+    of studies with effects of sd .5 (participants) and .8 (prompts), in 20 % with 1 and .5. So it
+    is no substitute for the clustered p where people differ much.
+    """
     margins: Counter[str] = Counter()
     for vote in votes:
         margins[vote.prompt] += 0 if vote.winner is None else 1 if vote.winner == first else -1
-    ahead, behind = sum(margin > 0 for margin in margins.values()), sum(margin < 0 for margin in margins.values())
+    ahead, behind = (
+        sum(margin > 0 for margin in margins.values()),
+        sum(margin < 0 for margin in margins.values()),
+    )
     p = float(binomtest(ahead, ahead + behind).pvalue) if ahead + behind else math.nan
     return SignTest(ahead, behind, len(margins) - ahead - behind, p)
 
@@ -101,33 +128,56 @@ def wilson_interval(wins: int, of: int, level: float = 0.95) -> ClusteredInterva
 
 
 def real_trials(ballots: Iterable[Ballot]) -> list[Ballot]:
-    """The votes of real trials. Raises StudyError for a method beside itself, and for two votes of one participant on one trial and criterion."""
+    """The votes of real trials. Raises StudyError for a method beside itself, and for two votes of
+    one participant on one trial and criterion.
+    """
     real = [ballot for ballot in ballots if ballot.kind == TrialKind.REAL]
     seen: set[tuple[str, str, str]] = set()
     for ballot in real:
         key = (ballot.participant, ballot.trial, ballot.criterion)
         if ballot.left == ballot.right:
-            raise StudyError(f"trial {ballot.trial} shows {ballot.left} beside itself; such a trial is no comparison, leave it out")
+            raise StudyError(
+                f"trial {ballot.trial} shows {ballot.left} beside itself; such a trial is no "
+                "comparison, leave it out"
+            )
         if key in seen:
-            raise StudyError(f"trial {ballot.trial} has two votes by {ballot.criterion}; leave out what a later vote superseded")
+            raise StudyError(
+                f"trial {ballot.trial} has two votes by {ballot.criterion}; leave out what a "
+                "later vote superseded"
+            )
         seen.add(key)
     return real
 
 
-def _result(criterion: str, pair: tuple[str, str], ballots: Sequence[Ballot], level: float) -> PairResult:
+def _result(
+    criterion: str, pair: tuple[str, str], ballots: Sequence[Ballot], level: float
+) -> PairResult:
     first, second = pair
     votes = [ballot for ballot in ballots if ballot.choice != Choice.SKIP]
     decided = [vote for vote in votes if vote.winner is not None]
     won = sum(vote.winner == first for vote in decided)
-    return PairResult(criterion, first, second, won, len(decided) - won, len(votes) - len(decided), len(ballots) - len(votes),
-                      len({vote.participant for vote in votes}), len({vote.prompt for vote in votes}),
-                      half=_rate(votes, first, level), decided=_rate(decided, first, level),
-                      wilson=wilson_interval(won, len(decided), level), majorities=sign_test(votes, first))
+    return PairResult(
+        criterion,
+        first,
+        second,
+        won,
+        len(decided) - won,
+        len(votes) - len(decided),
+        len(ballots) - len(votes),
+        len({vote.participant for vote in votes}),
+        len({vote.prompt for vote in votes}),
+        half=_rate(votes, first, level),
+        decided=_rate(decided, first, level),
+        wilson=wilson_interval(won, len(decided), level),
+        majorities=sign_test(votes, first),
+    )
 
 
 def _rate(votes: Sequence[Ballot], first: str, level: float) -> Rate:
     values = [0.5 if vote.winner is None else float(vote.winner == first) for vote in votes]
-    return crossed_rate(values, [vote.participant for vote in votes], [vote.prompt for vote in votes], level)
+    return crossed_rate(
+        values, [vote.participant for vote in votes], [vote.prompt for vote in votes], level
+    )
 
 
 def _turned(share: Rate | ClusteredInterval) -> Rate | ClusteredInterval:

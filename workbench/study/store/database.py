@@ -1,10 +1,14 @@
-"""The database under a study: SQLite in a local file, or PostgreSQL by its address; its settings, its schema, its errors and its backup.
+"""The database under a study: SQLite in a local file, or PostgreSQL by its address; its settings,
+its schema, its errors and its backup.
 
-SQLite runs in WAL with synchronous=FULL, so that what was committed survives a killed process and a loss of power, and takes the write lock at a
-transaction's begin: with that no transaction ever has to give up half way, and 30 seconds of waiting are enough for hundreds of
-writers. WAL needs memory that all processes share, so the file must not be on a network filesystem; several hosts share PostgreSQL.
+SQLite runs in WAL with synchronous=FULL, so that what was committed survives a killed process and
+a loss of power, and takes the write lock at a transaction's begin: with that no transaction ever
+has to give up half way, and 30 seconds of waiting are enough for hundreds of writers. WAL needs
+memory that all processes share, so the file must not be on a network filesystem; several hosts
+share PostgreSQL.
 
-The schema is made and upgraded by alembic's revisions alone, each upgrade in one transaction. Not here: what is stored (`store`).
+The schema is made and upgraded by alembic's revisions alone, each upgrade in one transaction. Not
+here: what is stored (`store`).
 """
 
 from __future__ import annotations
@@ -28,31 +32,58 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from workbench.study.errors import Busy, StudyError
 
 WAIT = 30  # seconds for another writer
-NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "fuse.sshfs", "fuse.glusterfs",
-           "fuse.s3fs", "fuse.gcsfuse", "fuse.rclone")
+NETWORK = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ncpfs",
+    "afs",
+    "ceph",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "glusterfs",
+    "fuse.sshfs",
+    "fuse.glusterfs",
+    "fuse.s3fs",
+    "fuse.gcsfuse",
+    "fuse.rclone",
+)
 SECRETS = ("password", "sslpassword")  # in an address's query
-PASSWORD = ("study.json keeps no password: set the environment variable PGPASSWORD, or give the whole address, --database "
-            "postgresql://USER:PASSWORD@HOST/NAME")
+PASSWORD = (
+    "study.json keeps no password: set the environment variable PGPASSWORD, or give the whole "
+    "address, --database "
+    "postgresql://USER:PASSWORD@HOST/NAME"
+)
 SCHEMA_LOCK = 0x5374756479  # PostgreSQL's advisory lock of who makes or upgrades the schema
 _one_upgrade = threading.Lock()  # alembic's context is global
 
 
 def engine_of(where: str | Path, create: bool = False) -> Engine:
-    """An engine for a file or an address. Raises `StudyError` where there can be, or without `create` is, no database.
+    """An engine for a file or an address. Raises `StudyError` where there can be, or without
+    `create` is, no database.
 
-    Its transactions have a steady view of the database; those of `writing(engine)` see what others have committed."""
+    Its transactions have a steady view of the database; those of `writing(engine)` see what others
+    have committed.
+    """
     url = _url(str(where))
     if url.get_backend_name() == "sqlite":
         return _sqlite(Path(url.database), create)
     try:
         return create_engine(url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
     except ModuleNotFoundError as error:
-        raise StudyError('a study in PostgreSQL needs its driver: pip install "dp-dmd-workbench[postgresql]"') from error
+        raise StudyError(
+            'a study in PostgreSQL needs its driver: pip install "dp-dmd-workbench[postgresql]"'
+        ) from error
 
 
 def writing(engine: Engine) -> Engine:
-    """The engine for transactions that write. In SQLite they begin with the write lock; in PostgreSQL each statement sees what was committed before
-    it, so what is read behind a lock is as of the lock."""
+    """The engine for transactions that write. In SQLite they begin with the write lock; in
+    PostgreSQL each statement sees what was committed before it, so what is read behind a lock is
+    as of the lock.
+    """
     if engine.dialect.name == "sqlite":
         return engine.execution_options(writing=True)
     return engine.execution_options(isolation_level="READ COMMITTED")
@@ -63,14 +94,19 @@ def without_password(where: str) -> str:
     if "://" not in where:
         return where
     url = _parsed(where).difference_update_query(SECRETS)
-    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, url.query).render_as_string()
+    return URL.create(
+        url.drivername, url.username, None, url.host, url.port, url.database, url.query
+    ).render_as_string()
 
 
 def _parsed(where: str) -> URL:
     try:
         return make_url(where)
     except (ArgumentError, ValueError) as error:
-        raise StudyError("the database's address cannot be read; write postgresql://USER:PASSWORD@HOST/NAME, or the path of a file") from error
+        raise StudyError(
+            "the database's address cannot be read; write postgresql://USER:PASSWORD@HOST/NAME, "
+            "or the path of a file"
+        ) from error
 
 
 def _url(where: str) -> URL:
@@ -78,7 +114,10 @@ def _url(where: str) -> URL:
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
-        raise StudyError(f"a study is kept in SQLite or PostgreSQL, not in {url.get_backend_name()}; give a file's path, or postgresql://...")
+        raise StudyError(
+            f"a study is kept in SQLite or PostgreSQL, not in {url.get_backend_name()}; give a "
+            "file's path, or postgresql://..."
+        )
     if url.database in (None, "", ":memory:") or url.query:
         raise StudyError("a study needs a file that stays: give its path alone")
     return url
@@ -90,9 +129,16 @@ def _sqlite(path: Path, create: bool) -> Engine:
     if path.is_dir():
         raise StudyError(f"{path} is a folder; give the path of a file")
     mounts = Path("/proc/mounts")
-    kind = network_filesystem(path.resolve(), mounts.read_text(errors="replace")) if mounts.is_file() else None
+    kind = (
+        network_filesystem(path.resolve(), mounts.read_text(errors="replace"))
+        if mounts.is_file()
+        else None
+    )
     if kind:
-        raise StudyError(f"{path} lies on a network filesystem ({kind}), where SQLite can lose votes: put it on a local disk, or use PostgreSQL")
+        raise StudyError(
+            f"{path} lies on a network filesystem ({kind}), where SQLite can lose votes: put it "
+            "on a local disk, or use PostgreSQL"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -104,7 +150,9 @@ def _sqlite(path: Path, create: bool) -> Engine:
 
 
 def _settings(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where `_begin` says, not where Python's driver guesses
+    connection.isolation_level = (
+        None  # transactions begin where `_begin` says, not where Python's driver guesses
+    )
     for setting in (f"busy_timeout = {WAIT * 1000}", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {setting}")
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -112,7 +160,9 @@ def _settings(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """SQLite refuses this beside another writer at once, whatever the busy_timeout: it is asked again for as long."""
+    """SQLite refuses this beside another writer at once, whatever the busy_timeout: it is asked
+    again for as long.
+    """
     until = time.monotonic() + WAIT
     while True:
         try:
@@ -125,11 +175,15 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN")
+    connection.exec_driver_sql(
+        "BEGIN IMMEDIATE" if connection.get_execution_options().get("writing") else "BEGIN"
+    )
 
 
 def network_filesystem(path: Path, mounts: str) -> str | None:
-    """The kind of the network filesystem that `path` lies on, None for a local one; `mounts` has the form of /proc/mounts."""
+    """The kind of the network filesystem that `path` lies on, None for a local one; `mounts` has
+    the form of /proc/mounts.
+    """
     best, kind = -1, None
     for line in mounts.splitlines():
         _, point, found, *_ = line.split(" ")
@@ -141,7 +195,9 @@ def network_filesystem(path: Path, mounts: str) -> str | None:
 
 def _alembic(connection: Connection | None = None) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    config.set_main_option(
+        "script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%")
+    )
     config.attributes["connection"] = connection
     return config
 
@@ -152,23 +208,33 @@ def schema_revision(connection: Connection) -> str | None:
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Brings the schema up to a revision, within the connection's transaction. Raises `StudyError` for a schema newer than this program."""
+    """Brings the schema up to a revision, within the connection's transaction. Raises `StudyError`
+    for a schema newer than this program.
+    """
     scripts = ScriptDirectory.from_config(_alembic())
     if connection.dialect.name == "postgresql":
         connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
     found = schema_revision(connection)
     if found is None and (strangers := inspect(connection).get_table_names()):
-        raise StudyError(f"this database already has tables that are no study's ({', '.join(sorted(strangers)[:3])}); give a study one of its own")
+        raise StudyError(
+            "this database already has tables that are no study's "
+            f"({', '.join(sorted(strangers)[:3])}); give a study one of its own"
+        )
     if found not in {None, *(script.revision for script in scripts.walk_revisions())}:
-        raise StudyError(f"this study's database has the schema {found}, which is newer than this program ({scripts.get_current_head()}): "
-                         "update the program, and leave the database alone")
+        raise StudyError(
+            f"this study's database has the schema {found}, which is newer than this program "
+            f"({scripts.get_current_head()}): "
+            "update the program, and leave the database alone"
+        )
     if found != scripts.get_current_head():
         with _one_upgrade:
             command.upgrade(_alembic(connection), revision)
 
 
 def backup_sqlite(engine: Engine, path: Path) -> None:
-    """A whole copy of the database in use, by SQLite's own way, under another name until it is whole. Raises `StudyError`."""
+    """A whole copy of the database in use, by SQLite's own way, under another name until it is
+    whole. Raises `StudyError`.
+    """
     part = path.with_name(path.name + ".part")
     try:
         part.unlink(missing_ok=True)
@@ -181,19 +247,32 @@ def backup_sqlite(engine: Engine, path: Path) -> None:
         os.replace(part, path)
     except (OSError, sqlite3.Error, StudyError) as error:
         part.unlink(missing_ok=True)
-        raise StudyError(f"cannot back up to {path}: {error}. Give a folder with room on a local disk") from error
+        raise StudyError(
+            f"cannot back up to {path}: {error}. Give a folder with room on a local disk"
+        ) from error
 
 
 @contextmanager
 def told() -> Iterator[None]:
-    """What the database refuses, as a `StudyError` that says what to do; without statements or values, which may be somebody's."""
+    """What the database refuses, as a `StudyError` that says what to do; without statements or
+    values, which may be somebody's.
+    """
     try:
         yield
     except (OperationalError, PoolTimeout) as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        todo = PASSWORD if "password" in reason else "look to its disk and its server, then send the same again"
+        todo = (
+            PASSWORD
+            if "password" in reason
+            else "look to its disk and its server, then send the same again"
+        )
         raise Busy(f"the study's database does not answer ({reason}); {todo}") from error
     except IntegrityError as error:
-        raise StudyError("the study's database refused a contradiction; load the trial again, and answer that") from error
-    except DBAPIError as error:  # closed, read-only, broken: whoever sends the same again when it is mended loses nothing
-        raise Busy(f"the study's database cannot be used: {str(error.orig).strip().splitlines()[0]}") from error
+        raise StudyError(
+            "the study's database refused a contradiction; load the trial again, and answer that"
+        ) from error
+    # closed, read-only, broken: whoever sends the same again when it is mended loses nothing
+    except DBAPIError as error:
+        raise Busy(
+            f"the study's database cannot be used: {str(error.orig).strip().splitlines()[0]}"
+        ) from error

@@ -1,9 +1,12 @@
-"""The tables of a study's database, one study in each. Times are seconds since 1970 in UTC; the design's numbers of prompts and items are kept.
+"""The tables of a study's database, one study in each. Times are seconds since 1970 in UTC; the
+design's numbers of prompts and items are kept.
 
-Votes and events are only ever added. The votes of a trial by one criterion are numbered (`revision`): the one with the highest number is live, and
-as a number is there once, two submissions can never both come after the same vote. An undo adds votes with the choice "undone".
+Votes and events are only ever added. The votes of a trial by one criterion are numbered
+(`revision`): the one with the highest number is live, and as a number is there once, two
+submissions can never both come after the same vote. An undo adds votes with the choice "undone".
 
-These classes say what the tables are; only `migrations` makes or changes them, and a test holds the two together.
+These classes say what the tables are; only `migrations` makes or changes them, and a test holds
+the two together.
 """
 
 from __future__ import annotations
@@ -16,9 +19,15 @@ UNDONE = "undone"  # the choice of a vote that takes an earlier one back
 
 
 class SchemaBase(DeclarativeBase):
-    metadata = MetaData(naming_convention={"pk": "pk_%(table_name)s", "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-                                           "fk": "fk_%(table_name)s_%(column_0_N_name)s", "ck": "ck_%(table_name)s_%(constraint_name)s",
-                                           "ix": "ix_%(table_name)s_%(column_0_N_name)s"})
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
 
 
 class StudyRow(SchemaBase):
@@ -34,7 +43,9 @@ class StudyRow(SchemaBase):
 
 
 class ParticipantRow(SchemaBase):
-    """Someone who consented. Who has the token whose SHA-256 is here is this participant; the token itself is nowhere."""
+    """Someone who consented. Who has the token whose SHA-256 is here is this participant; the
+    token itself is nowhere.
+    """
 
     __tablename__ = "participant"
 
@@ -46,12 +57,17 @@ class ParticipantRow(SchemaBase):
 
 
 class TrialRow(SchemaBase):
-    """One side-by-side question, given to a participant and theirs for ever. While open it is reserved until a time, and may be answered after it."""
+    """One side-by-side question, given to a participant and theirs for ever. While open it is
+    reserved until a time, and may be answered after it.
+    """
 
     __tablename__ = "trial"
-    __table_args__ = (UniqueConstraint("participant", "position"), CheckConstraint("left_method <> right_method", name="sides"),
-                      CheckConstraint("kind IN ('practice', 'real', 'gold', 'repeat')", name="kind"),
-                      CheckConstraint("state IN ('open', 'answered', 'skipped')", name="state"))
+    __table_args__ = (
+        UniqueConstraint("participant", "position"),
+        CheckConstraint("left_method <> right_method", name="sides"),
+        CheckConstraint("kind IN ('practice', 'real', 'gold', 'repeat')", name="kind"),
+        CheckConstraint("state IN ('open', 'answered', 'skipped')", name="state"),
+    )
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     participant: Mapped[str] = mapped_column(ForeignKey("participant.id"))
@@ -72,11 +88,16 @@ class TrialRow(SchemaBase):
 
 
 class VoteRow(SchemaBase):
-    """One answer by one criterion. The answers of one submission share its client's id, which makes sending it again harmless."""
+    """One answer by one criterion. The answers of one submission share its client's id, which
+    makes sending it again harmless.
+    """
 
     __tablename__ = "vote"
-    __table_args__ = (UniqueConstraint("trial", "criterion", "revision"), UniqueConstraint("client_id", "criterion"),
-                      CheckConstraint("choice IN ('left', 'right', 'tie', 'skip', 'undone')", name="choice"))
+    __table_args__ = (
+        UniqueConstraint("trial", "criterion", "revision"),
+        UniqueConstraint("client_id", "criterion"),
+        CheckConstraint("choice IN ('left', 'right', 'tie', 'skip', 'undone')", name="choice"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     trial: Mapped[str] = mapped_column(ForeignKey("trial.id"))

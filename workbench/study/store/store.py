@@ -1,12 +1,16 @@
-"""Keeps a study: who takes part, which trial is whose, and every vote, in a database that parallel servers and clients share.
+"""Keeps a study: who takes part, which trial is whose, and every vote, in a database that parallel
+servers and clients share.
 
-A call returns after its commit, so what was acknowledged is kept, whatever happens to the process. A submission carries an id that the client made:
-sent again, at once or twice in parallel, it counts once and gets the same receipt. Votes are never changed: an undo adds votes that take back. A
-trial stays its participant's for ever. Its reservation only says how long others are not given the item instead, so a late vote counts too.
-An answer to a trial that is answered already is refused with `Conflict`, and what it said goes to the event log: nothing vanishes silently.
+A call returns after its commit, so what was acknowledged is kept, whatever happens to the process.
+A submission carries an id that the client made: sent again, at once or twice in parallel, it
+counts once and gets the same receipt. Votes are never changed: an undo adds votes that take back.
+A trial stays its participant's for ever. Its reservation only says how long others are not given
+the item instead, so a late vote counts too. An answer to a trial that is answered already is
+refused with `Conflict`, and what it said goes to the event log: nothing vanishes silently.
 
-Writes of one participant run one after another: SQLite has one writer at a time, PostgreSQL locks the participant's row, and the study's too while
-a trial is drawn. Every method may raise `Busy`. Not here: the tables (`tables`), the database's settings (`database`), what a submission is
+Writes of one participant run one after another: SQLite has one writer at a time, PostgreSQL locks
+the participant's row, and the study's too while a trial is drawn. Every method may raise `Busy`.
+Not here: the tables (`tables`), the database's settings (`database`), what a submission is
 (`votes`), who gets what (`assignment`).
 """
 
@@ -32,46 +36,101 @@ from workbench.study.ballots import Ballot
 from workbench.study.design import StudyDesign, digest_of
 from workbench.study.errors import Conflict, NotKnown, StudyError
 from workbench.study.store import records
-from workbench.study.store.database import backup_sqlite, engine_of, schema_revision, told, upgrade, without_password, writing
-from workbench.study.store.records import Joined, ParticipantProgress, Receipt, Status, Stimulus, StoredEvent, Trial, trial_of
-from workbench.study.store.schema import ANSWERED, OPEN, SKIPPED, EventRow, ParticipantRow, StudyRow, TrialRow
-from workbench.study.store.votes import Submission, add_votes, answering, clean, kept_receipt, kept_trial, undoing, uuid_of
+from workbench.study.store.database import (
+    backup_sqlite,
+    engine_of,
+    schema_revision,
+    told,
+    upgrade,
+    without_password,
+    writing,
+)
+from workbench.study.store.records import (
+    Joined,
+    ParticipantProgress,
+    Receipt,
+    Status,
+    Stimulus,
+    StoredEvent,
+    Trial,
+    trial_of,
+)
+from workbench.study.store.schema import (
+    ANSWERED,
+    OPEN,
+    SKIPPED,
+    EventRow,
+    ParticipantRow,
+    StudyRow,
+    TrialRow,
+)
+from workbench.study.store.votes import (
+    Submission,
+    add_votes,
+    answering,
+    clean,
+    kept_receipt,
+    kept_trial,
+    undoing,
+    uuid_of,
+)
 
 LONGEST_EVENT, LONGEST_KIND = 20_000, 64  # characters
 
 
 class Store:
-    """A study's database. `Store.create` makes one, `Store.open` opens one; threads may share a store, processes open their own."""
+    """A study's database. `Store.create` makes one, `Store.open` opens one; threads may share a
+    store, processes open their own.
+    """
 
     def __init__(self, engine: Engine, design: StudyDesign):
         self.design = design
         self._engine, self._writer = engine, writing(engine)
         sqlite = engine.dialect.name == "sqlite"
-        self._turn = threading.Lock() if sqlite else contextlib.nullcontext()  # fairer and faster than SQLite's own waiting
+        self._turn = (
+            threading.Lock() if sqlite else contextlib.nullcontext()
+        )  # fairer and faster than SQLite's own waiting
 
     @classmethod
     def create(cls, where: str | Path, design: StudyDesign) -> Store:
-        """A new study in a file, or at an address (postgresql://...). Raises `StudyError` where there is one already."""
+        """A new study in a file, or at an address (postgresql://...). Raises `StudyError` where
+        there is one already.
+        """
         engine = engine_of(where, create=True)
         with _opening(engine), Session(writing(engine)) as session, session.begin():
             upgrade(session.connection())
             if old := session.get(StudyRow, 1):
-                raise StudyError(f"there is a study already ({old.digest}), and it stays as it is: open it, or create this one elsewhere")
-            session.add(StudyRow(design=design.to_json(), digest=design.digest, created=time.time()))
+                raise StudyError(
+                    f"there is a study already ({old.digest}), and it stays as it is: open it, or "
+                    "create this one elsewhere"
+                )
+            session.add(
+                StudyRow(design=design.to_json(), digest=design.digest, created=time.time())
+            )
         return cls(engine, design)
 
     @classmethod
     def open(cls, where: str | Path) -> Store:
-        """The study in a file or at an address; an older schema is upgraded. Raises `StudyError` where there is none that can be read."""
+        """The study in a file or at an address; an older schema is upgraded. Raises `StudyError`
+        where there is none that can be read.
+        """
         engine = engine_of(where)
         with _opening(engine), Session(writing(engine)) as session, session.begin():
             if schema_revision(session.connection()) is None:
-                raise StudyError(f"there is no study in {without_password(str(where))}; create one first")
+                raise StudyError(
+                    f"there is no study in {without_password(str(where))}; create one first"
+                )
             upgrade(session.connection())
             if (row := session.get(StudyRow, 1)) is None:
-                raise StudyError(f"there is no study in {without_password(str(where))} but for its tables; create one")
+                raise StudyError(
+                    f"there is no study in {without_password(str(where))} but for its tables; "
+                    "create one"
+                )
             if digest_of(json.loads(row.design)) != row.digest:
-                raise StudyError(f"the design of the study {row.digest} was altered after its start; restore the database from a backup")
+                raise StudyError(
+                    f"the design of the study {row.digest} was altered after its start; restore "
+                    "the database from a backup"
+                )
             return cls(engine, StudyDesign.from_json(row.design))
 
     def close(self) -> None:
@@ -86,26 +145,47 @@ class Store:
     # ---- taking part
 
     def join(self, consent: bool, client_id: str = "") -> Joined:
-        """A new participant and their secret token, which is nowhere stored. Raises `StudyError` without consent.
+        """A new participant and their secret token, which is nowhere stored. Raises `StudyError`
+        without consent.
 
-        `client_id` is a secret that a client drew, `records.JOIN_ID`. Joining again with it, at once or later, gives the same participant and token,
-        so a client that lost the answer asks again. The token follows from it, which lets it be told again without being kept."""
+        `client_id` is a secret that a client drew, `records.JOIN_ID`. Joining again with it, at
+        once or later, gives the same participant and token, so a client that lost the answer asks
+        again. The token follows from it, which lets it be told again without being kept.
+        """
         if consent is not True:
             raise StudyError("nobody takes part without consent; ask for it, and join then")
-        made = Joined(secrets.token_hex(8), self._token_of(client_id) if client_id else secrets.token_urlsafe(24))
+        made = Joined(
+            secrets.token_hex(8),
+            self._token_of(client_id) if client_id else secrets.token_urlsafe(24),
+        )
         with self._writing() as session:
             if client_id:
-                session.execute(select(StudyRow.id).with_for_update())  # one of several at once makes the participant, the others find them
-                found = session.scalar(select(ParticipantRow.id).where(ParticipantRow.token_sha256 == _sha256(made.token)))
+                session.execute(
+                    select(StudyRow.id).with_for_update()
+                )  # one of several at once makes the participant, the others find them
+                found = session.scalar(
+                    select(ParticipantRow.id).where(
+                        ParticipantRow.token_sha256 == _sha256(made.token)
+                    )
+                )
                 if found is not None:
                     return Joined(found, made.token)
-            session.add(ParticipantRow(id=made.participant, token_sha256=_sha256(made.token), consent_version=self.design.consent_version,
-                                       consented=time.time()))
+            session.add(
+                ParticipantRow(
+                    id=made.participant,
+                    token_sha256=_sha256(made.token),
+                    consent_version=self.design.consent_version,
+                    consented=time.time(),
+                )
+            )
         return made
 
     def _token_of(self, client_id: str) -> str:
         if not isinstance(client_id, str) or not records.JOIN_ID.fullmatch(client_id):
-            raise StudyError("the id of joining must be 64 hexadecimal digits, drawn at random: it is as secret as a token")
+            raise StudyError(
+                "the id of joining must be 64 hexadecimal digits, drawn at random: it is as "
+                "secret as a token"
+            )
         digest = hashlib.sha256(f"{self.design.digest} {client_id}".encode()).digest()
         return base64.urlsafe_b64encode(digest[:24]).decode()
 
@@ -114,16 +194,25 @@ class Store:
         if not records.is_name(token):
             raise NotKnown("this link belongs to no participant of this study; join anew")
         with self._reading() as session:
-            found = session.scalar(select(ParticipantRow.id).where(ParticipantRow.token_sha256 == _sha256(token)))
+            found = session.scalar(
+                select(ParticipantRow.id).where(ParticipantRow.token_sha256 == _sha256(token))
+            )
         if found is None:
             raise NotKnown("this link belongs to no participant of this study; join anew")
         return found
 
     def next_trial(self, participant: str, now: float | None = None) -> Trial | None:
-        """The participant's first open trial, whichever device asks, or else a new one; None when all are answered. It is reserved from now on."""
+        """The participant's first open trial, whichever device asks, or else a new one; None when
+        all are answered. It is reserved from now on.
+        """
         now = time.time() if now is None else now
         with self._writing_of(participant) as session:
-            row = session.scalar(records.trials_of(participant).where(TrialRow.state == OPEN).order_by(TrialRow.position).limit(1))
+            row = session.scalar(
+                records.trials_of(participant)
+                .where(TrialRow.state == OPEN)
+                .order_by(TrialRow.position)
+                .limit(1)
+            )
             row = row or self._drawn(session, participant, now)
             if row is None:
                 return None
@@ -131,15 +220,37 @@ class Store:
             return trial_of(row, self.design)
 
     def _drawn(self, session: Session, participant: str, now: float) -> TrialRow | None:
-        session.execute(select(StudyRow.id).with_for_update())  # one draw at a time sees what the others have reserved
-        out = records.failed_out(session, self.design)  # what will not count leaves its item to others
-        drawn = next_trial(self.design, participant, records.given_to(session, participant), records.taken_by_item(session, now, out))
+        session.execute(
+            select(StudyRow.id).with_for_update()
+        )  # one draw at a time sees what the others have reserved
+        out = records.failed_out(
+            session, self.design
+        )  # what will not count leaves its item to others
+        drawn = next_trial(
+            self.design,
+            participant,
+            records.given_to(session, participant),
+            records.taken_by_item(session, now, out),
+        )
         if drawn is None:
             return None
-        row = TrialRow(id=secrets.token_hex(12), participant=participant, position=drawn.position, kind=drawn.kind, item=drawn.item,
-                       prompt=drawn.prompt, left_method=drawn.left, right_method=drawn.right, repeats=drawn.repeats or None,
-                       expected=drawn.expected.value if drawn.expected else None, left_image=secrets.token_urlsafe(18),
-                       right_image=secrets.token_urlsafe(18), state=OPEN, given=now, reserved_until=now)
+        row = TrialRow(
+            id=secrets.token_hex(12),
+            participant=participant,
+            position=drawn.position,
+            kind=drawn.kind,
+            item=drawn.item,
+            prompt=drawn.prompt,
+            left_method=drawn.left,
+            right_method=drawn.right,
+            repeats=drawn.repeats or None,
+            expected=drawn.expected.value if drawn.expected else None,
+            left_image=secrets.token_urlsafe(18),
+            right_image=secrets.token_urlsafe(18),
+            state=OPEN,
+            given=now,
+            reserved_until=now,
+        )
         session.add(row)
         return row
 
@@ -151,13 +262,24 @@ class Store:
 
     # ---- votes
 
-    def vote(self, participant: str, trial: str, answers: Mapping[str, str], client_id: str, seconds: float, skip_reason: str = "",
-             now: float | None = None) -> Receipt:
-        """The receipt of an answer by every criterion (left, right or tie), or with a `skip_reason` and no answers, of skipping the trial.
+    def vote(
+        self,
+        participant: str,
+        trial: str,
+        answers: Mapping[str, str],
+        client_id: str,
+        seconds: float,
+        skip_reason: str = "",
+        now: float | None = None,
+    ) -> Receipt:
+        """The receipt of an answer by every criterion (left, right or tie), or with a
+        `skip_reason` and no answers, of skipping the trial.
 
-        `client_id` is a UUID of this submission; for one that is kept already, with the same answers, it is the first receipt, and seconds are not
-        compared. Raises `NotKnown` for a trial that is not the participant's, `Conflict` for one that is answered (undo comes first) and
-        for another submission's id, `StudyError` for anything else that is no answer."""
+        `client_id` is a UUID of this submission; for one that is kept already, with the same
+        answers, it is the first receipt, and seconds are not compared. Raises `NotKnown` for a
+        trial that is not the participant's, `Conflict` for one that is answered (undo comes first)
+        and for another submission's id, `StudyError` for anything else that is no answer.
+        """
         submission = answering(self.design, trial, answers, client_id, seconds, skip_reason)
         now = time.time() if now is None else now
         try:
@@ -167,12 +289,17 @@ class Store:
             self.log(participant, "refused vote", {"submission": asdict(submission)}, now)
             raise
 
-    def _voted(self, session: Session, participant: str, submission: Submission, now: float) -> Receipt:
+    def _voted(
+        self, session: Session, participant: str, submission: Submission, now: float
+    ) -> Receipt:
         row = records.own_trial(session, participant, submission.trial)
         if receipt := kept_receipt(session, submission):
             return receipt
         if row.state != OPEN:
-            raise Conflict("this trial is answered already, so this answer was not taken; load the next trial, or undo first")
+            raise Conflict(
+                "this trial is answered already, so this answer was not taken; load the next "
+                "trial, or undo first"
+            )
         receipt = add_votes(session, submission, now)
         row.state = SKIPPED if submission.skips else ANSWERED
         session.flush()
@@ -180,21 +307,37 @@ class Store:
             session.get(ParticipantRow, participant).finished = now
         return receipt
 
-    def undo(self, participant: str, trial: str = "", client_id: str = "", now: float | None = None) -> Trial:
+    def undo(
+        self, participant: str, trial: str = "", client_id: str = "", now: float | None = None
+    ) -> Trial:
         """The trial that was answered last, open again: its votes are taken back by new ones.
 
-        With `trial` only that one is opened, and one that is open already is returned as it is; with `client_id` a repeated call does nothing
-        more. So a client that lost the answer to its undo may ask again. Raises `StudyError` where nothing was answered, `Conflict` for
-        a trial that is not the last, `NotKnown` for one that is not the participant's."""
-        client_id, now = uuid_of(client_id or str(uuid.uuid4())), time.time() if now is None else now
+        With `trial` only that one is opened, and one that is open already is returned as it is;
+        with `client_id` a repeated call does nothing more. So a client that lost the answer to its
+        undo may ask again. Raises `StudyError` where nothing was answered, `Conflict` for a trial
+        that is not the last, `NotKnown` for one that is not the participant's.
+        """
+        client_id, now = (
+            uuid_of(client_id or str(uuid.uuid4())),
+            time.time() if now is None else now,
+        )
         with self._writing_of(participant) as session:
-            trial = trial or kept_trial(session, client_id) or records.last_answered(session, participant)
+            trial = (
+                trial
+                or kept_trial(session, client_id)
+                or records.last_answered(session, participant)
+            )
             if not trial:
                 raise StudyError("there is no answer to undo yet")
-            row, submission = records.own_trial(session, participant, trial), undoing(self.design, trial, client_id)
+            row, submission = (
+                records.own_trial(session, participant, trial),
+                undoing(self.design, trial, client_id),
+            )
             if row.state != OPEN and not kept_receipt(session, submission):
                 if row.id != records.last_answered(session, participant):
-                    raise Conflict("only the trial that was answered last can be undone; load it again")
+                    raise Conflict(
+                        "only the trial that was answered last can be undone; load it again"
+                    )
                 add_votes(session, submission, now)
                 row.state, row.reserved_until = OPEN, now + 60 * self.design.expires_minutes
                 session.get(ParticipantRow, participant).finished = None
@@ -208,12 +351,21 @@ class Store:
             return self._progress(session, participant)
 
     def _progress(self, session: Session, participant: str) -> ParticipantProgress:
-        answered = records.trials_of(participant).where(TrialRow.state != OPEN, TrialRow.position > 0)
+        answered = records.trials_of(participant).where(
+            TrialRow.state != OPEN, TrialRow.position > 0
+        )
         done = session.scalar(select(func.count()).select_from(answered.subquery()))
-        return ParticipantProgress(done, self.design.length, records.last_answered(session, participant), done >= self.design.length)
+        return ParticipantProgress(
+            done,
+            self.design.length,
+            records.last_answered(session, participant),
+            done >= self.design.length,
+        )
 
     def image_of(self, token: str) -> Stimulus:
-        """What a picture's token stands for; it is for the participant named there and no one else. Raises `NotKnown`."""
+        """What a picture's token stands for; it is for the participant named there and no one
+        else. Raises `NotKnown`.
+        """
         with self._reading() as session:
             return records.stimulus_of(session, self.design, token)
 
@@ -231,23 +383,45 @@ class Store:
         with self._reading() as session:
             return records.events_of(session)
 
-    def log(self, participant: str | None, kind: str, data: Mapping, now: float | None = None) -> None:
-        """Adds an event; `data` is what JSON can hold. Raises `StudyError` for one that is too long, `NotKnown` for no participant."""
+    def log(
+        self, participant: str | None, kind: str, data: Mapping, now: float | None = None
+    ) -> None:
+        """Adds an event; `data` is what JSON can hold. Raises `StudyError` for one that is too
+        long, `NotKnown` for no participant.
+        """
         try:
             content = json.dumps(data)
         except (TypeError, ValueError) as error:
             raise StudyError(f"an event's data must be what JSON can hold: {error}") from error
-        if len(content) > LONGEST_EVENT or not isinstance(kind, str) or not 0 < len(kind) <= LONGEST_KIND:
-            raise StudyError(f"an event has a kind of 1 to {LONGEST_KIND} characters and at most {LONGEST_EVENT} characters of data")
+        if (
+            len(content) > LONGEST_EVENT
+            or not isinstance(kind, str)
+            or not 0 < len(kind) <= LONGEST_KIND
+        ):
+            raise StudyError(
+                f"an event has a kind of 1 to {LONGEST_KIND} characters and at most "
+                f"{LONGEST_EVENT} characters of data"
+            )
         with self._writing() as session:
             if participant is not None:
                 records.check_known(session, participant)
-            session.add(EventRow(participant=participant, kind=clean(kind), data=content, time=time.time() if now is None else now))
+            session.add(
+                EventRow(
+                    participant=participant,
+                    kind=clean(kind),
+                    data=content,
+                    time=time.time() if now is None else now,
+                )
+            )
 
     def backup(self, path: str | Path) -> Path:
-        """A whole copy of the database while it is in use, in a new file. Raises `StudyError`, for PostgreSQL too, which has its own way."""
+        """A whole copy of the database while it is in use, in a new file. Raises `StudyError`, for
+        PostgreSQL too, which has its own way.
+        """
         if self._engine.dialect.name != "sqlite":
-            raise StudyError("PostgreSQL has its own way to back up: pg_dump --format=custom --file=FILE ADDRESS")
+            raise StudyError(
+                "PostgreSQL has its own way to back up: pg_dump --format=custom --file=FILE ADDRESS"
+            )
         if Path(path).exists():
             raise StudyError(f"{path} is there already; give a new file's path")
         with told():
@@ -259,12 +433,19 @@ class Store:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[Session]:
         """A transaction that is committed at the end, and undone by any error."""
-        with self._turn, told(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with (
+            self._turn,
+            told(),
+            Session(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextlib.contextmanager
     def _writing_of(self, participant: str) -> Iterator[Session]:
-        """The same, one after another for each participant. Raises `NotKnown` for one there is not."""
+        """The same, one after another for each participant. Raises `NotKnown` for one there is
+        not.
+        """
         with self._writing() as session:
             records.check_known(session, participant, lock=True)
             yield session
@@ -288,4 +469,3 @@ def _opening(engine: Engine) -> Iterator[None]:
 
 def _sha256(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-

@@ -1,7 +1,8 @@
 """One submission: what a valid one is, whether it is kept already, and the votes that it adds.
 
-A submission answers all criteria of a trial, skips it, or takes its last answers back, and carries an id that the client made. Its votes are
-the next revision of the trial's. Not here: whose trial it is and whether it may be answered (`store`).
+A submission answers all criteria of a trial, skips it, or takes its last answers back, and carries
+an id that the client made. Its votes are the next revision of the trial's. Not here: whose trial
+it is and whether it may be answered (`store`).
 """
 
 from __future__ import annotations
@@ -39,14 +40,30 @@ class Submission:
         return self.reason != ""
 
 
-def answering(design: StudyDesign, trial: str, answers: Mapping[str, str], client_id: str, seconds: float, reason: str) -> Submission:
-    """A submission from what a client sent. Raises `StudyError`, saying what an answer is, for anything that is none."""
+def answering(
+    design: StudyDesign,
+    trial: str,
+    answers: Mapping[str, str],
+    client_id: str,
+    seconds: float,
+    reason: str,
+) -> Submission:
+    """A submission from what a client sent. Raises `StudyError`, saying what an answer is, for
+    anything that is none.
+    """
     if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
         raise StudyError(f"a reason to skip is a text of at most {LONGEST_REASON} characters")
-    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not math.isfinite(seconds) or seconds < 0:
+    if (
+        isinstance(seconds, bool)
+        or not isinstance(seconds, (int, float))
+        or not math.isfinite(seconds)
+        or seconds < 0
+    ):
         raise StudyError(f"seconds must be a number of 0 or more, not {str(seconds)[:20]!r}")
     reason = clean(reason.strip())
-    return Submission(trial, _choices(design, answers, reason), uuid_of(client_id), float(seconds), reason)
+    return Submission(
+        trial, _choices(design, answers, reason), uuid_of(client_id), float(seconds), reason
+    )
 
 
 def undoing(design: StudyDesign, trial: str, client_id: str) -> Submission:
@@ -59,7 +76,9 @@ def uuid_of(value: str) -> str:
     try:
         return str(uuid.UUID(value))
     except (ValueError, AttributeError, TypeError) as error:
-        raise StudyError("a submission's client_id must be a UUID; make one for each submission") from error
+        raise StudyError(
+            "a submission's client_id must be a UUID; make one for each submission"
+        ) from error
 
 
 def clean(text: str) -> str:
@@ -74,11 +93,19 @@ def _choices(design: StudyDesign, answers: Mapping[str, str], reason: str) -> di
     if reason:
         raise StudyError("a trial is either answered or skipped; send answers, or a reason to skip")
     if not isinstance(answers, Mapping) or set(answers) != set(criteria):
-        raise StudyError(f"an answer is needed by each of {', '.join(criteria)}, and by nothing else; or a reason to skip")
-    allowed = [choice.value for choice in (Choice.LEFT, Choice.RIGHT, *([Choice.TIE] if design.ties else []))]
+        raise StudyError(
+            f"an answer is needed by each of {', '.join(criteria)}, and by nothing else; or a "
+            "reason to skip"
+        )
+    allowed = [
+        choice.value
+        for choice in (Choice.LEFT, Choice.RIGHT, *([Choice.TIE] if design.ties else []))
+    ]
     for criterion, choice in answers.items():
         if choice not in allowed:
-            raise StudyError(f"{criterion} is answered by {', '.join(allowed)}, not by {str(choice)[:20]!r}")
+            raise StudyError(
+                f"{criterion} is answered by {', '.join(allowed)}, not by {str(choice)[:20]!r}"
+            )
     return {criterion: Choice(answers[criterion]).value for criterion in criteria}
 
 
@@ -88,25 +115,49 @@ def kept_trial(session: Session, client_id: str) -> str | None:
 
 
 def kept_receipt(session: Session, submission: Submission) -> Receipt | None:
-    """The first receipt of this submission, None where it is not kept; seconds are not compared. Raises `Conflict` if it said something else."""
+    """The first receipt of this submission, None where it is not kept; seconds are not compared.
+    Raises `Conflict` if it said something else.
+    """
     rows = session.scalars(select(VoteRow).where(VoteRow.client_id == submission.client_id)).all()
     if not rows:
         return None
     kept = {(row.trial, row.criterion, row.choice, row.skip_reason) for row in rows}
-    if kept != {(submission.trial, criterion, choice, submission.reason) for criterion, choice in submission.choices.items()}:
-        raise Conflict("this submission's id was used before with another content, which is kept; make a new id for each submission")
+    if kept != {
+        (submission.trial, criterion, choice, submission.reason)
+        for criterion, choice in submission.choices.items()
+    }:
+        raise Conflict(
+            "this submission's id was used before with another content, which is kept; make a new "
+            "id for each submission"
+        )
     return Receipt(rows[0].trial, rows[0].client_id, rows[0].received)
 
 
 def add_votes(session: Session, submission: Submission, now: float) -> Receipt:
-    """Adds the submission's votes, after all earlier ones of its trial. Raises `Conflict` if its id was used in the meantime."""
-    last = session.scalar(select(func.max(VoteRow.revision)).where(VoteRow.trial == submission.trial))
+    """Adds the submission's votes, after all earlier ones of its trial. Raises `Conflict` if its
+    id was used in the meantime.
+    """
+    last = session.scalar(
+        select(func.max(VoteRow.revision)).where(VoteRow.trial == submission.trial)
+    )
     revision = 0 if last is None else last + 1
-    session.add_all(VoteRow(trial=submission.trial, criterion=criterion, revision=revision, choice=choice, skip_reason=submission.reason,
-                            seconds=submission.seconds, client_id=submission.client_id, received=now)
-                    for criterion, choice in submission.choices.items())
+    session.add_all(
+        VoteRow(
+            trial=submission.trial,
+            criterion=criterion,
+            revision=revision,
+            choice=choice,
+            skip_reason=submission.reason,
+            seconds=submission.seconds,
+            client_id=submission.client_id,
+            received=now,
+        )
+        for criterion, choice in submission.choices.items()
+    )
     try:
         session.flush()
     except IntegrityError as error:
-        raise Conflict("this submission's id was used before; make a new id for each submission") from error
+        raise Conflict(
+            "this submission's id was used before; make a new id for each submission"
+        ) from error
     return Receipt(submission.trial, submission.client_id, now)

@@ -1,9 +1,10 @@
-"""What a teacher is made of, without its weights: the classes and configurations of its parts, and those parts on the meta device.
+"""What a teacher is made of, without its weights: the classes and configurations of its parts, and
+those parts on the meta device.
 
     architecture("sd3.5-medium")     the published ones, by name or hub id; or an embedded one; or the folder of a diffusers pipeline
 
-The published configurations are the config.json files of stabilityai/stable-diffusion-3.5-medium and
-stabilityai/stable-diffusion-xl-base-1.0, as far as they differ from the classes' defaults.
+The published configurations are the config.json files of stabilityai/stable-diffusion-3.5-medium
+and stabilityai/stable-diffusion-xl-base-1.0, as far as they differ from the classes' defaults.
 """
 
 from __future__ import annotations
@@ -24,37 +25,95 @@ from workbench.models.backends.pipeline import latent_shape
 from workbench.models.backends.source import FAMILIES, T5_PARTS, TeacherError, pipeline_index
 from workbench.models.embedded import EMBEDDED
 
-_CLIP_L = dict(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12,
-               projection_dim=768)
-_CLIP_G = dict(vocab_size=49408, hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20,
-               projection_dim=1280)
-_T5_XXL = dict(vocab_size=32128, d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu")
-_VAE = dict(down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512), layers_per_block=2)
+_CLIP_L = dict(
+    vocab_size=49408,
+    hidden_size=768,
+    intermediate_size=3072,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    projection_dim=768,
+)
+_CLIP_G = dict(
+    vocab_size=49408,
+    hidden_size=1280,
+    intermediate_size=5120,
+    num_hidden_layers=32,
+    num_attention_heads=20,
+    projection_dim=1280,
+)
+_T5_XXL = dict(
+    vocab_size=32128,
+    d_model=4096,
+    d_kv=64,
+    d_ff=10240,
+    num_layers=24,
+    num_heads=64,
+    feed_forward_proj="gated-gelu",
+)
+_VAE = dict(
+    down_block_types=("DownEncoderBlock2D",) * 4,
+    up_block_types=("UpDecoderBlock2D",) * 4,
+    block_out_channels=(128, 256, 512, 512),
+    layers_per_block=2,
+)
 
 _SD35_MEDIUM = {
-    "transformer": ("SD3Transformer2DModel", dict(
-        sample_size=128, patch_size=2, in_channels=16, out_channels=16, num_layers=24, attention_head_dim=64, num_attention_heads=24,
-        joint_attention_dim=4096, caption_projection_dim=1536, pooled_projection_dim=2048, pos_embed_max_size=384,
-        dual_attention_layers=tuple(range(13)), qk_norm="rms_norm")),
-    "vae": ("AutoencoderKL", _VAE | dict(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False)),
+    "transformer": (
+        "SD3Transformer2DModel",
+        dict(
+            sample_size=128,
+            patch_size=2,
+            in_channels=16,
+            out_channels=16,
+            num_layers=24,
+            attention_head_dim=64,
+            num_attention_heads=24,
+            joint_attention_dim=4096,
+            caption_projection_dim=1536,
+            pooled_projection_dim=2048,
+            pos_embed_max_size=384,
+            dual_attention_layers=tuple(range(13)),
+            qk_norm="rms_norm",
+        ),
+    ),
+    "vae": (
+        "AutoencoderKL",
+        _VAE | dict(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False),
+    ),
     "text_encoder": ("CLIPTextModelWithProjection", _CLIP_L),
     "text_encoder_2": ("CLIPTextModelWithProjection", _CLIP_G),
     "text_encoder_3": ("T5EncoderModel", _T5_XXL),
 }
 _SDXL = {
-    "unet": ("UNet2DConditionModel", dict(
-        sample_size=128, in_channels=4, out_channels=4, block_out_channels=(320, 640, 1280), layers_per_block=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), transformer_layers_per_block=(1, 2, 10),
-        attention_head_dim=(5, 10, 20), use_linear_projection=True, cross_attention_dim=2048, addition_embed_type="text_time",
-        addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816)),
+    "unet": (
+        "UNet2DConditionModel",
+        dict(
+            sample_size=128,
+            in_channels=4,
+            out_channels=4,
+            block_out_channels=(320, 640, 1280),
+            layers_per_block=2,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 10),
+            attention_head_dim=(5, 10, 20),
+            use_linear_projection=True,
+            cross_attention_dim=2048,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            projection_class_embeddings_input_dim=2816,
+        ),
+    ),
     "vae": ("AutoencoderKL", _VAE | dict(latent_channels=4)),
     "text_encoder": ("CLIPTextModel", _CLIP_L),
     "text_encoder_2": ("CLIPTextModelWithProjection", _CLIP_G),
 }
-ARCHITECTURES = {"sd3.5-medium": _SD35_MEDIUM, "stabilityai/stable-diffusion-3.5-medium": _SD35_MEDIUM,
-             "sdxl": _SDXL, "stabilityai/stable-diffusion-xl-base-1.0": _SDXL}
+ARCHITECTURES = {
+    "sd3.5-medium": _SD35_MEDIUM,
+    "stabilityai/stable-diffusion-3.5-medium": _SD35_MEDIUM,
+    "sdxl": _SDXL,
+    "stabilityai/stable-diffusion-xl-base-1.0": _SDXL,
+}
 
 
 @dataclass(frozen=True)
@@ -69,7 +128,9 @@ class Architecture:
 
     @property
     def flow(self) -> bool:
-        """Whether it is of the sd3 family, which predicts velocity; else of the sdxl family, which predicts eps."""
+        """Whether it is of the sd3 family, which predicts velocity; else of the sdxl family, which
+        predicts eps.
+        """
         return self.network_name == "transformer"
 
     @property
@@ -93,37 +154,77 @@ class Architecture:
     def latent_shape(self, resolution: int | None) -> tuple[int, int, int]:
         """[C, h, w] at `resolution` pixels, or at the network's own. Raises ValueError."""
         config = self.parts[self.network_name][1]
-        return latent_shape(config["in_channels"], self.vae_scale_factor, resolution, config["sample_size"])
+        return latent_shape(
+            config["in_channels"], self.vae_scale_factor, resolution, config["sample_size"]
+        )
 
     def condition(self, batch: int) -> Condition:
-        """What `batch` prompts become, on the meta device: the shapes that `SD3Backend.encode` and `SDXLBackend.encode` give."""
-        config, tokens = self.parts[self.network_name][1], self.parts["text_encoder"][1].get("max_position_embeddings", 77)
+        """What `batch` prompts become, on the meta device: the shapes that `SD3Backend.encode` and
+        `SDXLBackend.encode` give.
+        """
+        config, tokens = (
+            self.parts[self.network_name][1],
+            self.parts["text_encoder"][1].get("max_position_embeddings", 77),
+        )
         if self.flow:
             length = tokens + (256 if "text_encoder_3" in self.parts else 0)
-            return Condition({"tokens": _empty(batch, length, config["joint_attention_dim"]),
-                              "pooled": _empty(batch, config["pooled_projection_dim"])})
-        pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
-        return Condition({"tokens": _empty(batch, tokens, config["cross_attention_dim"]), "pooled": _empty(batch, pooled),
-                          "time_ids": _empty(batch, 6)})
+            return Condition(
+                {
+                    "tokens": _empty(batch, length, config["joint_attention_dim"]),
+                    "pooled": _empty(batch, config["pooled_projection_dim"]),
+                }
+            )
+        pooled = (
+            config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+        )
+        return Condition(
+            {
+                "tokens": _empty(batch, tokens, config["cross_attention_dim"]),
+                "pooled": _empty(batch, pooled),
+                "time_ids": _empty(batch, 6),
+            }
+        )
 
 
 @functools.cache
 def architecture(teacher: str) -> Architecture:
-    """The architecture of a recipe's `teacher`. Raises `TeacherError`; a hub id that is not published here needs a folder."""
+    """The architecture of a recipe's `teacher`. Raises `TeacherError`; a hub id that is not
+    published here needs a folder.
+    """
     if teacher in ARCHITECTURES:
         return Architecture(ARCHITECTURES[teacher])
     folder = EMBEDDED[teacher] / "teacher" if teacher in EMBEDDED else Path(teacher)
     if not folder.is_dir():
-        raise TeacherError(f"there is no folder {teacher}, and the planner knows no architecture of that name; give the folder of a "
-                           f"diffusers pipeline, or one of {', '.join([*EMBEDDED, *ARCHITECTURES])}")
+        raise TeacherError(
+            f"there is no folder {teacher}, and the planner knows no architecture of that name; "
+            "give the folder of a "
+            f"diffusers pipeline, or one of {', '.join([*EMBEDDED, *ARCHITECTURES])}"
+        )
     index = pipeline_index(str(folder))
     if index.get("_class_name") not in FAMILIES:
-        raise TeacherError(f"{teacher} is a {index.get('_class_name')}; a teacher is one of {', '.join(FAMILIES)}")
+        raise TeacherError(
+            f"{teacher} is a {index.get('_class_name')}; a teacher is one of {', '.join(FAMILIES)}"
+        )
     left_out = T5_PARTS if teacher in EMBEDDED else ()
-    files = {name: folder / name / "config.json" for name in ("transformer", "unet", "vae", "text_encoder", "text_encoder_2",
-                                                              "text_encoder_3") if name not in left_out}
-    return Architecture({name: (index[name][1], json.loads(file.read_text())) for name, file in files.items()
-                         if (index.get(name) or [None])[0] is not None})
+    files = {
+        name: folder / name / "config.json"
+        for name in (
+            "transformer",
+            "unet",
+            "vae",
+            "text_encoder",
+            "text_encoder_2",
+            "text_encoder_3",
+        )
+        if name not in left_out
+    }
+    return Architecture(
+        {
+            name: (index[name][1], json.loads(file.read_text()))
+            for name, file in files.items()
+            if (index.get(name) or [None])[0] is not None
+        }
+    )
 
 
 def _empty(*shape: int) -> Tensor:

@@ -14,4 +14,6 @@ class Gpu:
 
 
 GPUS = {"rtx4090": Gpu(24, 165), "l40s": Gpu(48, 362), "a100": Gpu(80, 312), "h100": Gpu(80, 989)}
-HEADROOM = 0.08  # of a card's memory: CUDA's context, what the driver reports less than the name says, fragmentation (assumed)
+# of a card's memory: CUDA's context, what the driver reports less than the name says, fragmentation
+# (assumed)
+HEADROOM = 0.08

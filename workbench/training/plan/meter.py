@@ -1,16 +1,19 @@
-"""Bytes and floating-point operations of a network's evaluation, counted on the meta device: no weights, no GPU, no arithmetic.
+"""Bytes and floating-point operations of a network's evaluation, counted on the meta device: no
+weights, no GPU, no arithmetic.
 
     with Meter() as meter, Autocast("cuda"):
         output = network(...)
     meter.alive, meter.peak      bytes of the storages made inside that live now, and their most
     meter.flops                  multiplications and additions of matrix products, convolutions and attention
 
-Every operator below autograd passes the meter, so what a graph saves for its backward pass is counted by living, not by a rule for
-each layer. What it cannot see are the allocator's rounding and fragmentation, and workspaces inside kernels.
+Every operator below autograd passes the meter, so what a graph saves for its backward pass is
+counted by living, not by a rule for each layer. What it cannot see are the allocator's rounding
+and fragmentation, and workspaces inside kernels.
 
-The meta device has no autocast, so `MeteredAutocast` says which functions a device runs in bf16 and which in fp32 (the lists of ATen's
-autocast_mode.h, as far as diffusion networks call them), and that bf16 copies of trained fp32 weights live until the context ends.
-Attention is one fused operator with its own backward pass, as on a GPU.
+The meta device has no autocast, so `MeteredAutocast` says which functions a device runs in bf16
+and which in fp32 (the lists of ATen's autocast_mode.h, as far as diffusion networks call them),
+and that bf16 copies of trained fp32 weights live until the context ends. Attention is one fused
+operator with its own backward pass, as on a GPU.
 """
 
 from __future__ import annotations
@@ -29,19 +32,46 @@ from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import flop_registry
 
-_LOWER = {F.linear, F.conv2d, torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.bmm, F.scaled_dot_product_attention}
-_FULL = {F.layer_norm, F.group_norm, F.rms_norm, F.softmax, F.interpolate, torch.softmax, torch.rsqrt, torch.pow, torch.exp, torch.sum,
-         Tensor.softmax, Tensor.rsqrt, Tensor.pow, Tensor.exp, Tensor.sum}
+_LOWER = {
+    F.linear,
+    F.conv2d,
+    torch.matmul,
+    Tensor.matmul,
+    Tensor.__matmul__,
+    torch.bmm,
+    F.scaled_dot_product_attention,
+}
+_FULL = {
+    F.layer_norm,
+    F.group_norm,
+    F.rms_norm,
+    F.softmax,
+    F.interpolate,
+    torch.softmax,
+    torch.rsqrt,
+    torch.pow,
+    torch.exp,
+    torch.sum,
+    Tensor.softmax,
+    Tensor.rsqrt,
+    Tensor.pow,
+    Tensor.exp,
+    Tensor.sum,
+}
 FULL = {"cuda": _FULL, "cpu": set()}  # autocast on a CPU leaves these in whatever arrives
 
 
 class MemoryMeter(TorchDispatchMode):
-    """Counts what is made inside its context; the tensors of `given` modules, and their gradients, exist already."""
+    """Counts what is made inside its context; the tensors of `given` modules, and their gradients,
+    exist already.
+    """
 
     def __init__(self, *given: nn.Module):
         super().__init__()
         self.alive = self.peak = self.flops = 0
-        tensors = [tensor for module in given for tensor in (*module.parameters(), *module.buffers())]
+        tensors = [
+            tensor for module in given for tensor in (*module.parameters(), *module.buffers())
+        ]
         tensors += [tensor.grad for tensor in tensors if tensor.grad is not None]
         self._known = weakref.WeakSet(tensor.untyped_storage() for tensor in tensors)
         self._seen: dict[tuple, tuple] = {}
@@ -55,8 +85,10 @@ class MemoryMeter(TorchDispatchMode):
         return result
 
     def _run(self, function, args: tuple, kwargs: dict) -> tuple:
-        """The result and its operations. Blocks repeat, and torch works out shapes in Python: what an operator made of the same
-        shapes before is made again at once, unless it may share storage with its arguments."""
+        """The result and its operations. Blocks repeat, and torch works out shapes in Python: what
+        an operator made of the same shapes before is made again at once, unless it may share
+        storage with its arguments.
+        """
         if _aliases(function):
             return function(*args, **kwargs), 0
         key = (function, _described(args), _described(tuple(kwargs.items())))
@@ -67,7 +99,9 @@ class MemoryMeter(TorchDispatchMode):
             self._seen[key] = tree_map(_Layout.of, result), flops
             return result, flops
         layouts, flops = self._seen[key]
-        return tree_map(lambda value: value.new() if isinstance(value, _Layout) else value, layouts), flops
+        return tree_map(
+            lambda value: value.new() if isinstance(value, _Layout) else value, layouts
+        ), flops
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         if storage not in self._known:
@@ -99,7 +133,9 @@ class _Layout:
 def _described(value):
     if isinstance(value, Tensor):
         return value.shape, value.stride(), value.dtype
-    return tuple(map(_described, value)) if isinstance(value, (tuple, list)) else (type(value), value)
+    return (
+        tuple(map(_described, value)) if isinstance(value, (tuple, list)) else (type(value), value)
+    )
 
 
 @functools.cache
@@ -108,7 +144,9 @@ def _aliases(function) -> bool:
 
 
 class MeteredAutocast(TorchFunctionMode):
-    """bf16 autocast of a `device` for tensors on the meta device; `half=False` leaves precisions alone, and fuses attention only."""
+    """bf16 autocast of a `device` for tensors on the meta device; `half=False` leaves precisions
+    alone, and fuses attention only.
+    """
 
     def __init__(self, device: str, half: bool = True):
         super().__init__()
@@ -140,14 +178,31 @@ class MeteredAutocast(TorchFunctionMode):
 
 
 def checkpoint_blocks(network: nn.Module, device: str, half: bool) -> None:
-    """Turns gradient checkpointing on; as torch does, the blocks that are evaluated again find the arithmetic they had."""
-    network.enable_gradient_checkpointing(functools.partial(
-        checkpoint, use_reentrant=False, context_fn=lambda: (nullcontext(), MeteredAutocast(device, half))))
+    """Turns gradient checkpointing on; as torch does, the blocks that are evaluated again find the
+    arithmetic they had.
+    """
+    network.enable_gradient_checkpointing(
+        functools.partial(
+            checkpoint,
+            use_reentrant=False,
+            context_fn=lambda: (nullcontext(), MeteredAutocast(device, half)),
+        )
+    )
 
 
 def _raise(value):
     return value.float() if isinstance(value, Tensor) and value.dtype == torch.bfloat16 else value
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, attn_mask=None, dropout_p: float = 0.0, is_causal: bool = False, **kwargs):
-    return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal)[0]
+def _attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask=None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **kwargs,
+):
+    return torch.ops.aten._scaled_dot_product_flash_attention(
+        query, key, value, dropout_p, is_causal
+    )[0]

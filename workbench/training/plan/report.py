@@ -1,4 +1,6 @@
-"""A plan as text, as JSON and as the README's table. Memory in GiB; a round's operations in TFLOP; hours are an estimate."""
+"""A plan as text, as JSON and as the README's table. Memory in GiB; a round's operations in TFLOP;
+hours are an estimate.
+"""
 
 from __future__ import annotations
 
@@ -16,35 +18,72 @@ def as_text(planned: Plan, card: str, utilisation: float) -> str:
     """The whole plan, for a terminal."""
     recipe, counted = planned.recipe, planned.evaluations
     moment = max(planned.phases, key=planned.phases.get)
-    memory = {**planned.parts, f"{moment}: activations and gradients": planned.phases[moment], "peak": planned.peak}
+    memory = {
+        **planned.parts,
+        f"{moment}: activations and gradients": planned.phases[moment],
+        "peak": planned.peak,
+    }
     mode = f"adapters of rank {recipe.lora}" if recipe.lora else "whole networks"
     blocks = [
-        f"{recipe.teacher}, {recipe.method}, {mode}, {planned.resolution} px, batch {recipe.batch} (accumulate {recipe.accumulate})",
-        _aligned("parameters, millions", ((name, f"{value / 1e6:.1f}") for name, value in planned.parameters.items())),
+        f"{recipe.teacher}, {recipe.method}, {mode}, {planned.resolution} px, batch "
+        f"{recipe.batch} (accumulate {recipe.accumulate})",
+        _aligned(
+            "parameters, millions",
+            ((name, f"{value / 1e6:.1f}") for name, value in planned.parameters.items()),
+        ),
         _aligned("memory, GiB", ((name, f"{_gib(value):.2f}") for name, value in memory.items())),
-        _aligned("evaluations of networks for one sample", (
-            (f"{phase} update, {network}", str(count)) for phase, part in counted.items() for network, count in part.items())),
-        _aligned(f"a round of {recipe.fake_updates_per_round} fake updates and a student update", (
-            ("TFLOP", f"{planned.flops / 1e12:.4g}"),
-            (f"hours for {recipe.rounds} rounds on one {card} (estimate at {utilisation:.0%} of its peak)",
-             f"{planned.hours(GPUS[card], utilisation):.3g}"))),
+        _aligned(
+            "evaluations of networks for one sample",
+            (
+                (f"{phase} update, {network}", str(count))
+                for phase, part in counted.items()
+                for network, count in part.items()
+            ),
+        ),
+        _aligned(
+            f"a round of {recipe.fake_updates_per_round} fake updates and a student update",
+            (
+                ("TFLOP", f"{planned.flops / 1e12:.4g}"),
+                (
+                    f"hours for {recipe.rounds} rounds on one {card} (estimate at "
+                    f"{utilisation:.0%} of its peak)",
+                    f"{planned.hours(GPUS[card], utilisation):.3g}",
+                ),
+            ),
+        ),
         "\n".join(f"{memory} GB: {_verdict(recipe, memory)}" for memory in MEMORIES),
-        f"A card keeps {HEADROOM:.0%} of its memory free for what a plan cannot see (assumed)."]
+        f"A card keeps {HEADROOM:.0%} of its memory free for what a plan cannot see (assumed).",
+    ]
     if recipe.method == "dmd_lpips":
-        blocks.append("Not covered: memory and operations of the decoder and of the perceptual distance's network.")
+        blocks.append(
+            "Not covered: memory and operations of the decoder and of the perceptual distance's "
+            "network."
+        )
     return "\n\n".join(blocks)
 
 
 def as_dict(planned: Plan, card: str, utilisation: float) -> dict:
     """The same for JSON: bytes, operations and hours."""
     fits = {memory: settings_to_fit(planned.recipe, memory) for memory in MEMORIES}
-    return {**asdict(planned), "peak": planned.peak, "card": card, "utilisation": utilisation,
-            "hours": planned.hours(GPUS[card], utilisation), "settings_to_fit": fits}
+    return {
+        **asdict(planned),
+        "peak": planned.peak,
+        "card": card,
+        "utilisation": utilisation,
+        "hours": planned.hours(GPUS[card], utilisation),
+        "settings_to_fit": fits,
+    }
 
 
-def as_markdown(recipe: Recipe, teachers: Iterable[str], resolutions: Iterable[int]) -> Iterator[str]:
+def as_markdown(
+    recipe: Recipe, teachers: Iterable[str], resolutions: Iterable[int]
+) -> Iterator[str]:
     """The lines of the README's table: `recipe` for each teacher, mode and size."""
-    yield "| teacher | trained | px | peak, GiB | TFLOP a round | " + " | ".join(f"{memory} GB" for memory in MEMORIES) + " |"
+    yield (
+        "| teacher | trained | px | peak, GiB | TFLOP a round | "
+        + " | ".join(f"{memory} GB" for memory in MEMORIES)
+        + " |"
+    )
     yield "| --- " * (5 + len(MEMORIES)) + "|"
     resolutions = list(resolutions)
     for teacher in teachers:
@@ -52,15 +91,31 @@ def as_markdown(recipe: Recipe, teachers: Iterable[str], resolutions: Iterable[i
             for resolution in resolutions:
                 planned = plan(replace(recipe, teacher=teacher, lora=lora, resolution=resolution))
                 verdicts = [_verdict(planned.recipe, memory) for memory in MEMORIES]
-                yield "| " + " | ".join([teacher, f"adapters, rank {lora}" if lora else "whole network", str(resolution),
-                                         f"{_gib(planned.peak):.1f}", f"{planned.flops / 1e12:.0f}", *verdicts]) + " |"
+                yield (
+                    "| "
+                    + " | ".join(
+                        [
+                            teacher,
+                            f"adapters, rank {lora}" if lora else "whole network",
+                            str(resolution),
+                            f"{_gib(planned.peak):.1f}",
+                            f"{planned.flops / 1e12:.0f}",
+                            *verdicts,
+                        ]
+                    )
+                    + " |"
+                )
 
 
 def _verdict(recipe: Recipe, memory: int) -> str:
     changes = settings_to_fit(recipe, memory)
     if changes is None:
         return "does not fit"
-    return "with " + " ".join(f"--{name} {value}" for name, value in changes.items()) if changes else "fits"
+    return (
+        "with " + " ".join(f"--{name} {value}" for name, value in changes.items())
+        if changes
+        else "fits"
+    )
 
 
 def _aligned(title: str, rows: Iterable[tuple[str, str]]) -> str:

@@ -15,7 +15,8 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(12), nullable=False),
         sa.Column("created", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_study"),
-        sa.CheckConstraint("id = 1", name=op.f("ck_study_one")))
+        sa.CheckConstraint("id = 1", name=op.f("ck_study_one")),
+    )
     op.create_table(
         "participant",
         sa.Column("id", sa.String(64), nullable=False),
@@ -24,7 +25,8 @@ def upgrade() -> None:
         sa.Column("consented", sa.Float(), nullable=False),
         sa.Column("finished", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_participant"),
-        sa.UniqueConstraint("token_sha256", name="uq_participant_token_sha256"))
+        sa.UniqueConstraint("token_sha256", name="uq_participant_token_sha256"),
+    )
     op.create_table(
         "trial",
         sa.Column("id", sa.String(64), nullable=False),
@@ -50,8 +52,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("left_image", name="uq_trial_left_image"),
         sa.UniqueConstraint("right_image", name="uq_trial_right_image"),
         sa.CheckConstraint("left_method <> right_method", name=op.f("ck_trial_sides")),
-        sa.CheckConstraint("kind IN ('practice', 'real', 'gold', 'repeat')", name=op.f("ck_trial_kind")),
-        sa.CheckConstraint("state IN ('open', 'answered', 'skipped')", name=op.f("ck_trial_state")))
+        sa.CheckConstraint(
+            "kind IN ('practice', 'real', 'gold', 'repeat')", name=op.f("ck_trial_kind")
+        ),
+        sa.CheckConstraint("state IN ('open', 'answered', 'skipped')", name=op.f("ck_trial_state")),
+    )
     op.create_index("ix_trial_item", "trial", ["item"])
     op.create_table(
         "vote",
@@ -66,9 +71,14 @@ def upgrade() -> None:
         sa.Column("received", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_vote"),
         sa.ForeignKeyConstraint(["trial"], ["trial.id"], name="fk_vote_trial"),
-        sa.UniqueConstraint("trial", "criterion", "revision", name="uq_vote_trial_criterion_revision"),
+        sa.UniqueConstraint(
+            "trial", "criterion", "revision", name="uq_vote_trial_criterion_revision"
+        ),
         sa.UniqueConstraint("client_id", "criterion", name="uq_vote_client_id_criterion"),
-        sa.CheckConstraint("choice IN ('left', 'right', 'tie', 'skip', 'undone')", name=op.f("ck_vote_choice")))
+        sa.CheckConstraint(
+            "choice IN ('left', 'right', 'tie', 'skip', 'undone')", name=op.f("ck_vote_choice")
+        ),
+    )
     op.create_table(
         "event",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -77,7 +87,8 @@ def upgrade() -> None:
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("time", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_event"),
-        sa.ForeignKeyConstraint(["participant"], ["participant.id"], name="fk_event_participant"))
+        sa.ForeignKeyConstraint(["participant"], ["participant.id"], name="fk_event_participant"),
+    )
 
 
 def downgrade() -> None:
