@@ -12,12 +12,19 @@ import difflib
 import hashlib
 import json
 import typing
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
+from workbench.core.methods import METHODS
+
 
 def setting(
-    default, help: str, choices: tuple = (), low: float | None = None, high: float | None = None
+    default,
+    help: str,
+    choices: Collection[str] | None = None,
+    low: float | None = None,
+    high: float | None = None,
 ):
     """A dataclass field with its help text and its allowed values (`choices`, or `low` to `high`
     inclusive).
@@ -32,9 +39,6 @@ def same_teacher(one: str, other: str) -> bool:
     return PurePath(one).name == PurePath(other).name
 
 
-METHODS = ("dmd", "dmd_lpips", "dmd_gan", "dp_dmd", "dp_dmd_no_stop")
-
-
 @dataclass(frozen=True)
 class Recipe:
     """One distillation. Paper defaults where the paper has them; `workbench.core.presets` lists
@@ -46,7 +50,7 @@ class Recipe:
         "teacher: 'scenes' (embedded), or the folder or hub id of a diffusers pipeline of SD3 or "
         "SDXL",
     )
-    method: str = setting("dp_dmd", "the objective", METHODS)
+    method: str = setting("dp_dmd", "the training objective", METHODS)
     prompts: str = setting(
         "", "prompt file, one prompt a line; empty: the embedded world's own captions"
     )
@@ -161,6 +165,8 @@ class Recipe:
     )
 
     def __post_init__(self):
+        if isinstance(self.method, str):
+            object.__setattr__(self, "method", METHODS.spelling(self.method))
         for item in dataclasses.fields(self):
             self._check(item, getattr(self, item.name))
         if self.k > self.teacher_steps:
@@ -180,11 +186,13 @@ class Recipe:
             object.__setattr__(self, item.name, float(value))
         elif type(value) is not kind:
             raise ValueError(f"{item.name} must be {kind.__name__}, not {value!r}")
-        if rules["choices"] and value not in rules["choices"]:
-            near = difflib.get_close_matches(str(value), rules["choices"], n=1)
+        choices = rules["choices"]
+        if choices is not None and value not in choices:
+            near = difflib.get_close_matches(str(value), choices, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
+            failed = "".join(f"; {failure}" for failure in getattr(choices, "failures", ()))
             raise ValueError(
-                f"{item.name} = {value!r} is not one of {', '.join(rules['choices'])}{hint}"
+                f"{item.name} = {value!r} is not one of {', '.join(choices)}{hint}{failed}"
             )
         for bound, wrong in (
             (rules["low"], lambda b: value < b),

@@ -17,7 +17,7 @@ def _settings(parser: argparse.ArgumentParser, recipe: type) -> None:
             dest=item.name,
             type=kind,
             metavar=kind.__name__.upper(),
-            choices=item.metadata["choices"] or None,
+            choices=item.metadata["choices"],
             default=argparse.SUPPRESS,
             help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
         )

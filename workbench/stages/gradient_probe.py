@@ -26,7 +26,7 @@ from workbench.stages.gradients import GradientNorms, gradient_reach
 from workbench.training.build import new_objective
 from workbench.training.run import Run
 
-METHODS = ("dmd", "dp_dmd_no_stop", "dp_dmd")  # Figure 5 from left to right
+FIGURE_5 = ("dmd", "dp_dmd_no_stop", "dp_dmd")  # its methods from left to right
 FAKE_UPDATES = 60
 # of a batch on an embedded teacher; one by one on others, whose evaluations with gradients are
 # large
@@ -50,7 +50,7 @@ def probe(
     backend: Backend,
     teacher: str,
     prompt: str,
-    methods: tuple[str, ...] = METHODS,
+    methods: tuple[str, ...] = FIGURE_5,
     batches: int = 4,
     fake_updates: int = FAKE_UPDATES,
 ) -> Iterator[Probed]:
