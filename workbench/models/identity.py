@@ -6,8 +6,9 @@ import hashlib
 
 from torch import nn
 
-from workbench.core.denoiser import Backend, Guided
+from workbench.core.denoiser import Guided
 from workbench.models.backends.networks import base_state
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.model import Model
 
 
@@ -28,12 +29,11 @@ def model_settings(model: Model) -> dict:
     }
 
 
-def parts_digest(backend: Backend) -> str:
+def parts_digest(backend: PipelineBackend) -> str:
     """12 hexadecimal digits of the teacher's other networks: text encoders and autoencoder."""
-    components = getattr(getattr(backend, "pipeline", None), "components", {})
     parts = {
         name: part
-        for name, part in components.items()
+        for name, part in backend.pipeline.components.items()
         if isinstance(part, nn.Module) and part is not backend.network
     }
     return hashlib.sha256(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from workbench.core.denoiser import Backend
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.backends.source import open_teacher
 from workbench.models.embedded import EMBEDDED, load_scenes
 
@@ -24,7 +25,7 @@ def load_backend(
     precision: str = "bf16",
     resolution: int = 0,
     tiling: bool = False,
-) -> Backend:
+) -> PipelineBackend:
     """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on
     a GPU in the recipe's precision. Raises ValueError for what cannot be loaded, and for a GPU
     that is not there.

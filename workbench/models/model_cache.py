@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from workbench.core.denoiser import Backend
 from workbench.models.backends.lora import Adapter
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.model import Model
 from workbench.models.students import STUDENT_FILE, open_model
 
@@ -19,7 +19,7 @@ class ModelCache:
     the longest unused goes first.
     """
 
-    def __init__(self, backend: Backend, room: Callable[[], bool] | None = None):
+    def __init__(self, backend: PipelineBackend, room: Callable[[], bool] | None = None):
         self.backend, self.room = backend, room or partial(has_memory, backend)
         self.models: dict[tuple, Model] = {}
 
@@ -47,7 +47,7 @@ class ModelCache:
             self.backend.adapters.drop(network)
 
 
-def has_memory(backend: Backend) -> bool:
+def has_memory(backend: PipelineBackend) -> bool:
     """Whether a CUDA card has memory for one more network like the teacher's, and for working with
     it. Other devices always have.
     """

@@ -19,20 +19,20 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
-from diffusers.utils import convert_unet_state_dict_to_peft
+from diffusers import UNet2DConditionModel
 from huggingface_hub import hf_hub_download, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from workbench.core.denoiser import Backend, Condition, Denoiser
+from workbench.core.denoiser import Condition, NetworkDenoiser
 from workbench.core.prediction import Prediction
 from workbench.core.presets import SD3, SD35, SDXL
 from workbench.core.recipe import same_teacher
 from workbench.core.schedules import FlowSchedule, NoiseSchedule
 from workbench.io.hub import from_hub
 from workbench.models.backends.networks import base_state, differing
+from workbench.models.backends.pipeline import PipelineBackend
 
 # What tells the teachers apart. SD3-M's LoRAs would fit SD3.5-M's layers, and make noise there.
 _LOOKS_LIKE = {
@@ -84,6 +84,7 @@ class Published:
 
     @property
     def source(self) -> str:
+        """Its page on the hub."""
         return f"https://huggingface.co/{self.repo}"
 
 
@@ -236,14 +237,16 @@ class WholeTimesteps:
     taken from t itself.
     """
 
-    denoiser: Denoiser
+    denoiser: NetworkDenoiser
 
     @property
     def schedule(self) -> NoiseSchedule:
+        """The denoiser's own."""
         return self.denoiser.schedule
 
     @property
     def network(self) -> nn.Module:
+        """The denoiser's own."""
         return self.denoiser.network
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
@@ -251,7 +254,7 @@ class WholeTimesteps:
         return replace(self.denoiser(x_t, (t * levels).floor() / levels, condition), t=t)
 
 
-def load_published(entry: Published, backend: Backend) -> nn.Module:
+def load_published(entry: Published, backend: PipelineBackend) -> nn.Module:
     """The student's network, frozen, on the teacher that is open. Raises `PublishedError`."""
     if not _LOOKS_LIKE[entry.teacher](backend.network):
         raise PublishedError(
@@ -313,7 +316,7 @@ def _paths(entry: Published) -> list[str]:
             f"{entry.repo} should hold one file of weights, and holds "
             f"{[path.name for path in found] or 'none'}: "
             f"look at {entry.source} which one is meant, and name it in "
-            "workbench/backends/published.py"
+            "workbench/models/published.py"
         )
     return [str(found[0])]
 
@@ -356,10 +359,13 @@ def _whole(state: dict[str, Tensor], teacher: nn.Module) -> nn.Module:
 
 
 def _lora(
-    states: list[dict[str, Tensor]], backend: Backend
+    states: list[dict[str, Tensor]], backend: PipelineBackend
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The LoRAs' sum under diffusers' present names, and their alphas."""
-    if isinstance(backend.pipeline, StableDiffusionXLPipeline):
+    if isinstance(backend.network, UNet2DConditionModel):
+        from diffusers import StableDiffusionXLPipeline
+        from diffusers.utils import convert_unet_state_dict_to_peft
+
         [state] = states
         weights, alphas = StableDiffusionXLPipeline.lora_state_dict(
             state, unet_config=backend.network.config

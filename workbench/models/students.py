@@ -15,12 +15,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from workbench.core.denoiser import Backend, Guided
+from workbench.core.denoiser import Guided
 from workbench.core.distiller import Distiller
 from workbench.core.learner import full_state_dict
 from workbench.core.recipe import same_teacher
 from workbench.io.files import FolderError, write_atomically
 from workbench.models.backends.lora import LORA_FILE
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
 from workbench.models.model import Model
 from workbench.models.published import (
@@ -71,7 +72,7 @@ def save_student(distiller: Distiller, folder: Path) -> None:
     )
 
 
-def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
+def load_student(folder: str | Path, backend: PipelineBackend, name: str = "") -> Model:
     """A saved student as a `Model` of `backend`. Raises `FolderError` when it is unreadable or of
     another architecture.
     """
@@ -101,7 +102,7 @@ def _reason(error: Exception) -> str:
     return f"{STUDENT_FILE} has no {error}" if isinstance(error, KeyError) else str(error)
 
 
-def published_model(entry: Published, backend: Backend, name: str = "") -> Model:
+def published_model(entry: Published, backend: PipelineBackend, name: str = "") -> Model:
     """A published student as a `Model`, sampled as it was published. Raises `PublishedError`."""
     denoiser, sampling = backend.denoiser(load_published(entry, backend)), entry.sampling
     if sampling.whole_timesteps:
@@ -129,7 +130,7 @@ def published_model(entry: Published, backend: Backend, name: str = "") -> Model
 
 
 def open_model(
-    source: str | Path, backend: Backend, name: str = "", teacher: str = "scenes"
+    source: str | Path, backend: PipelineBackend, name: str = "", teacher: str = "scenes"
 ) -> Model:
     """A student by the name of a published one, or of one that ships with `teacher`; by a run
     folder, or by a student's folder.

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from workbench.core.denoiser import Backend, Guided
+from workbench.core.denoiser import Guided
 from workbench.core.distiller import Distiller
 from workbench.core.presets import recipe_of
 from workbench.core.recipe import Recipe
 from workbench.io.files import FolderError
 from workbench.io.notation import TEACHER
 from workbench.models.backends.lora import Adapter, merged_state
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
 from workbench.models.model import Model
 from workbench.models.published import WholeTimesteps
@@ -47,7 +48,7 @@ class Probed:
 def probe(
     model: Model,
     source: str | Path,
-    backend: Backend,
+    backend: PipelineBackend,
     teacher: str,
     prompt: str,
     methods: tuple[str, ...] = FIGURE_5,

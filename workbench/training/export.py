@@ -22,9 +22,9 @@ import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
 from safetensors.torch import save_file
 
-from workbench.core.denoiser import Backend
 from workbench.io.files import FolderError
 from workbench.models.backends.lora import LORA_FILE, extracted
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.backends.sdxl import SDXLBackend
 from workbench.models.embedded import EMBEDDED
 from workbench.models.loading import load_backend
@@ -77,7 +77,7 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
     return folder
 
 
-def few_step_scheduler(model: Model, backend: Backend):
+def few_step_scheduler(model: Model, backend: PipelineBackend):
     """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at
     the call). Raises `FolderError` when diffusers has none.
     """
@@ -107,7 +107,7 @@ def few_step_scheduler(model: Model, backend: Backend):
     )
 
 
-def sampling_call(model: Model, backend: Backend) -> str:
+def sampling_call(model: Model, backend: PipelineBackend) -> str:
     """The arguments of a diffusers pipeline that sample the student as it was trained."""
     steps = f"num_inference_steps={len(model.times) - 1}, guidance_scale=1.0"
     if side := model.info["recipe"].get("resolution"):  # students of before had none
@@ -121,7 +121,7 @@ def sampling_call(model: Model, backend: Backend) -> str:
 
 
 def model_card(
-    model: Model, backend: Backend, scheduler: str, adapter: bool, reading: dict | None
+    model: Model, backend: PipelineBackend, scheduler: str, adapter: bool, reading: dict | None
 ) -> str:
     """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was
     measured.

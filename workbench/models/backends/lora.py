@@ -209,10 +209,10 @@ class Adapter(nn.Module):
 
     def forward(self, *args, **kwargs):
         output = self.shared.run(self.name, *args, **kwargs)
-        self.reactivate_behind(output[0])
+        self.reactivate_at(output[0])
         return output
 
-    def reactivate_behind(self, tensor: Tensor) -> None:
+    def reactivate_at(self, tensor: Tensor) -> None:
         """Turns this adapter on when a gradient arrives at `tensor`, for the blocks that
         checkpointing evaluates again.
         """
