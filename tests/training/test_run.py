@@ -79,7 +79,7 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_fold
         str(teacher_folder) not in (run.path / "student" / "config.json").read_text()
     )  # a student can be given away
     assert student.evaluations == 2
-    assert student.info["rounds"] == 4
+    assert student.info.rounds == 4
     assert student.times.tolist() == pytest.approx([1, 0.75, 0])
 
 

@@ -151,7 +151,7 @@ class Distiller:
 
     def _fake_loss(self, micro: MicroBatch) -> dict[str, tuple[float, Tensor]]:
         student = self.backend.denoiser(self.learners["student"].bare, self.autocast)
-        x = sampled(student, micro.x1, micro.condition, self.student_times, micro.renoise)
+        x = sampled(student, micro.x1, micro.condition, self.student_times, renoise=micro.renoise)
         losses = {
             "denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))
         }
@@ -175,8 +175,8 @@ class Distiller:
             micro.x1,
             micro.condition,
             self.student_times,
-            self.objective.detach_after,
-            micro.renoise,
+            detach_after=self.objective.detach_after,
+            renoise=micro.renoise,
         )
         seen = self.student_pass(micro, path)
         return {term.name: (term.weight, term.loss(seen)) for term in self.objective.terms}

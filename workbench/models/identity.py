@@ -23,8 +23,8 @@ def model_settings(model: Model) -> dict:
         "sampler": model.sampler,
         "evaluations": model.evaluations,
         "guidance": model.denoiser.guidance if guided else 1.0,
-        "method": model.info.get("method"),
-        "digest": model.info.get("digest"),
+        "method": model.info.method,
+        "digest": model.info.digest,
         "weights": weights_digest(model.network) if model.network is not None else None,
     }
 

@@ -59,7 +59,7 @@ class Sampling:
     scheduler: str
     times: Callable[[NoiseSchedule, int], Tensor]
     sampler: str = "ode"
-    fresh: float = 1.0
+    renoise_fraction: float = 1.0
     whole_timesteps: bool = False  # the network is told its timestep rounded down
 
 
@@ -119,7 +119,7 @@ def _euler_times(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 EULER = Sampling("FlowMatchEuler", _euler_times)
 FLASH = Sampling("FlashFlowMatchEuler", _euler_times, "renoise")
-CPS = Sampling("CPS, eta 0.9", _even, "renoise", fresh=0.9)
+CPS = Sampling("CPS, eta 0.9", _even, "renoise", renoise_fraction=0.9)
 DPM = Sampling("DPMSolverMultistep, flow shift 6", _dpm_times, "multistep", whole_timesteps=True)
 DDIM = Sampling("DDIM trailing", _ddim_times)
 LCM = Sampling("LCM", _lcm_times, "renoise")

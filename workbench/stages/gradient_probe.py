@@ -9,7 +9,7 @@ the student's samples for some updates of Algorithm 1's fake phase.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from workbench.core.denoiser import Guided
@@ -62,7 +62,7 @@ def probe(
     Raises ValueError for the teacher and for students that are sampled as none is trained here,
     `FolderError` for a checkpoint that cannot be read, and what training raises.
     """
-    run = _run(source, model.info.get("digest"))
+    run = _run(source, model.info.digest)
     recipe = _recipe(model, run, teacher, backend.device.type)
     distiller = Distiller(recipe, backend, new_objective(recipe), [prompt])
     try:
@@ -113,22 +113,14 @@ def _recipe(model: Model, run: Run | None, teacher: str, device: str) -> Recipe:
     if (
         isinstance(model.denoiser, (Guided, WholeTimesteps))
         or model.sampler == "multistep"
-        or model.fresh < 1
+        or model.renoise_fraction < 1
     ):
         raise ValueError(
             f"{model.name} is sampled in a way that no student is trained in here (its guidance, "
             "timesteps or sampler)"
         )
-    known = model.info.get("recipe", {})
-    recipe = (
-        run.recipe
-        if run
-        else Recipe(
-            **{item.name: known[item.name] for item in fields(Recipe) if item.name in known}
-        )
-        if known
-        else replace(recipe_of(teacher), teacher=teacher)
-    )
+    preset = replace(recipe_of(teacher), teacher=teacher)
+    recipe = run.recipe if run else model.info.recipe or preset
     recipe = replace(
         recipe,
         ema=0.0,

@@ -84,8 +84,8 @@ def summands(
                 micro.x1,
                 micro.condition,
                 distiller.student_times,
-                objective.detach_after,
-                micro.renoise,
+                detach_after=objective.detach_after,
+                renoise=micro.renoise,
             )
         )
         seen = distiller.student_pass(micro, Rollout(stages[0].prediction, stages[-1].x_s))
