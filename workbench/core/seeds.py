@@ -14,8 +14,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workbench.core import seeds
-
 
 def stream(seed: int, *name: int | str) -> torch.Generator:
     """A CPU generator for the stream called `name`, e.g. stream(0, "noise", update, sample)."""
@@ -60,7 +58,7 @@ def draw_prompts(
         prompts[
             int(
                 torch.randint(
-                    len(prompts), (1,), generator=seeds.stream(seed, f"{name} prompt", update, i)
+                    len(prompts), (1,), generator=stream(seed, f"{name} prompt", update, i)
                 )
             )
         ]

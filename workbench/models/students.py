@@ -18,7 +18,7 @@ from torch import Tensor
 
 from workbench.core.denoiser import Guided
 from workbench.core.distiller import Distiller
-from workbench.core.learner import full_state_dict
+from workbench.core.learners.torch_learner import full_state_dict
 from workbench.core.recipe import Recipe, same_teacher
 from workbench.io.files import FolderError, write_atomically
 from workbench.models.backends.lora import LORA_FILE

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.core.distiller import Distiller, MicroBatch, attention
+from workbench.core.distiller import Distiller, attention
+from workbench.core.draws import MicroBatch
 from workbench.core.objectives import Objective
 from workbench.core.sampler import Rollout, walk
 

@@ -159,8 +159,8 @@ def test_evaluations_are_those_of_a_real_round(changes, backend):
     rows = {}
     for name, network in (
         ("teacher", backend.network),
-        ("student", distiller.student_network),
-        ("fake", distiller.fake_network),
+        ("student", distiller.learners["student"].network),
+        ("fake", distiller.learners["fake"].network),
     ):
         rows[name] = 0
         network.register_forward_pre_hook(
