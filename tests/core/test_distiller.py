@@ -316,7 +316,7 @@ def test_fp16_that_overflows_at_any_scale_stops_the_run(backend):
 
 
 def test_offload_changes_where_things_wait_and_nothing_else(backend, monkeypatch):
-    plain, lean = distiller(backend), distiller(backend, offload="on")
+    plain, lean = distiller(backend), distiller(backend, offload=True)
     waits = []
     monkeypatch.setattr(
         "workbench.core.learners.torch_learner.move_states",
@@ -355,12 +355,12 @@ def test_a_round_compiles_each_kind_of_block_without_reaching_dynamos_limit(monk
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
     teacher = SD3Backend(tiny_pipeline(dual_attention_layers=(0,), num_layers=3))
     torch._dynamo.reset()
-    assert len(list(distiller(teacher, compile="on", precision="bf16").rounds(1))) == 3
+    assert len(list(distiller(teacher, compile=True, precision="bf16").rounds(1))) == 3
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_blocks_make_the_same_losses(backend):
-    plain, fast = distiller(backend), distiller(backend, compile="on")
+    plain, fast = distiller(backend), distiller(backend, compile=True)
     assert all(
         block._compiled_call_impl
         for network in (

@@ -97,11 +97,9 @@ class Distiller:
     def _networks(self) -> tuple[nn.Module, nn.Module, nn.Module | None]:
         """Student, fake network and, when the recipe keeps one, the student's weight average."""
         recipe, backend = self.recipe, self.backend
-        student, fake = (
-            backend.new_network(recipe.lora, recipe.checkpointing == "on") for _ in range(2)
-        )
+        student, fake = (backend.new_network(recipe.lora, recipe.checkpointing) for _ in range(2))
         average = backend.new_network(recipe.lora).requires_grad_(False) if recipe.ema else None
-        if recipe.compile == "on":
+        if recipe.compile:
             for network in (student, fake, backend.network):
                 backend.compile(network)
         return student, fake, average
@@ -137,9 +135,7 @@ class Distiller:
         """With `offload`, the teacher is in the computer's memory while it is not evaluated (which
         adapters on it always do).
         """
-        away = (
-            self.recipe.offload == "on" and not self.recipe.lora and not self.objective.critic_terms
-        )
+        away = self.recipe.offload and not self.recipe.lora and not self.objective.critic_terms
         if away:
             self.backend.network.to("cpu")
         try:

@@ -107,7 +107,7 @@ def check_sharable(kind: str, recipe: Recipe, head: nn.Module | None) -> None:
         "method dmd_gan": head is not None,
         "precision fp16": recipe.precision == "fp16",
         "optimizer adamw8bit": recipe.optimizer == "adamw8bit",
-        "offload": recipe.offload == "on",
+        "offload": recipe.offload,
     }
     wrong = [name for name, given in settings.items() if given]
     if wrong:

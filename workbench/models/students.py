@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -66,7 +66,7 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         "rounds": distiller.rounds_done,
         "times": distiller.student_times.tolist(),
         "digest": recipe.digest,
-        "recipe": asdict(recipe),
+        "recipe": recipe.to_dict(),
     }
     write_atomically(
         folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workbench.core.recipe import setting
+from workbench.core.recipe import check_settings, setting
 
 
 @dataclass(frozen=True)
@@ -14,10 +14,10 @@ class TeacherRecipe:
     family: str = setting(
         "sd3",
         "the flow teacher (an SD3 pipeline) or the eps teacher (an SDXL pipeline)",
-        ("sd3", "sdxl"),
+        choices=("sd3", "sdxl"),
     )
     autoencoder_steps: int = setting(3000, "updates of the autoencoder")
-    autoencoder_batch: int = setting(64, "scenes an update of the autoencoder")
+    autoencoder_batch: int = setting(64, "scenes per update of the autoencoder")
     autoencoder_rate: float = setting(2e-3, "AdamW learning rate of the autoencoder")
     scenes: int = setting(
         131_072, "scenes that are drawn and encoded once, for the denoising network"
@@ -33,3 +33,6 @@ class TeacherRecipe:
     )
     average: float = setting(0.9995, "decay of the weight average that is kept as the teacher")
     seed: int = setting(0, "names every random stream")
+
+    def __post_init__(self):
+        check_settings(self)

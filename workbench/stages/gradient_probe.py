@@ -124,15 +124,15 @@ def _recipe(model: Model, run: Run | None, teacher: str, device: str) -> Recipe:
     recipe = replace(
         recipe,
         ema=0.0,
-        compile="off",
+        compile=False,
         embeddings="",
-        offload="off",
+        offload=False,
         batch=SAMPLES if teacher in EMBEDDED else 1,
         accumulate=1,
         precision="fp32"
         if recipe.precision == "fp16"
         else recipe.precision,  # fp16 needs a scaled loss
-        checkpointing="on" if device != "cpu" and teacher not in EMBEDDED else recipe.checkpointing,
+        checkpointing=recipe.checkpointing or (device != "cpu" and teacher not in EMBEDDED),
     )
     return (
         recipe

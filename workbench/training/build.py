@@ -41,7 +41,7 @@ def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
 
 def new_distiller(recipe: Recipe, device: str = "cpu") -> Distiller:
     backend = load_backend(
-        recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on"
+        recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling
     )
     prompts = load_prompts(recipe, backend)
     if recipe.embeddings:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -126,7 +125,7 @@ def model_card(
     """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was
     measured.
     """
-    recipe = asdict(model.info.recipe)
+    recipe = model.info.recipe.to_dict()
     kind = type(backend.pipeline).__name__
     precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
     given = (

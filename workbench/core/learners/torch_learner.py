@@ -40,7 +40,7 @@ class TorchLearner:
         head: nn.Module | None = None,
     ):
         self.accelerator, self.clip = accelerator, recipe.clip
-        self.offload = recipe.offload == "on"
+        self.offload = recipe.offload
         self.device = next(network.parameters()).device
         sharding = (
             os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"

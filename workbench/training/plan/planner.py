@@ -101,7 +101,7 @@ def plan(recipe: Recipe, device: str = "cuda") -> Plan:
     cost = _cost(
         recipe.teacher,
         recipe.lora,
-        recipe.checkpointing == "on",
+        recipe.checkpointing,
         shape,
         recipe.batch // recipe.accumulate,
         recipe.guidance != 1,
@@ -156,9 +156,9 @@ def settings_to_fit(recipe: Recipe, memory: float) -> dict | None:
     """
     offered = {
         "embeddings": recipe.embeddings or "embeddings",
-        "checkpointing": "on",
+        "checkpointing": True,
         "optimizer": "adamw8bit",
-        "offload": "on",
+        "offload": True,
         "accumulate": recipe.batch,
     }
     changes = {name: value for name, value in offered.items() if getattr(recipe, name) != value}
@@ -191,7 +191,7 @@ def _standing(recipe: Recipe, device: str) -> tuple[dict[str, int], dict[str, in
         "student": weights,
         "fake": weights,
         "weight average": weights if recipe.ema else 0,
-        "optimizer states": 2 * _states(recipe, count) * (recipe.offload == "off"),
+        "optimizer states": 2 * _states(recipe, count) * (not recipe.offload),
         "text encoders": 0 if recipe.embeddings else other["text encoders"],
         "autoencoder": other["autoencoder"],
     }
@@ -245,7 +245,7 @@ def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, 
     step = gradients + (
         gradients if recipe.optimizer == "adamw" and device == "cuda" else 0
     )  # foreach takes all roots at once
-    step += _states(recipe, trained) * (recipe.offload == "on")
+    step += _states(recipe, trained) * recipe.offload
     phases = {"student phase": student, "optimizer step": step}
     return phases | (
         {"fake phase": before + method.fake_extra(recipe).fake * cost.kept}
