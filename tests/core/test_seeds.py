@@ -4,9 +4,9 @@ from workbench.core import seeds
 
 
 def test_a_batch_is_the_same_in_every_split():
-    whole = seeds.noise((2, 3), 5, "x1", 7, range(8))
+    whole = seeds.noise((2, 3), 5, "x1", update=7, samples=range(8))
     split = torch.cat(
-        [seeds.noise((2, 3), 5, "x1", 7, range(4)), seeds.noise((2, 3), 5, "x1", 7, range(4, 8))]
+        [seeds.noise((2, 3), 5, "x1", update=7, samples=part) for part in (range(4), range(4, 8))]
     )
     assert torch.equal(whole, split)
 

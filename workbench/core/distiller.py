@@ -148,7 +148,10 @@ class Distiller:
         student = self.backend.denoiser(self.learners["student"].bare, self.autocast)
         x = sampled(student, micro.x1, micro.condition, self.student_times, renoise=micro.renoise)
         losses = {
-            "denoising": (1.0, denoising_loss(self.fake, x, micro.noise, micro.t, micro.condition))
+            "denoising": (
+                1.0,
+                denoising_loss(self.fake, x, micro.noise, t=micro.t, condition=micro.condition),
+            )
         }
         batch = FakePass(
             micro.x1,

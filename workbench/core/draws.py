@@ -56,11 +56,11 @@ def draw_batch(
     result = []
     for first in range(start, start + size * recipe.accumulate, size):
         samples = range(first, first + size)
-        texts = seeds.draw_prompts(prompts, recipe.seed, name, update, samples)
+        texts = seeds.draw_prompts(prompts, recipe.seed, name, update=update, samples=samples)
         x1, noise = (
-            seeds.noise(backend.latent_shape, recipe.seed, f"{name} {part}", update, samples).to(
-                backend.device
-            )
+            seeds.noise(
+                backend.latent_shape, recipe.seed, f"{name} {part}", update=update, samples=samples
+            ).to(backend.device)
             for part in ("x1", "noise")
         )
         times = _times(recipe, backend, name, update, samples).to(backend.device)
@@ -75,7 +75,7 @@ def _renoise(
     if recipe.student_sampler == "ode":
         return None
     return lambda index: seeds.noise(
-        backend.latent_shape, recipe.seed, f"{name} renoise {index}", update, samples
+        backend.latent_shape, recipe.seed, f"{name} renoise {index}", update=update, samples=samples
     )
 
 

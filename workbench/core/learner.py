@@ -54,7 +54,11 @@ class Learner(Protocol):
         ...
 
     def backward(self, loss: Tensor) -> None:
-        """Adds the gradients of a scalar loss."""
+        """Adds gradients.
+
+        Args:
+            loss: A scalar [].
+        """
         ...
 
     def update(self) -> float:

@@ -79,7 +79,11 @@ class DeepSpeedLearner:
         yield
 
     def backward(self, loss: Tensor) -> None:
-        """Adds the gradients of a scalar loss."""
+        """Adds gradients.
+
+        Args:
+            loss: A scalar [].
+        """
         self.network.set_gradient_accumulation_boundary(is_boundary=self._last)
         self.network.backward(loss)
 

@@ -83,7 +83,11 @@ class TorchLearner:
         return nullcontext() if last else self._unsynchronised()
 
     def backward(self, loss: Tensor) -> None:
-        """Adds gradients."""
+        """Adds gradients.
+
+        Args:
+            loss: A scalar [].
+        """
         self.scaler.scale(loss).backward()
 
     @contextmanager
@@ -193,7 +197,12 @@ def full_state_dict(network: nn.Module) -> dict[str, Any]:
 
 
 def load_full_state_dict(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Loads whole tensors into a network that may be sharded."""
+    """Loads whole tensors into a network that may be sharded.
+
+    Args:
+        network: Takes them.
+        state: By name, each of its parameter's shape.
+    """
     ours = network.state_dict()
     network.load_state_dict(
         {
