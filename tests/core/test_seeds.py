@@ -25,7 +25,7 @@ def test_streams_differ_by_seed_name_update_and_sample():
     assert len({tuple(draw.flatten().tolist()) for draw in draws}) == 5
 
 
-def test_grid_noise_of_a_seed_is_that_of_a_diffusers_pipeline_and_does_not_depend_on_its_neighbours():
+def test_grid_noise_of_a_seed_is_a_diffusers_pipelines_and_independent_of_its_neighbours():
     alone = seeds.grid_noise((4, 8, 8), [3])
     among = seeds.grid_noise((4, 8, 8), [1, 3, 5])
     assert torch.equal(alone[0], among[1])

@@ -134,7 +134,7 @@ def test_one_at_a_time_works_in_a_folder(backend, tmp_path):
         ):
             with pytest.raises(
                 FolderError,
-                match="somebody is at work in .* already: stop that first, or choose another "
+                match="is in use already: stop that first, or choose another "
                 "folder",
             ):
                 next(other)

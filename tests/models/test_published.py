@@ -34,7 +34,7 @@ from workbench.models.students import open_model
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Puts an entry's look-alike files where a download leaves the real ones; nothing is fetched."""
+    """Puts an entry's look-alike files in the place of a download; nothing is fetched."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
 
     def put(name, write=None):

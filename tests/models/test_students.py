@@ -1,4 +1,4 @@
-"""A student's origin as its student.json tells it: of today, of earlier versions, and unreadable."""
+"""A student's origin in its student.json: of today, of an earlier version, and unreadable."""
 
 import argparse
 import json

@@ -189,7 +189,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
     events = train(run)
     next(events)
-    with pytest.raises(FolderError, match="somebody is at work in .*run already: stop that first"):
+    with pytest.raises(FolderError, match="run is in use already: stop that first"):
         next(train(run))
     other = subprocess.run(
         [sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"],
@@ -197,7 +197,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
         text=True,
     )
     assert other.returncode == 1
-    assert "somebody is at work" in other.stderr
+    assert "is in use already" in other.stderr
     events.close()
     assert len(list(train(run))) == 8
     assert len(run.checkpoints()) == 2

@@ -68,7 +68,18 @@ class Denoiser(Protocol):
         """The noise levels that its times t stand for."""
         ...
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction: ...
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The model's prediction at (x_t, t).
+
+        Args:
+            x_t: Noisy samples [B, ...].
+            t: Times [B] in (0, 1].
+            condition: B rows, or None.
+
+        Returns:
+            A prediction of [B, ...].
+        """
+        ...
 
 
 class NetworkDenoiser(Denoiser, Protocol):
@@ -110,6 +121,7 @@ class Guided:
         return self.denoiser.schedule
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The guided prediction at x_t [B, ...], t [B]."""
         if self.guidance == 1:
             return self.denoiser(x_t, t, condition)
         both = Condition.cat([self.empty.expand(len(x_t)), required(condition)])

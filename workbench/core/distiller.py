@@ -61,8 +61,8 @@ class Distiller:
     """Distils `backend`'s teacher by `objective`. `rounds()` yields a `Step` for each update; stop
     iterating to stop training.
 
-    `rounds_done`, `fake_updates` and `student_updates` are the counters; `state_dict` holds all that
-    a resume needs. A script of several processes ends with `accelerator.end_training()`.
+    `rounds_done`, `fake_updates` and `student_updates` are the counters; `state_dict` holds all
+    that a resume needs. A script of several processes ends with `accelerator.end_training()`.
     """
 
     def __init__(self, recipe: Recipe, backend: Backend, objective: Objective, prompts: list[str]):
@@ -71,8 +71,8 @@ class Distiller:
         # on a CPU, DeepSpeed needs to know the processes first
         PartialState(cpu=backend.device.type == "cpu")
         # Precision is the recipe's, by an autocast around every evaluation of all three networks:
-        # accelerate keeps one setting per process, and would leave the teacher out. The networks are
-        # on the backend's device already.
+        # accelerate keeps one setting per process, and would leave the teacher out. The networks
+        # are on the backend's device already.
         self.accelerator = Accelerator(mixed_precision="no", device_placement=False)
         self.autocast = functools.partial(_arithmetic, backend.device.type, recipe.precision)
         processes = self.accelerator.num_processes
@@ -298,7 +298,7 @@ class Distiller:
         return self.average if self.average is not None else self.learners["student"].bare
 
     def state_dict(self) -> dict:
-        """All that a resume needs, complete on the first process; must be called on every process."""
+        """All that a resume needs, complete on the first process; call it on every process."""
         return {name: learner.state() for name, learner in self.learners.items()} | {
             "average": self.average.state_dict() if self.average is not None else None,
             "counters": {name: getattr(self, name) for name in COUNTERS},

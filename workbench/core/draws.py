@@ -1,4 +1,4 @@
-"""The random draws of an update: its micro-batches, as functions of (seed, network, update, sample)."""
+"""The random draws of an update, as micro-batches: functions of (seed, network, update, sample)."""
 
 from __future__ import annotations
 

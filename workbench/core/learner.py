@@ -1,11 +1,11 @@
-"""A network in training, as the distiller sees it: gradients over micro-batches, one update, and the
-state that a resume needs.
+"""A network in training, as the distiller sees it: gradients over micro-batches, one update, and
+the state that a resume needs.
 
 Several processes share the work as `accelerate launch` was configured
 (`workbench/training/launch/`):
 
-    TorchLearner       one process; DDP, every process holds a whole copy and gradients are averaged;
-                       FSDP2, weights, gradients and optimiser states are split over the processes
+    TorchLearner       one process; DDP: every process holds a whole copy, gradients are averaged;
+                       FSDP2: weights, gradients and optimiser states are split over processes
     DeepSpeedLearner   ZeRO stages 1 and 2, by DeepSpeed's engine
 
 A `state` has the same whole tensors in all cases, so a run may continue on another number of

@@ -2,7 +2,8 @@
 
 A method of your own is one file that ends in
 
-    METHODS.register("mine", Method("Mine", image_free=True, build=lambda recipe, tools: Objective(...)))
+    METHODS.register("mine", Method("Mine", image_free=True, build=build))
+    # with a function build(recipe, tools) -> Objective
 
 and is named in WORKBENCH_PLUGINS (see `workbench.core.registry`). No torch here: recipes and the
 command line read this table; `build` imports what it needs.

@@ -59,7 +59,7 @@ class GaussianMixture:
         return log_weights + density, offset, alpha, total
 
     def log_density(self, x: Tensor, t: Tensor) -> Tensor:
-        """log p_t(x).
+        """The log density log p_t(x).
 
         Args:
             x: Points [B, D].

@@ -1,5 +1,5 @@
-"""All settings of a distillation: one frozen dataclass, the only place of defaults. The command line
-is generated from it.
+"""All settings of a distillation: one frozen dataclass, the only place of defaults. The command
+line is generated from it.
 
 No torch here: a recipe is text. It goes to JSON and back unchanged, and its digest names it.
 """

@@ -70,7 +70,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """The names known so far: the package's own, and those of plug-ins once they were needed."""
+        """The names so far: the package's own, and those of plug-ins once they were needed."""
         return tuple(self._entries)
 
     @property

@@ -1,8 +1,8 @@
 r"""Noise schedules: x_t = alpha_t x0 + sigma_t noise, with our t in [0, 1] (0 is data, 1 is noise)
 for every family.
 
-    FlowSchedule   alpha = 1 - t, sigma = t                     flow teachers such as SD3.5-M; Eq. (1)
-    VPSchedule     alpha = sqrt(abar), sigma = sqrt(1 - abar)   eps teachers such as SDXL
+    FlowSchedule   alpha = 1 - t, sigma = t                     flow teachers (SD3.5-M); Eq. (1)
+    VPSchedule     alpha = sqrt(abar), sigma = sqrt(1 - abar)   eps teachers (SDXL)
 
 Only a backend sees integer timesteps. A schedule also draws training times and lists sampling
 times; `GRIDS` names two ways to place N of them:

@@ -32,7 +32,7 @@ def load_scenes(
     grammar.
     """
     for logging in (diffusers.utils.logging, transformers.utils.logging):
-        logging.disable_progress_bar()  # it loads in a blink
+        logging.disable_progress_bar()  # it loads in no time
     try:
         return open_teacher(
             folder,

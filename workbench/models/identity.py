@@ -1,4 +1,4 @@
-"""What a model is, as text and digests: how it is sampled, and which weights it holds."""
+"""A model's identity as text and digests: how it is sampled, and which weights it holds."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from workbench.models.model import Model
 
 
 def model_settings(model: Model) -> dict:
-    """What a cell says about its model: how it was sampled, the recipe's digest, and a digest of
-    its weights.
+    """The settings that a cell records of its model: how it was sampled, the recipe's digest, and a
+    digest of its weights.
     """
     guided = isinstance(model.denoiser, Guided)
     return {
@@ -42,8 +42,8 @@ def parts_digest(backend: PipelineBackend) -> str:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """12 hexadecimal digits of the first 64 values of every tensor: other training, other digits;
-    cheap for large networks.
+    """12 hexadecimal digits of the first 64 values of every tensor: they change with training, and
+    are cheap for large networks.
     """
     digest = hashlib.sha256()
     for name, tensor in base_state(network).items():

@@ -1,4 +1,4 @@
-"""`Model`: a teacher or a student that can be sampled, with its times, its sampler and its origin."""
+"""`Model`: a teacher or a student to sample, with its times, its sampler and its origin."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
 """Few-step students that others published, each with the scheduler, steps and guidance it was
 published with: Table 2's rows and more.
 
-    network = load_published(PUBLISHED["dmd2-sdxl"], backend)         frozen; downloaded once, into the hub's cache
+    network = load_published(PUBLISHED["dmd2-sdxl"], backend)    # frozen; downloaded once
 
 A LoRA becomes an adapter on the teacher's own network (`SharedBase.adopt`), so several of them
 cost little; a whole network is a second one in memory (SD3.5-M 5 GB, SDXL's UNet 5 GB in half
-precision). `Sampling` says in our terms what the published diffusers scheduler does. Each comment
-says where its entry was read; none of the real files was opened here.
+precision). `Sampling` describes the published diffusers scheduler in our terms. Each comment names
+the sources of its entry; none of the real files was opened here.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Sampling:
     times: Callable[[NoiseSchedule, int], Tensor]
     sampler: str = "ode"
     renoise_fraction: float = 1.0
-    whole_timesteps: bool = False  # the network is told its timestep rounded down
+    whole_timesteps: bool = False  # the network gets its timestep rounded down
 
 
 @dataclass(frozen=True)
@@ -233,8 +233,8 @@ def published_of(teacher: str) -> dict[str, Published]:
 
 @dataclass(frozen=True)
 class WholeTimesteps:
-    """A denoiser whose network is told t rounded down to a training level, while its steps are
-    taken from t itself.
+    """A denoiser whose network gets t rounded down to a training level, while its steps start from
+    t itself.
     """
 
     denoiser: NetworkDenoiser
@@ -250,17 +250,17 @@ class WholeTimesteps:
         return self.denoiser.network
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The prediction at x_t [B, ...], t [B] of the network at the rounded t."""
         levels = self.schedule.levels
         return replace(self.denoiser(x_t, (t * levels).floor() / levels, condition), t=t)
 
 
 def load_published(entry: Published, backend: PipelineBackend) -> nn.Module:
-    """The student's network, frozen, on the teacher that is open. Raises `PublishedError`."""
+    """The student's network, frozen, on the open teacher. Raises `PublishedError`."""
     if not _LOOKS_LIKE[entry.teacher](backend.network):
         raise PublishedError(
             f"{entry.title} ({entry.repo}) is a student of {entry.teacher}, and another teacher "
-            "is open: open that "
-            "one, by its hub id or as a folder"
+            "is open: open that one, by its hub id or as a folder"
         )
     if entry in backend.adapters.adopted:
         return backend.adapters.adopted[entry]
@@ -275,8 +275,7 @@ def load_published(entry: Published, backend: PipelineBackend) -> nn.Module:
     except (ValueError, RuntimeError) as error:
         raise PublishedError(
             f"{entry.title} ({entry.repo}) does not fit the teacher that is open: {error}. It was "
-            "made for "
-            f"{entry.teacher}: open that one"
+            f"made for {entry.teacher}: open that one"
         ) from error
 
 
@@ -287,7 +286,7 @@ def published_revision(entry: Published) -> str:
 
 
 def _paths(entry: Published) -> list[str]:
-    """The entry's files in the hub's cache, downloaded where they are not there."""
+    """The entry's files in the hub's cache, downloaded if they are missing."""
 
     def fetched(fetch: Callable[[], str], what: str) -> str:
         return from_hub(
@@ -296,10 +295,8 @@ def _paths(entry: Published) -> list[str]:
             error=PublishedError,
             absent=f"{entry.repo} no longer holds {what}: look what it holds at {entry.source}",
             offline=f"{what} of {entry.repo} is not in the hub cache, and the hub cannot be "
-            "reached: connect to the "
-            f"network and unset HF_HUB_OFFLINE, or run `hf download {entry.repo}` elsewhere and "
-            "copy its cache "
-            "here",
+            "reached: connect to the network and unset HF_HUB_OFFLINE, or run "
+            f"`hf download {entry.repo}` elsewhere and copy its cache here",
         )
 
     if entry.files:
@@ -310,15 +307,14 @@ def _paths(entry: Published) -> list[str]:
             "its weights",
         )
     )
-    found = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
-    if len(found) != 1:
+    files = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
+    if len(files) != 1:
         raise PublishedError(
             f"{entry.repo} should hold one file of weights, and holds "
-            f"{[path.name for path in found] or 'none'}: "
-            f"look at {entry.source} which one is meant, and name it in "
-            "workbench/models/published.py"
+            f"{[path.name for path in files] or 'none'}: look up the right one at {entry.source}, "
+            "and name it in workbench/models/published.py"
         )
-    return [str(found[0])]
+    return [str(files[0])]
 
 
 def _read(path: str) -> dict[str, Tensor]:
@@ -347,9 +343,7 @@ def _whole(state: dict[str, Tensor], teacher: nn.Module) -> nn.Module:
     """
     if wrong := differing(state, base_state(teacher)):
         raise ValueError(f"{len(wrong)} tensors differ in name or shape, {wrong[0]} first")
-    with torch.device(
-        "meta"
-    ):  # no memory and no initialisation for weights that are replaced at once
+    with torch.device("meta"):  # no memory, no initialisation: the weights are replaced
         network = type(teacher).from_config(teacher.config)
     network.load_state_dict(
         {name: tensor.to(teacher.device, teacher.dtype) for name, tensor in state.items()},
@@ -385,7 +379,7 @@ def _lora(
 
 def _transformer_name(name: str) -> str:
     """Diffusers' name of a tensor that peft (base_model.model.), torch (module.) or an adapter's
-    own name has wrapped.
+    name has wrapped.
     """
     bare = re.sub(r"^(module\.|base_model\.model\.|transformer\.)*", "", name)
     return "transformer." + re.sub(r"\.lora_([AB])\.\w+\.weight$", r".lora_\1.weight", bare)

@@ -22,13 +22,15 @@ from workbench.models.students import load_student, save_student
 
 PROMPTS = ["a red circle", "two stars"]
 
+DENOISED = dp_dmd(0.05, 2, "denoised")
+
 
 def at(backend, network, t=0.5):
     noise = seeds.grid_noise(backend.latent_shape, [0, 1])
     return backend.denoiser(network)(noise, torch.full((2,), t), backend.encode(PROMPTS)).raw
 
 
-def trained(backend, objective=dp_dmd(0.05, 2, "denoised"), **changes) -> Distiller:
+def trained(backend, objective=DENOISED, **changes) -> Distiller:
     recipe = dataclasses.replace(RECIPE, lora=4, **changes)
     distiller = Distiller(recipe, backend, objective, PROMPTS)
     list(distiller.rounds(2))

@@ -135,8 +135,8 @@ class TorchLearner:
         return norm
 
     def state(self) -> dict:
-        """Whole tensors: the live ones, or of sharded ones copies on the first process only; must be
-        called on every process.
+        """Whole tensors: the live ones, or of sharded ones copies on the first process only; call
+        it on every process.
         """
         return {
             "network": full_state_dict(self.bare),
@@ -163,7 +163,7 @@ class TorchLearner:
 
 
 def shard(network: nn.Module) -> None:
-    """Splits the blocks that diffusers calls indivisible, inner ones first, and then the rest of the
+    """Splits the blocks that diffusers calls indivisible, inner ones first, then the rest of the
     network.
     """
     blocks: Any = network._no_split_modules  # diffusers' list of class names

@@ -1,5 +1,5 @@
-"""The objectives, as five values one after another: the terms that a student update minimises, and
-where its graph is cut.
+"""The objectives, as five values one after another: the terms that a student update minimises,
+and where its graph is cut.
 
 A `Term` is a weight and a function of the `StudentPass` (or, for the fake network's additional
 loss, of the `FakePass`); an `Objective` is terms and `detach_after`. The pure tensor functions
@@ -31,8 +31,8 @@ Logit = Callable[[Tensor, Tensor, Condition | None], Tensor]
 
 @dataclass(frozen=True)
 class StudentPass:
-    """The input of a student update's terms: initial noise x1 [B, ...], its roll-out, the two critics
-    and the draws for Eq. (5), times t [B] and noise [B, ...].
+    """The input of a student update's terms: initial noise x1 [B, ...], its roll-out, the two
+    critics, and the draws for Eq. (5), times t [B] and noise [B, ...].
 
     `pixels` decodes latents to images about in [-1, 1], with gradients; `logit` raises ValueError
     for an objective without a head.
@@ -52,8 +52,8 @@ class StudentPass:
 
 @dataclass(frozen=True)
 class FakePass:
-    """The input of a fake update's additional terms: student samples x [B, ...] from x1 [B, ...], and
-    the draws that noise them, times t [B] and noise [B, ...].
+    """The input of a fake update's additional terms: student samples x [B, ...] from x1 [B, ...],
+    and the draws that noise them, times t [B] and noise [B, ...].
     """
 
     x1: Tensor

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 
 class Head(nn.Module):
-    """Features [B, N, C] at N positions to one logit [B] per sample: a layer at each position, their
-    mean, a layer.
+    """Features [B, N, C] at N positions to one logit [B] per sample: a layer at each position,
+    their mean, a layer.
     """
 
     def __init__(self, width: int):
@@ -51,7 +51,7 @@ def generator_loss(student: Tensor) -> Tensor:
 
 
 def critic_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean softplus(d_student) + softplus(-d_teacher); 2 log 2 when the head cannot tell them apart.
+    """Mean softplus(d_student) + softplus(-d_teacher); 2 log 2 if the head cannot tell them apart.
 
     Args:
         student: The logits [B] of student samples.

@@ -47,8 +47,8 @@ def denoised_anchor(at_anchor: Prediction) -> Tensor:
 
 
 def diversity_loss(first: Prediction, x0_target: Tensor) -> Tensor:
-    """Mean over all elements of (x0_student - x0_target)^2 at the student's first step. Eq. (41), and
-    Eq. (7) for a flow at t = 1.
+    """Mean over all elements of (x0_student - x0_target)^2 at the student's first step. Eq. (41),
+    and Eq. (7) for a flow at t = 1.
 
     Args:
         first: The student's prediction [B, ...] at its first step.

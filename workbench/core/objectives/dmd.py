@@ -43,7 +43,7 @@ NORMALISERS: dict[str, Normaliser] = {
 def dmd_gradient(
     x: Tensor, real: Prediction, fake: Prediction, normaliser: str = "released"
 ) -> Tensor:
-    """g = (x0_fake - x0_real) / normaliser, without a gradient of its own. Eq. (5) in x0 space.
+    """The gradient g = (x0_fake - x0_real) / normaliser, detached. Eq. (5) in x0 space.
 
     Departs: the released script turns NaN into 0; here it stays, and the distiller stops and says
     so.

@@ -1,5 +1,5 @@
-"""The part that all families share of a loaded diffusers pipeline: networks to train and to load, and
-the way from latents to pixels.
+"""The common part of all families on a loaded diffusers pipeline: networks to train and to load,
+and the way from latents to pixels.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ from workbench.models.backends.lora import LORA_FILE, Adapter, SharedBase
 from workbench.models.backends.networks import bare, load_like, output_of, trainable_copy
 
 DECODED_PIXELS = 2**20  # per call of the decoder
-REPEATED = (
-    "JointTransformerBlock",
-    "BasicTransformerBlock",
-)  # most of a network, compiled once for all of its blocks
+# most of a network, compiled once for all of its blocks
+REPEATED = ("JointTransformerBlock", "BasicTransformerBlock")
 
 
 class PipelineBackend(Backend, Protocol):
@@ -170,19 +168,19 @@ class DiffusersBackend:
 
 
 def text_encoders(pipeline) -> dict[str, nn.Module]:
-    """Those that the pipeline has, by their names there."""
-    found = {
+    """The pipeline's text encoders, by their names there."""
+    parts = {
         name: getattr(pipeline, name, None)
         for name in ("text_encoder", "text_encoder_2", "text_encoder_3")
     }
-    return {name: encoder for name, encoder in found.items() if encoder is not None}
+    return {name: encoder for name, encoder in parts.items() if encoder is not None}
 
 
 def latent_shape(
     channels: int, scale: int, resolution: int | None, native: int
 ) -> tuple[int, int, int]:
-    """[C, h, w] of a square image of `resolution` pixels, `scale` of which make a latent one; None
-    takes the network's `native` side. Raises ValueError.
+    """[C, h, w] of a square image of `resolution` pixels, `scale` pixels per latent one; None takes
+    the network's `native` side. Raises ValueError for one that does not divide.
     """
     if resolution is None:
         return channels, native, native

@@ -21,9 +21,8 @@ from workbench.models.backends.pipeline import DiffusersBackend
 if TYPE_CHECKING:
     from diffusers import StableDiffusion3Pipeline
 
-TRAIN_LEVELS = (
-    1000  # a network's timestep is t x 1000, always fp32: in bf16 it would round by up to 2 levels
-)
+# a network's timestep is t x 1000, always fp32: in bf16 it would round by up to 2 levels
+TRAIN_LEVELS = 1000
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class SD3Denoiser:
     autocast: Autocast = nullcontext
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The network's prediction at x_t [B, C, h, w], t [B]."""
         dtype, tensors = bare(self.network).dtype, required(condition).tensors
         with self.autocast():
             raw = self.network(
@@ -48,8 +48,8 @@ class SD3Denoiser:
 
 
 class SD3Backend(DiffusersBackend):
-    """A loaded StableDiffusion3Pipeline as a `PipelineBackend`; `rewrite` may check or normalise each
-    prompt.
+    """A loaded StableDiffusion3Pipeline as a `PipelineBackend`; `rewrite` may check or normalise
+    each prompt.
     """
 
     def __init__(

@@ -35,6 +35,7 @@ class SDXLDenoiser:
     autocast: Autocast = nullcontext
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The network's prediction at x_t [B, C, h, w], t [B]."""
         dtype, tensors = bare(self.network).dtype, required(condition).tensors
         with self.autocast():
             raw = self.network(
@@ -51,8 +52,8 @@ class SDXLDenoiser:
 
 
 class SDXLBackend(DiffusersBackend):
-    """A loaded StableDiffusionXLPipeline as a `PipelineBackend`; `rewrite` may check or normalise each
-    prompt.
+    """A loaded StableDiffusionXLPipeline as a `PipelineBackend`; `rewrite` may check or normalise
+    each prompt.
 
     Raises ValueError for a teacher that predicts something other than eps.
     """

@@ -1,8 +1,10 @@
-"""Opens a teacher by folder or hub id: reads which pipeline it is, then loads it as the backend of
+"""Opens a teacher by folder or hub id: reads its kind of pipeline, then loads it as the backend of
 its family.
 
-Every mistake on the way has its own `TeacherError`, which says what to do about it. A family of your
-own is one line in a plug-in: `FAMILIES.register("MyPipeline", Family(lambda: (MyPipeline, MyBackend)))`.
+Every mistake on the way has its own `TeacherError`, which says what to do about it. A family of
+your own is one line in a plug-in:
+
+    FAMILIES.register("MyPipeline", Family(lambda: (MyPipeline, MyBackend)))
 """
 
 from __future__ import annotations
@@ -115,7 +117,7 @@ def open_teacher(
 
 
 def family_of(index: dict, source: str | Path) -> Family:
-    """The family of a pipeline by its model_index.json. Raises `TeacherError` for an unknown one."""
+    """The family of a pipeline by its model_index.json. Raises `TeacherError` if it is unknown."""
     name = str(index.get("_class_name"))
     if name not in FAMILIES:
         failed = "".join(f"; {failure}" for failure in FAMILIES.failures)
@@ -125,8 +127,8 @@ def family_of(index: dict, source: str | Path) -> Family:
 
 
 def _crowded(pipeline, device: torch.device) -> bool:
-    """Whether the pipeline would take more than half of a CUDA card: then its text encoders wait
-    in the computer's memory.
+    """Whether the pipeline would take more than half of a CUDA GPU: then its text encoders wait in
+    the computer's memory.
     """
     if device.type != "cuda":
         return False
