@@ -13,8 +13,8 @@ def test_a_batch_is_the_same_in_every_split():
 
 def test_streams_differ_by_seed_name_update_and_sample():
     draws = [
-        seeds.noise((4,), *args)
-        for args in [
+        seeds.noise((4,), seed, name, update=update, samples=samples)
+        for seed, name, update, samples in [
             (0, "a", 0, range(1)),
             (1, "a", 0, range(1)),
             (0, "b", 0, range(1)),
