@@ -46,7 +46,7 @@ def test_draws_do_not_depend_on_how_a_batch_is_split():
     prompts = [str(n) for n in range(100)]
     whole = draw_prompts(prompts, 0, "student", update=3, samples=range(8))
     assert whole == draw_prompts(prompts, 0, "student", update=3, samples=range(4)) + draw_prompts(
-        prompts, 0, "student", 3, range(4, 8)
+        prompts, 0, "student", update=3, samples=range(4, 8)
     )
     assert len(set(whole)) > 4
     assert whole != draw_prompts(prompts, 0, "student", update=4, samples=range(8))
