@@ -282,6 +282,18 @@ def test_not_finite_losses_stop_the_run_with_round_and_term(backend):
     assert torch.equal(before, weights(d.learners["student"].network))
 
 
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_change(backend):
+    d = distiller(backend)
+    learner = d.learners["fake"]
+    before = weights(learner.network).clone()
+    learner.network.norm_out.linear.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(DivergedError, match="round 1: the fake network's gradient norm is not"):
+        next(d.round())
+    assert torch.equal(before, weights(learner.network))
+    assert all(parameter.grad is None for parameter in learner.parameters)
+    assert d.fake_updates == 0
+
+
 def test_bf16_rounds_stay_close_to_fp32_ones(backend):
     full, half = distiller(backend), distiller(backend, precision="bf16")
     for a, b in zip(full.rounds(1), half.rounds(1)):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tools:
-    """What an objective may need and the core cannot build: the device's name, and a function that
-    makes the recipe's perceptual distance.
+    """An objective's needs that the core cannot build: the device's name, and a function that makes
+    the recipe's perceptual distance.
     """
 
     device: str
@@ -37,7 +37,7 @@ class Tools:
 class Extra:
     """Network evaluations per sample of one update, beyond those of plain DMD."""
 
-    teacher: int = 0  # guided steps of the teacher; a step is two evaluations unless guidance is 1
+    teacher: int = 0  # guided steps of the teacher, each two evaluations unless guidance is 1
     fake: int = 0  # passes of the fake network, with gradients
 
 
@@ -50,8 +50,8 @@ class Method:
     """A training objective by its name for people.
 
     `image_free` is Table 1's column: no loss sees decoded or real images. `build` makes the
-    objective of a recipe; `student_extra` and `fake_extra` are what an update of that network
-    evaluates beyond DMD's.
+    objective of a recipe; `student_extra` and `fake_extra` are the evaluations of an update of that
+    network beyond DMD's.
     """
 
     title: str

@@ -111,7 +111,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         self._searched = True
         self._failures += import_plugins()
         for point in importlib.metadata.entry_points(group=self.group):
-            where = f"entry point {point.name!r} of {point.dist.name if point.dist else 'nobody'}"
+            package = point.dist.name if point.dist else "an unknown package"
+            where = f"entry point {point.name!r} of {package}"
             try:
                 self.register(point.name, point.load())
             except PluginError as error:

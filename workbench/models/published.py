@@ -34,7 +34,7 @@ from workbench.io.hub import from_hub
 from workbench.models.backends.networks import base_state, differing
 from workbench.models.backends.pipeline import PipelineBackend
 
-# What tells the teachers apart. SD3-M's LoRAs would fit SD3.5-M's layers, and make noise there.
+# The marks of each teacher. SD3-M's LoRAs would fit SD3.5-M's layers, and make noise there.
 _LOOKS_LIKE = {
     SD3: lambda network: (
         not isinstance(network, UNet2DConditionModel) and not network.config.qk_norm
@@ -293,7 +293,7 @@ def _paths(entry: Published) -> list[str]:
             entry.repo,
             fetch,
             error=PublishedError,
-            absent=f"{entry.repo} no longer holds {what}: look what it holds at {entry.source}",
+            absent=f"{entry.repo} no longer holds {what}: see its files at {entry.source}",
             offline=f"{what} of {entry.repo} is not in the hub cache, and the hub cannot be "
             "reached: connect to the network and unset HF_HUB_OFFLINE, or run "
             f"`hf download {entry.repo}` elsewhere and copy its cache here",

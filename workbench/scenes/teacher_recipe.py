@@ -1,4 +1,4 @@
-"""How the embedded teacher is made. No torch here: the command line reads it."""
+"""The settings of an embedded teacher's training. No torch here: the command line reads it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TeacherRecipe:
         131_072, "scenes that are drawn and encoded once, for the denoising network"
     )
     steps: int = setting(30_000, "updates of the denoising network and its text encoders")
-    batch: int = setting(128, "scenes an update of the denoising network")
+    batch: int = setting(128, "scenes per update of the denoising network")
     rate: float = setting(1.5e-3, "AdamW learning rate of the denoising network")
     warm_up: int = setting(300, "updates over which a learning rate rises")
     caption_dropout: float = setting(0.1, "share of captions replaced by the empty one")
