@@ -97,3 +97,17 @@ def test_an_unknown_method_gets_the_nearest_one():
         recipe("--method", "dpdmd")
     with pytest.raises(ValueError, match="family = 'sd4' is not one of sd3, sdxl"):
         TeacherRecipe(family="sd4")
+
+
+def test_the_help_lists_the_methods_of_plug_ins(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from workbench.core.methods import METHODS, Method\n"
+        "METHODS.register('mine', Method('Mine', True, lambda recipe, tools: None))\n"
+    )
+    for name, value in (("_searched", False), ("_entries", dict(METHODS._entries))):
+        monkeypatch.setattr(METHODS, name, value)
+    monkeypatch.setenv("WORKBENCH_PLUGINS", str(path))
+    _parser()
+    assert METHODS.loaded == tuple(name for name in METHODS.loaded if name != "mine")
+    assert "dp_dmd_no_stop,mine}" in help_of("train", capsys)

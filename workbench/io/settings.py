@@ -10,14 +10,25 @@ import difflib
 import re
 import sys
 import typing
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
     """A parser that reports a mistake in one line, with the nearest option for an unknown one, and
-    that also takes `--x on` and `--x off` for a switch `--x/--no-x`.
+    that also takes `--x on` and `--x off` for a switch `--x/--no-x`. `choices` are the names that
+    its help lists for an option; only then are plug-ins looked for.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.choices: list[tuple[argparse.Action, Collection[str]]] = []
+
+    def format_help(self) -> str:
+        """The help text, with the names of plug-ins."""
+        for action, choices in self.choices:
+            action.metavar = _braces(choices)
+        return super().format_help()
 
     def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, args: Sequence[str] | None = None, namespace: Any = None
@@ -55,9 +66,11 @@ class Parser(argparse.ArgumentParser):
         )
 
 
-def add_settings(
-    parser: argparse.ArgumentParser, settings: type, default: str | None = None
-) -> None:
+def _braces(choices: Iterable[str]) -> str:
+    return f"{{{','.join(choices)}}}"
+
+
+def add_settings(parser: Parser, settings: type, default: str | None = None) -> None:
     """Adds one option per field of a dataclass; an option that is not given stays absent.
 
     `default` is the text of every default, for options that start from something else than the
@@ -70,16 +83,18 @@ def add_settings(
             form: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
         else:
             names = getattr(choices, "loaded", choices)  # a registry, without its plug-ins
-            metavar = kind.__name__.upper() if choices is None else f"{{{','.join(names)}}}"
+            metavar = kind.__name__.upper() if choices is None else _braces(names)
             form = {"type": kind, "metavar": metavar}
         text = default or f"{item.default!r}"
-        parser.add_argument(
+        action = parser.add_argument(
             "--" + item.name.replace("_", "-"),
             dest=item.name,
             default=argparse.SUPPRESS,
             help=f"{item.metadata['help']} (default: {text})".replace("%", "%%"),
             **form,
         )
+        if choices is not None:
+            parser.choices.append((action, choices))
 
 
 def given_settings(options: argparse.Namespace, settings: type) -> dict[str, Any]:
