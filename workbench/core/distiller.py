@@ -132,8 +132,8 @@ class Distiller:
 
     @contextmanager
     def _teacher_away(self) -> Iterator[None]:
-        """With `offload`, the teacher is in the computer's memory while it is not evaluated (which
-        adapters on it always do).
+        """With `offload`, the teacher is in the computer's memory while it is not evaluated; one
+        that carries adapters always is.
         """
         away = self.recipe.offload and not self.recipe.lora and not self.objective.critic_terms
         if away:
