@@ -55,7 +55,11 @@ class Floor:
     def path(self) -> None:
         d = self.distiller
         rollout(
-            d.student, self.x, self.condition, d.student_times, d.objective.detach_after
+            d.student,
+            self.x,
+            self.condition,
+            d.student_times,
+            detach_after=d.objective.detach_after,
         ).x.square().mean().backward()
 
     def first(self) -> None:

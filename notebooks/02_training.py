@@ -24,7 +24,7 @@ import os
 
 SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead of minutes
 TEACHER = "scenes"  # also "scenes-eps"; on a GPU "stabilityai/stable-diffusion-3.5-medium", or a pipeline's folder
-SETTINGS = {}  # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, resolution=512, checkpointing="on")
+SETTINGS = {}  # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, resolution=512, checkpointing=True)
 ROUNDS = 4 if SHORT else 100
 PROMPTS, LIMIT, SEEDS = (
     "scenes",

@@ -24,7 +24,7 @@ import os
 
 SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead of minutes
 TEACHER = "scenes-eps"  # on a GPU "stabilityai/stable-diffusion-xl-base-1.0"
-SETTINGS = {}  # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, checkpointing="on")
+SETTINGS = {}  # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, checkpointing=True)
 MODELS = (
     "dmd",
     "dp-dmd",

@@ -35,9 +35,9 @@ SETTINGS = dict(
     resolution=512,
     batch=4,
     accumulate=4,
-    checkpointing="on",
+    checkpointing=True,
     embeddings="runs/embeddings",
-    tiling="on",
+    tiling=True,
 )
 PROMPTS = (
     "a red fox in the snow",
@@ -141,7 +141,7 @@ from workbench.models.loading import load_backend
 from workbench.models.model import teacher_model
 from workbench.models.students import load_student
 
-backend = load_backend(teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on")
+backend = load_backend(teacher, device, recipe.precision, recipe.resolution, recipe.tiling)
 models = {
     "teacher": teacher_model(backend, recipe.teacher_steps, recipe.guidance),
     "dp-dmd": load_student(run.path / "student", backend, "dp-dmd"),

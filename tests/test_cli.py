@@ -13,7 +13,7 @@ from PIL import Image
 from workbench.cli import _parser, main
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
-from workbench.io.settings import _given
+from workbench.io.settings import given_settings
 from workbench.models.published import PUBLISHED
 from workbench.models.students import shipped_students
 from workbench.training.commands import _plan, _train
@@ -235,7 +235,7 @@ def test_the_commands_of_the_readme_are_commands():
     for line in lines:
         options = _parser().parse_args(shlex.split(line, comments=True))
         if options.run in (_train, _plan):  # the recipe's own checks
-            dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
+            dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
 
 
 def test_models_lists_every_name_with_its_terms(capsys):

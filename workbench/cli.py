@@ -15,7 +15,7 @@ from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 from workbench.evaluation.commands import add_evaluation_commands
 from workbench.grid.commands import _sample
-from workbench.io.settings import _settings
+from workbench.io.settings import Parser, add_settings
 from workbench.models.options import add_device_option, add_model_options
 from workbench.stages.commands import _stages
 from workbench.study.commands import add_study_commands
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m workbench",
         description="Distil few-step students and measure what it does to diversity.",
     )
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="run folder (default: runs/METHOD-DIGEST)")
     train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     add_device_option(train)
-    _settings(train, Recipe)
+    add_settings(train, Recipe, default="from the preset")
     planned = _command(
         commands,
         "plan",
@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="print the README's table of SD3.5-Medium and SDXL for these settings",
     )
-    _settings(planned, Recipe)
+    add_settings(planned, Recipe, default="from the preset")
     resume = _command(commands, "resume", "go on with an interrupted run, bit for bit", _resume)
     resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
     add_device_option(resume)
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     make.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     from workbench.scenes.teacher_recipe import TeacherRecipe
 
-    _settings(make, TeacherRecipe)
+    add_settings(make, TeacherRecipe)
     return parser
 
 

@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import tiny_pipeline
 from workbench.core.distiller import Distiller, DivergedError, _frozen
-from workbench.core.learner import move_states
+from workbench.core.learners.torch_learner import move_states
 from workbench.core.objectives import (
     Objective,
     Term,
@@ -74,7 +74,9 @@ def test_dp_dmd_without_stop_and_with_lambda_zero_is_dmd_bit_for_bit(backend):
     for a, b in zip(plain.rounds(3), without.rounds(3)):
         assert a.grad_norm == b.grad_norm
         assert all(b.losses[name] == value for name, value in a.losses.items())
-    assert torch.equal(weights(plain.student_network), weights(without.student_network))
+    assert torch.equal(
+        weights(plain.learners["student"].network), weights(without.learners["student"].network)
+    )
 
 
 def test_the_stop_changes_training(backend):
@@ -83,7 +85,9 @@ def test_the_stop_changes_training(backend):
         distiller(backend, dp_dmd_no_stop(0.05, 2)),
     )
     list(stopped.rounds(1)), list(open_.rounds(1))
-    assert not torch.equal(weights(stopped.student_network), weights(open_.student_network))
+    assert not torch.equal(
+        weights(stopped.learners["student"].network), weights(open_.learners["student"].network)
+    )
 
 
 def test_a_stopped_first_step_gets_exactly_no_dmd_gradient(backend):
@@ -97,7 +101,11 @@ def test_a_stopped_first_step_gets_exactly_no_dmd_gradient(backend):
         sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
         grads.append(
             torch.cat(
-                [p.grad.flatten() for p in d.student_network.parameters() if p.grad is not None]
+                [
+                    p.grad.flatten()
+                    for p in d.learners["student"].network.parameters()
+                    if p.grad is not None
+                ]
             )
         )
     assert torch.equal(*grads)
@@ -120,10 +128,10 @@ def test_resumed_rounds_equal_uninterrupted_ones_bit_for_bit(backend, done, obje
     second = distiller(backend, objective, ema=0.9)
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert got + history(second, 4 - done) == expected
-    for name in ("student_network", "fake_network"):
-        assert torch.equal(weights(getattr(whole, name)), weights(getattr(second, name)))
+    for name, learner in whole.learners.items():
+        assert torch.equal(weights(learner.network), weights(second.learners[name].network))
     assert torch.equal(weights(whole.result()), weights(second.result()))
-    assert not torch.equal(weights(whole.result()), weights(whole.student_network))
+    assert not torch.equal(weights(whole.result()), weights(whole.learners["student"].network))
 
 
 def test_micro_batches_add_up_to_the_whole_batch(backend):
@@ -132,25 +140,29 @@ def test_micro_batches_add_up_to_the_whole_batch(backend):
         assert math.isclose(a.grad_norm, b.grad_norm, rel_tol=1e-3)
         assert a.losses == pytest.approx(b.losses, rel=1e-4)
     torch.testing.assert_close(
-        weights(one.student_network), weights(two.student_network), rtol=0, atol=2e-4
+        weights(one.learners["student"].network),
+        weights(two.learners["student"].network),
+        rtol=0,
+        atol=2e-4,
     )
 
 
 def test_updates_touch_their_own_network_only(backend):
     d = distiller(backend)
     student, fake, teacher = (
-        weights(n).clone() for n in (d.student_network, d.fake_network, backend.network)
+        weights(n).clone()
+        for n in (d.learners["student"].network, d.learners["fake"].network, backend.network)
     )
     steps = d.round()
     next(steps)
-    assert torch.equal(student, weights(d.student_network))
-    assert not torch.equal(fake, weights(d.fake_network))
-    fake = weights(d.fake_network).clone()
+    assert torch.equal(student, weights(d.learners["student"].network))
+    assert not torch.equal(fake, weights(d.learners["fake"].network))
+    fake = weights(d.learners["fake"].network).clone()
     next(steps), next(steps)
-    fake_before_student = copy.deepcopy(d.fake_network)
-    assert not torch.equal(student, weights(d.student_network))
-    assert torch.equal(weights(fake_before_student), weights(d.fake_network))
-    assert not torch.equal(fake, weights(d.fake_network))
+    fake_before_student = copy.deepcopy(d.learners["fake"].network)
+    assert not torch.equal(student, weights(d.learners["student"].network))
+    assert torch.equal(weights(fake_before_student), weights(d.learners["fake"].network))
+    assert not torch.equal(fake, weights(d.learners["fake"].network))
     assert torch.equal(teacher, weights(backend.network))
 
 
@@ -181,15 +193,21 @@ def test_the_critic_trains_head_and_fake_network_and_the_student_pays_the_genera
     assert mine[0].losses["critic"] == pytest.approx(2 * math.log(2), abs=0.3)
     assert not torch.equal(head, weights(d.learners["fake"].head))
     assert all(p.requires_grad for p in d.learners["fake"].head.parameters())
-    assert not torch.equal(weights(d.fake_network), weights(plain.fake_network))
-    assert not torch.equal(weights(d.student_network), weights(plain.student_network))
+    assert not torch.equal(
+        weights(d.learners["fake"].network), weights(plain.learners["fake"].network)
+    )
+    assert not torch.equal(
+        weights(d.learners["student"].network), weights(plain.learners["student"].network)
+    )
 
 
 def test_without_weights_the_adversarial_terms_change_nothing(backend):
     plain, d = distiller(backend, dmd()), distiller(backend, dmd_gan(0.0, 0.0))
     for a, b in zip(plain.rounds(2), d.rounds(2)):
         assert all(b.losses[name] == value for name, value in a.losses.items())
-    assert torch.equal(weights(plain.student_network), weights(d.student_network))
+    assert torch.equal(
+        weights(plain.learners["student"].network), weights(d.learners["student"].network)
+    )
 
 
 def test_the_student_update_leaves_no_gradient_in_the_critic(backend):
@@ -199,7 +217,7 @@ def test_the_student_update_leaves_no_gradient_in_the_critic(backend):
         sum(w * loss for w, loss in d._student_loss(micro).values()).backward()
     assert all(
         p.grad is None
-        for network in (d.fake_network, d.learners["fake"].head)
+        for network in (d.learners["fake"].network, d.learners["fake"].head)
         for p in network.parameters()
     )
 
@@ -208,7 +226,7 @@ def test_the_critic_learns_to_tell_teacher_from_student(backend):
     d = distiller(
         backend, dmd_gan(0.0, 1.0), student_rate=0.0, fake_rate=3e-3, fake_updates_per_round=30
     )
-    d.student_network.proj_out.bias.data += 0.5  # samples that differ
+    d.learners["student"].network.proj_out.bias.data += 0.5  # samples that differ
     losses = [s.losses["critic"] for s in d.rounds(1) if s.network == "fake"]
     assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
 
@@ -258,10 +276,22 @@ def test_not_finite_losses_stop_the_run_with_round_and_term(backend):
         (*dmd().terms, Term("mine", 1.0, lambda seen: seen.rollout.x.mean() * float("nan")))
     )
     d = distiller(backend, broken)
-    before = weights(d.student_network).clone()
+    before = weights(d.learners["student"].network).clone()
     with pytest.raises(DivergedError, match="round 1: the student network's mine is not finite"):
         list(d.rounds(1))
-    assert torch.equal(before, weights(d.student_network))
+    assert torch.equal(before, weights(d.learners["student"].network))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_the_weights_change(backend):
+    d = distiller(backend)
+    learner = d.learners["fake"]
+    before = weights(learner.network).clone()
+    learner.network.norm_out.linear.weight.register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(DivergedError, match="round 1: the fake network's gradient norm is not"):
+        next(d.round())
+    assert torch.equal(before, weights(learner.network))
+    assert all(parameter.grad is None for parameter in learner.parameters)
+    assert d.fake_updates == 0
 
 
 def test_bf16_rounds_stay_close_to_fp32_ones(backend):
@@ -275,11 +305,11 @@ def test_fp16_rounds_stay_close_to_fp32_ones_and_an_overflow_costs_one_update(ba
     for a, b in zip(full.rounds(1), half.rounds(1)):
         assert a.losses == pytest.approx(b.losses, rel=0.02)
         assert a.grad_norm == pytest.approx(b.grad_norm, rel=0.1)
-    learner, before = half.learners["fake"], weights(half.fake_network).clone()
+    learner, before = half.learners["fake"], weights(half.learners["fake"].network).clone()
     learner.scaler.update(1e38)  # a scale that overflows
     step = next(half.round())
     assert not math.isfinite(step.grad_norm)
-    assert torch.equal(before, weights(half.fake_network))
+    assert torch.equal(before, weights(half.learners["fake"].network))
     assert learner.scaler.get_scale() == pytest.approx(0.5e38)
     again = distiller(backend, precision="fp16")
     again.load_state_dict(half.state_dict())
@@ -290,16 +320,19 @@ def test_fp16_that_overflows_at_any_scale_stops_the_run(backend):
     d = distiller(backend, precision="fp16")
     next(d.round())
     d.learners["fake"].scaler.update(1.0)
-    d.fake_network.norm_out.linear.weight.register_hook(lambda gradient: gradient * math.inf)
+    d.learners["fake"].network.norm_out.linear.weight.register_hook(
+        lambda gradient: gradient * math.inf
+    )
     with pytest.raises(DivergedError, match="fake network's gradient norm"):
         next(d.round())
 
 
 def test_offload_changes_where_things_wait_and_nothing_else(backend, monkeypatch):
-    plain, lean = distiller(backend), distiller(backend, offload="on")
+    plain, lean = distiller(backend), distiller(backend, offload=True)
     waits = []
     monkeypatch.setattr(
-        "workbench.core.learner.move_states", lambda optimizer, device: waits.append(str(device))
+        "workbench.core.learners.torch_learner.move_states",
+        lambda optimizer, device: waits.append(str(device)),
     )
     assert history(plain, 2) == history(lean, 2)
     assert waits == ["cpu", "cpu"] * (
@@ -334,15 +367,19 @@ def test_a_round_compiles_each_kind_of_block_without_reaching_dynamos_limit(monk
     monkeypatch.setattr(torch._dynamo.config, "fail_on_recompile_limit_hit", True)
     teacher = SD3Backend(tiny_pipeline(dual_attention_layers=(0,), num_layers=3))
     torch._dynamo.reset()
-    assert len(list(distiller(teacher, compile="on", precision="bf16").rounds(1))) == 3
+    assert len(list(distiller(teacher, compile=True, precision="bf16").rounds(1))) == 3
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_blocks_make_the_same_losses(backend):
-    plain, fast = distiller(backend), distiller(backend, compile="on")
+    plain, fast = distiller(backend), distiller(backend, compile=True)
     assert all(
         block._compiled_call_impl
-        for network in (fast.student_network, fast.fake_network, backend.network)
+        for network in (
+            fast.learners["student"].network,
+            fast.learners["fake"].network,
+            backend.network,
+        )
         for block in network.transformer_blocks
     )
     micro = plain.draws("fake", 0)[0]
@@ -364,10 +401,10 @@ def test_checkpointing_changes_memory_and_not_the_losses(precision, backend, sdx
         evaluations = []
         block = next(
             m
-            for m in lean.student_network.modules()
+            for m in lean.learners["student"].network.modules()
             if type(m).__name__ in ("JointTransformerBlock", "BasicTransformerBlock")
         )
-        block.register_forward_pre_hook(lambda *_: evaluations.append(1))
+        block.register_forward_pre_hook(lambda *_, seen=evaluations: seen.append(1))
         for a, b in zip(plain.rounds(1), lean.rounds(1)):
             assert a.losses == pytest.approx(b.losses, rel=2e-3)
             assert math.isclose(a.grad_norm, b.grad_norm, rel_tol=1e-2)

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import pytest
 
@@ -43,6 +44,11 @@ def test_defaults_are_the_papers():
         ({"k": 31}, "k = 31 is more than the teacher's teacher_steps = 30"),
         ({"batch": 10, "accumulate": 4}, "does not divide"),
         ({"ema": 1.0}, "ema = 1.0 is outside"),
+        ({"lam": float("inf")}, "lam = inf is not a finite number"),
+        ({"clip": float("nan")}, "clip = nan is not a finite number"),
+        ({"tiling": "yes"}, "tiling must be bool, not 'yes'"),
+        ({"offload": 1}, "offload must be bool, not 1"),
+        ({"anchor": "secan"}, r"not one of secant, denoised \(did you mean 'secant'\?\)"),
     ],
 )
 def test_wrong_values_are_refused_with_the_way_out(change, message):
@@ -57,3 +63,23 @@ def test_unknown_keys_name_the_nearest_one():
 
 def test_every_setting_has_a_help_text():
     assert all(item.metadata["help"] for item in dataclasses.fields(Recipe))
+
+
+SWITCHES = ("tiling", "checkpointing", "offload", "compile")
+
+
+def test_switches_are_saved_as_they_have_always_been():
+    """These digests name run folders of before the switches were bools."""
+    recipe = Recipe(method="dmd_gan", **dict.fromkeys(SWITCHES, True))
+    assert recipe.digest == "2dc020c07b40"
+    assert Recipe().digest == "c711bcdffa9b"
+    saved = json.loads(recipe.to_json())
+    assert {saved[name] for name in SWITCHES} == {"on"}
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_switches_are_read_in_both_spellings():
+    assert Recipe.from_json('{"tiling": "on", "compile": true, "offload": "off"}') == Recipe(
+        tiling=True, compile=True
+    )
+    assert Recipe(checkpointing="on").checkpointing is True

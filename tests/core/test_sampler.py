@@ -84,13 +84,17 @@ def test_sampling_is_lazy_and_can_be_abandoned(backend):
     assert len(calls) == 2
 
 
-def test_detaching_cuts_the_graph_behind_the_first_step_only(backend):
+def test_detaching_cuts_the_graph_after_the_first_step_only(backend):
     noise = seeds.grid_noise(backend.latent_shape, [0, 1])
     condition, times = backend.encode(["a star", "a circle"]), backend.schedule.sampling_times(4)
 
     def first_step_gradient(detach_after):
         path = rollout(
-            backend.denoiser(backend.new_network()), noise, condition, times, detach_after
+            backend.denoiser(backend.new_network()),
+            noise,
+            condition,
+            times,
+            detach_after=detach_after,
         )
         path.first.raw.retain_grad()
         return torch.autograd.grad(path.x.sum(), path.first.raw, allow_unused=True)[0]
@@ -100,7 +104,7 @@ def test_detaching_cuts_the_graph_behind_the_first_step_only(backend):
 
 
 def test_re_noising_equals_the_lcm_scheduler(sdxl):
-    """DMD2's 4-step sampler: LCMScheduler at 999, 749, 499, 249, given the same fresh noises."""
+    """DMD2's 4-step sampler: LCMScheduler at 999, 749, 499, 249, given the same noises."""
     from diffusers import LCMScheduler
 
     scheduler = LCMScheduler.from_config(sdxl.pipeline.scheduler.config)
@@ -116,12 +120,16 @@ def test_re_noising_equals_the_lcm_scheduler(sdxl):
         x = scheduler.step(raw, index, x, generator=generator).prev_sample
     ours = torch.Generator().manual_seed(5)
     end = sampled(
-        denoiser, noise, condition, times, lambda index: torch.randn(noise.shape, generator=ours)
+        denoiser,
+        noise,
+        condition,
+        times,
+        renoise=lambda index: torch.randn(noise.shape, generator=ours),
     )
     assert (end - x).abs().max() < 1e-5 * x.abs().max()
 
 
-def test_no_fresh_noise_is_the_ode_and_some_changes_it(backend):
+def test_no_new_noise_is_the_ode_and_some_changes_it(backend):
     noise, condition = (
         seeds.grid_noise(backend.latent_shape, [0, 1]),
         backend.encode(["a star", "a circle"]),
@@ -134,11 +142,11 @@ def test_no_fresh_noise_is_the_ode_and_some_changes_it(backend):
                 noise,
                 condition,
                 times,
-                seeds.grid_renoise(backend.latent_shape, [0, 1]),
-                fresh,
+                renoise=seeds.grid_renoise(backend.latent_shape, [0, 1]),
+                renoise_fraction=fraction,
             )
         )[-1].x_s
-        for fresh in (0.0, 0.5)
+        for fraction in (0.0, 0.5)
     ]
     plain = sampled(denoiser, noise, condition, times)
     torch.testing.assert_close(ends[0], plain, rtol=0, atol=1e-5)
@@ -163,7 +171,9 @@ def test_a_re_noised_student_trains_and_samples_by_seed_alone(sdxl):
     )
     distiller = Distiller(recipe, sdxl, dmd(), ["a star", "a circle"])
     assert [step.network for step in distiller.rounds()] == ["fake", "student"]
-    model = Model("mine", sdxl.denoiser(distiller.result()), distiller.student_times, {}, "renoise")
+    model = Model(
+        "mine", sdxl.denoiser(distiller.result()), distiller.student_times, sampler="renoise"
+    )
     noise, condition = seeds.grid_noise(sdxl.latent_shape, [4, 9]), sdxl.encode(["a star"] * 2)
     both = model.sampled(noise, condition, [4, 9])
     alone = model.sampled(noise[1:], condition[1:], [9])

@@ -148,7 +148,7 @@ def test_gradients_are_measured(tab):
     page.locator("#measure").click()
     expect(figure(page, "gradients")).to_be_visible(timeout=180_000)
     text = figure(page, "gradients").inner_text()
-    assert "DP-DMD without the stop" in text
+    assert "DP-DMD, no stop" in text
     assert "stop" in text
     assert "cosine of DMD and diversity" in text
     expect(page.locator("#measure")).to_be_enabled()

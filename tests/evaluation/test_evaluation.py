@@ -134,7 +134,7 @@ def test_one_at_a_time_works_in_a_folder(backend, tmp_path):
         ):
             with pytest.raises(
                 FolderError,
-                match="somebody is at work in .* already: stop that first, or choose another "
+                match="is in use already: stop that first, or choose another "
                 "folder",
             ):
                 next(other)
@@ -251,7 +251,7 @@ def test_images_that_are_not_finite_are_counted_and_the_rest_goes_on(backend, tm
                 raw=found.raw.masked_fill(torch.arange(len(x_t)).view(-1, 1, 1, 1) == 4, torch.nan),
             )
 
-    model = Model("broken", Broken(), torch.linspace(1, 0, 3), {})
+    model = Model("broken", Broken(), torch.linspace(1, 0, 3))
     evaluation = Evaluation(tmp_path, asked("broken"))
     for _ in (*evaluation.generate(backend, lambda name: model), *evaluation.read()):
         pass
@@ -606,4 +606,4 @@ def test_guidance_doubles_the_evaluations(backend):
     assert teacher_model(backend, 30, 1.0).evaluations == 30
     student = teacher_model(backend, 4, 2.0).denoiser
     assert isinstance(student, Guided)
-    assert Model("student", student.denoiser, torch.linspace(1, 0, 5), {}).evaluations == 4
+    assert Model("student", student.denoiser, torch.linspace(1, 0, 5)).evaluations == 4

@@ -44,9 +44,9 @@ def test_a_line_over_the_encoders_limit_is_reported_with_its_number(tmp_path, ba
 
 def test_draws_do_not_depend_on_how_a_batch_is_split():
     prompts = [str(n) for n in range(100)]
-    whole = draw_prompts(prompts, 0, "student", 3, range(8))
-    assert whole == draw_prompts(prompts, 0, "student", 3, range(4)) + draw_prompts(
-        prompts, 0, "student", 3, range(4, 8)
+    whole = draw_prompts(prompts, 0, "student", update=3, samples=range(8))
+    assert whole == draw_prompts(prompts, 0, "student", update=3, samples=range(4)) + draw_prompts(
+        prompts, 0, "student", update=3, samples=range(4, 8)
     )
     assert len(set(whole)) > 4
-    assert whole != draw_prompts(prompts, 0, "student", 4, range(8))
+    assert whole != draw_prompts(prompts, 0, "student", update=4, samples=range(8))

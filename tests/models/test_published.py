@@ -34,7 +34,7 @@ from workbench.models.students import open_model
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """Puts an entry's look-alike files where a download leaves the real ones; nothing is fetched."""
+    """Puts an entry's look-alike files in the place of a download; nothing is fetched."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
 
     def put(name, write=None):
@@ -70,8 +70,8 @@ def test_a_student_makes_the_latents_that_diffusers_makes_the_published_way(name
     print(f"{name}: largest difference {error:.1e} of the largest latent")
     assert error < 3e-5
     assert model.evaluations == (8 if entry.guidance != 1 else 4)
-    assert model.info["licence"] == entry.licence
-    assert model.info["revision"] == "0123456789" * 4
+    assert model.info.licence == entry.licence
+    assert model.info.revision == "0123456789" * 4
     without = dataclasses.replace(model, denoiser=backend.denoiser(backend.network)).sampled(
         noise, condition, SEEDS
     )

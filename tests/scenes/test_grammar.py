@@ -1,4 +1,4 @@
-"""Every request survives text and back, tasks are GenEval's, and errors say what to write instead."""
+"""Every request survives text and back, tasks are GenEval's, and errors say how to write it."""
 
 import random
 

@@ -147,7 +147,7 @@ def test_an_adapter_is_merged_where_there_is_no_run(run, teacher_folder, tmp_pat
 
 @pytest.mark.parametrize(
     "changes",
-    [{"sampler": "multistep"}, {"sampler": "renoise", "fresh": 0.9}, {"guided": True}],
+    [{"sampler": "multistep"}, {"sampler": "renoise", "renoise_fraction": 0.9}, {"guided": True}],
     ids=str,
 )
 def test_students_that_are_sampled_as_none_is_trained_are_refused(run, teacher_folder, changes):

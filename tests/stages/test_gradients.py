@@ -21,7 +21,7 @@ def whole_gradient(d, objective):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"lora": 2}, {"checkpointing": "on"}, {"student_sampler": "renoise"}], ids=str
+    "settings", [{}, {"lora": 2}, {"checkpointing": True}, {"student_sampler": "renoise"}], ids=str
 )
 @pytest.mark.parametrize(
     "objective", [dmd(), dp_dmd(0.5, 2), dp_dmd_no_stop(0.5, 2)], ids=["dmd", "stop", "no stop"]
@@ -81,7 +81,7 @@ def test_a_batch_is_a_micro_batch_of_the_recipe(backend):
 
 def test_checkpointing_in_bf16_on_a_cpu_and_a_student_of_one_step(backend):
     (found,) = gradient_reach(
-        distiller(backend, checkpointing="on", precision="bf16"), dp_dmd(0.05, 2), 1
+        distiller(backend, checkpointing=True, precision="bf16"), dp_dmd(0.05, 2), 1
     )
     assert (found.norms["dmd"][:, 1:] > 0).all()
     (alone,) = gradient_reach(distiller(backend, student_steps=1), dp_dmd(0.05, 2), 1)

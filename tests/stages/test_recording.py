@@ -25,8 +25,7 @@ def student(backend, name="student", steps=3, sampler="ode", seed=0):
         name,
         backend.denoiser(network.eval().requires_grad_(False)),
         backend.schedule.sampling_times(steps),
-        {},
-        sampler,
+        sampler=sampler,
     )
 
 

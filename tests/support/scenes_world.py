@@ -1,7 +1,6 @@
 """An embedded world with untrained weights, for tests that need every file but no picture."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -49,7 +48,7 @@ def write_student(folder: Path, method: str) -> None:
                 "rounds": 3,
                 "times": [1.0, 0.75, 0.5, 0.25, 0.0],
                 "digest": recipe.digest,
-                "recipe": asdict(recipe),
+                "recipe": recipe.to_dict(),
             }
         )
     )

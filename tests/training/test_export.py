@@ -97,7 +97,7 @@ def test_a_whole_student_becomes_an_adapter_that_comes_nearer_with_its_rank(new,
     backend = load_backend(run.recipe.teacher)
     noise, condition = seeds.grid_noise(backend.latent_shape, [0, 1]), backend.encode(PROMPTS)
     teacher, whole = backend.network, load_student(run.path / "student", backend)
-    start = Model("teacher", backend.denoiser(teacher), whole.times, {}).sampled(
+    start = Model("teacher", backend.denoiser(teacher), whole.times).sampled(
         noise, condition, [0, 1]
     )
     expected, errors = whole.sampled(noise, condition, [0, 1]), []

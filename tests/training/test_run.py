@@ -79,7 +79,7 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_fold
         str(teacher_folder) not in (run.path / "student" / "config.json").read_text()
     )  # a student can be given away
     assert student.evaluations == 2
-    assert student.info["rounds"] == 4
+    assert student.info.rounds == 4
     assert student.times.tolist() == pytest.approx([1, 0.75, 0])
 
 
@@ -189,7 +189,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
     events = train(run)
     next(events)
-    with pytest.raises(FolderError, match="somebody is at work in .*run already: stop that first"):
+    with pytest.raises(FolderError, match="run is in use already: stop that first"):
         next(train(run))
     other = subprocess.run(
         [sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"],
@@ -197,7 +197,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
         text=True,
     )
     assert other.returncode == 1
-    assert "somebody is at work" in other.stderr
+    assert "is in use already" in other.stderr
     events.close()
     assert len(list(train(run))) == 8
     assert len(run.checkpoints()) == 2

@@ -3,7 +3,7 @@
 import json
 import time
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -150,7 +150,7 @@ def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint
     _, rounds = _until_a_checkpoint(sweep, folder, above=first)
     assert min(rounds[begun:]) == first + 1  # not from the first round again
     assert not sweep.left
-    assert json.loads((folder / "manifest.json").read_text())["recipe"] == asdict(recipe)
+    assert json.loads((folder / "manifest.json").read_text())["recipe"] == recipe.to_dict()
 
 
 def _until_a_checkpoint(sweep, folder, above=0):

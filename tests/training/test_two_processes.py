@@ -128,7 +128,7 @@ def test_what_cannot_be_split_is_refused(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     result = launch(2, "fsdp2", str(tmp_path / "script.py"), str(tmp_path / "out"), "1", "dmd_gan")
     assert result.returncode != 0
-    assert "FSDP2 does not go with method dmd_gan" in result.stderr
+    assert "FSDP2 does not support method dmd_gan" in result.stderr
 
 
 def workbench(processes: int, kind: str, *command: str) -> str:

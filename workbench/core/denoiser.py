@@ -1,6 +1,7 @@
 """The one interface of every model: a `Denoiser` maps (x_t, t, condition) to a `Prediction`.
 
-    teacher = Guided(frozen network, w)      classifier-free guidance: raw = raw_u + w (raw_c - raw_u); w = 1 is off
+    teacher = Guided(frozen network, w)      classifier-free guidance, off at w = 1:
+                                             raw = raw_u + w (raw_c - raw_u)
     student, fake = the network, unguided
 
 A `Backend` is a loaded teacher of some family; `workbench.models.backends` has them.
@@ -23,7 +24,7 @@ from workbench.core.schedules import NoiseSchedule
 
 @dataclass(frozen=True)
 class Condition:
-    """What a batch of prompts became: named tensors, each [B, ...] (token embeddings, pooled
+    """A batch of prompts, encoded: named tensors, each [B, ...] (token embeddings, pooled
     embeddings, ...).
     """
 
@@ -36,6 +37,7 @@ class Condition:
         return Condition({name: tensor[index] for name, tensor in self.tensors.items()})
 
     def to(self, device: torch.device | str) -> Condition:
+        """The same on another device."""
         return Condition({name: tensor.to(device) for name, tensor in self.tensors.items()})
 
     def expand(self, batch: int) -> Condition:
@@ -45,29 +47,65 @@ class Condition:
         )
 
     def split(self, size: int) -> Iterator[Condition]:
+        """Parts of `size` rows; the last one may be shorter."""
         return (self[n : n + size] for n in range(0, len(self), size))
 
     @staticmethod
     def cat(parts: list[Condition]) -> Condition:
+        """The rows of all `parts`, one after another."""
         return Condition(
             {name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors}
         )
 
 
 class Denoiser(Protocol):
-    """A model of p(x0 | x_t): called with x_t [B, ...], t [B] in (0, 1] and a `Condition` of B
-    rows.
+    """A model of p(x0 | x_t): called with x_t [B, ...], t [B] in (0, 1] and a `Condition` of B rows
+    (None for a model that takes no prompts).
     """
 
-    schedule: NoiseSchedule
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The noise levels that its times t stand for."""
+        ...
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction: ...
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The model's prediction at (x_t, t).
+
+        Args:
+            x_t: Noisy samples [B, ...].
+            t: Times [B] in (0, 1].
+            condition: B rows, or None.
+
+        Returns:
+            A prediction of [B, ...].
+        """
+        ...
+
+
+class NetworkDenoiser(Denoiser, Protocol):
+    """A denoiser that is a network; `Backend.denoiser` makes them."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, with what DDP or an adapter wrapped around it."""
+        ...
+
+
+def required(condition: Condition | None) -> Condition:
+    """The condition, for a model that needs one.
+
+    Raises:
+        ValueError: It is None.
+    """
+    if condition is None:
+        raise ValueError("this model is conditioned on prompts: give their condition")
+    return condition
 
 
 @dataclass(frozen=True)
 class Guided:
     """A denoiser under classifier-free guidance, both branches in one call of twice the batch (2
-    NFEs a step).
+    NFEs per step).
 
     `empty` is the condition of the empty prompt, one row. At guidance 1 the unconditional branch
     is not evaluated.
@@ -79,12 +117,14 @@ class Guided:
 
     @property
     def schedule(self) -> NoiseSchedule:
+        """The denoiser's own."""
         return self.denoiser.schedule
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The guided prediction at x_t [B, ...], t [B]."""
         if self.guidance == 1:
             return self.denoiser(x_t, t, condition)
-        both = Condition.cat([self.empty.expand(len(x_t)), condition])
+        both = Condition.cat([self.empty.expand(len(x_t)), required(condition)])
         prediction = self.denoiser(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
         without, with_prompt = prediction.raw.float().chunk(2)
         return replace(
@@ -97,51 +137,118 @@ Autocast = Callable[[], AbstractContextManager]
 
 class Backend(Protocol):
     """A loaded teacher: its frozen network, its schedule, and the ways from prompts to conditions
-    and latents to images.
+    and from latents to images.
     """
 
-    schedule: NoiseSchedule
-    latent_shape: tuple[int, int, int]
-    network: nn.Module
-    max_tokens: int
-    tokenizer: Callable  # for counting tokens while another thread encodes
-    rewrite: Callable[
-        [str], str
-    ]  # a prompt as the encoder reads it; raises ValueError for one that the teacher does not know
+    @property
+    def device(self) -> torch.device:
+        """The device of the network, of conditions and of pixels."""
+        ...
 
-    def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> Denoiser:
+    @property
+    def network(self) -> nn.Module:
+        """The teacher's own network, frozen."""
+        ...
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The teacher's noise schedule."""
+        ...
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """[C, h, w] of one latent."""
+        ...
+
+    @property
+    def feature_width(self) -> int:
+        """C of `features`."""
+        ...
+
+    @property
+    def max_tokens(self) -> int:
+        """The longest prompt that the encoder reads whole, in tokens."""
+        ...
+
+    @property
+    def tokenizer(self) -> Callable:
+        """Counts tokens while another thread encodes; its own copy."""
+        ...
+
+    @property
+    def rewrite(self) -> Callable[[str], str]:
+        """A prompt as the encoder reads it; raises ValueError for one that the teacher does not
+        know.
+        """
+        ...
+
+    def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> NetworkDenoiser:
         """`network` (the teacher's, or one of the same class) as a `Denoiser`; `autocast` wraps
         each evaluation.
         """
+        ...
 
     def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
         """A trainable fp32 copy of the teacher's network, or an adapter of rank `lora` on it; both
         start as the teacher. With `checkpointing` its blocks are evaluated again in the backward
         pass instead of kept.
         """
+        ...
 
     def compile(self, network: nn.Module) -> None:
         """Compiles the blocks that the network repeats, in place, at their next use."""
+        ...
 
     def load_network(self, folder: str | Path) -> nn.Module:
         """A frozen network of the teacher's class from a diffusers folder, or the adapter in it.
-        Raises ValueError for another architecture.
+
+        Raises:
+            ValueError: It has another architecture.
         """
+        ...
 
     def encode(self, prompts: list[str]) -> Condition:
-        """The condition of a batch of prompts. Raises ValueError for a prompt that the family
-        cannot take.
+        """The condition of a batch of prompts.
+
+        Raises:
+            ValueError: The family cannot take one of the prompts.
         """
+        ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in [0, 1], fp32 on the CPU, from latents [B, C, h, w]."""
+        """Images from latents, without gradients.
+
+        Args:
+            latents: [B, C, h, w].
+
+        Returns:
+            [B, 3, H, W] in [0, 1], fp32 on the CPU.
+        """
+        ...
 
     def pixels(self, latents: Tensor) -> Tensor:
-        """Images [B, 3, H, W] about in [-1, 1], fp32 on the device, with gradients."""
+        """Images from latents, with gradients.
 
-    feature_width: int
+        Args:
+            latents: [B, C, h, w].
 
-    def features(self, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """[B, places, feature_width]: what the middle of `denoiser`'s network makes of x_t, with
-        gradients.
+        Returns:
+            [B, 3, H, W], about in [-1, 1], fp32 on the device.
         """
+        ...
+
+    def features(
+        self, denoiser: NetworkDenoiser, x_t: Tensor, t: Tensor, condition: Condition | None
+    ) -> Tensor:
+        """The output of the middle of `denoiser`'s network, with gradients.
+
+        Args:
+            denoiser: One of this backend's.
+            x_t: Noisy latents [B, C, h, w].
+            t: Times [B] in (0, 1].
+            condition: B rows.
+
+        Returns:
+            [B, N, feature_width] at N positions.
+        """
+        ...

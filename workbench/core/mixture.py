@@ -2,7 +2,8 @@ r"""A Gaussian mixture as an exact denoiser: density, score, x0, eps and velocit
 every noise level.
 
     p_t(x) = sum_k w_k N(x; alpha_t m_k, (alpha_t^2 v_k + sigma_t^2) I)
-    E[x0 | x_t] = sum_k r_k(x_t) ( m_k + alpha_t v_k / (alpha_t^2 v_k + sigma_t^2) (x_t - alpha_t m_k) )
+    E[x0 | x_t] = sum_k r_k(x_t) ( m_k + g_k (x_t - alpha_t m_k) )
+    g_k = alpha_t v_k / (alpha_t^2 v_k + sigma_t^2)
 
 with responsibilities r_k. It is the teacher of the derivation notebook and the referee of the
 gradient tests.
@@ -58,7 +59,15 @@ class GaussianMixture:
         return log_weights + density, offset, alpha, total
 
     def log_density(self, x: Tensor, t: Tensor) -> Tensor:
-        """Log p_t(x) [B]."""
+        """The log density log p_t(x).
+
+        Args:
+            x: Points [B, D].
+            t: Times [B] in [0, 1].
+
+        Returns:
+            [B].
+        """
         return self._joint(x, t)[0].logsumexp(-1)
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None = None) -> Prediction:
@@ -69,7 +78,15 @@ class GaussianMixture:
         return Prediction(x0, x_t, t, X0, self.schedule)
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """[count, D] points of p_0."""
+        """Points of p_0.
+
+        Args:
+            count: B.
+            generator: On the means' device.
+
+        Returns:
+            [B, D], of the means' precision.
+        """
         which = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn(count, self.means.shape[1], generator=generator, dtype=self.means.dtype)
         return self.means[which] + self.variances[which, None].sqrt() * noise

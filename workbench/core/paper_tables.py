@@ -1,6 +1,7 @@
-"""The numbers that the paper prints, so that ours can stand beside them: Tables 1 to 5.
+"""The numbers of the paper's Tables 1 to 5, to stand beside ours.
 
-Table 2 does not say in what is left of its text which teacher it has; its students are SD3-M's, and so is taken to be the teacher.
+The surviving text of Table 2 does not name its teacher; its students are SD3-M's, so the teacher is
+taken to be SD3-M.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ TASK_TITLES = {
 
 
 class PaperRow(NamedTuple):
-    """A printed row: its label, whether it needs no images, its NFEs, and for each prompt list its numbers in the order of the columns."""
+    """A printed row: its label, whether it is image-free, its NFEs, and for each prompt list its
+    numbers in the order of the columns.
+    """
 
     label: str
     image_free: bool | None

@@ -1,12 +1,14 @@
-r"""What a network says at (x_t, t), readable as x0, eps, velocity or score, converted on demand in
+r"""A network's output at (x_t, t), readable as x0, eps, velocity or score, converted on demand in
 fp32.
 
-A `Kind` is linear in the raw output:   x0 = p x_t + q raw,   eps = r x_t + u raw,   with coefficients of (alpha, sigma):
+A `Kind` is linear in the raw output, with coefficients of a = alpha and s = sigma:
 
-    kind       raw       p                    q                      r                    u
-    VELOCITY   eps - x0  1 / (alpha + sigma)  -sigma / (alpha+sigma)  1 / (alpha + sigma)  alpha / (alpha + sigma)
-    EPS        eps       1 / alpha            -sigma / alpha          0                    1
-    X0         x0        0                    1                       1 / sigma            -alpha / sigma
+    x0 = p x_t + q raw,   eps = r x_t + u raw
+
+    kind       raw       p            q             r            u
+    VELOCITY   eps - x0  1 / (a + s)  -s / (a + s)  1 / (a + s)  a / (a + s)
+    EPS        eps       1 / a        -s / a        0            1
+    X0         x0        0            1             1 / s        -a / s
 
 For a flow alpha + sigma = 1, so x0 = x_t - sigma v and eps = x_t + (1 - sigma) v. The raw output
 is kept: the difference of two predictions at one point is q (raw_a - raw_b), exact, where
@@ -60,7 +62,9 @@ X0 = Kind(
 
 @dataclass(frozen=True)
 class Prediction:
-    """One network output. raw and x_t are [B, ...], t is [B]; every reading is fp32 [B, ...]."""
+    """One network output. `raw` and `x_t` are [B, ...], `t` is [B]; every conversion is [B, ...] in
+    fp32.
+    """
 
     raw: Tensor
     x_t: Tensor
@@ -70,25 +74,32 @@ class Prediction:
 
     @property
     def x0(self) -> Tensor:
-        return self._read(self.kind.x0)
+        """The predicted clean sample."""
+        return self._convert(self.kind.x0)
 
     @property
     def eps(self) -> Tensor:
-        return self._read(self.kind.eps)
+        """The predicted noise."""
+        return self._convert(self.kind.eps)
 
     @property
     def velocity(self) -> Tensor:
-        """Eps - x0."""
+        """The predicted eps - x0."""
         return self.raw.float() if self.kind is VELOCITY else self.eps - self.x0
 
     @property
     def score(self) -> Tensor:
-        """Grad log p_t(x_t) = -eps / sigma_t; infinite at t = 0."""
+        """The gradient of log p_t at x_t, -eps / sigma_t; infinite at t = 0."""
         return -self.eps / self._alpha_sigma()[1]
 
     def x0_minus(self, other: Prediction) -> Tensor:
-        """x0 of this one minus x0 of another at the same (x_t, t), without cancellation when the
-        kinds agree.
+        """This x0 minus that of another prediction, without cancellation when the kinds agree.
+
+        Args:
+            other: A prediction at the same x_t [B, ...] and t [B].
+
+        Returns:
+            [B, ...], fp32.
         """
         if self.kind is not other.kind:
             return self.x0 - other.x0
@@ -96,11 +107,16 @@ class Prediction:
         return q * (self.raw.float() - other.raw.float())
 
     def move(self, s: Tensor) -> Tensor:
-        """x_s on the line of constant x0 and eps: one step of the probability-flow ODE from t to s
-        [B], fp32.
+        """x_s on the line of constant x0 and eps: one step of the probability-flow ODE.
 
         x_s - x_t = d_alpha x0 + d_sigma eps = d_sigma velocity + (d_alpha + d_sigma) x0, whose
         last factor is 0 for a flow: the Euler step there, DDIM without noise elsewhere.
+
+        Args:
+            s: The times [B] to step to, in [0, 1].
+
+        Returns:
+            x_s [B, ...], fp32.
         """
         alpha_t, sigma_t = self._alpha_sigma()
         alpha_s, sigma_s = (broadcast(v, self.raw) for v in self.schedule.alpha_sigma(s))
@@ -112,6 +128,6 @@ class Prediction:
         alpha, sigma = self.schedule.alpha_sigma(self.t)
         return broadcast(alpha, self.raw), broadcast(sigma, self.raw)
 
-    def _read(self, coefficients: Callable[[Tensor, Tensor], Pair]) -> Tensor:
+    def _convert(self, coefficients: Callable[[Tensor, Tensor], Pair]) -> Tensor:
         of_x, of_raw = coefficients(*self._alpha_sigma())
         return of_x * self.x_t.float() + of_raw * self.raw.float()

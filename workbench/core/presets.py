@@ -6,7 +6,11 @@ from dataclasses import replace
 
 from workbench.core.recipe import Recipe, same_teacher
 
-# One fake update a round and a student that learns twice as fast as the fake network, which
+SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
+SD35 = "stabilityai/stable-diffusion-3.5-medium"
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+
+# One fake update per round and a student that learns twice as fast as the fake network, which
 # therefore lags: here DMD loses diversity. Its anchor (t = 0.66) lies a little beyond the end of
 # the first step (t = 0.75). Chosen on the captions of `chosen_on`.
 SCENES = Recipe(
@@ -21,18 +25,16 @@ SCENES = Recipe(
 )
 # Its twin with a teacher that predicts eps: there DMD collapses sooner, so half the rounds show it.
 _EPS = replace(SCENES, teacher="scenes-eps", anchor="denoised", rounds=100)
-# the paper's five fake updates a round, K and lambda: the fake network keeps up
+# the paper's five fake updates per round, K and lambda: the fake network keeps up
 _PAPER_ROUND = replace(SCENES, student_rate=4e-4, fake_updates_per_round=5, lam=0.05, k=5)
 
 PRESETS: dict[str, Recipe] = {
-    # Section 5.1: K = 5, lambda = 0.05, 5 fake updates a round, AdamW 1e-5
-    "paper": Recipe(
-        teacher="stabilityai/stable-diffusion-3.5-medium", prompts="prompts.txt", batch=4
-    ),
-    # what train_sd35_dpdmd.py does where it differs: its grid, one time a batch, K = 10 of its
-    # shell script
+    # Section 5.1: K = 5, lambda = 0.05, 5 fake updates per round, AdamW 1e-5
+    "paper": Recipe(teacher=SD35, prompts="prompts.txt", batch=4),
+    # as train_sd35_dpdmd.py where it differs: its grid, one time per batch, K = 10 of its shell
+    # script
     "released-script": Recipe(
-        teacher="stabilityai/stable-diffusion-3.5-medium",
+        teacher=SD35,
         prompts="prompts.txt",
         batch=4,
         k=10,
@@ -42,7 +44,7 @@ PRESETS: dict[str, Recipe] = {
     # Appendix C: 50 deterministic teacher steps, x0 targets; the guidance is SDXL's usual one, the
     # paper's value is lost
     "sdxl": Recipe(
-        teacher="stabilityai/stable-diffusion-xl-base-1.0",
+        teacher=SDXL,
         prompts="prompts.txt",
         batch=4,
         anchor="denoised",
@@ -62,15 +64,10 @@ PRESETS: dict[str, Recipe] = {
 
 
 def recipe_of(teacher: str) -> Recipe:
-    """The first preset of a teacher (a hub id, or a folder of the same name), which knows its
-    steps and guidance; else the paper's.
+    """The first preset of a teacher (a hub id, or a folder of the same name), with its steps and
+    guidance; for an unknown teacher the paper's.
     """
     return next(
         (recipe for recipe in PRESETS.values() if same_teacher(recipe.teacher, teacher)),
         PRESETS["paper"],
     )
-
-
-SD3 = "stabilityai/stable-diffusion-3-medium-diffusers"
-SD35 = "stabilityai/stable-diffusion-3.5-medium"
-SDXL = "stabilityai/stable-diffusion-xl-base-1.0"

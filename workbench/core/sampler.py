@@ -1,14 +1,18 @@
-"""Passes through time: the one walk shared by teacher, student and visualiser, and its three
-samplers.
+"""Passes through time: the one walk shared by teacher, student and visualiser, and its samplers.
 
-    ode        x_s = alpha_s x0 + sigma_s eps            both read from the network's prediction at t: a step of Euler or DDIM
-    renoise    x_s = alpha_s x0 + sigma_s noise          DMD2's and LCM's student sampler; needs a `Renoise`. With `fresh` < 1 the
-               noise is cos(a) eps + sin(a) fresh noise at a = fresh pi / 2: CPS, between the ODE and LCM (arXiv 2509.05952)
-    multistep  an ODE step whose x0 is extrapolated from the last two predictions: DPM-Solver++(2M), arXiv 2211.01095
+    ode        x_s = alpha_s x0 + sigma_s eps         x0 and eps from the network's prediction at t:
+                                                      a step of Euler or DDIM
+    renoise    x_s = alpha_s x0 + sigma_s noise       the student sampler of DMD2 and LCM; needs a
+                                                      `Renoise`. Below a `renoise_fraction` f of 1
+                                                      the noise is cos(a) eps + sin(a) noise with
+                                                      a = f pi / 2: CPS, between the ODE and LCM
+                                                      (arXiv 2509.05952)
+    multistep  an ODE step from an extrapolated x0    of the last two predictions: DPM-Solver++(2M),
+                                                      arXiv 2211.01095
 
-`walk` yields one `Stage` a step and is the only loop; `sample` is a walk without gradients,
-`rollout` one with them. The gradient stop of (8) belongs here: `detach_after=1` cuts the graph
-behind the first step's output.
+`walk` yields one `Stage` per step and is the only loop; `sample` is a walk without gradients,
+`rollout` one with them. The gradient stop of Eq. (8) belongs here: `detach_after=1` detaches the
+first step's output.
 """
 
 from __future__ import annotations
@@ -25,14 +29,13 @@ from workbench.core.denoiser import Condition, Denoiser
 from workbench.core.prediction import Prediction
 from workbench.core.schedules import broadcast, perturb
 
-Renoise = Callable[
-    [int], Tensor
-]  # a step's index, from 1 -> the fresh noise [B, ...] of the state it leads to
+# a step's index, from 1 -> the new noise [B, ...] of the state after it
+Renoise = Callable[[int], Tensor]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a walk: the prediction at time t, and the state x_s [B, ...] it leads to;
+    """One step of a walk: the prediction at time t and the state x_s [B, ...] after the step;
     `index` counts from 1.
     """
 
@@ -45,8 +48,8 @@ class Stage:
 
 @dataclass(frozen=True)
 class Rollout:
-    """A whole pass: `first` is step 1's prediction (for the diversity loss), `x` [B, ...] the
-    final sample.
+    """A whole pass: `first` is step 1's prediction (for the diversity loss), `x` [B, ...] the final
+    sample.
     """
 
     first: Prediction
@@ -58,28 +61,33 @@ def walk(
     x: Tensor,
     condition: Condition | None,
     times: Tensor,
+    *,
     detach_after: int = 0,
     renoise: Renoise | None = None,
-    fresh: float = 1.0,
+    renoise_fraction: float = 1.0,
     multistep: bool = False,
 ) -> Iterator[Stage]:
-    """Steps along falling `times` [N + 1] from x at times[0]; states fp32. The output of step
-    `detach_after` is detached.
+    """The stages along falling times, with gradients.
 
-    With `renoise` it is the re-noising sampler with a part `fresh` of new noise; else `multistep`,
-    or the ODE's.
+    Args:
+        denoiser: Evaluated once per step.
+        x: The state [B, ...] at times[0].
+        condition: B rows, or None.
+        times: [N + 1], falling, in [0, 1].
+        detach_after: The step, from 1, whose output is detached; 0 is none. Eq. (8).
+        renoise: The noise between steps; makes it the re-noising sampler.
+        renoise_fraction: The share of new noise in it, in [0, 1].
+        multistep: Without `renoise`, the multistep sampler instead of the ODE's.
+
+    Returns:
+        N stages, their states [B, ...] in fp32.
     """
     x, last = x.float(), None
     for index, (t, s) in enumerate(itertools.pairwise(times), 1):
         t_batch, s_batch = (value.to(x.device, torch.float32).expand(len(x)) for value in (t, s))
         prediction = denoiser(x, t_batch, condition)
         if renoise is not None:
-            noise = renoise(index).to(x.device)
-            if fresh < 1:
-                noise = (
-                    math.cos(fresh * math.pi / 2) * prediction.eps
-                    + math.sin(fresh * math.pi / 2) * noise
-                )
+            noise = _mixed(prediction, renoise(index).to(x.device), renoise_fraction)
             x = perturb(denoiser.schedule, prediction.x0, noise, s_batch)
         elif multistep and last is not None and s > 0:  # at s = 0 x_s is x0 itself
             x = extrapolated(prediction, last, s_batch)
@@ -91,12 +99,27 @@ def walk(
         last = prediction
 
 
+def _mixed(prediction: Prediction, noise: Tensor, fraction: float) -> Tensor:
+    """New noise [B, ...] and the predicted one, in the module's proportions."""
+    if fraction >= 1:
+        return noise
+    angle = fraction * math.pi / 2
+    return math.cos(angle) * prediction.eps + math.sin(angle) * noise
+
+
 def extrapolated(prediction: Prediction, last: Prediction, s: Tensor) -> Tensor:
-    """x_s by DPM-Solver++(2M) in its midpoint form, Algorithm 2 of arXiv 2211.01095; s [B] in (0,
-    1).
+    """x_s by DPM-Solver++(2M) in its midpoint form, Algorithm 2 of arXiv 2211.01095.
 
     The step of constant x0, with x0 + (x0 - x0_last) h / (2 h_last) for x0, where h is a step in
     log(alpha / sigma).
+
+    Args:
+        prediction: At the present state [B, ...].
+        last: At the state one step before.
+        s: The times [B] to step to, in (0, 1).
+
+    Returns:
+        x_s [B, ...], fp32.
     """
     schedule = prediction.schedule
     (alpha_r, sigma_r), (alpha_t, sigma_t), (alpha_s, sigma_s) = (
@@ -116,13 +139,33 @@ def sample(
     noise: Tensor,
     condition: Condition | None,
     times: Tensor,
+    *,
     renoise: Renoise | None = None,
-    fresh: float = 1.0,
+    renoise_fraction: float = 1.0,
     multistep: bool = False,
 ) -> Iterator[Stage]:
-    """A walk without gradients; stop iterating to cancel it."""
+    """A walk without gradients; stop iterating to cancel it.
+
+    Args:
+        denoiser: Evaluated once per step.
+        noise: The state [B, ...] at times[0].
+        condition: B rows, or None.
+        times: [N + 1], falling, in [0, 1].
+        renoise: As for `walk`.
+        renoise_fraction: As for `walk`.
+        multistep: As for `walk`.
+
+    Returns:
+        N stages, their states [B, ...] in fp32.
+    """
     stages = walk(
-        denoiser, noise, condition, times, renoise=renoise, fresh=fresh, multistep=multistep
+        denoiser,
+        noise,
+        condition,
+        times,
+        renoise=renoise,
+        renoise_fraction=renoise_fraction,
+        multistep=multistep,
     )
     while True:
         with torch.no_grad():
@@ -137,11 +180,23 @@ def sampled(
     noise: Tensor,
     condition: Condition | None,
     times: Tensor,
+    *,
     renoise: Renoise | None = None,
 ) -> Tensor:
-    """The end point [B, ...] of `sample`, fp32."""
+    """The end point of `sample`.
+
+    Args:
+        denoiser: Evaluated once per step.
+        noise: The state [B, ...] at times[0].
+        condition: B rows, or None.
+        times: [N + 1], falling, in [0, 1]; with one time only, the result is `noise`.
+        renoise: As for `walk`.
+
+    Returns:
+        [B, ...], fp32.
+    """
     x = noise.float()
-    for stage in sample(denoiser, noise, condition, times, renoise):
+    for stage in sample(denoiser, noise, condition, times, renoise=renoise):
         x = stage.x_s
     return x
 
@@ -151,11 +206,24 @@ def rollout(
     noise: Tensor,
     condition: Condition | None,
     times: Tensor,
+    *,
     detach_after: int = 0,
     renoise: Renoise | None = None,
 ) -> Rollout:
-    """A student's pass with gradients through every step behind `detach_after` (0: through all of
-    them).
+    """A student's pass, with gradients through every step after `detach_after` (0: through all).
+
+    Args:
+        denoiser: The student.
+        noise: Initial noise [B, ...].
+        condition: B rows, or None.
+        times: [N + 1], falling, in [0, 1].
+        detach_after: As for `walk`. Eq. (8).
+        renoise: As for `walk`.
+
+    Returns:
+        The first prediction and the final sample, both [B, ...].
     """
-    stages = list(walk(denoiser, noise, condition, times, detach_after, renoise))
+    stages = list(
+        walk(denoiser, noise, condition, times, detach_after=detach_after, renoise=renoise)
+    )
     return Rollout(stages[0].prediction, stages[-1].x_s)

@@ -1,9 +1,9 @@
-"""Randomness as named streams: every draw is a function of (seed, name, ...), never of what was
-drawn before.
+"""Randomness as named streams: every draw is a function of (seed, name, ...), never of earlier
+draws.
 
 So a run resumes without saved generator states, a batch is the same however many processes share
-it, and one cell of a seed grid can be made again alone. Generators live on the CPU: CUDA's would
-draw other numbers; move the result.
+it, and one cell of a seed grid can be regenerated on its own. Generators live on the CPU: CUDA's
+would draw other numbers; move the result.
 """
 
 from __future__ import annotations
@@ -14,18 +14,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from workbench.core import seeds
-
 
 def stream(seed: int, *name: int | str) -> torch.Generator:
-    """A CPU generator for the stream called `name`, e.g. stream(0, "noise", update, sample)."""
+    """A CPU generator for the stream of that name, as in `stream(0, "noise", update, sample)`."""
     digest = hashlib.blake2b(repr((seed, *name)).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
-def noise(shape: tuple[int, ...], seed: int, name: str, update: int, samples: range) -> Tensor:
-    """[len(samples), *shape] standard normal; sample i of an update is the same in every split of
-    the batch.
+def noise(shape: tuple[int, ...], seed: int, name: str, *, update: int, samples: range) -> Tensor:
+    """Standard normal noise; sample i of an update is the same in every split of the batch.
+
+    Args:
+        shape: Of one sample, [...].
+        seed: The run's.
+        name: The stream's.
+        update: Counts from 0.
+        samples: B numbers of samples in the whole batch.
+
+    Returns:
+        [B, ...], fp32 on the CPU.
     """
     return torch.stack(
         [torch.randn(shape, generator=stream(seed, name, update, i)) for i in samples]
@@ -33,8 +40,15 @@ def noise(shape: tuple[int, ...], seed: int, name: str, update: int, samples: ra
 
 
 def grid_noise(shape: tuple[int, ...], seeds: list[int]) -> Tensor:
-    """[len(seeds), *shape]: `torch.Generator().manual_seed(seed)` each, as diffusers' pipelines
-    draw on the CPU.
+    """Standard normal noise of `torch.Generator().manual_seed(seed)` each, as diffusers' pipelines
+    draw it on the CPU.
+
+    Args:
+        shape: Of one sample, [...].
+        seeds: B of them.
+
+    Returns:
+        [B, ...], fp32 on the CPU.
     """
     return torch.stack(
         [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
@@ -42,8 +56,14 @@ def grid_noise(shape: tuple[int, ...], seeds: list[int]) -> Tensor:
 
 
 def grid_renoise(shape: tuple[int, ...], seeds: list[int]) -> Callable[[int], Tensor]:
-    """The noise [len(seeds), *shape] that re-noises the end of step `index`; of its own stream for
-    each seed and step.
+    """The noise between steps of a re-noising sampler; each seed and step has its own stream.
+
+    Args:
+        shape: Of one sample, [...].
+        seeds: B of them.
+
+    Returns:
+        A function of the step's index, from 1, to noise [B, ...], fp32 on the CPU.
     """
     return lambda index: torch.stack(
         [torch.randn(shape, generator=stream(seed, "renoise", index)) for seed in seeds]
@@ -51,7 +71,7 @@ def grid_renoise(shape: tuple[int, ...], seeds: list[int]) -> Callable[[int], Te
 
 
 def draw_prompts(
-    prompts: list[str], seed: int, name: str, update: int, samples: range
+    prompts: list[str], seed: int, name: str, *, update: int, samples: range
 ) -> list[str]:
     """The prompts of some samples of an update: uniform with replacement, the same in every split
     of the batch.
@@ -60,7 +80,7 @@ def draw_prompts(
         prompts[
             int(
                 torch.randint(
-                    len(prompts), (1,), generator=seeds.stream(seed, f"{name} prompt", update, i)
+                    len(prompts), (1,), generator=stream(seed, f"{name} prompt", update, i)
                 )
             )
         ]

@@ -173,16 +173,16 @@ class Evaluation:
 
     def _settings(self, backend: Backend, model: Model) -> dict:
         """Everything that an image follows from, but for its prompt and noise."""
-        recipe = model.info.get("recipe", {})
+        info = model.info
         return (
             model_settings(model)
-            | {key: recipe[key] for key in ("k", "lam") if key in recipe}
-            | {key: model.info[key] for key in ("source", "revision") if key in model.info}
+            | ({"k": info.recipe.k, "lam": info.recipe.lam} if info.recipe else {})
+            | ({"source": info.source, "revision": info.revision} if info.source else {})
             | {
                 "teacher": self.request.teacher,
                 "teacher_parts": parts_digest(backend),
                 "noise": self.request.noise,
-                "fresh": model.fresh,
+                "fresh": model.renoise_fraction,
                 "latent_shape": list(backend.latent_shape),
                 "device": torch.device(backend.device).type,
                 "dtype": str(next(backend.network.parameters()).dtype).removeprefix("torch."),

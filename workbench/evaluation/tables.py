@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workbench.core.methods import METHODS, method_title
 from workbench.core.paper_tables import (
     GROUPS,
     LIST_TITLES,
@@ -37,20 +38,6 @@ from workbench.io.tables import Table
 from workbench.metrics.diversity import bootstrap_interval
 from workbench.models.sampling import OFFICIAL
 
-LABELS = {
-    "dmd": "DMD",
-    "dmd_lpips": "DMD-LPIPS",
-    "dmd_gan": "DMD-GAN",
-    "dp_dmd": "DP-DMD",
-    "dp_dmd_no_stop": "DP-DMD, no stop",
-}
-IMAGE_FREE = {
-    "dmd": True,
-    "dmd_lpips": False,
-    "dmd_gan": False,
-    "dp_dmd": True,
-    "dp_dmd_no_stop": True,
-}
 TABLES = (
     "numbers-by-model",
     "differences",
@@ -167,7 +154,7 @@ def paper_layouts(found: Evaluated) -> list[Table]:
     results = [result for _, part in found for result in part]
     students = [result for result in results if result.model != TEACHER]
     tables = []
-    if any(_method(result) in LABELS for result in students):
+    if any(_method(result) in METHODS for result in students):
         tables.append(
             _scores(
                 "table-1",
@@ -175,7 +162,7 @@ def paper_layouts(found: Evaluated) -> list[Table]:
                 TABLE_1,
                 found,
                 lambda result: (
-                    _label(result) if _method(result) in LABELS or _teacher(result) else ""
+                    _label(result) if _method(result) in METHODS or _teacher(result) else ""
                 ),
             )
         )
@@ -254,7 +241,7 @@ def _our_rows(teacher: str, found: Evaluated, groups: list, label) -> list[tuple
         rows.append(
             (
                 shown if not _teacher(one) else f"Base Model: {teacher}",
-                _mark(IMAGE_FREE.get(_method(one))),
+                _mark(METHODS[_method(one)].image_free if _method(one) in METHODS else None),
                 str(one.made.evaluations),
                 *functools.reduce(operator.iadd, cells, []),
             )
@@ -412,7 +399,7 @@ def _label(result: ModelResult) -> str:
     """The row of Tables 1 and 2 that a model is."""
     if _teacher(result):
         return "Base Model"
-    title = LABELS.get(_method(result), _method(result))
+    title = method_title(_method(result))
     return next((name for name in ("Hyper-SD", "Flash", "TDM") if title.startswith(name)), title)
 
 

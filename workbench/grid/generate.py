@@ -121,10 +121,10 @@ def model_loader(
             raise ValueError(f"{name} is no longer on offer: press Refresh")
         model = residents.open(students[name], name)
         if (
-            request.student_steps is None or "recipe" not in model.info
+            request.student_steps is None or model.info.recipe is None
         ):  # a published student keeps its own times
             return model
-        placed = model.info["recipe"].get("student_grid", "even")
+        placed = model.info.recipe.student_grid
         return replace(model, times=backend.schedule.sampling_times(request.student_steps, placed))
 
     return opened

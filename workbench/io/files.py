@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 
 def slug(text: str) -> str:
-    """Letters and digits of a text, for a file's name."""
+    """The letters and digits of a text, for a file's name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].rstrip("-") or "untitled"
 
 
@@ -21,29 +22,25 @@ PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "gradio"
 
 
 class FolderError(RuntimeError):
-    """A run folder that cannot be written or read; the message says which file and what to do."""
+    """A folder or file that cannot be written or read; the message names it and the way out."""
 
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """While nobody else works in `folder`, which is made if need be. Raises `FolderError` where
-    somebody does, here or in another process; one that was killed does not any more.
+    """Holds an exclusive lock on `folder`, which is created if need be. Raises `FolderError` if it
+    is in use, here or in another process; a process that was killed holds no lock.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(
-        folder / ".lock", thread_local=False
-    )  # the app goes on with a generator in whichever thread is free
+    # not of a thread: the app continues a generator in whichever thread is free
+    lock = FileLock(folder / ".lock", thread_local=False)
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise FolderError(
-            f"somebody is at work in {folder} already: stop that first, or choose another folder"
+            f"{folder} is in use already: stop that first, or choose another folder"
         ) from error
-    except (
-        OSError,
-        NotImplementedError,
-    ):  # a filesystem without locks: better unguarded than not at all
-        pass
+    except (OSError, NotImplementedError):
+        pass  # a filesystem without locks: better unguarded than not at all
     try:
         yield
     finally:
@@ -52,7 +49,7 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """`write(temporary path)`, flush, rename to `path`. Raises `FolderError`, having removed the
-    part, when the disk is full.
+    temporary file, when it cannot be written (such as on a full disk).
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes may write one path
     try:
@@ -60,7 +57,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise FolderError(
             f"cannot write {path}: {error}. Free some disk space, then resume; earlier files are "
@@ -69,6 +66,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def version(package: str) -> str | None:
+    """The installed version of a package; None if it is missing."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The hub's cache: where a model's snapshot lies, and which revision it is."""
+"""The hub's cache: a model's files, downloaded if need be, and their revision."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from huggingface_hub.errors import (
 def from_hub(
     repo: str, fetch: Callable[[], str], absent: str, offline: str, error: type[ValueError]
 ) -> str:
-    """What `fetch()` downloads from `repo`, or finds in the cache. `absent` and `offline` say what
-    it means, and what to do, when the repository does not hold it, or the hub cannot be reached
-    and the cache does not hold it either. Raises `error`.
+    """The path of a file that `fetch()` downloads from `repo`, or finds in the cache.
+
+    Raises:
+        `error`: It cannot be had. The message is `absent` if the repository does not hold it, and
+            `offline` if the hub cannot be reached and the cache does not hold it either.
     """
     try:
         return fetch()
@@ -33,8 +35,7 @@ def from_hub(
     except GatedRepoError as cause:
         raise error(
             f"{repo} is gated: accept its licence at https://huggingface.co/{repo}, then log in "
-            "with "
-            "`hf auth login` or set HF_TOKEN to a token that may read it"
+            "with `hf auth login` or set HF_TOKEN to a token that may read it"
         ) from cause
     except RepositoryNotFoundError as cause:
         raise error(
@@ -51,11 +52,7 @@ def from_hub(
 
 def revision_of(source: str) -> str:
     """The hub's revision of a pipeline that was opened; empty for a folder."""
-    path = (
-        None
-        if Path(source).exists()
-        else try_to_load_from_cache(source, "model_index.json")
-        if "/" in source
-        else None
-    )
+    if Path(source).exists() or "/" not in source:
+        return ""
+    path = try_to_load_from_cache(source, "model_index.json")
     return Path(path).parent.name if isinstance(path, str) else ""

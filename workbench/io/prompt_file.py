@@ -1,4 +1,4 @@
-"""Prompt lists: from a file or from the embedded world, and drawn by named streams."""
+"""Prompt lists, read from a file and checked line by line."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ class PromptFileError(ValueError):
 
 
 def read_prompts(path: str | Path, check: Callable[[str], None] | None = None) -> list[str]:
-    """The prompts of a UTF-8 file, one a line; blank lines are skipped, and the `123-----` prefix
+    """The prompts of a UTF-8 file, one per line; blank lines are skipped, and the `123-----` prefix
     of the released lists is removed.
 
-    `check(prompt)` may raise ValueError (over the encoder's limit, outside a grammar). Raises
-    `PromptFileError` with the line number for that, for bad UTF-8 and for a file without prompts.
+    `check(prompt)` may raise ValueError (over the encoder's limit, outside a grammar).
+
+    Raises:
+        PromptFileError: With the line number, for that and for bad UTF-8; for a file without
+            prompts, or one that cannot be read.
     """
     path = Path(path)
     try:
@@ -40,5 +43,5 @@ def read_prompts(path: str | Path, check: Callable[[str], None] | None = None) -
         if prompt:
             prompts.append(prompt)
     if not prompts:
-        raise PromptFileError(f"{path} has no prompts; write one prompt a line")
+        raise PromptFileError(f"{path} has no prompts; write one prompt per line")
     return prompts

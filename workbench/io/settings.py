@@ -1,31 +1,106 @@
-"""Command-line options generated from a dataclass of settings, and the values that were given."""
+"""Command-line options generated from a dataclass of settings, the values that were given, and a
+parser whose errors are one line.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
+import re
+import sys
 import typing
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NoReturn
 
 
-def _settings(parser: argparse.ArgumentParser, recipe: type) -> None:
-    """One option for each field; an option that is not given leaves the preset's value."""
-    kinds = typing.get_type_hints(recipe)
-    for item in dataclasses.fields(recipe):
-        kind = kinds[item.name]
-        parser.add_argument(
-            "--" + item.name.replace("_", "-"),
-            dest=item.name,
-            type=kind,
-            metavar=kind.__name__.upper(),
-            choices=item.metadata["choices"] or None,
-            default=argparse.SUPPRESS,
-            help=f"{item.metadata['help']} (default: {item.default!r})".replace("%", "%%"),
+class Parser(argparse.ArgumentParser):
+    """A parser that reports a mistake in one line, with the nearest option for an unknown one, and
+    that also takes `--x on` and `--x off` for a switch `--x/--no-x`. `choices` are the names that
+    its help lists for an option; only then are plug-ins looked for.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.choices: list[tuple[argparse.Action, Collection[str]]] = []
+
+    def format_help(self) -> str:
+        """The help text, with the names of plug-ins."""
+        for action, choices in self.choices:
+            action.metavar = _braces(choices)
+        return super().format_help()
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """As in argparse, but unknown options are an error of the command they were given to."""
+        words = self._switched(sys.argv[1:] if args is None else args)
+        options, unknown = super().parse_known_args(words, namespace)
+        flags = [word.split("=")[0] for word in unknown if re.match("--?[a-zA-Z]", word)]
+        if flags:
+            near = difflib.get_close_matches(flags[0], self._option_string_actions, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f": see {self.prog} --help"
+            self.error(f"there is no option {flags[0]}{hint}")
+        return options, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with status 2 and one line."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+    def _switched(self, words: Sequence[str]) -> list[str]:
+        """`--x on` and `--x=on` as `--x`, `--x off` and `--x=off` as `--no-x`."""
+        result: list[str] = []
+        for word in words:
+            flag, equals, value = word.partition("=")
+            if not equals and word in ("on", "off") and result and self._is_switch(result[-1]):
+                flag, value = result.pop(), word
+            if value in ("on", "off") and self._is_switch(flag):
+                word = flag if value == "on" else f"--no-{flag[2:]}"
+            result.append(word)
+        return result
+
+    def _is_switch(self, flag: str) -> bool:
+        action = self._option_string_actions.get(flag)
+        return (
+            isinstance(action, argparse.BooleanOptionalAction) and flag == action.option_strings[0]
         )
 
 
-def _given(options: argparse.Namespace, recipe: type) -> dict:
+def _braces(choices: Iterable[str]) -> str:
+    return f"{{{','.join(choices)}}}"
+
+
+def add_settings(parser: Parser, settings: type, default: str | None = None) -> None:
+    """Adds one option per field of a dataclass; an option that is not given stays absent.
+
+    `default` is the text of every default, for options that start from something else than the
+    dataclass. Choices are listed in the help and checked by the dataclass.
+    """
+    kinds = typing.get_type_hints(settings)
+    for item in dataclasses.fields(settings):
+        kind, choices = kinds[item.name], item.metadata["choices"]
+        if kind is bool:
+            form: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        else:
+            names = getattr(choices, "loaded", choices)  # a registry, without its plug-ins
+            metavar = kind.__name__.upper() if choices is None else _braces(names)
+            form = {"type": kind, "metavar": metavar}
+        text = default or f"{item.default!r}"
+        action = parser.add_argument(
+            "--" + item.name.replace("_", "-"),
+            dest=item.name,
+            default=argparse.SUPPRESS,
+            help=f"{item.metadata['help']} (default: {text})".replace("%", "%%"),
+            **form,
+        )
+        if choices is not None:
+            parser.choices.append((action, choices))
+
+
+def given_settings(options: argparse.Namespace, settings: type) -> dict[str, Any]:
+    """The settings that were given on the command line, by field."""
     return {
         item.name: getattr(options, item.name)
-        for item in dataclasses.fields(recipe)
+        for item in dataclasses.fields(settings)
         if hasattr(options, item.name)
     }

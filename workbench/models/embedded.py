@@ -11,7 +11,7 @@ import diffusers.utils.logging
 import torch
 import transformers.utils.logging
 
-from workbench.core.denoiser import Backend
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.backends.source import T5_PARTS, open_teacher
 from workbench.scenes.grammar import parse
 
@@ -27,12 +27,12 @@ EMBEDDED = {"scenes": WEIGHTS, "scenes-eps": WEIGHTS / "eps"}
 
 def load_scenes(
     folder: str | Path = WEIGHTS / "teacher", device: torch.device | str = "cpu"
-) -> Backend:
+) -> PipelineBackend:
     """An embedded teacher's backend; its `encode` raises `GrammarError` for captions outside the
     grammar.
     """
     for logging in (diffusers.utils.logging, transformers.utils.logging):
-        logging.disable_progress_bar()  # it loads in a blink
+        logging.disable_progress_bar()  # it loads in no time
     try:
         return open_teacher(
             folder,

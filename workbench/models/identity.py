@@ -1,4 +1,4 @@
-"""What a model is, as text and digests: how it is sampled, and which weights it holds."""
+"""A model's identity as text and digests: how it is sampled, and which weights it holds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import hashlib
 
 from torch import nn
 
-from workbench.core.denoiser import Backend, Guided
+from workbench.core.denoiser import Guided
 from workbench.models.backends.networks import base_state
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.model import Model
 
 
 def model_settings(model: Model) -> dict:
-    """What a cell says about its model: how it was sampled, the recipe's digest, and a digest of
-    its weights.
+    """The settings that a cell records of its model: how it was sampled, the recipe's digest, and a
+    digest of its weights.
     """
     guided = isinstance(model.denoiser, Guided)
     return {
@@ -22,18 +23,17 @@ def model_settings(model: Model) -> dict:
         "sampler": model.sampler,
         "evaluations": model.evaluations,
         "guidance": model.denoiser.guidance if guided else 1.0,
-        "method": model.info.get("method"),
-        "digest": model.info.get("digest"),
+        "method": model.info.method,
+        "digest": model.info.digest,
         "weights": weights_digest(model.network) if model.network is not None else None,
     }
 
 
-def parts_digest(backend: Backend) -> str:
+def parts_digest(backend: PipelineBackend) -> str:
     """12 hexadecimal digits of the teacher's other networks: text encoders and autoencoder."""
-    components = getattr(getattr(backend, "pipeline", None), "components", {})
     parts = {
         name: part
-        for name, part in components.items()
+        for name, part in backend.pipeline.components.items()
         if isinstance(part, nn.Module) and part is not backend.network
     }
     return hashlib.sha256(
@@ -42,8 +42,8 @@ def parts_digest(backend: Backend) -> str:
 
 
 def weights_digest(network: nn.Module) -> str:
-    """12 hexadecimal digits of the first 64 values of every tensor: other training, other digits;
-    cheap for large networks.
+    """12 hexadecimal digits of the first 64 values of every tensor: they change with training, and
+    are cheap for large networks.
     """
     digest = hashlib.sha256()
     for name, tensor in base_state(network).items():

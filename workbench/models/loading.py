@@ -1,10 +1,11 @@
-"""Wires recipes: names to backends, recipes to distillers."""
+"""Loads the backend of a recipe's teacher, and checks prompts against it."""
 
 from __future__ import annotations
 
 import torch
 
 from workbench.core.denoiser import Backend
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.backends.source import open_teacher
 from workbench.models.embedded import EMBEDDED, load_scenes
 
@@ -12,7 +13,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
 def best_device() -> str:
-    """cuda, else mps, else cpu: the first that is there."""
+    """The first available one of cuda, mps and cpu."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -24,10 +25,10 @@ def load_backend(
     precision: str = "bf16",
     resolution: int = 0,
     tiling: bool = False,
-) -> Backend:
+) -> PipelineBackend:
     """The backend of a recipe's `teacher`: an embedded one, or a pipeline by folder or hub id, on
-    a GPU in the recipe's precision. Raises ValueError for what cannot be loaded, and for a GPU
-    that is not there.
+    a GPU in the recipe's precision. Raises ValueError for a teacher that cannot be loaded, and for
+    a missing GPU.
     """
     if str(device).startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
@@ -37,7 +38,7 @@ def load_backend(
     if teacher in EMBEDDED:
         if resolution or tiling:
             raise ValueError(
-                f"{teacher} is an embedded teacher, which knows one size: leave resolution and "
+                f"{teacher} is an embedded teacher, which has one size: leave resolution and "
                 "tiling as they are"
             )
         return load_scenes(EMBEDDED[teacher] / "teacher", device)

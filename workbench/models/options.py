@@ -1,6 +1,4 @@
-"""What commands that sample models have in common: the options that name models, and what opens
-them.
-"""
+"""The options by which commands name models, and the function that opens those models."""
 
 from __future__ import annotations
 
@@ -8,19 +6,21 @@ import argparse
 from pathlib import Path
 
 from workbench.core.presets import SCENES
+from workbench.core.recipe import Recipe
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", help="cuda, mps or cpu (default: the first that is there)")
+    """Adds `--device`."""
+    parser.add_argument("--device", help="cuda, mps or cpu (default: the first available one)")
 
 
-def add_model_options(parser: argparse.ArgumentParser, default: str, told: str = "") -> None:
-    """`told` says what an empty `default` stands for."""
+def add_model_options(parser: argparse.ArgumentParser, default: str, summary: str = "") -> None:
+    """Adds the options that name models; `summary` explains an empty `default`."""
     parser.add_argument(
         "--models",
         default=default,
         help="comma-separated: teacher, a run folder, or a name that `models` lists (default: "
-        f"{told or default})",
+        f"{summary or default})",
     )
     parser.add_argument(
         "--teacher", help="as in a recipe (default: that of the first run named, else scenes)"
@@ -29,7 +29,7 @@ def add_model_options(parser: argparse.ArgumentParser, default: str, told: str =
         "--resolution",
         type=int,
         help="side of the images in pixels (default: that of the first run named, else 0, "
-        "which is what the teacher was made for)",
+        "the size that the teacher was trained at)",
     )
     parser.add_argument(
         "--guidance",
@@ -49,7 +49,7 @@ def add_model_options(parser: argparse.ArgumentParser, default: str, told: str =
 
 
 def openable(options: argparse.Namespace):
-    """The backend, the names in `--models`, and what opens one of them."""
+    """The backend, the names in `--models`, and a function that opens one of them."""
     from workbench.models.loading import best_device, load_backend
     from workbench.models.model import teacher_model
     from workbench.models.model_cache import ModelCache
@@ -61,21 +61,19 @@ def openable(options: argparse.Namespace):
     for name in names:
         if name != "teacher":
             check_model(name, teacher)
-    resolution = run.get("resolution", 0) if options.resolution is None else options.resolution
+    resolution = (
+        (run.resolution if run else 0) if options.resolution is None else options.resolution
+    )
     backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
     recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
-    guidance = (
-        options.guidance
-        if options.guidance is not None
-        else next(recipes, {}).get("guidance", SCENES.guidance)
-    )
-    residents = ModelCache(backend)
+    guidance = next(recipes, SCENES).guidance if options.guidance is None else options.guidance
+    cache = ModelCache(backend)
 
     def open_model(name: str):
         return (
             teacher_model(backend, options.teacher_steps, guidance)
             if name == "teacher"
-            else residents.open(shipped.get(name, name), name)
+            else cache.open(shipped.get(name, name), name)
         )
 
     return backend, names, open_model
@@ -88,12 +86,17 @@ def load_models(options: argparse.Namespace):
 
 
 def model_names(options: argparse.Namespace) -> list[str]:
+    """The names in `--models`."""
     return [name.strip() for name in options.models.split(",") if name.strip()]
 
 
-def common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[dict, str]:
-    """The recipe of the first run named, if there is one, and the teacher."""
+def common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[Recipe | None, str]:
+    """The recipe of the first run named, if there is one, and the teacher.
+
+    Raises:
+        FolderError: A run's student is unreadable.
+    """
     from workbench.models.students import recipe_of_student
 
-    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), {})
-    return run, options.teacher or run.get("teacher", "scenes")
+    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), None)
+    return run, options.teacher or (run.teacher if run else "scenes")

@@ -1,12 +1,12 @@
 """Few-step students that others published, each with the scheduler, steps and guidance it was
 published with: Table 2's rows and more.
 
-    network = load_published(PUBLISHED["dmd2-sdxl"], backend)         frozen; downloaded once, into the hub's cache
+    network = load_published(PUBLISHED["dmd2-sdxl"], backend)    # frozen; downloaded once
 
 A LoRA becomes an adapter on the teacher's own network (`SharedBase.adopt`), so several of them
 cost little; a whole network is a second one in memory (SD3.5-M 5 GB, SDXL's UNet 5 GB in half
-precision). `Sampling` says in our terms what the published diffusers scheduler does. Each comment
-says where its entry was read; none of the real files was opened here.
+precision). `Sampling` describes the published diffusers scheduler in our terms. Each comment names
+the sources of its entry; none of the real files was opened here.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
-from diffusers.utils import convert_unet_state_dict_to_peft
+from diffusers import UNet2DConditionModel
 from huggingface_hub import hf_hub_download, snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from workbench.core.denoiser import Backend, Condition, Denoiser
+from workbench.core.denoiser import Condition, NetworkDenoiser
 from workbench.core.prediction import Prediction
 from workbench.core.presets import SD3, SD35, SDXL
 from workbench.core.recipe import same_teacher
 from workbench.core.schedules import FlowSchedule, NoiseSchedule
 from workbench.io.hub import from_hub
 from workbench.models.backends.networks import base_state, differing
+from workbench.models.backends.pipeline import PipelineBackend
 
-# What tells the teachers apart. SD3-M's LoRAs would fit SD3.5-M's layers, and make noise there.
+# The marks of each teacher. SD3-M's LoRAs would fit SD3.5-M's layers, and make noise there.
 _LOOKS_LIKE = {
     SD3: lambda network: (
         not isinstance(network, UNet2DConditionModel) and not network.config.qk_norm
@@ -59,8 +59,8 @@ class Sampling:
     scheduler: str
     times: Callable[[NoiseSchedule, int], Tensor]
     sampler: str = "ode"
-    fresh: float = 1.0
-    whole_timesteps: bool = False  # the network is told its timestep rounded down
+    renoise_fraction: float = 1.0
+    whole_timesteps: bool = False  # the network gets its timestep rounded down
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ class Published:
 
     @property
     def source(self) -> str:
+        """Its page on the hub."""
         return f"https://huggingface.co/{self.repo}"
 
 
@@ -118,7 +119,7 @@ def _euler_times(schedule: NoiseSchedule, steps: int) -> Tensor:
 
 EULER = Sampling("FlowMatchEuler", _euler_times)
 FLASH = Sampling("FlashFlowMatchEuler", _euler_times, "renoise")
-CPS = Sampling("CPS, eta 0.9", _even, "renoise", fresh=0.9)
+CPS = Sampling("CPS, eta 0.9", _even, "renoise", renoise_fraction=0.9)
 DPM = Sampling("DPMSolverMultistep, flow shift 6", _dpm_times, "multistep", whole_timesteps=True)
 DDIM = Sampling("DDIM trailing", _ddim_times)
 LCM = Sampling("LCM", _lcm_times, "renoise")
@@ -232,32 +233,34 @@ def published_of(teacher: str) -> dict[str, Published]:
 
 @dataclass(frozen=True)
 class WholeTimesteps:
-    """A denoiser whose network is told t rounded down to a training level, while its steps are
-    taken from t itself.
+    """A denoiser whose network gets t rounded down to a training level, while its steps start from
+    t itself.
     """
 
-    denoiser: Denoiser
+    denoiser: NetworkDenoiser
 
     @property
     def schedule(self) -> NoiseSchedule:
+        """The denoiser's own."""
         return self.denoiser.schedule
 
     @property
     def network(self) -> nn.Module:
+        """The denoiser's own."""
         return self.denoiser.network
 
     def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The prediction at x_t [B, ...], t [B] of the network at the rounded t."""
         levels = self.schedule.levels
         return replace(self.denoiser(x_t, (t * levels).floor() / levels, condition), t=t)
 
 
-def load_published(entry: Published, backend: Backend) -> nn.Module:
-    """The student's network, frozen, on the teacher that is open. Raises `PublishedError`."""
+def load_published(entry: Published, backend: PipelineBackend) -> nn.Module:
+    """The student's network, frozen, on the open teacher. Raises `PublishedError`."""
     if not _LOOKS_LIKE[entry.teacher](backend.network):
         raise PublishedError(
             f"{entry.title} ({entry.repo}) is a student of {entry.teacher}, and another teacher "
-            "is open: open that "
-            "one, by its hub id or as a folder"
+            "is open: open that one, by its hub id or as a folder"
         )
     if entry in backend.adapters.adopted:
         return backend.adapters.adopted[entry]
@@ -272,8 +275,7 @@ def load_published(entry: Published, backend: Backend) -> nn.Module:
     except (ValueError, RuntimeError) as error:
         raise PublishedError(
             f"{entry.title} ({entry.repo}) does not fit the teacher that is open: {error}. It was "
-            "made for "
-            f"{entry.teacher}: open that one"
+            f"made for {entry.teacher}: open that one"
         ) from error
 
 
@@ -284,19 +286,17 @@ def published_revision(entry: Published) -> str:
 
 
 def _paths(entry: Published) -> list[str]:
-    """The entry's files in the hub's cache, downloaded where they are not there."""
+    """The entry's files in the hub's cache, downloaded if they are missing."""
 
     def fetched(fetch: Callable[[], str], what: str) -> str:
         return from_hub(
             entry.repo,
             fetch,
             error=PublishedError,
-            absent=f"{entry.repo} no longer holds {what}: look what it holds at {entry.source}",
+            absent=f"{entry.repo} no longer holds {what}: see its files at {entry.source}",
             offline=f"{what} of {entry.repo} is not in the hub cache, and the hub cannot be "
-            "reached: connect to the "
-            f"network and unset HF_HUB_OFFLINE, or run `hf download {entry.repo}` elsewhere and "
-            "copy its cache "
-            "here",
+            "reached: connect to the network and unset HF_HUB_OFFLINE, or run "
+            f"`hf download {entry.repo}` elsewhere and copy its cache here",
         )
 
     if entry.files:
@@ -307,15 +307,14 @@ def _paths(entry: Published) -> list[str]:
             "its weights",
         )
     )
-    found = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
-    if len(found) != 1:
+    files = sorted(folder.rglob("*.safetensors")) or sorted(folder.rglob("*.bin"))
+    if len(files) != 1:
         raise PublishedError(
             f"{entry.repo} should hold one file of weights, and holds "
-            f"{[path.name for path in found] or 'none'}: "
-            f"look at {entry.source} which one is meant, and name it in "
-            "workbench/backends/published.py"
+            f"{[path.name for path in files] or 'none'}: look up the right one at {entry.source}, "
+            "and name it in workbench/models/published.py"
         )
-    return [str(found[0])]
+    return [str(files[0])]
 
 
 def _read(path: str) -> dict[str, Tensor]:
@@ -344,9 +343,7 @@ def _whole(state: dict[str, Tensor], teacher: nn.Module) -> nn.Module:
     """
     if wrong := differing(state, base_state(teacher)):
         raise ValueError(f"{len(wrong)} tensors differ in name or shape, {wrong[0]} first")
-    with torch.device(
-        "meta"
-    ):  # no memory and no initialisation for weights that are replaced at once
+    with torch.device("meta"):  # no memory, no initialisation: the weights are replaced
         network = type(teacher).from_config(teacher.config)
     network.load_state_dict(
         {name: tensor.to(teacher.device, teacher.dtype) for name, tensor in state.items()},
@@ -356,10 +353,13 @@ def _whole(state: dict[str, Tensor], teacher: nn.Module) -> nn.Module:
 
 
 def _lora(
-    states: list[dict[str, Tensor]], backend: Backend
+    states: list[dict[str, Tensor]], backend: PipelineBackend
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """The LoRAs' sum under diffusers' present names, and their alphas."""
-    if isinstance(backend.pipeline, StableDiffusionXLPipeline):
+    if isinstance(backend.network, UNet2DConditionModel):
+        from diffusers import StableDiffusionXLPipeline
+        from diffusers.utils import convert_unet_state_dict_to_peft
+
         [state] = states
         weights, alphas = StableDiffusionXLPipeline.lora_state_dict(
             state, unet_config=backend.network.config
@@ -379,7 +379,7 @@ def _lora(
 
 def _transformer_name(name: str) -> str:
     """Diffusers' name of a tensor that peft (base_model.model.), torch (module.) or an adapter's
-    own name has wrapped.
+    name has wrapped.
     """
     bare = re.sub(r"^(module\.|base_model\.model\.|transformer\.)*", "", name)
     return "transformer." + re.sub(r"\.lora_([AB])\.\w+\.weight$", r".lora_\1.weight", bare)

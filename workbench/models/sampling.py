@@ -21,12 +21,21 @@ from workbench.models.model import Model
 
 
 def sampled_together(latent_shape: tuple[int, int, int]) -> int:
-    """36 small images, 4 of 1024 pixels."""
+    """The default batch size: 36 small images, 4 of 1024 pixels."""
     return max(1, min(36, 2**16 // (latent_shape[1] * latent_shape[2])))
 
 
 def sampled_images(model: Model, backend: Backend, draws: list[ImageDraw]) -> Tensor:
-    """[B, 3, H, W] in [0, 1]."""
+    """The images of some draws, sampled as one batch.
+
+    Args:
+        model: A model of the backend's teacher.
+        backend: Encodes the prompts and decodes the latents.
+        draws: B of them.
+
+    Returns:
+        [B, 3, H, W] in [0, 1], fp32 on the CPU.
+    """
     noise = torch.stack([draw.noise(backend.latent_shape) for draw in draws]).to(backend.device)
     condition = backend.encode([draw.prompt for draw in draws])
     return backend.decode(model.sampled(noise, condition, [draw.seed for draw in draws]))
@@ -35,16 +44,25 @@ def sampled_images(model: Model, backend: Backend, draws: list[ImageDraw]) -> Te
 def images_of(
     model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0
 ) -> Iterator[Tensor]:
-    """[S, 3, H, W] in [0, 1] for each prompt. `batch` images are sampled together; 0: as many as
-    `sampled_together` says.
+    """A row of images for each prompt, one per seed.
+
+    Args:
+        model: A model of the backend's teacher.
+        backend: Encodes the prompts and decodes the latents.
+        prompts: One row each.
+        seeds: S of them.
+        batch: Images sampled at a time, across prompts; 0: `sampled_together`.
+
+    Returns:
+        [S, 3, H, W] in [0, 1] for each prompt, fp32 on the CPU.
     """
-    together, made = batch or sampled_together(backend.latent_shape), []
+    batch_size, images = batch or sampled_together(backend.latent_shape), []
     draws = [draw for row in seed_draws(prompts, seeds) for draw in row]
-    for start in range(0, len(draws), together):
-        made += sampled_images(model, backend, draws[start : start + together])
-        while len(made) >= len(seeds):
-            yield torch.stack(made[: len(seeds)])
-            made = made[len(seeds) :]
+    for start in range(0, len(draws), batch_size):
+        images += sampled_images(model, backend, draws[start : start + batch_size])
+        while len(images) >= len(seeds):
+            yield torch.stack(images[: len(seeds)])
+            images = images[len(seeds) :]
 
 
 PER_PROMPT, OFFICIAL = NOISES = ("per-prompt", "official")
@@ -53,7 +71,7 @@ OFFICIAL_SEED, OFFICIAL_BATCH = 42, 4
 
 @dataclass(frozen=True)
 class ImageDraw:
-    """One image to be made. `seed` names the noise between steps, and where `row` is None the
+    """One image to generate. `seed` names the noise between steps and, if `row` is None, the
     initial noise.
     """
 
@@ -65,10 +83,18 @@ class ImageDraw:
     @property
     def path(self) -> str:
         """Its file below the model's folder."""
-        return f"{slug(self.prompt)}-{hashlib.sha256(self.prompt.encode()).hexdigest()[:8]}/{self.name}.png"
+        digest = hashlib.sha256(self.prompt.encode()).hexdigest()[:8]
+        return f"{slug(self.prompt)}-{digest}/{self.name}.png"
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:
-        """The initial noise [*shape]."""
+        """The initial noise.
+
+        Args:
+            shape: Of one latent, [C, h, w].
+
+        Returns:
+            [C, h, w], fp32 on the CPU.
+        """
         if self.row is None:
             return grid_noise(shape, [self.seed])[0]
         return torch.randn(
@@ -77,14 +103,14 @@ class ImageDraw:
 
 
 def noise_seed(prompt: str, seed: int) -> int:
-    """The seed of the initial noise of one image, where no two prompts share their noises."""
+    """The seed of an image's initial noise, such that no two prompts share a noise."""
     return zlib.crc32(f"{prompt}|{seed}".encode())
 
 
 def seed_draws(
     prompts: Iterable[str], seeds: Iterable[int], noise: str = PER_PROMPT
 ) -> list[list[ImageDraw]]:
-    """For each prompt its images for diversity and prompt following, one a seed."""
+    """For each prompt its images for diversity and prompt following, one per seed."""
     return [
         [
             ImageDraw(
@@ -99,8 +125,8 @@ def seed_draws(
 def single_draws(
     prompts: list[str], seeds: Iterable[int], noise: str = PER_PROMPT
 ) -> list[list[ImageDraw]]:
-    """For each prompt its images for quality, preference and distance: those of `seeds`, or under
-    the official policy one other image.
+    """For each prompt its images for quality, preference and distance: those of `seeds`, or
+    under the official policy another single image.
     """
     if noise == PER_PROMPT:
         return seed_draws(prompts, seeds)
@@ -111,27 +137,27 @@ def single_draws(
     ]
 
 
-_Item, _Made = TypeVar("_Item"), TypeVar("_Made")
+_Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 
 
 def in_batches(
-    items: list[_Item], together: int, make: Callable[[list[_Item]], Iterator[_Made]]
-) -> Iterator[_Made]:
-    """What `make` yields for batches of about equal size; for a batch that fails, once more for
-    each of its items.
+    items: list[_Item], batch_size: int, run: Callable[[list[_Item]], Iterator[_Result]]
+) -> Iterator[_Result]:
+    """The results of `run` for batches of about equal size; a batch that fails is repeated item by
+    item. Raises RuntimeError for a single item that fails.
     """
-    count = -(-len(items) // together)
+    count = -(-len(items) // batch_size)
     bounds = [len(items) * n // count for n in range(count + 1)]
-    parts = [items[a:b] for a, b in itertools.pairwise(bounds)]
-    while parts:
-        part, failed = parts.pop(0), False
+    batches = [items[a:b] for a, b in itertools.pairwise(bounds)]
+    while batches:
+        batch, failed = batches.pop(0), False
         try:
-            yield from make(part)
+            yield from run(batch)
         except RuntimeError:
-            if len(part) == 1:
+            if len(batch) == 1:
                 raise
             failed = True
-        if failed:  # behind the block, where nothing holds the failed batch in memory any more
+        if failed:  # after the block, when nothing holds the failed batch in memory any more
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            parts[:0] = [[item] for item in part]
+            batches[:0] = [[item] for item in batch]

@@ -1,6 +1,4 @@
-"""How large a pipeline's weights are, read from the headers of its files before any of them is
-loaded.
-"""
+"""The size of a pipeline's weights, read from the headers of its files before any is loaded."""
 
 from __future__ import annotations
 
@@ -19,8 +17,8 @@ PARTS = ("transformer", "unet", "vae", "text_encoder", "text_encoder_2", "text_e
 @functools.cache
 def parameters_of(source: str) -> dict[str, int]:
     """Parameters of each part of a diffusers pipeline, from its folder, the hub's cache, or the
-    hub; empty where none of them tells. Files of a variant (such as fp16) are left out: they
-    repeat what the others hold.
+    hub; empty if none of them tells. Files of a variant (such as fp16) are left out: they repeat
+    the others.
     """
     folder = Path(source)
     try:
@@ -45,7 +43,7 @@ def _on_hub(source: str) -> dict[str, int]:
                 for name in _plain(names)
             }
         )
-    except Exception:  # whatever it is (an unreachable hub raises many types): a size is advice
+    except Exception:  # an unreachable hub raises many types, and a size is only advice
         return {}
 
 

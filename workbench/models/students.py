@@ -1,4 +1,4 @@
-"""What can be sampled: teachers and students as `Model`s, saved, opened by name, and listed.
+"""Teachers and students as `Model`s: saved, opened by name, and listed.
 
 A student is a folder: its network (diffusers format, or a LoRA) and student.json, which says how
 to sample it.
@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
-from workbench.core.denoiser import Backend, Guided
+from workbench.core.denoiser import Guided
 from workbench.core.distiller import Distiller
-from workbench.core.learner import full_state_dict
-from workbench.core.recipe import same_teacher
+from workbench.core.learners.torch_learner import full_state_dict
+from workbench.core.recipe import Recipe, same_teacher
 from workbench.io.files import FolderError, write_atomically
 from workbench.models.backends.lora import LORA_FILE
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
-from workbench.models.model import Model
+from workbench.models.model import Model, StudentInfo
 from workbench.models.published import (
     PUBLISHED,
     Published,
@@ -37,7 +39,7 @@ STUDENT_FILE = "student.json"
 
 def save_student(distiller: Distiller, folder: Path) -> None:
     """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file)
-    and student.json, which says how to sample it. Every process has to call it; the first one
+    and student.json, which says how to sample it. Must be called on every process; the first one
     writes.
     """
     network, recipe = distiller.result(), distiller.recipe
@@ -64,78 +66,82 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         "rounds": distiller.rounds_done,
         "times": distiller.student_times.tolist(),
         "digest": recipe.digest,
-        "recipe": asdict(recipe),
+        "recipe": recipe.to_dict(),
     }
     write_atomically(
         folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1))
     )
 
 
-def load_student(folder: str | Path, backend: Backend, name: str = "") -> Model:
+def load_student(folder: str | Path, backend: PipelineBackend, name: str = "") -> Model:
     """A saved student as a `Model` of `backend`. Raises `FolderError` when it is unreadable or of
     another architecture.
     """
     folder = Path(folder)
     try:
-        info = json.loads((folder / STUDENT_FILE).read_text())
-        method, times, sampler = (
-            info["method"],
-            torch.tensor(info["times"]),
-            info["recipe"].get("student_sampler", "ode"),
-        )
+        saved = _read(folder)
+        if saved is None:
+            raise FileNotFoundError(f"there is no {STUDENT_FILE}")
+        info, times = saved
         network = backend.load_network(folder)
-    except (
-        OSError,
-        ValueError,
-        RuntimeError,
-        SafetensorError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise FolderError(f"cannot load the student in {folder}: {_reason(error)}") from error
-    return Model(name or method, backend.denoiser(network), times, info, sampler)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise FolderError(f"cannot load the student in {folder}: {error}") from error
+    sampler = info.recipe.student_sampler if info.recipe else "ode"
+    return Model(name or str(info.method), backend.denoiser(network), times, info, sampler)
 
 
-def _reason(error: Exception) -> str:
-    return f"{STUDENT_FILE} has no {error}" if isinstance(error, KeyError) else str(error)
+def _read(folder: Path) -> tuple[StudentInfo, Tensor] | None:
+    """The origin and the times [N + 1] of the student in `folder`; None without a student.json.
+
+    Raises:
+        ValueError: The file is there but unreadable, or lacks something.
+    """
+    try:
+        saved = json.loads((folder / STUDENT_FILE).read_text())
+        names = {item.name for item in fields(Recipe)}
+        # other versions may have had other settings; those that are missing had today's defaults
+        recipe = Recipe(**{key: saved["recipe"][key] for key in saved["recipe"] if key in names})
+        info = StudentInfo(saved["method"], recipe, saved.get("digest"), saved.get("rounds"))
+        return info, torch.tensor(saved["times"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except KeyError as error:
+        raise ValueError(f"{STUDENT_FILE} has no {error}") from error
+    except (OSError, TypeError, AttributeError) as error:
+        raise ValueError(f"{STUDENT_FILE} is unreadable: {error}") from error
 
 
-def published_model(entry: Published, backend: Backend, name: str = "") -> Model:
+def published_model(entry: Published, backend: PipelineBackend, name: str = "") -> Model:
     """A published student as a `Model`, sampled as it was published. Raises `PublishedError`."""
     denoiser, sampling = backend.denoiser(load_published(entry, backend)), entry.sampling
     if sampling.whole_timesteps:
         denoiser = WholeTimesteps(denoiser)
     if entry.guidance != 1:
         denoiser = Guided(denoiser, entry.guidance, backend.encode([""]))
-    info = {
-        "method": entry.title,
-        "teacher": entry.teacher,
-        "source": entry.source,
-        "revision": published_revision(entry),
-        "licence": entry.licence,
-        "scheduler": sampling.scheduler,
-        "steps": entry.steps,
-        "guidance": entry.guidance,
-    }
+    info = StudentInfo(
+        entry.title,
+        source=entry.source,
+        revision=published_revision(entry),
+        licence=entry.licence,
+    )
     return Model(
         name or entry.title,
         denoiser,
         sampling.times(backend.schedule, entry.steps),
         info,
         sampling.sampler,
-        sampling.fresh,
+        sampling.renoise_fraction,
     )
 
 
 def open_model(
-    source: str | Path, backend: Backend, name: str = "", teacher: str = "scenes"
+    source: str | Path, backend: PipelineBackend, name: str = "", teacher: str = "scenes"
 ) -> Model:
     """A student by the name of a published one, or of one that ships with `teacher`; by a run
     folder, or by a student's folder.
 
-    Raises `PublishedError` or `FolderError`, and ValueError with the nearest names for what is
-    none of these.
+    Raises `PublishedError` or `FolderError`, and ValueError with the nearest names for a source
+    that is none of these.
     """
     check_model(source, teacher)
     shipped, path = shipped_students(teacher), Path(source)
@@ -146,14 +152,13 @@ def open_model(
 
 
 def check_model(source: str | Path, teacher: str = "scenes") -> None:
-    """Raises ValueError, with the nearest names, for what `open_model` cannot know."""
+    """Raises ValueError, with the nearest names, for a source that `open_model` cannot know."""
     known = [*shipped_students(teacher), *PUBLISHED]
     if str(source) not in known and not Path(source).is_dir():
         near = ", ".join(difflib.get_close_matches(str(source), known, 3, 0.4) or known)
         raise ValueError(
-            f"there is no model and no folder called {source}; did you mean {near}? `python -m "
-            "workbench models` lists "
-            "them"
+            f"there is no model and no folder called {source}; did you mean {near}? "
+            "`python -m workbench models` lists them"
         )
 
 
@@ -161,37 +166,43 @@ def shipped_students(teacher: str) -> dict[str, Path]:
     """Names and folders of the students that ship with an embedded teacher; none for another
     teacher.
     """
-    found = (
-        (EMBEDDED[teacher] / "students").glob(f"*/{STUDENT_FILE}") if teacher in EMBEDDED else ()
-    )
-    return {path.parent.name: path.parent for path in sorted(found)}
+    if teacher not in EMBEDDED:
+        return {}
+    files = sorted((EMBEDDED[teacher] / "students").glob(f"*/{STUDENT_FILE}"))
+    return {file.parent.name: file.parent for file in files}
 
 
 def students_of(teacher: str, runs: str | Path = "runs") -> dict[str, str | Path]:
     """Every student on offer for a teacher, as `open_model` takes it: embedded ones, those that
-    others published, and those of the runs folder, newest first.
+    others published, and those of the runs folder, newest first. An unreadable run is left out.
     """
-    trained = {f"run {path.name}": path / "student" for path in list_runs(runs)}
     own = {
-        name: path
-        for name, path in trained.items()
-        if same_teacher(recipe_of_student(path).get("teacher", ""), teacher)
+        f"run {path.name}": path / "student" for path in list_runs(runs) if _is_of(path, teacher)
     }
     return shipped_students(teacher) | own | {name: name for name in published_of(teacher)}
 
 
-def recipe_of_student(folder: Path) -> dict:
-    """The recipe that the student of a run folder, or in a folder of its own, was distilled by;
-    empty when it cannot be read.
+def _is_of(run: Path, teacher: str) -> bool:
+    try:
+        recipe = recipe_of_student(run)
+    except FolderError:
+        return False
+    return recipe is not None and same_teacher(recipe.teacher, teacher)
+
+
+def recipe_of_student(folder: Path) -> Recipe | None:
+    """The recipe of the student in a run folder, or in a student's folder; None when there is no
+    student. Raises `FolderError` for an unreadable one.
     """
     source = folder / "student" if (folder / "student").is_dir() else folder
     try:
-        return dict(json.loads((source / STUDENT_FILE).read_text())["recipe"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+        saved = _read(source)
+    except ValueError as error:
+        raise FolderError(f"cannot read the student in {source}: {error}") from error
+    return saved[0].recipe if saved else None
 
 
 def list_runs(folder: str | Path) -> list[Path]:
     """The run folders below `folder` that hold a finished or interim student, newest first."""
-    found = [path.parent.parent for path in Path(folder).glob("*/student/student.json")]
-    return sorted(found, key=lambda path: -(path / "student" / "student.json").stat().st_mtime)
+    runs = [path.parent.parent for path in Path(folder).glob(f"*/student/{STUDENT_FILE}")]
+    return sorted(runs, key=lambda path: -(path / "student" / STUDENT_FILE).stat().st_mtime)

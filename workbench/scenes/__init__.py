@@ -1,0 +1,1 @@
+"""The embedded world: captions over coloured shapes, their renderer, detector and networks."""

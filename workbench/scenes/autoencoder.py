@@ -1,12 +1,13 @@
 """The autoencoder of the `scenes` world: 64 x 64 pixels to an 8 x 8 x 8 latent, a small diffusers
 `AutoencoderKL`.
 
-    loss = | x - D(z) |_w  +  | grad x - grad D(z) |_w  +  kl * KL( q(z | x) || N(0, I) )  +  facts * CE( W z, facts(x) )
+    loss = | x - D(z) |_w  +  | grad x - grad D(z) |_w
+         + kl * KL( q(z | x) || N(0, I) )  +  facts * CE( W z, facts(x) )
 
-with w = 5 on cells that show an object and 1 elsewhere. The last term asks that a linear map of
-one latent cell tells which shape and which colour the cell shows. It costs nothing at sampling
-time and moves what a caption talks about into large latent directions, so that the flow teacher,
-whose loss weighs directions by their variance, learns them early.
+with w = 5 on cells that show an object and 1 elsewhere. The last term makes shape and colour of a
+cell linear in its latent. It costs nothing at sampling time and moves the content of captions into
+large latent directions, so that the flow teacher, whose loss weighs directions by their variance,
+learns them early.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def facts_loss(logits: Tensor, facts: Tensor) -> Tensor:
 
 
 class AutoencoderLoss(nn.Module):
-    """The loss above as a module: an autoencoder and the linear map W that only training needs."""
+    """The loss above as a module: an autoencoder, and the linear map W that only training needs."""
 
     def __init__(self, vae: AutoencoderKL, kl: float = 1e-3, facts: float = 0.02):
         super().__init__()
@@ -89,10 +90,10 @@ class AutoencoderLoss(nn.Module):
             weight[..., 1:] * wrong.diff(dim=3).abs()
         ).mean()
         kl = posterior.kl().mean() / z[0].numel()
-        told = facts_loss(self.head(z), facts)
-        return mae + edges + self.kl * kl + self.facts * told, {
+        read = facts_loss(self.head(z), facts)
+        return mae + edges + self.kl * kl + self.facts * read, {
             "mae": mae,
             "edges": edges,
             "kl": kl,
-            "facts": told,
+            "facts": read,
         }

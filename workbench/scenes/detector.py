@@ -6,9 +6,10 @@ background; objects are the connected components of equal nearest hue. A compone
 is its pixels' chroma over its own full chroma, and its shape is read from complex moments about
 its centre, which turn a rotation into a phase:
 
-    Z_m = sum a (r / R)^m exp(i m phi) / sum a,   R^2 = sum a / pi        m = 3, 4, 5 for triangle, square, star
+    Z_m = sum a (r / R)^m exp(i m phi) / sum a,   R^2 = sum a / pi
+    with m = 3, 4, 5 for triangle, square, star
 
-with the moment of inertia sum a (r / R)^2 / sum a as a fourth feature. The nearest rendered
+and the moment of inertia sum a (r / R)^2 / sum a as a fourth feature. The nearest rendered
 prototype gives the shape and its area the radius; the phase gives the rotation modulo the shape's
 symmetry.
 """
@@ -35,8 +36,8 @@ POSITION_MARGIN = 0.1  # as GenEval's position threshold: an offset below it is 
 
 @dataclass(frozen=True)
 class DetectedObject:
-    """One object that was seen. Units as in `Scenes`; `fit` is the distance to the shape's
-    prototype (0 is perfect).
+    """One detected object. Units as in `Scenes`; `fit` is the distance to the shape's prototype (0
+    is perfect).
     """
 
     shape: str
@@ -51,7 +52,7 @@ class DetectedObject:
 
 @dataclass(frozen=True)
 class Seen:
-    """What one image shows: objects by falling size, and the background's colours at its four
+    """The content of one image: objects by falling size, and the background's colours at its four
     corners [4, 3].
     """
 
@@ -60,7 +61,7 @@ class Seen:
 
 
 def detect(images: Tensor) -> list[Seen]:
-    """What each image [B, 3, 64, 64] in [0, 1] shows. Raises ValueError for another shape or
+    """The content of each image [B, 3, 64, 64] in [0, 1]. Raises ValueError for another shape or
     range.
     """
     if images.ndim != 4 or images.shape[1:] != (3, SIDE, SIDE):
@@ -76,16 +77,16 @@ def detect(images: Tensor) -> list[Seen]:
         )
     chroma = pixels.max(1) - pixels.min(1)
     labels, owners = _components(pixels, chroma)
-    found: list[list[DetectedObject]] = [[] for _ in pixels]
+    objects_of: list[list[DetectedObject]] = [[] for _ in pixels]
     for label, box in enumerate(ndimage.find_objects(labels), 1):
         owner = owners[label]
         if owner >= 0:
-            found[owner].append(
+            objects_of[owner].append(
                 _describe(pixels[owner], chroma[owner], labels[box][0] == label, box[1:])
             )
     return [
         Seen(tuple(sorted(objects, key=lambda o: -o.radius)), corners)
-        for objects, corners in zip(found, _corners(pixels, chroma))
+        for objects, corners in zip(objects_of, _corners(pixels, chroma))
     ]
 
 
@@ -165,7 +166,7 @@ def _describe(
 def _moments(
     x: np.ndarray, y: np.ndarray, cover: np.ndarray
 ) -> tuple[np.ndarray, dict[int, float]]:
-    """(|Z_3|, |Z_4|, |Z_5|, inertia) and the phases of Z_3 to Z_5, of a coverage about its centre."""
+    """(|Z_3|, |Z_4|, |Z_5|, inertia) of a coverage about its centre, and the phases of its Z_m."""
     total = cover.sum()
     scale = math.sqrt(total * (2 / SIDE) ** 2 / math.pi)
     z = (x + 1j * y) / scale
@@ -225,8 +226,8 @@ def _rendered(shape: str, side: int) -> np.ndarray:
 
 
 def _corners(pixels: np.ndarray, chroma: np.ndarray) -> np.ndarray:
-    """[B, 4, 3] background colour at the corners: least squares of a plane through the pixels that
-    are no object.
+    """[B, 4, 3] background colour at the corners: least squares of a plane through the pixels
+    outside of objects.
     """
     axis = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
     y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -242,14 +243,14 @@ def _corners(pixels: np.ndarray, chroma: np.ndarray) -> np.ndarray:
 
 
 def satisfies(seen: Seen, request: Request) -> bool:
-    """Whether an image shows what its caption asks: there is a `match`."""
+    """Whether an image shows its caption: there is a `match`."""
     return match(seen, request) is not None
 
 
 def match(seen: Seen, request: Request) -> tuple[DetectedObject, ...] | None:
-    """The object seen for each of `request.objects`, or None, by the rule of the caption's GenEval
-    task: every asked object is there, matched one to one; counting asks for exactly that many; a
-    position for the offset of the centres. Where several objects fit, larger ones are taken first.
+    """The detected object for each of `request.objects`, or None, by the rule of the caption's
+    GenEval task: every requested object is detected, matched one to one; counting needs exactly
+    that many; a position is that of the centres. If several objects fit, the larger come first.
 
     Departs: GenEval ignores other objects outside counting; here, too, an extra object does not
     fail the image.

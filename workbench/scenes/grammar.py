@@ -2,13 +2,13 @@
 task.
 
     caption  := thing | thing "and" thing | thing relation thing | number things
-    thing    := "a" [colour] (shape | "shape")          "a red circle", "a circle", "a red shape", "a shape"
+    thing    := "a" [colour] (shape | "shape")          "a red circle", "a circle", "a red shape"
     things   := [colour] (shapes | "shapes")            "two blue squares", "three shapes"
     relation := "left of" | "right of" | "above" | "below"
     number   := "two" | "three" | "four"
 
-What a caption leaves open (a colour, a shape, and always position, size, rotation, shade and
-background) is drawn at random by `workbench.scenes.renderer`, so every caption has a broad
+Everything that a caption leaves open (a colour, a shape, and always position, size, rotation, shade
+and background) is drawn at random by `workbench.scenes.renderer`, so every caption has a broad
 conditional distribution with known factors. This module knows words only: no pixels, no torch.
 """
 
@@ -59,8 +59,8 @@ WORDS = sorted(
 
 
 class GrammarError(ValueError):
-    """A caption outside the grammar; the message says what was not understood and what can be
-    written instead.
+    """A caption outside the grammar; the message names the unknown part and what can be written
+    instead.
     """
 
 
@@ -72,6 +72,7 @@ class Thing:
     shape: str | None = None
 
     def text(self, plural: bool = False) -> str:
+        """Its words, as "a red circle" or "red circles"."""
         noun = (self.shape or "shape") + ("s" if plural else "")
         words = ([] if plural else ["a"]) + ([self.colour] if self.colour else []) + [noun]
         return " ".join(words)
@@ -79,7 +80,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Request:
-    """What a caption asks for: `things[0]` once, `count` times, or with `things[1]`, perhaps in a
+    """The content of a caption: `things[0]` once, `count` times, or with `things[1]`, perhaps in a
     `relation` to it.
     """
 
@@ -89,7 +90,7 @@ class Request:
 
     @property
     def objects(self) -> tuple[Thing, ...]:
-        """Every object that has to be in the picture, one entry each."""
+        """Every object that the picture has to show, one entry each."""
         return self.things * self.count
 
     @property
@@ -105,6 +106,7 @@ class Request:
 
     @property
     def text(self) -> str:
+        """The caption."""
         if self.count > 1:
             number = next(word for word, value in NUMBERS.items() if value == self.count)
             return f"{number} {self.things[0].text(plural=True)}"
@@ -137,9 +139,8 @@ def parse(text: str) -> Request:
 def _help() -> str:
     return (
         f"Use colours ({', '.join(COLOURS)}), shapes ({', '.join(SHAPES)}, or the open word "
-        "shape), two/three/four, and, "
-        'left of, right of, above, below: for example "three red stars" or "a circle left of a '
-        'blue square".'
+        'shape), two/three/four, and, left of, right of, above, below: for example "three red '
+        'stars" or "a circle left of a blue square".'
     )
 
 
@@ -177,7 +178,7 @@ def requests(task: str) -> list[Request]:
     shapes, colours = (*SHAPES, None), (*COLOURS, None)
     anything = [Thing(colour, shape) for colour in colours for shape in shapes]
     pairs = [pair for pair in itertools.permutations(anything, 2)]
-    found = {
+    by_task = {
         "single_object": lambda: [Request((Thing(None, shape),)) for shape in shapes],
         "colors": lambda: [
             Request((Thing(colour, shape),)) for colour in COLOURS for shape in shapes
@@ -195,13 +196,13 @@ def requests(task: str) -> list[Request]:
             Request(pair) for pair in pairs if all(thing.colour for thing in pair)
         ],
     }
-    if task not in found:
+    if task not in by_task:
         raise ValueError(f"unknown task {task!r}; one of {', '.join(TASKS)}")
-    return found[task]()
+    return by_task[task]()
 
 
 def draw_request(rng: random.Random, task: str | None = None) -> Request:
-    """A random request of `task` (of a random task if None): attributes are named half or more of
+    """A random request of `task` (of a random task if None) that names attributes at least half of
     the time.
     """
     task = task or rng.choice(TASKS)

@@ -1,12 +1,15 @@
-"""Makes an embedded teacher from nothing: the autoencoder, then text encoders and denoising
-network together.
+"""Trains an embedded teacher from scratch: the autoencoder, then text encoders and denoising
+network jointly.
 
-    python -m workbench scenes make-teacher --out FOLDER                    the flow teacher, one process
-    python -m workbench scenes make-teacher --out FOLDER --family sdxl      the eps teacher; shares FOLDER's autoencoder
-    torchrun --nproc-per-node 2 -m workbench scenes make-teacher ...        one process a core, gradients averaged
+    python -m workbench scenes make-teacher --out FOLDER
+        the flow teacher, in one process
+    python -m workbench scenes make-teacher --out FOLDER --family sdxl
+        the eps teacher, which shares FOLDER's autoencoder
+    torchrun --nproc-per-node 2 -m workbench scenes make-teacher ...
+        one process per core, gradients averaged
 
-Both stages save their whole state every minute and go on where they stopped, also with more steps
-than before. The network learns to denoise with two aids that are dropped afterwards: a linear
+Both stages save their whole state every minute and continue where they stopped, also with more
+steps than before. The network learns to denoise with two aids that are dropped afterwards: a linear
 read-out of `cell_facts` from its middle layer, and an exponential average of its weights (kept as
 the result). The eps teacher starts from the flow teacher's text encoders when FOLDER has them.
 """
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,6 +50,8 @@ from workbench.scenes.networks import (
 from workbench.scenes.renderer import draw_scenes, render_scenes
 from workbench.scenes.teacher_recipe import TeacherRecipe
 
+DEFAULT = TeacherRecipe()
+
 
 def text_embeddings(encoders: list[nn.Module], ids: Tensor) -> tuple[Tensor, list[Tensor]]:
     """Both pipelines' tokens [B, 12, 128]: the encoders' last but one hidden states side by side;
@@ -58,16 +64,14 @@ def text_embeddings(encoders: list[nn.Module], ids: Tensor) -> tuple[Tensor, lis
 
 
 def read_out(head: nn.Linear, hidden: Tensor, facts: Tensor) -> Tensor:
-    """`facts_loss` of what `head` reads from hidden states [B, 16, C] at 4 x 4 places, each of 2 x
-    2 cells.
-    """
+    """`facts_loss` of `head` on hidden states [B, 16, C], 4 x 4 positions of 2 x 2 cells each."""
     read = head(hidden).unflatten(1, (4, 4)).unflatten(3, (-1, 2, 2))  # [B, 4, 4, classes, 2, 2]
     return facts_loss(read.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3), facts)
 
 
 class FlowLoss(nn.Module):
-    """(3) for the SD3 transformer and its text encoders, plus the read-out; everything that stage
-    two trains.
+    """Eq. (3) for the SD3 transformer and its text encoders, plus the read-out; everything that
+    stage two trains.
     """
 
     def __init__(self, facts: float):
@@ -78,7 +82,7 @@ class FlowLoss(nn.Module):
         self.head = nn.Linear(self.transformer.inner_dim, 4 * sum(FACTS))
 
     def embed(self, ids: Tensor, empty_tokens: int) -> tuple[Tensor, Tensor]:
-        """What StableDiffusion3Pipeline.encode_prompt makes of the ids with
+        """The result of StableDiffusion3Pipeline.encode_prompt for the ids, with
         `max_sequence_length=empty_tokens`.
         """
         tokens, pooled = text_embeddings([self.text_encoder, self.text_encoder_2], ids)
@@ -94,6 +98,9 @@ class FlowLoss(nn.Module):
         t: Tensor,
         empty_tokens: int = 0,
     ):
+        """The loss and its parts, from latents and noise [B, 8, 8, 8], facts [B, 2, 8, 8], token
+        ids [B, 12] and times [B].
+        """
         tokens, pooled = self.embed(ids, empty_tokens)
         kept = {}
         hook = self.transformer.transformer_blocks[self.middle].register_forward_hook(
@@ -103,8 +110,8 @@ class FlowLoss(nn.Module):
         velocity = self.transformer((1 - at) * x0 + at * noise, tokens, pooled, t * 1000).sample
         hook.remove()
         flow = (velocity.float() - (noise - x0)).square().mean()
-        told = read_out(self.head, kept["hidden"], facts)
-        return flow + self.facts * told, {"flow": flow, "facts": told}
+        read = read_out(self.head, kept["hidden"], facts)
+        return flow + self.facts * read, {"flow": flow, "facts": read}
 
 
 class EpsLoss(nn.Module):
@@ -124,7 +131,7 @@ class EpsLoss(nn.Module):
             self.text_encoder.text_projection,
             self.text_encoder.text_model.encoder.layers[-1],
             self.text_encoder.text_model.final_layer_norm,
-        ):  # SDXL reads no more than this encoder's hidden state
+        ):  # SDXL reads only this encoder's hidden state
             unused.requires_grad_(False)
 
     def forward(
@@ -136,10 +143,12 @@ class EpsLoss(nn.Module):
         t: Tensor,
         empty_tokens: int = 0,
     ):
+        """The loss and its parts, from latents and noise [B, 8, 8, 8], facts [B, 2, 8, 8], token
+        ids [B, 12] and times [B]; this family has no `empty_tokens`.
+        """
         tokens, (_, pooled) = text_embeddings([self.text_encoder, self.text_encoder_2], ids)
-        said = (ids[:, 1] != ids[:, -1])[
-            :, None
-        ]  # the empty caption has its end where others have a word
+        # the empty caption has its end token where others have a word
+        said = (ids[:, 1] != ids[:, -1])[:, None]
         t = (t * self.schedule.levels).ceil().clamp(min=1) / self.schedule.levels
         kept = {}
         hook = self.unet.mid_block.register_forward_hook(
@@ -156,21 +165,18 @@ class EpsLoss(nn.Module):
         alpha, sigma = self.schedule.alpha_sigma(t)
         weight = (5 * sigma**2 / alpha**2).clamp(max=1)
         wrong = (weight * (eps.float() - noise).square().mean((1, 2, 3))).mean()
-        told = read_out(self.head, kept["hidden"].flatten(2).mT, facts)
-        return wrong + self.facts * told, {"eps": wrong, "facts": told}
+        read = read_out(self.head, kept["hidden"].flatten(2).mT, facts)
+        return wrong + self.facts * read, {"eps": wrong, "facts": read}
 
 
-def make_teacher(
-    folder: Path, recipe: TeacherRecipe = TeacherRecipe(), compiled: bool = False
-) -> Path:
-    """Trains (or goes on training) and saves a StableDiffusion3Pipeline in `folder`/teacher, or a
+def make_teacher(folder: Path, recipe: TeacherRecipe = DEFAULT, compiled: bool = False) -> Path:
+    """Trains (or continues to train) and saves a StableDiffusion3Pipeline in `folder`/teacher, or a
     StableDiffusionXLPipeline in `folder`/teacher-eps; returns that path.
     """
     work = folder / "work"
     work.mkdir(parents=True, exist_ok=True)
-    accelerator = Accelerator(
-        mixed_precision="no", cpu=True
-    )  # see the distiller: precision is an autocast of our own
+    # see the distiller: precision is an autocast of our own
+    accelerator = Accelerator(mixed_precision="no", cpu=True)
     vae = _autoencoder(work, recipe, accelerator)
     pool = _encoded_scenes(work, recipe, accelerator, vae)
     flow = recipe.family == "sd3"
@@ -257,7 +263,7 @@ def _encoded_scenes(
 def _new_flow(recipe: TeacherRecipe, compiled: bool) -> FlowLoss:
     torch.manual_seed(recipe.seed + 1)
     model = FlowLoss(recipe.facts)
-    if compiled:  # not the middle block: its hook is set anew at each step
+    if compiled:  # not the middle block: its hook is new at each step
         for block in (
             b for n, b in enumerate(model.transformer.transformer_blocks) if n != model.middle
         ):
@@ -270,10 +276,10 @@ def _new_eps(recipe: TeacherRecipe, compiled: bool, flow_teacher: Path) -> EpsLo
     model = EpsLoss(recipe.facts)
     for name in ("text_encoder", "text_encoder_2"):
         if (flow_teacher / name).is_dir():
-            found = type(model.text_encoder).from_pretrained(
+            encoder = type(model.text_encoder).from_pretrained(
                 flow_teacher / name, dtype=torch.float32
             )
-            getattr(model, name).load_state_dict(found.state_dict())
+            getattr(model, name).load_state_dict(encoder.state_dict())
     if compiled:  # not the middle block, as above
         for block in (*model.unet.down_blocks, *model.unet.up_blocks):
             block.compile(dynamic=False)
@@ -302,9 +308,8 @@ def _denoiser(
         dropped = torch.rand(size, generator=generator) < recipe.caption_dropout
         x0 = pool["x0"][rows].float()
         t = torch.randn(size, generator=generator).sigmoid()
-        t[: size // 4] = torch.rand(
-            size // 4, generator=generator
-        )  # logit-normal, but no time is rare
+        # logit-normal, but no time is rare
+        t[: size // 4] = torch.rand(size // 4, generator=generator)
         return (
             x0,
             pool["facts"][rows].long(),
@@ -328,7 +333,7 @@ def _train(
     accelerator: Accelerator,
     average: AveragedModel | None = None,
 ) -> None:
-    """Trains `model` in place to `steps` (AdamW), from `path` if it is there, saving it each
+    """Trains `model` in place to `steps` (AdamW), from `path` if it exists, and saves it every
     minute.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
@@ -374,7 +379,7 @@ def _train(
                 file.write(json.dumps({"step": step + 1, **values}) + "\n")
         if main and (time.monotonic() - saved_at > 60 or step == steps - 1):
             state = {"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}
-            write_atomically(path, lambda part: torch.save(state, part))
+            write_atomically(path, partial(torch.save, state))
             saved_at = time.monotonic()
     accelerator.wait_for_everyone()
 

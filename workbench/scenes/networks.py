@@ -1,10 +1,10 @@
 """The networks of the embedded teachers: diffusers and transformers classes at toy size, saved as
 SD3 and SDXL pipelines.
 
-A prompt is 12 CLIP tokens wide. The SD3 pipeline's third text encoder (T5) has nothing to say: it
-makes `max_sequence_length` (256 by default) zero tokens, exactly what diffusers puts there where
-it is absent, but a plain `from_pretrained` asks for one. The teacher is trained with 0 and with
-256 of them; the workbench leaves it out and samples with 0, which is about eight times faster.
+A prompt is 12 CLIP tokens wide. The SD3 pipeline's third text encoder (T5) is silent: it gives
+`max_sequence_length` (256 by default) zero tokens, exactly those that diffusers inserts without
+one, but a plain `from_pretrained` needs one. The teacher is trained with 0 and with 256 of them;
+the workbench leaves T5 out and samples with 0, which is about eight times faster.
 """
 
 from __future__ import annotations
@@ -38,14 +38,8 @@ from workbench.scenes.grammar import WORDS
 from workbench.scenes.renderer import SIDE
 
 WIDTH, LAYERS, HEADS, TEXT_WIDTH, MAX_TOKENS = 128, 6, 4, 64, 12
-SIZES = (
-    SIDE,
-    SIDE,
-    0,
-    0,
-    SIDE,
-    SIDE,
-)  # what an SDXL pipeline tells its UNet by default: original size, crop, target size
+# an SDXL pipeline's default input to its UNet: original size, crop, target size
+SIZES = (SIDE, SIDE, 0, 0, SIDE, SIDE)
 # of the sampling times: SD3's 3.0 belongs to 1024 px, where layout is decided at higher noise
 SHIFT = 1.0
 
@@ -98,15 +92,15 @@ def new_text_encoder() -> CLIPTextModelWithProjection:
 
 
 def without_projection(encoder: CLIPTextModelWithProjection) -> CLIPTextModel:
-    """The same encoder as the class that SDXL's first one is."""
+    """The same encoder in the class of SDXL's first one."""
     result = CLIPTextModel(encoder.config)
     result.load_state_dict(encoder.text_model.state_dict())
     return result
 
 
 def silent_t5() -> tuple[T5EncoderModel, T5TokenizerFast]:
-    """A T5 encoder (7,000 parameters) that answers zeros to everything, and its tokenizer, which
-    knows no word.
+    """A T5 encoder (7,000 parameters) that always gives zeros, and its tokenizer, which knows no
+    word.
     """
     encoder = T5EncoderModel(
         T5Config(vocab_size=4, d_model=2 * TEXT_WIDTH, d_kv=8, d_ff=8, num_layers=1, num_heads=1)
@@ -138,7 +132,7 @@ def new_transformer() -> SD3Transformer2DModel:
 
 
 def new_unet() -> UNet2DConditionModel:
-    """An untrained eps UNet of SDXL's kind (4.4 M parameters): 8 x 8 and 4 x 4 places, each with
+    """An untrained eps UNet of SDXL's kind (4.4 M parameters): 8 x 8 and 4 x 4 positions, each with
     attention to 12 text tokens.
     """
     return UNet2DConditionModel(

@@ -6,8 +6,8 @@ Each shape is a signed distance function d(p) of its own frame; the coverage of 
 - d, 0, 1) with d in pixels, which is exact for a straight edge that is parallel to the pixel grid
 and within a few percent elsewhere.
 
-Objects are saturated (chroma >= 0.52) and backgrounds are not (chroma <= 0.24): that gap is what
-makes the detector exact.
+Objects are saturated (chroma >= 0.52) and backgrounds are not (chroma <= 0.24): that gap makes the
+detector exact.
 """
 
 from __future__ import annotations
@@ -37,9 +37,8 @@ RADIUS = {
     3: (0.24, 0.31),
     4: (0.22, 0.27),
 }  # by the number of objects
-TILT = (
-    15.0  # degrees to either side of upright; corners at any rotation were learned far more slowly
-)
+# degrees to either side of upright; corners at any rotation were learned far more slowly
+TILT = 15.0
 GAP = 0.10  # between the circumscribed circles of two objects
 UPRIGHT = -math.pi / 2  # the angle at which a triangle or a star points up, as y runs down
 REACH = 1.15  # the farthest point of any shape of radius 1
@@ -47,7 +46,7 @@ REACH = 1.15  # the farthest point of any shape of radius 1
 
 @dataclass
 class Scenes:
-    """The factors of B scenes with up to M objects; object slots at or beyond `count` are unused."""
+    """The factors of B scenes with up to M objects; object slots from `count` on are unused."""
 
     count: Tensor  # [B] number of objects
     shape: Tensor  # [B, M] index into SHAPES
@@ -72,9 +71,7 @@ class Scenes:
 
 
 def draw_scenes(requests: list[Request], generator: torch.Generator) -> Scenes:
-    """One random scene for each request; whatever the request leaves open is drawn from
-    `generator`.
-    """
+    """One random scene per request; everything that it leaves open is drawn from `generator`."""
     batch, slots = len(requests), MAX_OBJECTS
 
     def uniform(*shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -131,8 +128,8 @@ def hsv_to_rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
 def _place(
     requests: list[Request], count: Tensor, radius: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """[B, M, 2] centres: inside the frame, apart by GAP, and in the requested relation. Rejection,
-    all scenes at once.
+    """[B, M, 2] centres: inside the frame, apart by GAP, and in the requested relation. By
+    rejection, all scenes in parallel.
     """
     batch, slots = radius.shape
     centre = torch.zeros(batch, slots, 2)
@@ -189,7 +186,7 @@ def render_scenes(scenes: Scenes, side: int = SIDE) -> Tensor:
 
 
 def pixel_coverage(scenes: Scenes, side: int = SIDE) -> Tensor:
-    """[B, M, side, side] in [0, 1]: the part of each pixel that each object covers; 0 for unused
+    """[B, M, side, side] in [0, 1]: the share of each pixel that each object covers; 0 for unused
     slots.
     """
     axis = (torch.arange(side) + 0.5) / side * 2 - 1

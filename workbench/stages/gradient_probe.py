@@ -9,16 +9,17 @@ the student's samples for some updates of Algorithm 1's fake phase.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from workbench.core.denoiser import Backend, Guided
+from workbench.core.denoiser import Guided
 from workbench.core.distiller import Distiller
 from workbench.core.presets import recipe_of
 from workbench.core.recipe import Recipe
 from workbench.io.files import FolderError
 from workbench.io.notation import TEACHER
 from workbench.models.backends.lora import Adapter, merged_state
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
 from workbench.models.model import Model
 from workbench.models.published import WholeTimesteps
@@ -26,7 +27,7 @@ from workbench.stages.gradients import GradientNorms, gradient_reach
 from workbench.training.build import new_objective
 from workbench.training.run import Run
 
-METHODS = ("dmd", "dp_dmd_no_stop", "dp_dmd")  # Figure 5 from left to right
+FIGURE_5 = ("dmd", "dp_dmd_no_stop", "dp_dmd")  # its methods from left to right
 FAKE_UPDATES = 60
 # of a batch on an embedded teacher; one by one on others, whose evaluations with gradients are
 # large
@@ -47,10 +48,10 @@ class Probed:
 def probe(
     model: Model,
     source: str | Path,
-    backend: Backend,
+    backend: PipelineBackend,
     teacher: str,
     prompt: str,
-    methods: tuple[str, ...] = METHODS,
+    methods: tuple[str, ...] = FIGURE_5,
     batches: int = 4,
     fake_updates: int = FAKE_UPDATES,
 ) -> Iterator[Probed]:
@@ -61,7 +62,7 @@ def probe(
     Raises ValueError for the teacher and for students that are sampled as none is trained here,
     `FolderError` for a checkpoint that cannot be read, and what training raises.
     """
-    run = _run(source, model.info.get("digest"))
+    run = _run(source, model.info.digest)
     recipe = _recipe(model, run, teacher, backend.device.type)
     distiller = Distiller(recipe, backend, new_objective(recipe), [prompt])
     try:
@@ -112,34 +113,26 @@ def _recipe(model: Model, run: Run | None, teacher: str, device: str) -> Recipe:
     if (
         isinstance(model.denoiser, (Guided, WholeTimesteps))
         or model.sampler == "multistep"
-        or model.fresh < 1
+        or model.renoise_fraction < 1
     ):
         raise ValueError(
             f"{model.name} is sampled in a way that no student is trained in here (its guidance, "
             "timesteps or sampler)"
         )
-    known = model.info.get("recipe", {})
-    recipe = (
-        run.recipe
-        if run
-        else Recipe(
-            **{item.name: known[item.name] for item in fields(Recipe) if item.name in known}
-        )
-        if known
-        else replace(recipe_of(teacher), teacher=teacher)
-    )
+    preset = replace(recipe_of(teacher), teacher=teacher)
+    recipe = run.recipe if run else model.info.recipe or preset
     recipe = replace(
         recipe,
         ema=0.0,
-        compile="off",
+        compile=False,
         embeddings="",
-        offload="off",
+        offload=False,
         batch=SAMPLES if teacher in EMBEDDED else 1,
         accumulate=1,
         precision="fp32"
         if recipe.precision == "fp16"
         else recipe.precision,  # fp16 needs a scaled loss
-        checkpointing="on" if device != "cpu" and teacher not in EMBEDDED else recipe.checkpointing,
+        checkpointing=recipe.checkpointing or (device != "cpu" and teacher not in EMBEDDED),
     )
     return (
         recipe

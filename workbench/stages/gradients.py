@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workbench.core.distiller import Distiller, MicroBatch, attention
+from workbench.core.distiller import Distiller, attention
+from workbench.core.draws import MicroBatch
 from workbench.core.objectives import Objective
 from workbench.core.sampler import Rollout, walk
 
@@ -84,8 +85,8 @@ def summands(
                 micro.x1,
                 micro.condition,
                 distiller.student_times,
-                objective.detach_after,
-                micro.renoise,
+                detach_after=objective.detach_after,
+                renoise=micro.renoise,
             )
         )
         seen = distiller.student_pass(micro, Rollout(stages[0].prediction, stages[-1].x_s))

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from workbench.core.denoiser import Backend
 from workbench.core.distiller import Distiller
-from workbench.core.objectives import Objective, dmd, dmd_gan, dmd_lpips, dp_dmd, dp_dmd_no_stop
+from workbench.core.methods import METHODS, Tools
+from workbench.core.objectives import Objective
 from workbench.core.recipe import Recipe
 from workbench.io.prompt_file import read_prompts
 from workbench.metrics.perceptual import new_distance
@@ -33,20 +34,14 @@ def load_prompts(recipe: Recipe, backend: Backend) -> list[str]:
 
 
 def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
-    """The method column of Table 1."""
-    if recipe.method == "dmd":
-        return dmd(recipe.normaliser)
-    if recipe.method == "dmd_lpips":
-        return dmd_lpips(new_distance(recipe.distance, device), recipe.lpips, recipe.normaliser)
-    if recipe.method == "dmd_gan":
-        return dmd_gan(recipe.gan, recipe.critic, recipe.normaliser)
-    method = {"dp_dmd": dp_dmd, "dp_dmd_no_stop": dp_dmd_no_stop}[recipe.method]
-    return method(recipe.lam, recipe.k, recipe.anchor, recipe.normaliser)
+    """The objective of the recipe's method, on `device`."""
+    tools = Tools(device, partial(new_distance, recipe.distance, device))
+    return METHODS[recipe.method].build(recipe, tools)
 
 
 def new_distiller(recipe: Recipe, device: str = "cpu") -> Distiller:
     backend = load_backend(
-        recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling == "on"
+        recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling
     )
     prompts = load_prompts(recipe, backend)
     if recipe.embeddings:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
-from workbench.io.settings import _given
+from workbench.io.settings import given_settings
 
 
 def _train(options: argparse.Namespace) -> None:
-    recipe = dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
+    recipe = dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
     if options.dry_run:
         print(recipe.to_json())
         return
@@ -35,7 +35,7 @@ def _plan(options: argparse.Namespace) -> None:
 
     if not 0 < options.utilisation <= 1:
         raise ValueError(f"utilisation = {options.utilisation} is not a share between 0 and 1")
-    recipe = dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
+    recipe = dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
     if options.mode:
         recipe = dataclasses.replace(
             recipe, lora=(recipe.lora or 64) if options.mode == "lora" else 0
@@ -140,7 +140,7 @@ def _export(options: argparse.Namespace) -> None:
 def _make_teacher(options: argparse.Namespace) -> None:
     from workbench.scenes.teacher_recipe import TeacherRecipe
 
-    recipe = TeacherRecipe(**_given(options, TeacherRecipe))
+    recipe = TeacherRecipe(**given_settings(options, TeacherRecipe))
     if options.dry_run:
         print(json.dumps(dataclasses.asdict(recipe), indent=1))
         return

@@ -22,14 +22,15 @@ import torch
 from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, LCMScheduler
 from safetensors.torch import save_file
 
-from workbench.core.denoiser import Backend
+from workbench.core.methods import method_title
 from workbench.io.files import FolderError
 from workbench.models.backends.lora import LORA_FILE, extracted
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.backends.sdxl import SDXLBackend
 from workbench.models.embedded import EMBEDDED
 from workbench.models.loading import load_backend
 from workbench.models.model import Model
-from workbench.models.students import STUDENT_FILE, load_student
+from workbench.models.students import STUDENT_FILE, load_student, recipe_of_student
 from workbench.training.run import Run
 
 
@@ -43,13 +44,10 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
         raise ValueError(f"a rank is 1 or more, not {lora}")
     if folder.exists() and any(folder.iterdir()):
         raise FolderError(f"{folder} is not empty; choose another folder")
-    try:
-        teacher = json.loads((source / STUDENT_FILE).read_text())["recipe"]["teacher"]
-    except (OSError, ValueError, KeyError) as error:
-        raise FolderError(
-            f"{run} holds no student ({error}); train it first, or give a run folder"
-        ) from error
-    backend = load_backend(teacher, device)
+    recipe = recipe_of_student(source)
+    if recipe is None:
+        raise FolderError(f"{run} holds no student; train it first, or give a run folder")
+    backend = load_backend(recipe.teacher, device)
     model = load_student(source, backend)
     scheduler, trained = few_step_scheduler(model, backend), (source / LORA_FILE).is_file()
     card = model_card(
@@ -71,13 +69,14 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
         pipeline = backend.pipeline
         pipeline.register_modules(**{part: model.denoiser.network, "scheduler": scheduler})
         pipeline.to(torch.float16).save_pretrained(folder)
-    info = model.info | ({"extracted_rank": lora} if lora and not trained else {})
+    info = json.loads((source / STUDENT_FILE).read_text())
+    info |= {"extracted_rank": lora} if lora and not trained else {}
     (folder / STUDENT_FILE).write_text(json.dumps(info, indent=1))
     (folder / "README.md").write_text(card)
     return folder
 
 
-def few_step_scheduler(model: Model, backend: Backend):
+def few_step_scheduler(model: Model, backend: PipelineBackend):
     """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at
     the call). Raises `FolderError` when diffusers has none.
     """
@@ -107,10 +106,10 @@ def few_step_scheduler(model: Model, backend: Backend):
     )
 
 
-def sampling_call(model: Model, backend: Backend) -> str:
+def sampling_call(model: Model, backend: PipelineBackend) -> str:
     """The arguments of a diffusers pipeline that sample the student as it was trained."""
     steps = f"num_inference_steps={len(model.times) - 1}, guidance_scale=1.0"
-    if side := model.info["recipe"].get("resolution"):  # students of before had none
+    if model.info.recipe and (side := model.info.recipe.resolution):
         steps += f", height={side}, width={side}"
     if isinstance(backend, SDXLBackend):
         return steps
@@ -121,12 +120,12 @@ def sampling_call(model: Model, backend: Backend) -> str:
 
 
 def model_card(
-    model: Model, backend: Backend, scheduler: str, adapter: bool, reading: dict | None
+    model: Model, backend: PipelineBackend, scheduler: str, adapter: bool, reading: dict | None
 ) -> str:
     """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was
     measured.
     """
-    recipe = model.info["recipe"]
+    recipe = model.info.recipe.to_dict()
     kind = type(backend.pipeline).__name__
     precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
     given = (
@@ -160,9 +159,9 @@ library_name: diffusers
 tags: [text-to-image, distillation, few-step]
 ---
 
-# {model.info["method"].replace("_", "-").upper()} student of {base}
+# {method_title(model.info.method)} student of {base}
 
-{len(model.times) - 1} network evaluations an image, {model.info["rounds"]} rounds. Licence: {licence}.
+{len(model.times) - 1} network evaluations an image, {model.info.rounds} rounds. Licence: {licence}.
 
 ```python
 import torch
@@ -172,7 +171,7 @@ from diffusers import {kind}{f", {scheduler}" if adapter else ""}
 image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
 ```
 {measured}
-## Recipe (digest {model.info["digest"]})
+## Recipe (digest {model.info.digest})
 
 | setting | value |
 | --- | --- |

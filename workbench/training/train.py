@@ -96,8 +96,7 @@ def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
         "student",
         distiller.backend.denoiser(distiller.result(), distiller.autocast),
         distiller.student_times,
-        {},
-        distiller.recipe.student_sampler,
+        sampler=distiller.recipe.student_sampler,
     )
     rows, found = read_panel(model, distiller.backend, distiller.prompts)
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"

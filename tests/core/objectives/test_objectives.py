@@ -112,8 +112,10 @@ def test_denoising_loss_is_zero_for_the_raw_truth_and_trains_the_denoiser_only(s
         def __call__(self, x_t, t, condition):
             return Prediction(kind.target(x0.detach(), noise) + offset, x_t, t, kind, schedule)
 
-    loss = denoising_loss(Oracle(), x0, noise, torch.full((4,), 0.5), None)
+    loss = denoising_loss(Oracle(), x0, noise, t=torch.full((4,), 0.5), condition=None)
     assert loss == 0
-    (denoising_loss(Oracle(), x0, noise, torch.full((4,), 0.5), None) + offset.sum()).backward()
+    (
+        denoising_loss(Oracle(), x0, noise, t=torch.full((4,), 0.5), condition=None) + offset.sum()
+    ).backward()
     assert x0.grad is None
     assert offset.grad == 1

@@ -22,13 +22,15 @@ from workbench.models.students import load_student, save_student
 
 PROMPTS = ["a red circle", "two stars"]
 
+DENOISED = dp_dmd(0.05, 2, "denoised")
+
 
 def at(backend, network, t=0.5):
     noise = seeds.grid_noise(backend.latent_shape, [0, 1])
     return backend.denoiser(network)(noise, torch.full((2,), t), backend.encode(PROMPTS)).raw
 
 
-def trained(backend, objective=dp_dmd(0.05, 2, "denoised"), **changes) -> Distiller:
+def trained(backend, objective=DENOISED, **changes) -> Distiller:
     recipe = dataclasses.replace(RECIPE, lora=4, **changes)
     distiller = Distiller(recipe, backend, objective, PROMPTS)
     list(distiller.rounds(2))
@@ -50,7 +52,10 @@ def test_a_new_adapter_is_the_teacher_and_training_leaves_the_teacher_bit_identi
     base = [p for name, p in either.network.named_parameters() if "lora_" not in name]
     assert len(base) == len(weights)
     assert all(map(torch.equal, base, weights))
-    student, fake = at(either, distiller.student_network), at(either, distiller.fake_network)
+    student, fake = (
+        at(either, distiller.learners["student"].network),
+        at(either, distiller.learners["fake"].network),
+    )
     assert not torch.equal(student, before)
     assert not torch.equal(fake, before)
     assert not torch.equal(student, fake)
@@ -60,7 +65,7 @@ def test_a_new_adapter_is_the_teacher_and_training_leaves_the_teacher_bit_identi
 def test_there_is_one_base_in_memory(either):
     full = sum(p.numel() for p in either.network.parameters())
     distiller = trained(either)
-    adapters = [distiller.student_network, distiller.fake_network]
+    adapters = [distiller.learners["student"].network, distiller.learners["fake"].network]
     assert all(adapter.base is either.network for adapter in adapters)
     own = [sum(p.numel() for p in adapter.parameters()) for adapter in adapters]
     assert sum(p.numel() for p in either.network.parameters()) == full + sum(own)
@@ -107,7 +112,7 @@ def test_an_adapter_learns_as_the_method_says_also_with_a_head_and_an_average(ei
     assert distiller.result() is distiller.average
     assert distiller.average.base is either.network
     assert set(distiller.state_dict()["student"]["network"]) == {
-        f"weights.{name}" for name in distiller.student_network.weights
+        f"weights.{name}" for name in distiller.learners["student"].network.weights
     }
     again = Distiller(distiller.recipe, either, dmd_gan(), PROMPTS)
     again.load_state_dict(copy.deepcopy(distiller.state_dict()))
@@ -166,7 +171,11 @@ def test_adapters_need_no_global_seed_and_full_students_and_copies_do_not_see_th
     torch.manual_seed(3)
     again = trained(fresh)
     assert all(
-        map(torch.equal, first.student_network.parameters(), again.student_network.parameters())
+        map(
+            torch.equal,
+            first.learners["student"].network.parameters(),
+            again.learners["student"].network.parameters(),
+        )
     )
     load_student(tmp_path, either)  # not refused as another architecture
     assert list(either.new_network().state_dict()) == names

@@ -1,10 +1,14 @@
 """Opening teachers: each thing that can be wrong has its own message with the way out."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import httpx
 import pytest
 import torch
+from diffusers import StableDiffusion3Pipeline
 from huggingface_hub import errors
 
 from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
@@ -12,7 +16,13 @@ from workbench.models.backends import source
 from workbench.models.backends.networks import trainable_copy
 from workbench.models.backends.sd3 import SD3Backend
 from workbench.models.backends.sdxl import SDXLBackend
-from workbench.models.backends.source import TeacherError, open_teacher
+from workbench.models.backends.source import (
+    FAMILIES,
+    T5_PARTS,
+    Family,
+    TeacherError,
+    open_teacher,
+)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +165,31 @@ def test_a_pipeline_of_the_hub_is_loaded_from_its_cache(tmp_path, monkeypatch):
         == "StableDiffusion3Pipeline"
     )
     assert isinstance(open_teacher("some/teacher"), SD3Backend)
+
+
+def test_importing_the_source_imports_no_pipeline_class():
+    code = (
+        "import sys, workbench.models.backends.source, workbench.models.students; "
+        "print([m for m in sys.modules if m.startswith('diffusers.pipelines.stable')])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_a_family_of_ones_own_is_one_line(teacher_folder, tmp_path, monkeypatch):
+    class Mine(SD3Backend):
+        pass
+
+    folder = tmp_path / "mine"
+    shutil.copytree(teacher_folder, folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "MyPipeline"}))
+    with pytest.raises(TeacherError, match="is a MyPipeline; a teacher is one of"):
+        open_teacher(folder)
+    monkeypatch.setattr(FAMILIES, "_entries", dict(FAMILIES._entries))
+    FAMILIES.register(
+        "MyPipeline", Family(lambda: (StableDiffusion3Pipeline, Mine), optional=T5_PARTS)
+    )
+    assert type(open_teacher(folder)) is Mine

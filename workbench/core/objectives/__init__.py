@@ -1,10 +1,10 @@
-"""The methods, as five values under one another: what a student update minimises and where its
-graph is cut.
+"""The objectives, as five values one after another: the terms that a student update minimises,
+and where its graph is cut.
 
 A `Term` is a weight and a function of the `StudentPass` (or, for the fake network's additional
 loss, of the `FakePass`); an `Objective` is terms and `detach_after`. The pure tensor functions
 carry the equations (`dmd`, `diversity`, `score_matching`, `perceptual`, `adversarial`); terms only
-gather tensors. A new method is a new value, never a subclass.
+gather tensors. A new method is a new value, never a subclass; `workbench.core.methods` names them.
 """
 
 from __future__ import annotations
@@ -25,20 +25,17 @@ from workbench.core.schedules import perturb
 
 AnchorRule = Callable[[Denoiser, Tensor, Condition | None, Tensor, int], Tensor]
 ANCHORS: dict[str, AnchorRule] = {"secant": secant_target, "denoised": denoised_target}
-
-
-Logit = Callable[
-    [Tensor, Tensor, Condition | None], Tensor
-]  # (x_t, t, condition) -> [B], of the adversarial head
+# (x_t [B, ...], t [B], condition) -> [B], by the adversarial head
+Logit = Callable[[Tensor, Tensor, Condition | None], Tensor]
 
 
 @dataclass(frozen=True)
 class StudentPass:
-    """What the terms of one student update may look at: B samples, their roll-out, the two critics
-    and the draws for (5).
+    """The input of a student update's terms: initial noise x1 [B, ...], its roll-out, the two
+    critics, and the draws for Eq. (5), times t [B] and noise [B, ...].
 
-    `pixels` decodes latents to images about in [-1, 1], with gradients; `logit` is there when the
-    objective has a head.
+    `pixels` decodes latents to images about in [-1, 1], with gradients; `logit` raises ValueError
+    for an objective without a head.
     """
 
     x1: Tensor
@@ -50,13 +47,13 @@ class StudentPass:
     t: Tensor
     noise: Tensor
     pixels: Callable[[Tensor], Tensor]
-    logit: Logit | None = None
+    logit: Logit
 
 
 @dataclass(frozen=True)
 class FakePass:
-    """What the additional terms of one fake update may look at: student samples x from x1, and the
-    draws that noise them.
+    """The input of a fake update's additional terms: student samples x [B, ...] from x1 [B, ...],
+    and the draws that noise them, times t [B] and noise [B, ...].
     """
 
     x1: Tensor
@@ -80,9 +77,9 @@ class Term:
 
 @dataclass(frozen=True)
 class Objective:
-    """The student's loss, the step behind which no later term's gradient passes (0: none), and
-    what the fake network learns besides its denoising. An objective with `critic_terms` has an
-    adversarial head on the fake network's features.
+    """The student's loss, the step whose output is detached (0: none), and the fake network's terms
+    in addition to its denoising loss. An objective with `critic_terms` has an adversarial head on
+    the fake network's features.
     """
 
     terms: tuple[Term, ...]
@@ -91,7 +88,7 @@ class Objective:
 
 
 def dmd(normaliser: str = "released") -> Objective:
-    """(8) with lambda = 0 and no stop: plain DMD, the gradient through all N steps."""
+    """Eq. (8) with lambda = 0 and no stop: plain DMD, the gradient through all N steps."""
     return Objective((_distribution_matching(normaliser),))
 
 
@@ -117,7 +114,7 @@ def dmd_gan(
 def dp_dmd(
     lam: float = 0.05, k: int = 5, anchor: str = "secant", normaliser: str = "released"
 ) -> Objective:
-    """(8): DMD on steps 2..N, and lambda times (7) on step 1. `k` teacher steps lead to the
+    """Eq. (8): DMD on steps 2..N, and lambda times Eq. (7) on step 1. `k` teacher steps lead to the
     anchor.
     """
     return Objective(
@@ -128,17 +125,17 @@ def dp_dmd(
 def dp_dmd_no_stop(
     lam: float = 0.05, k: int = 5, anchor: str = "secant", normaliser: str = "released"
 ) -> Objective:
-    """Figure 5's ablation: (8) with DMD's gradient reaching step 1 too."""
+    """Figure 5's ablation: Eq. (8) with DMD's gradient reaching step 1 too."""
     return Objective((_distribution_matching(normaliser), _diversity(lam, k, anchor)))
 
 
 def _distribution_matching(normaliser: str) -> Term:
-    def loss(seen: StudentPass) -> Tensor:
-        x = seen.rollout.x
+    def loss(batch: StudentPass) -> Tensor:
+        x = batch.rollout.x
         with torch.no_grad():
-            x_t = perturb(seen.teacher.schedule, x, seen.noise, seen.t)
+            x_t = perturb(batch.teacher.schedule, x, batch.noise, batch.t)
             real, fake = (
-                critic(x_t, seen.t, seen.condition) for critic in (seen.teacher, seen.fake)
+                critic(x_t, batch.t, batch.condition) for critic in (batch.teacher, batch.fake)
             )
         return surrogate(x, dmd_gradient(x, real, fake, normaliser))
 
@@ -146,32 +143,34 @@ def _distribution_matching(normaliser: str) -> Term:
 
 
 def _diversity(lam: float, k: int, anchor: str) -> Term:
-    def loss(seen: StudentPass) -> Tensor:
-        target = ANCHORS[anchor](seen.teacher, seen.x1, seen.condition, seen.teacher_times, k)
-        return diversity_loss(seen.rollout.first, target)
+    def loss(batch: StudentPass) -> Tensor:
+        target = ANCHORS[anchor](batch.teacher, batch.x1, batch.condition, batch.teacher_times, k)
+        return diversity_loss(batch.rollout.first, target)
 
     return Term("diversity", lam, loss)
 
 
 def _perceptual(distance: Distance, weight: float) -> Term:
-    def loss(seen: StudentPass) -> Tensor:
-        teacher = sampled(seen.teacher, seen.x1, seen.condition, seen.teacher_times)
+    def loss(batch: StudentPass) -> Tensor:
+        teacher = sampled(batch.teacher, batch.x1, batch.condition, batch.teacher_times)
         with torch.no_grad():
-            target = seen.pixels(teacher)
-        return perceptual_loss(distance, seen.pixels(seen.rollout.x), target)
+            target = batch.pixels(teacher)
+        return perceptual_loss(distance, batch.pixels(batch.rollout.x), target)
 
     return Term("perceptual", weight, loss)
 
 
-def _generator(seen: StudentPass) -> Tensor:
-    x_t = perturb(seen.teacher.schedule, seen.rollout.x, seen.noise, seen.t)
-    return generator_loss(seen.logit(x_t, seen.t, seen.condition))
+def _generator(batch: StudentPass) -> Tensor:
+    x_t = perturb(batch.teacher.schedule, batch.rollout.x, batch.noise, batch.t)
+    return generator_loss(batch.logit(x_t, batch.t, batch.condition))
 
 
-def _critic(seen: FakePass) -> Tensor:
-    real = sampled(seen.teacher, seen.x1, seen.condition, seen.teacher_times)
+def _critic(batch: FakePass) -> Tensor:
+    real = sampled(batch.teacher, batch.x1, batch.condition, batch.teacher_times)
     student, teacher = (
-        seen.logit(perturb(seen.teacher.schedule, x, seen.noise, seen.t), seen.t, seen.condition)
-        for x in (seen.x.detach(), real)
+        batch.logit(
+            perturb(batch.teacher.schedule, x, batch.noise, batch.t), batch.t, batch.condition
+        )
+        for x in (batch.x.detach(), real)
     )
     return critic_loss(student, teacher)

@@ -11,12 +11,20 @@ from workbench.core.schedules import perturb
 
 
 def denoising_loss(
-    denoiser: Denoiser, x0: Tensor, noise: Tensor, t: Tensor, condition: Condition | None
+    denoiser: Denoiser, x0: Tensor, noise: Tensor, *, t: Tensor, condition: Condition | None
 ) -> Tensor:
-    """Mean squared error of the raw output against its target (velocity: noise - x0; eps: noise),
-    fp32.
+    """Mean squared error of the raw output against its target (velocity: noise - x0; eps: noise).
+    Eq. (3) for a flow.
 
-    x0, noise [B, ...], t [B]; x0 is detached, so only the denoiser learns.
+    Args:
+        denoiser: The network that learns.
+        x0: The student's samples [B, ...]; detached, so that only the denoiser learns.
+        noise: [B, ...].
+        t: Times [B] in (0, 1].
+        condition: B rows, or None.
+
+    Returns:
+        A scalar [], fp32.
     """
     x0 = x0.detach()
     prediction = denoiser(perturb(denoiser.schedule, x0, noise, t), t, condition)

@@ -1,12 +1,13 @@
-"""Real and embedded model families behind `workbench.core.denoiser.Backend`; the only modules that
-know integer timesteps.
+"""Teacher families as `workbench.core.denoiser.Backend`; the only modules that know integer
+timesteps.
 
     family   pipeline                    network                 predicts   module
-    sd3      StableDiffusion3Pipeline    SD3Transformer2DModel   velocity   `backends.sd3`
-    sdxl     StableDiffusionXLPipeline   UNet2DConditionModel    eps        `backends.sdxl`
+    sd3      StableDiffusion3Pipeline    SD3Transformer2DModel   velocity   `sd3`
+    sdxl     StableDiffusionXLPipeline   UNet2DConditionModel    eps        `sdxl`
 
-`backends.source` opens a teacher by hub id or folder and tells the family; `backends.scenes` knows
-the embedded ones. `backends.published` knows few-step students of the real ones that others made.
+`source` opens a teacher by hub id or folder and holds the families (`FAMILIES`).
+`workbench.models.embedded` knows the embedded teachers, and `workbench.models.published` few-step
+students of the real ones that others trained.
 """
 
 from transformers.utils import logging

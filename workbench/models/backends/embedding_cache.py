@@ -1,10 +1,10 @@
 """Prompt embeddings computed once and kept on disk, so that training needs no text encoder in
 memory (SD3.5's T5 alone is 9.5 GB).
 
-    folder/<encoder digest>/<digest of the shard's prompts>.safetensors      SHARD prompts each, with a checksum of its bytes
+    folder/<encoder digest>/<digest of the prompts>.safetensors      SHARD prompts and a checksum
 
-A shard is written whole or not at all; one that does not open, or whose bytes are not those of its
-checksum, is made again. The encoder's digest covers the weights, the token limits and the
+A shard is written whole or not at all; one that does not open, or whose bytes do not match its
+checksum, is encoded again. The encoder's digest covers the weights, the token limits and the
 pipeline's class: another encoder, another folder.
 """
 
@@ -14,15 +14,16 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workbench.core.denoiser import Backend, Condition
+from workbench.core.denoiser import Condition
 from workbench.io.files import write_atomically
-from workbench.models.backends.pipeline import text_encoders
+from workbench.models.backends.pipeline import PipelineBackend, text_encoders
 
 SHARD = 64  # prompts; 170 MB for SD3.5
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -35,50 +36,50 @@ class CachedBackend:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: PipelineBackend,
         prompts: list[str],
         folder: str | Path,
         progress: Callable[[Iterable], Iterable] = iter,
     ):
-        """Encodes what is not on disk yet, then frees the text encoders. `progress` may watch the
-        shards go by (tqdm).
+        """Encodes prompts that are not on disk yet, then frees the text encoders. `progress` may
+        watch the shards go by (tqdm).
         """
-        self._backend, self._place, self._shards = backend, {}, {}
+        self.device, self.network, self.schedule = backend.device, backend.network, backend.schedule
+        self.latent_shape, self.feature_width = backend.latent_shape, backend.feature_width
+        self.max_tokens, self.tokenizer = backend.max_tokens, backend.tokenizer
+        self.rewrite, self.denoiser, self.compile = (
+            backend.rewrite,
+            backend.denoiser,
+            backend.compile,
+        )
+        self.new_network, self.load_network = backend.new_network, backend.load_network
+        self.decode, self.pixels, self.features = backend.decode, backend.pixels, backend.features
+        self.pipeline, self.adapters = backend.pipeline, backend.adapters
+        self.resting, self.empty_tokens = backend.resting, backend.empty_tokens
+        self._rows: dict[str, tuple[Path, int]] = {}  # of each prompt
+        self._shards: dict[Path, Any] = {}
         path = Path(folder) / encoder_digest(backend)
         path.mkdir(parents=True, exist_ok=True)
         distinct = ["", *dict.fromkeys(prompt for prompt in prompts if prompt)]
         for start in progress(range(0, len(distinct), SHARD)):
-            part = distinct[start : start + SHARD]
-            file = path / f"{_digest(part)}.safetensors"
+            shard = distinct[start : start + SHARD]
+            file = path / f"{_digest(shard)}.safetensors"
             if not _whole(file):
-                tensors = {
-                    name: tensor.cpu().contiguous()
-                    for name, tensor in backend.encode(part).tensors.items()
-                }
-                write_atomically(
-                    file,
-                    lambda target: save_file(
-                        tensors, target, metadata={"checksum": _checksum(tensors)}
-                    ),
-                )
-            self._place |= {prompt: (file, row) for row, prompt in enumerate(part)}
+                _write_shard(file, backend.encode(shard))
+            self._rows |= {prompt: (file, row) for row, prompt in enumerate(shard)}
         free_text_encoders(backend)
 
-    def __getattr__(self, name: str):
-        return getattr(self._backend, name)
-
     def encode(self, prompts: list[str]) -> Condition:
-        """Raises ValueError for a prompt that was not in the list."""
+        """The cached condition of the prompts. Raises ValueError for a prompt that was not in the
+        list.
+        """
         for prompt in prompts:
-            if prompt not in self._place:
+            if prompt not in self._rows:
                 raise ValueError(
-                    f"{prompt!r} is not among the cached prompts, and the text encoders are "
-                    "freed; add it to the "
-                    "prompt file"
+                    f"{prompt!r} is not among the cached prompts, and the text encoders are freed; "
+                    "add it to the prompt file"
                 )
-        return Condition.cat([self._row(*self._place[prompt]) for prompt in prompts]).to(
-            self._backend.device
-        )
+        return Condition.cat([self._row(*self._rows[prompt]) for prompt in prompts]).to(self.device)
 
     def _row(self, file: Path, row: int) -> Condition:
         if file not in self._shards:  # a mapped file costs no memory of its own
@@ -87,7 +88,13 @@ class CachedBackend:
         return Condition({name: shard.get_slice(name)[row : row + 1] for name in shard.keys()})
 
 
-def free_text_encoders(backend: Backend) -> None:
+def _write_shard(file: Path, condition: Condition) -> None:
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in condition.tensors.items()}
+    metadata = {"checksum": _checksum(tensors)}
+    write_atomically(file, lambda part: save_file(tensors, part, metadata=metadata))
+
+
+def free_text_encoders(backend: PipelineBackend) -> None:
     """Drops the pipeline's text encoders from memory."""
     for name in text_encoders(backend.pipeline):
         setattr(backend.pipeline, name, None)
@@ -96,10 +103,10 @@ def free_text_encoders(backend: Backend) -> None:
         torch.cuda.empty_cache()
 
 
-def encoder_digest(backend: Backend) -> str:
+def encoder_digest(backend: PipelineBackend) -> str:
     """16 hexadecimal digits that change with the text encoders (each tensor's first values, and
     the sum of its bits, which is exact on every device), the token limits, the image size, the
-    pipeline's class, or what it makes of an empty prompt.
+    pipeline's class, or its treatment of an empty prompt.
     """
     pipeline, digest = backend.pipeline, hashlib.sha256()
     digest.update(
@@ -107,7 +114,7 @@ def encoder_digest(backend: Backend) -> str:
             [
                 type(pipeline).__name__,
                 backend.max_tokens,
-                getattr(backend, "empty_tokens", 0),
+                backend.empty_tokens,
                 backend.latent_shape,
                 pipeline.config.get("force_zeros_for_empty_prompt"),
             ]

@@ -1,9 +1,9 @@
 """Teacher, student and fake network as LoRA adapters of ONE base in memory; the teacher is the
 base with every adapter off.
 
-    shared = SharedBase(network)             network itself stays the teacher, whatever adapters it carries
-    student, fake = shared.new(rank), shared.new(rank)      modules whose parameters are their adapter's alone
-    other = shared.adopt(weights, alphas, scale)            someone else's, on whichever layers it was trained
+    shared = SharedBase(network)          the network stays the teacher, with any adapters on it
+    student, fake = shared.new(rank), shared.new(rank)    their parameters are their adapter's alone
+    other = shared.adopt(weights, alphas, scale)          a published one, on any of the layers
 
 A new adapter starts at exactly zero, so a new student is the (unguided) teacher. Its weights are
 fp32 also on a bf16 base. Switching sets two attributes of each peft layer and copies nothing. It
@@ -50,7 +50,7 @@ class SharedBase:
 
     def __init__(self, network: nn.Module):
         self.network, self.count = network, 0
-        self.adopted: dict[Hashable, Adapter] = {}  # by whatever the caller calls them
+        self.adopted: dict[Hashable, Adapter] = {}  # by the caller's keys
         self._wanted: str | None = None
         self._layers: list[BaseTunerLayer] = []
         network.register_forward_pre_hook(lambda *_: self.activate(self._wanted))
@@ -61,12 +61,9 @@ class SharedBase:
         """
         name, self.count = f"adapter{self.count}", self.count + 1
         with warnings.catch_warnings(), torch.random.fork_rng():
-            torch.manual_seed(
-                self.count
-            )  # of A; the order of adapters names the draw, not what was drawn before
-            warnings.filterwarnings(
-                "ignore", "Already found a `peft_config`"
-            )  # several adapters are what we want
+            torch.manual_seed(self.count)  # of A: a function of the order of adapters only
+            # several adapters are meant
+            warnings.filterwarnings("ignore", "Already found a `peft_config`")
             inject_adapter_in_model(
                 LoraConfig(r=rank, lora_alpha=rank, target_modules=list(TARGETS)),
                 self.network,
@@ -98,8 +95,8 @@ class SharedBase:
         return adapter
 
     def _check(self, weights: dict[str, Tensor], prefix: str) -> None:
-        """Raises ValueError for a tensor that diffusers would pass over with a warning, or fail on
-        half way.
+        """Raises ValueError for a tensor that diffusers would skip with a warning, or fail on half
+        way.
         """
         if not weights:  # an adapter of nothing would pass for the teacher
             raise ValueError("it holds no LoRA weights")
@@ -122,7 +119,7 @@ class SharedBase:
             )
             if not fits or other not in weights or not name.startswith(f"{prefix}."):
                 raise ValueError(
-                    f"its tensor {name} {tuple(tensor.shape)} has no layer of that shape, or not "
+                    f"its tensor {name} {tuple(tensor.shape)} has no layer of that shape, or lacks "
                     "its other half"
                 )
 
@@ -135,9 +132,10 @@ class SharedBase:
         return Adapter(self, name)
 
     def load(self, folder: Path) -> Adapter:
-        """The adapter in a student's folder, frozen; the same one when the file is asked for again.
+        """The adapter in a student's folder, frozen; the same one when the file is loaded again.
 
-        Raises ValueError when it belongs to another architecture.
+        Raises:
+            ValueError: It belongs to another architecture.
         """
         file = folder / LORA_FILE
         key = file.resolve(), file.stat().st_mtime
@@ -147,13 +145,12 @@ class SharedBase:
             except ValueError as error:
                 raise ValueError(
                     f"its adapter is not of this teacher's architecture ({error}); choose the "
-                    "teacher that it was "
-                    "distilled from"
+                    "teacher that it was distilled from"
                 ) from error
         return self.adopted[key]
 
     def drop(self, adapter: Adapter) -> None:
-        """Takes an adapter off the network and out of memory; it cannot be used any more."""
+        """Removes an adapter from the network and from memory; it cannot be used afterwards."""
         self.activate(None)  # peft warns about one that is on
         for layer in self._layers:
             layer.delete_adapter(adapter.name)
@@ -161,14 +158,17 @@ class SharedBase:
         self.adopted = {key: kept for key, kept in self.adopted.items() if kept is not adapter}
 
     def activate(self, name: str | None) -> None:
-        """Makes `name` the one adapter that is on (None: all off), and touches nothing else:
-        peft's own switch also freezes.
+        """Turns on the adapter `name` only (None: all off), and changes nothing else: peft's own
+        switch also freezes.
         """
         for layer in self._layers:
             layer._active_adapter = [name] if name else []
             layer._disable_adapters = name is None
 
     def run(self, name: str, *args, **kwargs):
+        """The network's output with the adapter `name` on. Raises RuntimeError for one that was
+        dropped.
+        """
         if name not in self.network.peft_config:  # peft would run the teacher instead
             raise RuntimeError("this adapter was closed; open it again")
         self._wanted = name
@@ -179,8 +179,8 @@ class SharedBase:
 
 
 class Adapter(nn.Module):
-    """The base with one adapter on. Its parameters, and so its state and what an optimiser sees,
-    are the adapter's alone.
+    """The base with one adapter on. Its parameters, and therefore its state and an optimiser's, are
+    the adapter's alone.
     """
 
     def __init__(self, shared: SharedBase, name: str):
@@ -196,23 +196,26 @@ class Adapter(nn.Module):
 
     @property
     def shared(self) -> SharedBase:
+        """The base and its adapters."""
         return self._shared[0]
 
     @property
     def base(self) -> nn.Module:
+        """The network that carries the adapter."""
         return self.shared.network
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the base, which is what its inputs have to be in."""
+        """The base's precision, in which inputs have to be."""
         return self.base.dtype
 
     def forward(self, *args, **kwargs):
+        """The base's output with this adapter on."""
         output = self.shared.run(self.name, *args, **kwargs)
-        self.reactivate_behind(output[0])
+        self.reactivate_at(output[0])
         return output
 
-    def reactivate_behind(self, tensor: Tensor) -> None:
+    def reactivate_at(self, tensor: Tensor) -> None:
         """Turns this adapter on when a gradient arrives at `tensor`, for the blocks that
         checkpointing evaluates again.
         """
@@ -232,7 +235,7 @@ class Adapter(nn.Module):
 
 @torch.no_grad()
 def merged_state(network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a whole network that does what `network`, an adapter on its base, does; of a
+    """The tensors of a whole network that is equivalent to `network`, an adapter on its base; of a
     whole network its own.
     """
     if not isinstance(network, Adapter):
@@ -254,7 +257,8 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
 def extracted(student: nn.Module, teacher: nn.Module, rank: int) -> dict[str, Tensor]:
     """The LoRA of `rank` that comes closest to a whole student: of each linear and convolution
     layer's difference from the teacher the largest singular values, in half precision under
-    diffusers' names. Biases and norms stay the teacher's. (DMD2's published LoRA was made so.).
+    diffusers' names. Biases and norms stay the teacher's. DMD2's published LoRA was made in this
+    way.
     """
     theirs, prefix, result = base_state(teacher), _prefix(teacher), {}
     for name, module in student.named_modules():
@@ -274,5 +278,5 @@ def extracted(student: nn.Module, teacher: nn.Module, rank: int) -> dict[str, Te
 
 
 def _prefix(network: nn.Module) -> str:
-    """What diffusers' LoRA files put before the names of the network's layers."""
+    """The prefix of the network's layers in diffusers' LoRA files."""
     return "unet" if isinstance(network, UNet2DConditionModel) else "transformer"

@@ -1,4 +1,4 @@
-"""Copies of a diffusers network to train, students of its class to load, and what happens inside."""
+"""Copies of a diffusers network to train, students of its class, and outputs of its parts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 
 def trainable_copy(network: nn.Module) -> nn.Module:
-    """A trainable fp32 copy on the same device, without the adapters it may carry; the original
-    stays as it is.
-    """
+    """A trainable fp32 copy on the same device, without the original's adapters."""
     with network.device:
         result = type(network).from_config(network.config)
     result.load_state_dict(base_state(network))
@@ -36,7 +34,7 @@ def differing(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
 
 
 def bare(network: nn.Module) -> nn.Module:
-    """The diffusers network inside what accelerate or an adapter wrapped around it."""
+    """The diffusers network inside accelerate's wrapper or an adapter."""
     network = getattr(network, "module", network)
     return getattr(network, "base", network)
 
@@ -45,21 +43,21 @@ def load_like(network: nn.Module, folder: str | Path) -> nn.Module:
     """A frozen network of `network`'s diffusers class, precision and device from `folder`. Raises
     ValueError when its tensors are not `network`'s.
     """
-    found = type(network).from_pretrained(folder, dtype=network.dtype, local_files_only=True)
-    if differing(base_state(network), base_state(found)):
+    student = type(network).from_pretrained(folder, dtype=network.dtype, local_files_only=True)
+    if differing(base_state(network), base_state(student)):
         raise ValueError(
             "it has another architecture than this teacher; choose the teacher that it was "
             "distilled from"
         )
-    return found.to(network.device).eval().requires_grad_(False)
+    return student.to(network.device).eval().requires_grad_(False)
 
 
 def output_of(module: nn.Module, run: Callable[[], object]) -> object:
-    """What `module` puts out while `run()` runs."""
-    kept = []
-    hook = module.register_forward_hook(lambda module, args, output: kept.append(output))
+    """The last output of `module` during `run()`."""
+    outputs = []
+    hook = module.register_forward_hook(lambda module, args, output: outputs.append(output))
     try:
         run()
     finally:
         hook.remove()
-    return kept[-1]
+    return outputs[-1]

@@ -1,5 +1,5 @@
-"""What both families do alike with a loaded diffusers pipeline: networks to train and to load, and
-the way from latents to pixels.
+"""The common part of all families on a loaded diffusers pipeline: networks to train and to load,
+and the way from latents to pixels.
 """
 
 from __future__ import annotations
@@ -8,29 +8,57 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from accelerate import cpu_offload_with_hook
 from torch import Tensor, nn
 
-from workbench.core.denoiser import Condition, Denoiser
+from workbench.core.denoiser import Backend, Condition, NetworkDenoiser
 from workbench.models.backends.lora import LORA_FILE, Adapter, SharedBase
 from workbench.models.backends.networks import bare, load_like, output_of, trainable_copy
 
-DECODED_TOGETHER = 2**20  # pixels
-REPEATED = (
-    "JointTransformerBlock",
-    "BasicTransformerBlock",
-)  # most of a network, compiled once for all of its blocks
+DECODED_PIXELS = 2**20  # per call of the decoder
+# most of a network, compiled once for all of its blocks
+REPEATED = ("JointTransformerBlock", "BasicTransformerBlock")
 
 
-class PipelineBackend:
-    """The shared part of a `workbench.core.denoiser.Backend`: `network` is the pipeline's own,
+class PipelineBackend(Backend, Protocol):
+    """A `Backend` on a diffusers pipeline, for what only its parts can tell: digests, exports,
+    adapters and cached embeddings.
+    """
+
+    @property
+    def pipeline(self) -> Any:
+        """The diffusers pipeline that was loaded."""
+        ...
+
+    @property
+    def adapters(self) -> SharedBase:
+        """The adapters on the teacher's network."""
+        ...
+
+    @property
+    def resting(self) -> list:
+        """Accelerate's hooks of the text encoders that wait in the computer's memory."""
+        ...
+
+    @property
+    def empty_tokens(self) -> int:
+        """Tokens that the pipeline appends for a further text encoder; 0 without one."""
+        ...
+
+
+class DiffusersBackend:
+    """The shared part of a `PipelineBackend`: `network` is the pipeline's own,
     frozen; `rewrite` may check or normalise each prompt. A `resolution` in pixels (None: the
     network's own) sets the latents' shape; raises ValueError for one that does not divide. With
     `rest`, the text encoders wait in the computer's memory and are on the device only while they
     encode.
     """
+
+    feature_width: int
+    empty_tokens = 0
 
     def __init__(
         self,
@@ -69,9 +97,7 @@ class PipelineBackend:
 
     @contextmanager
     def encoding(self) -> Iterator[None]:
-        """Goes around the use of the text encoders: no gradients, and those that rest are put
-        back.
-        """
+        """Wraps the use of the text encoders: no gradients, and those that rest are put back."""
         try:
             with torch.no_grad():
                 yield
@@ -80,12 +106,14 @@ class PipelineBackend:
                 encoder.offload()
 
     def new_network(self, lora: int = 0, checkpointing: bool = False) -> nn.Module:
+        """A trainable copy of the teacher's network, or an adapter of rank `lora` on it."""
         network = self.adapters.new(lora) if lora else trainable_copy(self.network)
         if checkpointing:
             bare(network).enable_gradient_checkpointing()
         return network
 
     def compile(self, network: nn.Module) -> None:
+        """Compiles the repeated blocks of `network`, in place, at their next use."""
         # one code object serves kinds of block, networks, batches, and evaluations with and without
         # gradients
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 64)
@@ -96,6 +124,7 @@ class PipelineBackend:
                 module.compile()
 
     def load_network(self, folder: str | Path) -> nn.Module:
+        """The frozen network, or the adapter, in a student's folder."""
         return (
             self.adapters.load(Path(folder))
             if (Path(folder) / LORA_FILE).is_file()
@@ -103,6 +132,7 @@ class PipelineBackend:
         )
 
     def pixels(self, latents: Tensor) -> Tensor:
+        """Images [B, 3, H, W], about in [-1, 1], from latents [B, C, h, w], with gradients."""
         vae = self.pipeline.vae
         if (
             vae.dtype == torch.float16 and vae.config.force_upcast
@@ -113,39 +143,44 @@ class PipelineBackend:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
+        """Images [B, 3, H, W] in [0, 1], fp32 on the CPU, from latents [B, C, h, w]."""
         side = latents.shape[-1] * self.pipeline.vae_scale_factor
-        together = max(
-            1, DECODED_TOGETHER // side**2
-        )  # SD3.5's decoder takes 2.2 GiB for each image of 1024 pixels
+        # SD3.5's decoder takes 2.2 GiB for each image of 1024 pixels
+        batch_size = max(1, DECODED_PIXELS // side**2)
         return torch.cat(
-            [(self.pixels(part) / 2 + 0.5).clamp(0, 1).cpu() for part in latents.split(together)]
+            [(self.pixels(part) / 2 + 0.5).clamp(0, 1).cpu() for part in latents.split(batch_size)]
         )
 
     def hidden(
-        self, module: nn.Module, denoiser: Denoiser, x_t: Tensor, t: Tensor, condition: Condition
-    ) -> object:
-        """What `module`, a part of the denoiser's network, puts out; a tuple's last tensor."""
+        self,
+        module: nn.Module,
+        denoiser: NetworkDenoiser,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Condition | None,
+    ) -> Tensor:
+        """The output of `module`, a part of the denoiser's network; of a tuple its last tensor."""
         output = output_of(module, lambda: denoiser(x_t, t, condition))
         output = output[-1] if isinstance(output, tuple) else output
         if isinstance(denoiser.network, Adapter):
-            denoiser.network.reactivate_behind(output)
+            denoiser.network.reactivate_at(output)
         return output
 
 
 def text_encoders(pipeline) -> dict[str, nn.Module]:
-    """Those that the pipeline has, by their names there."""
-    found = {
+    """The pipeline's text encoders, by their names there."""
+    parts = {
         name: getattr(pipeline, name, None)
         for name in ("text_encoder", "text_encoder_2", "text_encoder_3")
     }
-    return {name: encoder for name, encoder in found.items() if encoder is not None}
+    return {name: encoder for name, encoder in parts.items() if encoder is not None}
 
 
 def latent_shape(
     channels: int, scale: int, resolution: int | None, native: int
 ) -> tuple[int, int, int]:
-    """[C, h, w] of a square image of `resolution` pixels, `scale` of which make a latent one; None
-    takes the network's `native` side. Raises ValueError.
+    """[C, h, w] of a square image of `resolution` pixels, `scale` pixels per latent one; None takes
+    the network's `native` side. Raises ValueError for one that does not divide.
     """
     if resolution is None:
         return channels, native, native

@@ -7,20 +7,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import StableDiffusion3Pipeline
 from torch import Tensor, nn
 
-from workbench.core.denoiser import Autocast, Condition
+from workbench.core.denoiser import Autocast, Condition, NetworkDenoiser, required
 from workbench.core.prediction import VELOCITY, Prediction
 from workbench.core.schedules import FlowSchedule
 from workbench.models.backends.networks import bare
-from workbench.models.backends.pipeline import PipelineBackend
+from workbench.models.backends.pipeline import DiffusersBackend
 
-TRAIN_LEVELS = (
-    1000  # a network's timestep is t x 1000, always fp32: in bf16 it would round by up to 2 levels
-)
+if TYPE_CHECKING:
+    from diffusers import StableDiffusion3Pipeline
+
+# a network's timestep is t x 1000, always fp32: in bf16 it would round by up to 2 levels
+TRAIN_LEVELS = 1000
 
 
 @dataclass(frozen=True)
@@ -31,22 +33,23 @@ class SD3Denoiser:
     schedule: FlowSchedule
     autocast: Autocast = nullcontext
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        dtype = bare(self.network).dtype
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The network's prediction at x_t [B, C, h, w], t [B]."""
+        dtype, tensors = bare(self.network).dtype, required(condition).tensors
         with self.autocast():
             raw = self.network(
                 hidden_states=x_t.to(dtype),
                 timestep=t.float() * TRAIN_LEVELS,
                 return_dict=False,
-                encoder_hidden_states=condition.tensors["tokens"].to(dtype),
-                pooled_projections=condition.tensors["pooled"].to(dtype),
+                encoder_hidden_states=tensors["tokens"].to(dtype),
+                pooled_projections=tensors["pooled"].to(dtype),
             )[0]
         return Prediction(raw.float(), x_t, t, VELOCITY, self.schedule)
 
 
-class SD3Backend(PipelineBackend):
-    """A loaded StableDiffusion3Pipeline as a `workbench.core.denoiser.Backend`; `rewrite` may
-    check or normalise each prompt.
+class SD3Backend(DiffusersBackend):
+    """A loaded StableDiffusion3Pipeline as a `PipelineBackend`; `rewrite` may check or normalise
+    each prompt.
     """
 
     def __init__(
@@ -72,9 +75,11 @@ class SD3Backend(PipelineBackend):
         self.feature_width = self.network.inner_dim
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SD3Denoiser:
+        """`network` as a `Denoiser`; `autocast` wraps each evaluation."""
         return SD3Denoiser(network, self.schedule, autocast or nullcontext)
 
     def encode(self, prompts: list[str]) -> Condition:
+        """The text encoders' embeddings of a batch of prompts, fp32."""
         texts = [self.rewrite(prompt) for prompt in prompts]
         with self.encoding():
             tokens, _, pooled, _ = self.pipeline.encode_prompt(
@@ -88,9 +93,8 @@ class SD3Backend(PipelineBackend):
         return Condition({"tokens": tokens.float(), "pooled": pooled.float()})
 
     def features(
-        self, denoiser: SD3Denoiser, x_t: Tensor, t: Tensor, condition: Condition
+        self, denoiser: NetworkDenoiser, x_t: Tensor, t: Tensor, condition: Condition | None
     ) -> Tensor:
+        """[B, N, feature_width]: the middle block's output for the image's tokens."""
         blocks = bare(denoiser.network).transformer_blocks
-        return self.hidden(
-            blocks[len(blocks) // 2], denoiser, x_t, t, condition
-        )  # of the image's tokens
+        return self.hidden(blocks[len(blocks) // 2], denoiser, x_t, t, condition)

@@ -11,16 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import StableDiffusionXLPipeline
 from torch import Tensor, nn
 
-from workbench.core.denoiser import Autocast, Condition
+from workbench.core.denoiser import Autocast, Condition, NetworkDenoiser, required
 from workbench.core.prediction import EPS, Prediction
 from workbench.core.schedules import VPSchedule
 from workbench.models.backends.networks import bare
-from workbench.models.backends.pipeline import PipelineBackend
+from workbench.models.backends.pipeline import DiffusersBackend
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionXLPipeline
 
 
 @dataclass(frozen=True)
@@ -31,25 +34,26 @@ class SDXLDenoiser:
     schedule: VPSchedule
     autocast: Autocast = nullcontext
 
-    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition) -> Prediction:
-        dtype, given = bare(self.network).dtype, condition.tensors
+    def __call__(self, x_t: Tensor, t: Tensor, condition: Condition | None) -> Prediction:
+        """The network's prediction at x_t [B, C, h, w], t [B]."""
+        dtype, tensors = bare(self.network).dtype, required(condition).tensors
         with self.autocast():
             raw = self.network(
                 x_t.to(dtype),
                 (t.float() * self.schedule.levels - 1).clamp(min=0),
                 return_dict=False,
-                encoder_hidden_states=given["tokens"].to(dtype),
+                encoder_hidden_states=tensors["tokens"].to(dtype),
                 added_cond_kwargs={
-                    "text_embeds": given["pooled"].to(dtype),
-                    "time_ids": given["time_ids"].to(dtype),
+                    "text_embeds": tensors["pooled"].to(dtype),
+                    "time_ids": tensors["time_ids"].to(dtype),
                 },
             )[0]
         return Prediction(raw.float(), x_t, t, EPS, self.schedule)
 
 
-class SDXLBackend(PipelineBackend):
-    """A loaded StableDiffusionXLPipeline as a `workbench.core.denoiser.Backend`; `rewrite` may
-    check or normalise each prompt.
+class SDXLBackend(DiffusersBackend):
+    """A loaded StableDiffusionXLPipeline as a `PipelineBackend`; `rewrite` may check or normalise
+    each prompt.
 
     Raises ValueError for a teacher that predicts something other than eps.
     """
@@ -74,9 +78,11 @@ class SDXLBackend(PipelineBackend):
         self.feature_width = self.network.config.block_out_channels[-1]
 
     def denoiser(self, network: nn.Module, autocast: Autocast | None = None) -> SDXLDenoiser:
+        """`network` as a `Denoiser`; `autocast` wraps each evaluation."""
         return SDXLDenoiser(network, self.schedule, autocast or nullcontext)
 
     def encode(self, prompts: list[str]) -> Condition:
+        """The text encoders' embeddings of a batch of prompts, fp32."""
         texts = [self.rewrite(prompt) for prompt in prompts]
         with self.encoding():
             tokens, _, pooled, _ = self.pipeline.encode_prompt(
@@ -98,8 +104,9 @@ class SDXLBackend(PipelineBackend):
         )
 
     def features(
-        self, denoiser: SDXLDenoiser, x_t: Tensor, t: Tensor, condition: Condition
+        self, denoiser: NetworkDenoiser, x_t: Tensor, t: Tensor, condition: Condition | None
     ) -> Tensor:
+        """[B, N, feature_width]: the middle block's output, a position per pixel."""
         return (
             self.hidden(bare(denoiser.network).mid_block, denoiser, x_t, t, condition).flatten(2).mT
         )

@@ -1,31 +1,65 @@
-"""Opens a teacher by folder or hub id: reads which pipeline it is, then loads it as the backend of
+"""Opens a teacher by folder or hub id: reads its kind of pipeline, then loads it as the backend of
 its family.
 
-Whatever can go wrong on the way has its own `TeacherError`, which says what to do about it.
+Every mistake on the way has its own `TeacherError`, which says what to do about it. A family of
+your own is one line in a plug-in:
+
+    FAMILIES.register("MyPipeline", Family(lambda: (MyPipeline, MyBackend)))
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 
-from workbench.core.denoiser import Backend
+from workbench.core.registry import Registry
 from workbench.io.hub import from_hub
-from workbench.models.backends.sd3 import SD3Backend
-from workbench.models.backends.sdxl import SDXLBackend
-
-FAMILIES = {
-    "StableDiffusion3Pipeline": (StableDiffusion3Pipeline, SD3Backend),
-    "StableDiffusionXLPipeline": (StableDiffusionXLPipeline, SDXLBackend),
-}
+from workbench.models.backends.pipeline import PipelineBackend
 
 T5_PARTS = ("text_encoder_3", "tokenizer_3")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of teacher. `classes` imports its diffusers pipeline class, and the class that makes a
+    `PipelineBackend` of a loaded pipeline (as `SD3Backend` does); `optional` parts may be missing.
+    """
+
+    classes: Callable[[], tuple[Any, Callable[..., PipelineBackend]]]
+    optional: tuple[str, ...] = ()
+
+
+def _sd3() -> tuple[Any, Callable[..., PipelineBackend]]:
+    from diffusers import StableDiffusion3Pipeline
+
+    from workbench.models.backends.sd3 import SD3Backend
+
+    return StableDiffusion3Pipeline, SD3Backend
+
+
+def _sdxl() -> tuple[Any, Callable[..., PipelineBackend]]:
+    from diffusers import StableDiffusionXLPipeline
+
+    from workbench.models.backends.sdxl import SDXLBackend
+
+    return StableDiffusionXLPipeline, SDXLBackend
+
+
+# by the pipeline's class name in model_index.json
+FAMILIES = Registry(
+    "teacher family",
+    {
+        "StableDiffusion3Pipeline": Family(_sd3, optional=T5_PARTS),
+        "StableDiffusionXLPipeline": Family(_sdxl),
+    },
+)
 
 
 class TeacherError(ValueError):
@@ -40,24 +74,21 @@ def open_teacher(
     rewrite: Callable[[str], str] = str,
     leave_out: tuple[str, ...] = (),
     tiling: bool = False,
-) -> Backend:
-    """The backend of a diffusers pipeline of the SD3 or SDXL family, from a folder or a hub id,
+) -> PipelineBackend:
+    """The backend of a diffusers pipeline of one of the `FAMILIES`, from a folder or a hub id,
     without the parts to `leave_out`.
 
     With `tiling` images are decoded in overlapping tiles. Raises `TeacherError`.
     """
     index = pipeline_index(str(source))
-    name = index.get("_class_name")
-    if name not in FAMILIES:
-        raise TeacherError(f"{source} is a {name}; a teacher is one of {', '.join(FAMILIES)}")
-    pipeline_class, backend_class = FAMILIES[name]
+    family = family_of(index, source)
+    pipeline_class, backend_class = family.classes()
     # a part that model_index.json lists as null (an SD3 teacher may do without T5) has to be named
     # to be left out
     absent = {
         part: None
-        for part in T5_PARTS
-        if name == "StableDiffusion3Pipeline"
-        and (part in leave_out or (index.get(part) or [None])[0] is None)
+        for part in family.optional
+        if part in leave_out or (index.get(part) or [None])[0] is None
     }
     try:
         pipeline = pipeline_class.from_pretrained(
@@ -65,9 +96,9 @@ def open_teacher(
         )
     except (OSError, ValueError, SafetensorError) as error:
         raise TeacherError(
-            f"{source} has a part that cannot be loaded: {error}. If its weights are .bin or "
-            ".ckpt files from before "
-            "safetensors, load it once with diffusers and save it again with save_pretrained."
+            f"{source} has a part that cannot be loaded: {error}. If its weights are .bin or .ckpt "
+            "files from before safetensors, load it once with diffusers and save it again with "
+            "save_pretrained."
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     if tiling:
@@ -85,9 +116,19 @@ def open_teacher(
         raise TeacherError(f"{source}: {error}") from error
 
 
+def family_of(index: dict, source: str | Path) -> Family:
+    """The family of a pipeline by its model_index.json. Raises `TeacherError` if it is unknown."""
+    name = str(index.get("_class_name"))
+    if name not in FAMILIES:
+        failed = "".join(f"; {failure}" for failure in FAMILIES.failures)
+        known = ", ".join(FAMILIES)
+        raise TeacherError(f"{source} is a {name}; a teacher is one of {known}{failed}")
+    return FAMILIES[name]
+
+
 def _crowded(pipeline, device: torch.device) -> bool:
-    """Whether the pipeline would take more than half of a CUDA card: then its text encoders wait
-    in the computer's memory.
+    """Whether the pipeline would take more than half of a CUDA GPU: then its text encoders wait in
+    the computer's memory.
     """
     if device.type != "cuda":
         return False
@@ -103,22 +144,20 @@ def pipeline_index(source: str) -> dict:
     path = Path(source)
     if path.is_file():
         raise TeacherError(
-            f"{source} is a single file; a teacher is a diffusers folder. Convert it once with "
-            "the pipeline's "
-            "from_single_file and save_pretrained, and give that folder"
+            f"{source} is a single file; a teacher is a diffusers folder. Convert it once with the "
+            "pipeline's from_single_file and save_pretrained, and give that folder"
         )
     if path.is_dir() and not (path / "model_index.json").is_file():
         raise TeacherError(
             f"{source} holds no diffusers pipeline (no model_index.json); give the folder that "
-            "save_pretrained "
-            "wrote, or 'scenes' for the embedded teacher"
+            "save_pretrained wrote, or 'scenes' for the embedded teacher"
         )
-    found = path / "model_index.json" if path.is_dir() else _from_hub(source)
+    file = path / "model_index.json" if path.is_dir() else _from_hub(source)
     try:
-        return json.loads(Path(found).read_text())
+        return json.loads(Path(file).read_text())
     except ValueError as error:
         raise TeacherError(
-            f"{found} is not readable JSON: {error}; download or save the teacher again"
+            f"{file} is not readable JSON: {error}; download or save the teacher again"
         ) from error
 
 
@@ -129,7 +168,7 @@ def _from_hub(source: str) -> str:
         absent=f"{source} is on the hub but holds no diffusers pipeline (no model_index.json); "
         "look for its diffusers version",
         offline=f"{source} is neither a folder here nor in the hub cache, and the hub cannot be "
-        "reached: connect to the "
-        "network and unset HF_HUB_OFFLINE, or copy the pipeline here and give its folder",
+        "reached: connect to the network and unset HF_HUB_OFFLINE, or copy the pipeline here and "
+        "give its folder",
         error=TeacherError,
     )

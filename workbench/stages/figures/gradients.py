@@ -9,16 +9,10 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from workbench.core.methods import method_title
 from workbench.io.theme import FAINT, INK, NAMED, TEMPLATE
 from workbench.stages.gradients import GradientNorms
 
-TITLES = {
-    "dmd": "DMD",
-    "dmd_lpips": "DMD-LPIPS",
-    "dmd_gan": "DMD-GAN",
-    "dp_dmd": "DP-DMD",
-    "dp_dmd_no_stop": "DP-DMD without the stop",
-}
 NAMES = {"dmd": "DMD", "diversity": "diversity"}
 
 
@@ -30,7 +24,7 @@ def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
     figure = make_subplots(
         1,
         len(reaches),
-        subplot_titles=[TITLES[method] for method in reaches],
+        subplot_titles=[method_title(method) for method in reaches],
         horizontal_spacing=0.06,
     )
     figure.update_layout(template=TEMPLATE, title=title, height=300, margin=dict(l=90, t=84, b=84))

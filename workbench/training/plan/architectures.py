@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from workbench.core.denoiser import Condition
 from workbench.models.backends.pipeline import latent_shape
-from workbench.models.backends.source import FAMILIES, T5_PARTS, TeacherError, pipeline_index
+from workbench.models.backends.source import T5_PARTS, TeacherError, family_of, pipeline_index
 from workbench.models.embedded import EMBEDDED
 
 _CLIP_L = dict(
@@ -201,10 +201,7 @@ def architecture(teacher: str) -> Architecture:
             f"diffusers pipeline, or one of {', '.join([*EMBEDDED, *ARCHITECTURES])}"
         )
     index = pipeline_index(str(folder))
-    if index.get("_class_name") not in FAMILIES:
-        raise TeacherError(
-            f"{teacher} is a {index.get('_class_name')}; a teacher is one of {', '.join(FAMILIES)}"
-        )
+    family_of(index, teacher)
     left_out = T5_PARTS if teacher in EMBEDDED else ()
     files = {
         name: folder / name / "config.json"

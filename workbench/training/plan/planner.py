@@ -33,6 +33,7 @@ import torch
 from torch import nn
 
 from workbench.core.denoiser import Denoiser
+from workbench.core.methods import METHODS
 from workbench.core.recipe import Recipe
 from workbench.core.schedules import FlowSchedule, VPSchedule
 from workbench.models.backends.lora import SharedBase
@@ -100,7 +101,7 @@ def plan(recipe: Recipe, device: str = "cuda") -> Plan:
     cost = _cost(
         recipe.teacher,
         recipe.lora,
-        recipe.checkpointing == "on",
+        recipe.checkpointing,
         shape,
         recipe.batch // recipe.accumulate,
         recipe.guidance != 1,
@@ -128,25 +129,20 @@ def evaluations(recipe: Recipe) -> dict[str, dict[str, int]]:
 
     A guided evaluation of the teacher is two.
     """
-    guided, method = 1 if recipe.guidance == 1 else 2, recipe.method
-    fake = {"teacher": 0, "student": recipe.student_steps, "fake": 1, "backward": 1}
-    student = {
-        "teacher": guided,
+    guided, method = 1 if recipe.guidance == 1 else 2, METHODS[recipe.method]
+    of_fake, of_student = method.fake_extra(recipe), method.student_extra(recipe)
+    fake = {
+        "teacher": guided * of_fake.teacher,
         "student": recipe.student_steps,
-        "fake": 1,
-        "backward": recipe.student_steps,
+        "fake": 1 + of_fake.fake,
+        "backward": 1 + of_fake.fake,
     }
-    if method.startswith("dp_dmd"):
-        at_anchor = recipe.anchor == "denoised" and recipe.k < recipe.teacher_steps
-        student["teacher"] += guided * (recipe.k + at_anchor)
-    if method == "dmd_lpips":
-        student["teacher"] += guided * recipe.teacher_steps
-    if method == "dmd_gan":
-        student["fake"] += 1
-        student["backward"] += 1
-        fake["teacher"] += guided * recipe.teacher_steps
-        fake["fake"] += 2
-        fake["backward"] += 2
+    student = {
+        "teacher": guided * (1 + of_student.teacher),
+        "student": recipe.student_steps,
+        "fake": 1 + of_student.fake,
+        "backward": recipe.student_steps + of_student.fake,
+    }
     return {"fake": fake, "student": student}
 
 
@@ -160,9 +156,9 @@ def settings_to_fit(recipe: Recipe, memory: float) -> dict | None:
     """
     offered = {
         "embeddings": recipe.embeddings or "embeddings",
-        "checkpointing": "on",
+        "checkpointing": True,
         "optimizer": "adamw8bit",
-        "offload": "on",
+        "offload": True,
         "accumulate": recipe.batch,
     }
     changes = {name: value for name, value in offered.items() if getattr(recipe, name) != value}
@@ -195,7 +191,7 @@ def _standing(recipe: Recipe, device: str) -> tuple[dict[str, int], dict[str, in
         "student": weights,
         "fake": weights,
         "weight average": weights if recipe.ema else 0,
-        "optimizer states": 2 * _states(recipe, count) * (recipe.offload == "off"),
+        "optimizer states": 2 * _states(recipe, count) * (not recipe.offload),
         "text encoders": 0 if recipe.embeddings else other["text encoders"],
         "autoencoder": other["autoencoder"],
     }
@@ -238,10 +234,9 @@ def _decoding(teacher: str, shape: tuple[int, int, int], dtype: torch.dtype) -> 
 
 
 def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, int]:
-    steps, gan = recipe.student_steps, recipe.method == "dmd_gan"
-    gradients = 4 * trained
+    method, gradients = METHODS[recipe.method], 4 * trained
     before = cost.later if recipe.accumulate > 1 else cost.first
-    graphs = steps + gan
+    graphs = recipe.student_steps + method.student_extra(recipe).fake
     student = max(
         (graphs - 1) * cost.kept + before,
         (graphs - 2) * cost.kept + cost.later if graphs > 1 else 0,
@@ -250,10 +245,12 @@ def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, 
     step = gradients + (
         gradients if recipe.optimizer == "adamw" and device == "cuda" else 0
     )  # foreach takes all roots at once
-    step += _states(recipe, trained) * (recipe.offload == "on")
+    step += _states(recipe, trained) * recipe.offload
     phases = {"student phase": student, "optimizer step": step}
     return phases | (
-        {"fake phase": before + 2 * gan * cost.kept} if recipe.fake_updates_per_round else {}
+        {"fake phase": before + method.fake_extra(recipe).fake * cost.kept}
+        if recipe.fake_updates_per_round
+        else {}
     )
 
 

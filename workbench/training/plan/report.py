@@ -67,6 +67,7 @@ def as_dict(planned: Plan, card: str, utilisation: float) -> dict:
     fits = {memory: settings_to_fit(planned.recipe, memory) for memory in MEMORIES}
     return {
         **asdict(planned),
+        "recipe": planned.recipe.to_dict(),
         "peak": planned.peak,
         "card": card,
         "utilisation": utilisation,
@@ -112,7 +113,10 @@ def _verdict(recipe: Recipe, memory: int) -> str:
     if changes is None:
         return "does not fit"
     return (
-        "with " + " ".join(f"--{name} {value}" for name, value in changes.items())
+        "with "
+        + " ".join(
+            f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items()
+        )
         if changes
         else "fits"
     )

@@ -2,7 +2,7 @@
 launch` with `launch/deepspeed.yaml`.
 
 The engine owns backward, clipping and the step. A `state` has the same whole tensors as
-everywhere, put together by DeepSpeed's own functions, so a run may go on with another number of
+everywhere, gathered by DeepSpeed's own functions, so a run may continue on another number of
 processes, or without DeepSpeed.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,11 +24,13 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class DeepSpeedLearner:
-    """`network`, trained at `rate` and otherwise as the recipe says. Raises ValueError for
-    settings that do not go with it.
+    """`network`, trained at `rate` and otherwise as the recipe says.
+
+    Raises:
+        ValueError: The recipe or the launch has settings that DeepSpeed does not support here.
     """
 
-    head = None
+    head: nn.Module | None = None
 
     def __init__(
         self,
@@ -38,7 +41,8 @@ class DeepSpeedLearner:
         head: nn.Module | None = None,
     ):
         check_sharable("DeepSpeed", recipe, head)
-        config = accelerator.state.deepspeed_plugin.deepspeed_config
+        plugin: Any = accelerator.state.deepspeed_plugin
+        config = plugin.deepspeed_config
         micro = recipe.batch // (recipe.accumulate * accelerator.num_processes)
         config |= {
             "train_micro_batch_size_per_gpu": micro,
@@ -60,40 +64,55 @@ class DeepSpeedLearner:
 
     @property
     def bare(self) -> nn.Module:
+        """The network without the engine."""
         return self.network.module
 
     @property
     def parameters(self) -> list[nn.Parameter]:
+        """The trained parameters."""
         return list(self.bare.parameters())
 
     @contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
+        """Wraps a micro-batch: the engine exchanges gradients at the `last` one only."""
         self._last = last
         yield
 
     def backward(self, loss: Tensor) -> None:
+        """Adds gradients.
+
+        Args:
+            loss: A scalar [].
+        """
         self.network.set_gradient_accumulation_boundary(is_boundary=self._last)
         self.network.backward(loss)
 
-    def clipped(self) -> float:
-        """The gradients' norm before clipping. The engine steps here: it computes the norm on the
-        way.
+    def update(self) -> float:
+        """One clipped step of the engine, after which there are no gradients. The engine computes
+        the norm during its step, so weights have changed when the norm turns out not to be finite.
+
+        Returns:
+            The norm of all gradients over all processes, before clipping.
+
+        Raises:
+            FloatingPointError: The norm is not finite.
         """
         self.network.step()
         norm = self.network.get_global_grad_norm()
-        return float(norm) if norm is not None else math.nan
-
-    def skips(self, norm: float) -> bool:
-        return False
+        if norm is None or not math.isfinite(norm):
+            self.forget()
+            raise FloatingPointError("gradient norm")
+        return float(norm)
 
     def forget(self) -> None:
+        """Drops the gradients."""
         self.network.zero_grad()
 
-    def step(self) -> None:
-        """Done with `clipped`."""
-
     def state(self) -> dict:
-        from deepspeed.utils import safe_get_full_optimizer_state as read
+        """Whole tensors on every process; must be called on every process."""
+        from deepspeed.utils import (  # pyright: ignore[reportMissingImports]
+            safe_get_full_optimizer_state as read,
+        )
 
         inner = self._inner()
         steps = next(
@@ -120,7 +139,11 @@ class DeepSpeedLearner:
         }
 
     def load(self, state: dict) -> None:
-        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+        """Takes a `state`, also of another number of processes."""
+        from deepspeed.utils import (  # pyright: ignore[reportMissingImports]
+            safe_set_full_fp32_param,
+            safe_set_full_optimizer_state,
+        )
 
         self._empty_step()
         self.bare.load_state_dict(state["network"])
@@ -140,11 +163,11 @@ class DeepSpeedLearner:
             inner["step"] = steps.clone()
 
     def _empty_step(self) -> None:
-        """A step of rate 0: AdamW has no moments to be set before its first one."""
+        """A step of rate 0: before its first step AdamW has no moments to set."""
         rates = [group["lr"] for group in self._inner().param_groups]
         for group in self._inner().param_groups:
             group["lr"] = 0.0
-        self.backward(sum((parameter * 0).sum() for parameter in self.parameters))
+        self.backward(torch.stack([(parameter * 0).sum() for parameter in self.parameters]).sum())
         self.network.step()
         for group, rate in zip(self._inner().param_groups, rates):
             group["lr"] = rate
