@@ -14,8 +14,8 @@ from workbench.io.notation import TEACHER
 from workbench.io.theme import LINE, TEMPLATE, colours, title_of
 
 if TYPE_CHECKING:
-    from workbench.evaluation.evaluation import ModelResult
     from workbench.evaluation.numbers import Column, Number
+    from workbench.evaluation.results import ModelResult
 
 PER_ROW = 4
 

@@ -33,6 +33,16 @@ from workbench.models.sampling import ImageDraw
 
 
 @dataclass(frozen=True)
+class ModelImages:
+    """One model's images, and how they were sampled."""
+
+    folder: str  # below images/
+    settings: dict
+    evaluations: int  # NFEs per image
+    milliseconds: float | None  # per image, sampling and decoding; None if not generated here
+
+
+@dataclass(frozen=True)
 class ImageFolder:
     """The images of one state of one model."""
 

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.evaluation.evaluation import Evaluation, ModelResult
+from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.figures import number_dots, planes, prompt_scatter
 from workbench.evaluation.numbers import Column, Number
+from workbench.evaluation.results import ModelResult
 from workbench.evaluation.tables import (
     TABLES,
     Evaluated,
@@ -95,7 +96,7 @@ def provenance(evaluation: Evaluation, results: list[ModelResult]) -> list[str]:
 
 
 def _model_line(result: ModelResult) -> str:
-    made = result.made.settings
+    made = result.images.settings
     source = f" of {made['source']} at revision {made['revision']}" if "source" in made else ""
     return (
         f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} "
@@ -201,8 +202,8 @@ def _by_model(found: Evaluated) -> list[dict]:
             "teacher": evaluation.request.teacher,
             "prompts": evaluation.request.prompts.name,
             "model": result.model,
-            "evaluations": result.made.evaluations,
-            "milliseconds": result.made.milliseconds,
+            "evaluations": result.images.evaluations,
+            "milliseconds": result.images.milliseconds,
             "numbers": {
                 column.name: {
                     bound: None if math.isnan(value) else value

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 from workbench.evaluation.metrics import Metric, parse_metrics
 from workbench.evaluation.prompt_lists import Prompt, PromptList
@@ -16,6 +18,30 @@ from workbench.models.sampling import (
     seed_draws,
     single_draws,
 )
+
+
+class Stage(Enum):
+    """The three stages of an evaluation."""
+
+    IMAGES = "images"
+    READING = "reading"
+    NUMBER = "number"
+
+
+class EvaluationTask(NamedTuple):
+    """One task of an evaluation, which may fail without the others."""
+
+    stage: Stage
+    subject: str  # the model whose images are generated, the reader, or the metric
+    model: str = ""  # of a number
+
+    def __str__(self) -> str:
+        if self.stage is Stage.IMAGES:
+            return f"images of {self.subject}"
+        return f"{self.subject} of {self.model}" if self.model else self.subject
+
+
+Failures = dict[EvaluationTask, str]  # the reason of each task that failed
 
 
 @dataclass(frozen=True)
@@ -74,6 +100,18 @@ class EvaluationRequest:
     @cached_property
     def parsed(self) -> list[Metric]:
         return parse_metrics(self.metrics, self.features, self.prompts.prompts)
+
+    def draws(self, metric: Metric, model: str) -> list[list[ImageDraw]]:
+        """For each prompt the images of a model that a metric reads; the teacher's of other seeds
+        come after all of these.
+        """
+        own = self.seed_draws if metric.seeds else self.single_draws
+        return own + (self.reference_draws if metric.reference and model == TEACHER else [])
+
+    def all_draws(self, model: str) -> list[ImageDraw]:
+        """Every image of a model that some metric reads, each once."""
+        rows = (row for metric in self.parsed for row in self.draws(metric, model))
+        return list(dict.fromkeys(draw for row in rows for draw in row))
 
     @property
     def seed_draws(self) -> list[list[ImageDraw]]:

@@ -29,9 +29,10 @@ from workbench.core.paper_tables import (
     PaperRow,
 )
 from workbench.core.recipe import same_teacher
-from workbench.evaluation.evaluation import Evaluation, ModelResult
+from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.figures import columns_of
 from workbench.evaluation.numbers import Column, Number
+from workbench.evaluation.results import ModelResult
 from workbench.io.notation import TEACHER, model_title
 from workbench.io.tables import Table
 from workbench.metrics.diversity import bootstrap_interval
@@ -68,8 +69,8 @@ def number_table(evaluation: Evaluation, results: list[ModelResult]) -> Table:
     rows = [
         (
             model_title(result.model),
-            str(result.made.evaluations),
-            _plain(result.made.milliseconds, 1),
+            str(result.images.evaluations),
+            _plain(result.images.milliseconds, 1),
             *(_cell(result.numbers.get(column), column.digits, count) for column in columns),
         )
         for result in results
@@ -186,7 +187,7 @@ def paper_layouts(found: Evaluated) -> list[Table]:
         ("table-3", "Table 3: the anchor step K", TABLE_3, "k", "K = {:g}"),
         ("table-4", "Table 4: the weight lambda", TABLE_4, "lam", "λ = {:g}"),
     ):
-        if len({result.made.settings[key] for result in varied}) > 1:
+        if len({result.images.settings[key] for result in varied}) > 1:
             tables.append(
                 _scores(
                     name,
@@ -238,7 +239,7 @@ def _our_rows(teacher: str, found: Evaluated, groups: list, label) -> list[tuple
         for result in results:
             if evaluation.request.teacher == teacher and label(result):
                 sampled = json.dumps(
-                    {key: value for key, value in result.made.settings.items() if key != "noise"},
+                    {key: value for key, value in result.images.settings.items() if key != "noise"},
                     sort_keys=True,
                 )
                 models.setdefault((result.model, sampled), [None] * len(found))[place] = result
@@ -255,7 +256,7 @@ def _our_rows(teacher: str, found: Evaluated, groups: list, label) -> list[tuple
             (
                 shown if not _teacher(one) else f"Base Model: {teacher}",
                 _mark(IMAGE_FREE.get(_method(one))),
-                str(one.made.evaluations),
+                str(one.images.evaluations),
                 *functools.reduce(operator.iadd, cells, []),
             )
         )
@@ -401,7 +402,7 @@ def _comparable(paper: dict, found: Evaluated) -> tuple[str, ...]:
 
 
 def _method(result: ModelResult) -> str:
-    return str(result.made.settings.get("method") or "")
+    return str(result.images.settings.get("method") or "")
 
 
 def _teacher(result: ModelResult) -> bool:
@@ -418,7 +419,7 @@ def _label(result: ModelResult) -> str:
 
 def _varied(result: ModelResult, key: str, written: str) -> str:
     if _method(result) == "dp_dmd":
-        return written.format(result.made.settings[key])
+        return written.format(result.images.settings[key])
     return "DMD" if _method(result) == "dmd" else ""
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from workbench.core.denoiser import Backend
 from workbench.core.seeds import grid_noise
 from workbench.io.files import slug
+from workbench.io.notation import reason_of
 from workbench.models.model import Model
 
 
@@ -115,23 +116,37 @@ _Item, _Made = TypeVar("_Item"), TypeVar("_Made")
 
 
 def in_batches(
-    items: list[_Item], together: int, make: Callable[[list[_Item]], Iterator[_Made]]
+    batches: Iterable[list[_Item]],
+    make: Callable[[list[_Item]], Iterator[_Made]],
+    failed: Callable[[_Item, str], _Made] | None = None,
+    errors: type[Exception] = RuntimeError,
 ) -> Iterator[_Made]:
-    """What `make` yields for batches of about equal size; for a batch that fails, once more for
-    each of its items.
+    """What `make` yields for each batch, and for a batch that fails (out of memory, say) what it
+    yields for each of its items. An item that fails alone raises, or with `failed` yields
+    failed(item, reason).
     """
-    count = -(-len(items) // together)
-    bounds = [len(items) * n // count for n in range(count + 1)]
-    parts = [items[a:b] for a, b in itertools.pairwise(bounds)]
-    while parts:
-        part, failed = parts.pop(0), False
+    queue = list(batches)
+    while queue:
+        batch, reason = queue.pop(0), ""
         try:
-            yield from make(part)
-        except RuntimeError:
-            if len(part) == 1:
+            yield from make(batch)
+        except errors as error:
+            if len(batch) == 1 and failed is None:
                 raise
-            failed = True
-        if failed:  # behind the block, where nothing holds the failed batch in memory any more
+            reason = reason_of(error)
+        if reason:  # after the block, when nothing holds the failed batch in memory any more
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-            parts[:0] = [[item] for item in part]
+            if len(batch) == 1:
+                yield failed(batch[0], reason)
+            else:
+                queue[:0] = [[item] for item in batch]
+
+
+def even_batches(items: Sequence[_Item], batch_size: int) -> list[list[_Item]]:
+    """`items` in as few batches of at most `batch_size` as possible, of about equal size: 10 items
+    are 5 + 5, not 9 + 1.
+    """
+    count = -(-len(items) // batch_size)
+    bounds = [len(items) * n // count for n in range(count + 1)]
+    return [list(items[a:b]) for a, b in itertools.pairwise(bounds)]
