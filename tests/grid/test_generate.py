@@ -161,7 +161,9 @@ def test_unknown_models_and_refused_prompts_are_told(backend):
 
 
 def test_every_cell_and_row_is_painted_and_progress_rises_to_one(backend, students):
-    events = list(generate_grid(SMALL, backend, model_loader(SMALL, backend, students), together=2))
+    events = list(
+        generate_grid(SMALL, backend, model_loader(SMALL, backend, students), batch_size=2)
+    )
     done = [event.done for event in events if isinstance(event, Progress)]
     assert done == sorted(done)
     assert done[-1] == 1
@@ -237,6 +239,23 @@ def test_only_the_cell_that_fails_is_a_hole(backend, students):
     difference = holed.cells[0, "dmd", 2].image.astype(int) - grid.cells[0, "dmd", 2].image
     assert np.abs(difference).max() <= 1
     assert holed.done == 1
+
+
+def test_a_model_is_opened_once_for_its_cost_and_not_again_while_it_is_held(backend, students):
+    def openings(prompts, models):
+        request, names = replace(SMALL, prompts=prompts, models=models), []
+        load = model_loader(request, backend, students)
+
+        def opened(name):
+            names.append(name)
+            return load(name)
+
+        list(generate_grid(request, backend, opened))
+        return names
+
+    assert openings(("a circle", "two stars"), ("dmd",)) == ["dmd"]
+    assert openings(("a circle",), ("teacher", "dmd")) == ["dmd", "teacher", "dmd"]
+    assert openings(("a circle",), ("teacher", "broken")) == ["broken", "teacher"]
 
 
 def test_cancelling_is_to_stop_iterating(backend, students):
