@@ -9,13 +9,10 @@ numbers.json                            each model's numbers without their proto
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
 from collections.abc import Iterator
-from html import escape
 from itertools import groupby
 from pathlib import Path
 
@@ -35,8 +32,8 @@ from workbench.evaluation.tables import (
 )
 from workbench.io.files import write_atomically
 from workbench.io.notation import format_seeds, model_title
-from workbench.io.page import STYLE, _bullets
-from workbench.io.tables import Table, guarded, listed
+from workbench.io.page import report_page
+from workbench.io.tables import Bullets, Table, csv_text
 from workbench.models.sampling import OFFICIAL
 
 FEW = 10  # prompts
@@ -126,7 +123,11 @@ def write_evaluation_report(folder: Path, found: Evaluated) -> Path:
     """Writes the files named above into `folder`, in place of an earlier report's; returns the
     path of report.html. `found` are evaluations with their results.
     """
-    tables, told = tables_of(found), [provenance(*one) for one in found]
+    tables = tables_of(found)
+    figures = [figure for one in found for figure in evaluation_figures(*one).values()]
+    notes = [
+        Bullets("" if n else "Protocol", tuple(provenance(*one))) for n, one in enumerate(found)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.csv"):
         if re.fullmatch(rf"({'|'.join(TABLES)})(-\d+)?\.csv", old.name):
@@ -135,19 +136,10 @@ def write_evaluation_report(folder: Path, found: Evaluated) -> Path:
     def put(name: str, text: str) -> None:
         write_atomically(folder / name, lambda part: part.write_text(text, encoding="utf-8"))
 
-    put(
-        "report.md",
-        "\n\n".join(
-            [
-                "# Evaluation",
-                *(table.markdown for table in tables),
-                "## Protocol",
-                *(_bullets(lines) for lines in told),
-            ]
-        )
-        + "\n",
-    )
-    put("report.tex", "\n\n".join([*(table.latex for table in tables), *map(listed, told)]) + "\n")
+    parts = [*tables, *notes]
+    put("report.md", "\n\n".join(["# Evaluation", *(part.markdown for part in parts)]) + "\n")
+    put("report.tex", "\n\n".join(part.latex for part in parts) + "\n")
+    put("report.html", report_page("Evaluation", *tables, *figures, *notes))
     for name, same in groupby(
         sorted(tables, key=lambda table: table.name), lambda table: table.name
     ):
@@ -156,7 +148,6 @@ def write_evaluation_report(folder: Path, found: Evaluated) -> Path:
     put("numbers.csv", _long(found))
     put("by_prompt.csv", _by_prompt(found))
     put("numbers.json", json.dumps(_by_model(found), indent=1))
-    put("report.html", _page(found, tables, told))
     return folder / "report.html"
 
 
@@ -180,7 +171,7 @@ def _long(found: Evaluated) -> str:
         (*key, *number.interval, number.prompts, number.failed, column.protocol, number.note)
         for key, column, number in _each(found)
     ]
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _by_prompt(found: Evaluated) -> str:
@@ -190,7 +181,7 @@ def _by_prompt(found: Evaluated) -> str:
         for key, column, number in _each(found)
         for text, value in number.by_prompt.items()
     ]
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def _by_model(found: Evaluated) -> list[dict]:
@@ -232,26 +223,3 @@ def _each(found: Evaluated) -> Iterator[tuple[tuple[str, ...], Column, Number]]:
                     column,
                     number,
                 )
-
-
-def _csv(rows: list[tuple]) -> str:
-    file = io.StringIO()
-    csv.writer(file).writerows(
-        [guarded(str("" if value != value else value)) for value in row] for row in rows
-    )
-    return file.getvalue()
-
-
-def _page(found: Evaluated, tables: list[Table], told: list[list[str]]) -> str:
-    figures = [figure for one in found for figure in evaluation_figures(*one).values()]
-    drawn = [
-        figure.to_html(full_html=False, include_plotlyjs=n == 0) for n, figure in enumerate(figures)
-    ]
-    protocol = "".join(
-        "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" for lines in told
-    )
-    return (
-        '<!doctype html><html lang="en"><meta '
-        f'charset="utf-8"><title>Evaluation</title><style>{STYLE}</style><body><h1>Evaluation</h1>'
-        f"{''.join(table.html for table in tables)}{''.join(drawn)}<h3>Protocol</h3>{protocol}</body></html>"
-    )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from html import escape
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from workbench.io.files import write_atomically
+from workbench.io.page import report_page
+from workbench.io.tables import Bullets
 from workbench.stages.analysis import StageAnalysis, branch_steps
 from workbench.stages.commitment import fixed_by
 from workbench.stages.factors import settled_at
@@ -112,19 +113,12 @@ def write_stage_report(
     """
     shown = [figures[name] for names in SECTIONS.values() for name in names if name in figures]
     shown += [figure for found in gradients for figure in gradient_figure(found).values()]
-    parts = [
-        figure.to_html(full_html=False, include_plotlyjs=n == 0, auto_play=False)
-        for n, figure in enumerate(shown)
-    ]
-    missing = "".join(f"<li>{escape(line)}</li>" for line in [*seen.left, *left])
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Stages</title><body '
-        'style="max-width:1200px;margin:auto">'
-        f"{''.join(parts)}{f'<h3>Not done</h3><ul>{missing}</ul>' if missing else ''}</body></html>"
-    )
+    unfinished = [*seen.left, *left]
+    notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
+    page = report_page("Stages", *shown, *notes)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = json.dumps(
-        _finite(numbers_of(seen, gradients) | {"left": [*seen.left, *left]}),
+        _finite(numbers_of(seen, gradients) | {"left": unfinished}),
         indent=1,
         allow_nan=False,
     )
