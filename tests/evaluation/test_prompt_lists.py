@@ -28,7 +28,7 @@ def test_our_own_lists_are_there_and_clean():
     neutral = prompt_list("neutral")
     assert len(neutral.prompts) == 200
     assert not neutral.dropped
-    assert neutral.told == ""
+    assert neutral.summary == ""
     assert prompt_list("scenes", check=parse).texts == [request.text for request in reported_on()]
 
 
@@ -88,7 +88,7 @@ def test_what_is_dropped_is_counted_and_the_limit_counts_what_is_left(tmp_path):
     }
     assert found.limited_to == 2
     assert prompt_list(str(file), limit=3, check=parse).limited_to == 0
-    assert found.told == "1 sexual, 1 not understood, 1 repeated"
+    assert found.summary == "1 sexual, 1 not understood, 1 repeated"
     assert found.name == str(file)
 
 

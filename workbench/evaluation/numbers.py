@@ -69,7 +69,8 @@ class Sampled:
     protocol: str
     images: Callable[[], Iterator[Tensor]] = field(
         repr=False
-    )  # [S, 3, H, W] of each prompt, those that are there
+    )  # [S, 3, H, W] of each prompt, without the missing ones
+    seeds: int = 0  # images wanted of each prompt
 
     @property
     def failed(self) -> int:
@@ -198,7 +199,13 @@ def _mean(by_prompt: dict[str, float], failed: int = 0, note: str = "") -> Numbe
     )
 
 
-def score_numbers(name: str, own: Sampled, reference: Sampled | None) -> Numbers:
+def score_numbers(
+    name: str,
+    own: Sampled,
+    reference: Sampled | None,
+    higher_is_better: bool = True,
+    digits: int = 3,
+) -> Numbers:
     """The mean over prompts of the mean over a prompt's images that could be scored."""
     means = own.values[..., 0].double().nanmean(1).tolist()
     usable = {
@@ -206,7 +213,31 @@ def score_numbers(name: str, own: Sampled, reference: Sampled | None) -> Numbers
     }
     if not usable:
         raise ValueError("no image could be scored")
-    return {Column(name, own.protocol): _mean(usable, own.failed)}
+    return {Column(name, own.protocol, higher_is_better, digits): _mean(usable, own.failed)}
+
+
+def set_numbers(
+    name: str,
+    protocol: str,
+    function: Callable[[Tensor, str], float],
+    higher_is_better: bool,
+    digits: int,
+    own: Sampled,
+    reference: Sampled | None,
+) -> Numbers:
+    """The mean of function(images [S, 3, H, W], prompt) over the prompts with all of their images
+    and a finite value.
+    """
+    values = {
+        prompt.text: float(function(images, prompt.text))
+        for prompt, images in zip(own.prompts, own.images())
+        if len(images) == own.seeds
+    }
+    usable = {text: value for text, value in values.items() if math.isfinite(value)}
+    if not usable:
+        raise ValueError("no prompt has all of its images and a number")
+    column = Column(name, f"{protocol}, {own.seeds} seeds", higher_is_better, digits)
+    return {column: _mean(usable)}
 
 
 def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:

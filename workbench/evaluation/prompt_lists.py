@@ -90,7 +90,7 @@ class PromptList:
         return [prompt.text for prompt in self.prompts]
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was dropped, for people; empty where nothing was."""
         return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
 
@@ -129,7 +129,7 @@ def kept(
     found = PromptList(name, tuple(left.values())[: limited or None], dict(dropped), limited)
     if not found.prompts:
         raise PromptFileError(
-            f"{name} has no prompt left to draw ({found.told or 'it is empty'}). {first}".strip()
+            f"{name} has no prompt left to draw ({found.summary or 'it is empty'}). {first}".strip()
         )
     return found
 

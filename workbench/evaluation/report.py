@@ -62,7 +62,7 @@ def provenance(evaluation: Evaluation, results: list[ModelResult]) -> list[str]:
         f"Teacher: {asked.teacher}{revision}. Latents {about.get('latent_shape')}, sampled on "
         f"{about.get('device')}.",
         f"Prompts: {limited}{len(asked.prompts.prompts)} of {asked.prompts.name}; dropped: "
-        f"{asked.prompts.told or 'none'}.",
+        f"{asked.prompts.summary or 'none'}.",
         f"{seeds}; quality and preference are read from {single}.",
     ]
     if len(asked.prompts.prompts) < FEW:

@@ -83,9 +83,7 @@ class EvaluationRequest:
         if not self.parsed:
             raise ValueError("there are no features to measure by: choose at least one")
         for metric in self.parsed:
-            if (
-                metric.name in ("kid", "fid", "cmmd") and self.noise == OFFICIAL
-            ):  # a teacher would be far from itself
+            if metric.independent and self.noise == OFFICIAL:  # a teacher would be far from itself
                 raise ValueError(
                     f"{metric.name} takes all images for independent, and under the official "
                     "noise policy prompts share theirs: "

@@ -60,4 +60,5 @@ def _sampled(evaluation: Evaluation, metric: Metric, name: str, reference: bool 
         cache.of(draws, checksums) if cache else None,
         cache.protocol if cache else "",
         lambda: (folder.read(draw for draw in row if draw in checksums) for row in draws),
+        len(draws[0]),
     )

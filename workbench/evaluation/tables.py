@@ -379,7 +379,7 @@ def _comparable(paper: dict, found: Evaluated) -> tuple[str, ...]:
     asked, notes = [evaluation.request for evaluation, _ in found], []
     for one in asked:
         if one.prompts.limited_to or one.prompts.dropped:
-            left_out = f"without {one.prompts.told}" if one.prompts.dropped else "the first of them"
+            left_out = f"without {one.prompts.summary}" if one.prompts.dropped else "the first of them"
             notes.append(
                 "The paper's rows are of whole prompt lists; ours are of "
                 f"{len(one.prompts.prompts)} prompts of {one.prompts.name}, "
