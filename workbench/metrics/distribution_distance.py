@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor
 
 from workbench.metrics.diversity import Interval, jackknife_interval
@@ -41,38 +40,6 @@ class FrechetDistance(NamedTuple):
     note: str
 
 
-def kid(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
-    """The Kernel Inception Distance of features x [N, D] and y [M, D] (any N, M >= 2), and its
-    interval. No scaling; others print it times 100 or 1000.
-
-    The value is the U-statistic of all images: unbiased at every N, so a mean of 0 for equal
-    distributions, and often below 0 there. The ends are the jackknife's, leaving out one image at
-    a time, with Student's t at min(N, M) - 1 degrees of freedom; nan for fewer than 3 images. They
-    are for distributions that differ. Of equal ones the statistic is degenerate and no longer
-    normal; simulated (50 images each, 16 dimensions), 95 % intervals then hold 0 in 98 % of the
-    cases, and the true value in 95 % where means are one deviation apart.
-
-    Raises ValueError for other shapes and for features that are not finite. Departs: the original
-    averages over subsets of 1000 images, which is the same expected value at a larger variance.
-    Source: Binkowski et al. 2018, arXiv 1801.01401; Arvesen 1969 (the jackknife of U-statistics of
-    two samples).
-    """
-    x, y = _pair(x, y)
-    n, m = len(x), len(y)
-    xx, yy = (_row_sums(_cubic, f, f) - _cubic_norm(f) for f in (x, y))  # to all others
-    xy, yx = _row_sums(_cubic, x, y), _row_sums(_cubic, y, x)
-    value = float(_unbiased(xx.sum(), yy.sum(), xy.sum(), n, m))
-    if min(n, m) < 3:
-        return Interval(value, math.nan, math.nan)
-    without_x = _unbiased(xx.sum() - 2 * xx, yy.sum(), xy.sum() - xy, n - 1, m)
-    without_y = _unbiased(xx.sum(), yy.sum() - 2 * yy, xy.sum() - yx, n, m - 1)
-    variance = sum(
-        float(part.var(correction=0)) * (len(part) - 1) for part in (without_x, without_y)
-    )
-    half = float(stats.t.ppf((1 + level) / 2, min(n, m) - 1)) * math.sqrt(variance)
-    return Interval(value, value - half, value + half)
-
-
 def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
     """The Kernel Inception Distance of the images x [P, S, D] and y [P, R, D] of the same P
     prompts, and its interval over prompts.
@@ -83,8 +50,9 @@ def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
     jackknife's, leaving out a prompt at a time, with Student's t at P - 1 degrees of freedom; nan
     for 2 prompts.
 
-    Raises ValueError for other shapes, fewer than 2 prompts, and features that are not finite.
-    Source: Gretton et al. 2012, JMLR 13, Eq. (4).
+    Raises ValueError for other shapes, fewer than 2 prompts, and features that are not finite. No
+    scaling; others print it times 100 or 1000.
+    Source: Binkowski et al. 2018, arXiv 1801.01401; Gretton et al. 2012, JMLR 13, Eq. (4).
     """
     if x.ndim != 3 or y.ndim != 3 or len(x) != len(y) or len(x) < 2:
         raise ValueError(
@@ -150,8 +118,7 @@ def fid(x: Tensor, y: Tensor) -> FrechetDistance:
     features x [N, D] and y [M, D].
 
     Biased upwards, more for fewer images and differently for every model, so a note is given with
-    fewer than 10,000 images or no more images than dimensions; `kid` and `cmmd` are made for
-    fewer. With S = A' A for the centred features A, the trace of (S_x S_y)^(1/2) is the sum of the
+    fewer than 10,000 images or no more images than dimensions; KID and CMMD are made for fewer. With S = A' A for the centred features A, the trace of (S_x S_y)^(1/2) is the sum of the
     singular values of A_x A_y': exact where a covariance has no full rank, where roots of matrices
     are not.
 
@@ -179,20 +146,8 @@ def _fid_note(images: int, dimensions: int) -> str:
     return f"biased: {images:,} images are {few}; prefer KID or CMMD"
 
 
-def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, n: int, m: int) -> Tensor:
-    """MMD^2 from the sums of the kernel over pairs of different x, pairs of different y, and pairs
-    (x, y).
-    """
-    return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
-
-
 def _cubic(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.mT / x.shape[1] + 1) ** 3
-
-
-def _cubic_norm(x: Tensor) -> Tensor:
-    """[N] cubic kernel of each x with itself."""
-    return (x.square().mean(1) + 1) ** 3
 
 
 def _gaussian(x: Tensor, y: Tensor) -> Tensor:

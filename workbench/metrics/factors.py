@@ -16,7 +16,7 @@ leaves it open:
     colour      two seeds differ
 
 Only images that show what was asked count (`detector.match`), so that mistakes do not pass for
-diversity; `correctness` tells how many those are. Objects are matched between two images by what
+diversity; `matched` counts them. Objects are matched between two images by what
 the caption calls them; objects with one name, as in "three stars", by least squared distance, so
 their order cannot matter. Spreads are means over the objects.
 
@@ -38,7 +38,7 @@ import numpy as np
 import torch
 
 from workbench.scenes.detector import SYMMETRY, DetectedObject, Seen, match, satisfies
-from workbench.scenes.grammar import COLOURS, SHAPES, TASKS, Request, Thing
+from workbench.scenes.grammar import COLOURS, SHAPES, Request, Thing
 from workbench.scenes.renderer import HUES, Scenes, draw_scenes
 
 FACTORS = ("position", "radius", "rotation", "shade", "shape", "colour", "background")
@@ -121,21 +121,6 @@ def data_spread(request: Request, images: int) -> dict[str, float]:
         _spread({name: u[group] for name, u in pool.items()}, request.count > 1) for group in groups
     ]
     return {name: float(np.mean([one[name] for one in spreads])) for name in spreads[0]}
-
-
-def correctness(seen: list[Seen], requests: list[Request]) -> dict[str, float]:
-    """The fraction of images that show what their caption asks, for each GenEval task present, and
-    their mean as "overall".
-
-    `seen[i]` is one image of `requests[i]`. The overall number is the mean over tasks, as
-    GenEval's, not over images. Raises ValueError when the two lists differ in length or are empty.
-    """
-    _same_length(seen, requests)
-    right: dict[str, list[bool]] = {}
-    for one, request in zip(seen, requests):
-        right.setdefault(request.task, []).append(satisfies(one, request))
-    result = {task: float(np.mean(right[task])) for task in TASKS if task in right}
-    return result | {"overall": float(np.mean(list(result.values())))}
 
 
 def _same_length(first: list, second: list) -> None:

@@ -159,13 +159,6 @@ class Lite0:
             return self.network._fc.weight.new_empty(0, WIDTH)
         return torch.cat([self.network(self._input(part)) for part in images.split(batch)])
 
-    @torch.inference_mode()
-    def classify(self, images: Tensor) -> Tensor:
-        """[B, 1000] ImageNet probabilities of images [B, 3, H, W] in [0, 1]: a check that weights
-        and input are right.
-        """
-        return self.network._fc(self.features(images)).softmax(1)
-
     def _input(self, images: Tensor) -> Tensor:
         images = images.to(self.network._fc.weight.device, torch.float32)
         if not (images.min() >= -1e-3 and images.max() <= 1 + 1e-3):  # a NaN fails both
