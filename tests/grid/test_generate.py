@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from workbench.cli import main
 from workbench.core.sampler import sampled
 from workbench.core.seeds import grid_noise
 from workbench.grid.export import export_png, export_zip, format_interval
@@ -336,6 +337,22 @@ def test_settings_survive_a_png_and_other_images_say_so(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     with pytest.raises(ValueError, match="no settings"):
         read_settings(tmp_path / "plain.png")
+
+
+def test_the_command_show_prints_the_settings_of_an_image(tmp_path, capsys):
+    settings = {"prompt": 'a "réd" circle', "seed": 3}
+    (tmp_path / "cell.png").write_bytes(png_bytes(Image.new("RGB", (4, 4)), settings))
+    assert main(["show", str(tmp_path / "cell.png")]) == 0
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == settings
+    assert "réd" in shown
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
+    assert main(["show", str(tmp_path / "plain.png")]) == 1
+    assert "no settings" in capsys.readouterr().err
+    assert main(["show", str(tmp_path / "missing.png")]) == 1
+    (tmp_path / "text.png").write_text("no image")
+    assert main(["show", str(tmp_path / "text.png")]) == 1
+    assert "cannot identify image file" in capsys.readouterr().err
 
 
 def test_an_interval_without_ends_is_shown_as_the_value():
