@@ -137,8 +137,8 @@ def test_one_at_a_time_works_in_a_folder(backend, tmp_path):
         ):
             with pytest.raises(
                 FolderError,
-                match="somebody is at work in .* already: stop that first, or choose another "
-                "folder",
+                match=r"somebody is at work in .* already: stop that first, or choose another "
+                r"folder",
             ):
                 next(other)
         list(begun)

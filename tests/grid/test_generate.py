@@ -142,15 +142,17 @@ def test_a_link_leaves_out_what_is_the_default_and_other_queries_are_not_ours():
     ],
 )
 def test_a_bad_link_is_an_error_that_names_the_parameter(query, told):
+    def opened():
+        check_request(GridRequest.from_query(query), ["teacher"], lambda prompt: None)
+
     with pytest.raises(ValueError, match=told):
-        request = GridRequest.from_query(query)
-        check_request(request, ["teacher"], lambda prompt: None)
+        opened()
 
 
 def test_unknown_models_and_refused_prompts_are_told(backend):
     with pytest.raises(ValueError, match="no model called 'dmd'"):
         check_request(SMALL, ["teacher"], lambda prompt: None)
-    with pytest.raises(ValueError, match="Prompt 2: .*hexagon"):
+    with pytest.raises(ValueError, match=r"Prompt 2: .*hexagon"):
         check_request(
             GridRequest(("a circle", "a hexagon")),
             ["teacher"],

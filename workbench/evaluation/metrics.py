@@ -239,7 +239,7 @@ def _named(name: str, source: str) -> str:
 
 
 def _protocol(name: str, function: Callable) -> str:
-    """The name and a digest of the function's source, so that another function has other numbers."""
+    """The name and a digest of the function's source: another function is another protocol."""
     try:
         source = inspect.getsource(function)
     except (OSError, TypeError):  # of a console, or no Python function

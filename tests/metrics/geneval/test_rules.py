@@ -311,7 +311,7 @@ def test_random_scenes_are_judged_as_an_independent_reading_of_the_rules():
         exclude = [one(rng.choice(names), rng.randint(1, 17))] if rng.random() < 0.5 else []
         ask = request(rng.choice(TASKS), *include, exclude=exclude)
 
-        def colour(thing):
+        def colour(thing, few=few):
             return GENEVAL_COLOURS[sum(thing.box) % few]
 
         expected = expected_verdict(things, ask, colour)
@@ -433,7 +433,7 @@ def test_clip_from_a_folder_names_the_same_colours(colours, image, tmp_path):
 
 def test_clip_that_cannot_be_had_is_told(tmp_path):
     with pytest.raises(
-        MetricError, match="geneval needs config.json of openai/clip-vit-large-patch14 .1.7 GB"
+        MetricError, match=r"geneval needs config.json of openai/clip-vit-large-patch14 .1.7 GB"
     ):
         ObjectColours.load()
     network().config.save_pretrained(tmp_path)
@@ -478,8 +478,8 @@ def test_images_are_judged_by_what_the_detector_finds_in_them(colours):
 
 
 def test_both_networks_are_loaded_from_their_sources(tmp_path):
-    with pytest.raises(MetricError, match="geneval needs config.json of facebook/mask2former"):
+    with pytest.raises(MetricError, match=r"geneval needs config.json of facebook/mask2former"):
         GenEval.load()
     network().save_pretrained(tmp_path)
-    with pytest.raises(MetricError, match="geneval needs config.json of openai/clip"):
+    with pytest.raises(MetricError, match=r"geneval needs config.json of openai/clip"):
         GenEval.load(detector=str(tmp_path))
