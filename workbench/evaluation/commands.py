@@ -64,7 +64,7 @@ def add_evaluation_commands(commands, command) -> None:
     evaluate.add_argument(
         "--out",
         type=Path,
-        help="folder of images, readings and report, which resumes where it was interrupted "
+        help="folder of images, readings and report, which resumes after an interruption "
         "(default: evaluations/PROMPTS)",
     )
     evaluate.add_argument(

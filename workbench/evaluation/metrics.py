@@ -1,4 +1,4 @@
-"""The metrics of an evaluation by name: what reads the images, and which numbers come of it.
+"""The metrics of an evaluation by name: how each reads the images, and its numbers.
 
     name           numbers                           reads
     diversity      Eq. (9)                           features of a prompt's seeds
@@ -73,9 +73,7 @@ class Reader(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric of a request. `reader` names what it reads by, "" if it looks at the images
-    itself.
-    """
+    """One metric of a request. `reader` names its reader, "" if it reads the images itself."""
 
     name: str
     reader: str
@@ -89,8 +87,8 @@ class Metric:
 
 @dataclass(frozen=True)
 class MetricKind:
-    """What a name in `METRICS` stands for. `metrics` makes the metrics of a request: of the name,
-    the SOURCE of NAME=SOURCE ("" for none), the features and the prompts.
+    """An entry of `METRICS`. `metrics` returns the metrics of a request, from the name, the SOURCE
+    of NAME=SOURCE ("" for none), the features and the prompts.
     """
 
     metrics: Callable[[str, str, tuple[str, ...], Prompts], list[Metric]]
@@ -184,7 +182,7 @@ def _spread(name: str, source: str, features: tuple[str, ...], prompts: Prompts)
 
 
 def _geneval(name: str, source: str, features: tuple[str, ...], prompts: Prompts) -> list[Metric]:
-    """By what the prompts are: metadata of GenEval, or captions of scenes."""
+    """Prompts with GenEval's metadata need networks, captions of scenes do not."""
     if all(prompt.geneval for prompt in prompts):
         return [Metric(name, _named(name, source), partial(_load_geneval, source), task_numbers)]
     return [Metric(name, EXACT, _load_exact, task_numbers)]

@@ -1,5 +1,5 @@
-"""Reading an evaluation's images: every network reads each image once, and what it read is kept on
-disk.
+"""Reading an evaluation's images: every network reads each image once, and its readings are kept
+on disk.
 
 A reading belongs to the image's bytes (their checksum) and to a protocol, so an image that was
 generated again is read again, and numbers of two protocols are never mixed.
@@ -67,7 +67,7 @@ def _read(evaluation: Evaluation, metric: Metric, device: str) -> Iterator[Progr
         cache.begin(reader.protocol)  # readings by another revision are read again, of every model
         try:
             yield from _read_model(evaluation, reader, metric, name, cache, checksums)
-        finally:  # also when it is interrupted: what was read is kept
+        finally:  # keeps the readings when it is interrupted, too
             cache.save()
 
 

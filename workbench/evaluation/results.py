@@ -1,6 +1,6 @@
 """From readings to an evaluation's results: every model's numbers.
 
-Nothing is sampled or read by a network here, so results can be had at any time of an evaluation.
+Nothing is sampled or read by a network here, so results are available at any time of an evaluation.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ ModelLoader = Callable[[str], Model]
 
 @dataclass(frozen=True)
 class Cell:
-    """One image [H, W, 3] uint8, or the reason why it is missing. `settings` regenerate it alone."""
+    """One image [H, W, 3] uint8, or the reason for its absence; `settings` regenerate it alone."""
 
     prompt: int  # index into the request's prompts
     model: str

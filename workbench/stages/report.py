@@ -1,4 +1,4 @@
-"""An examination, as far as it is, as figures, as numbers, and as the page that holds them all."""
+"""A stage analysis, finished or not, as figures, as numbers, and as a page of both."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ def strip_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
 
 
 def branching_figure(seen: StageAnalysis) -> dict[str, go.Figure]:
+    """The curves of the branches measured so far, if any."""
     points: dict[str, list] = {}
     for task, found in seen.results.items():
         if isinstance(task, Branch):
@@ -74,6 +75,7 @@ def branching_figure(seen: StageAnalysis) -> dict[str, go.Figure]:
 
 
 def swap_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
+    """The matrix and curves of the swaps measured so far, if any."""
     rows: dict[tuple[str, str], SwapRow] = {}
     for task, found in seen.results.items():
         if isinstance(task, Swap):
@@ -89,6 +91,7 @@ def swap_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
 
 
 def gradient_figure(found: Probed) -> dict[str, go.Figure]:
+    """The matrix of gradient norms by step, if there are any."""
     title = (
         f"Which gradient reaches which step: {found.model}, “{found.prompt}”, fake network "
         f"{found.fake}"
@@ -108,8 +111,8 @@ def write_stage_report(
     gradients: list[Probed],
     left: list[str],
 ) -> Path:
-    """Writes report.html of `stage_figures`, which needs nothing else, and numbers.json; returns
-    the report's path. `left` is told beside what the examination itself has left.
+    """Writes report.html with the figures and numbers.json; returns the report's path. `left`
+    lists what is unfinished in addition to the analysis's own list.
     """
     shown = [figures[name] for names in SECTIONS.values() for name in names if name in figures]
     shown += [figure for found in gradients for figure in gradient_figure(found).values()]
@@ -198,7 +201,7 @@ def _gradients(found: Probed) -> dict:
 
 
 def _finite(value):
-    """JSON knows no NaN: what is not a number is null."""
+    """JSON has no NaN: non-finite numbers are null."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

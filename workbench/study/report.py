@@ -1,13 +1,13 @@
-"""The report of a pairwise user study: who was preferred, how the participants answered, and what
-all of it rests on.
+"""The report of a pairwise user study: which methods were preferred, how the participants answered,
+and the protocol.
 
-    report.html             what was found, figures, tables, protocol, in one file that asks nothing of a network
+    report.html             findings, figures, tables, protocol, in one file that needs no network
     report.md  report.tex   the same without figures; the tables
-    votes.csv               one line a ballot, every field
-    results.csv             every number with its interval, a line each
+    votes.csv               one line per ballot, every field
+    results.csv             one line per number, with its interval
 
-Everything can be written at any time of a study; what cannot be told yet is blank, and named. Not
-here: the numbers (`study.analysis`), the tables (`study_tables`).
+Everything can be written at any time of a study; numbers that are not known yet are blank, and
+listed. Not here: the numbers (`study.analysis`), the tables (`study.tables`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def write_study_report(
     path of report.html.
 
     The same arguments give the same files. Raises StudyError for ballots of another study and an
-    unknown `reference` (see `figures.study.reference_of`), RunError where the disk is full.
+    unknown `reference` (see `study.figures.reference_of`), FolderError if the disk is full.
     """
     _check(design, ballots)
     found = analysis(ballots, design.max_gold_failures, design.min_seconds)
@@ -94,14 +94,14 @@ def write_study_report(
 
 
 def votes_csv(ballots: Iterable[Ballot]) -> str:
-    """A line for each vote that counts, with all that the analysis knows of it."""
+    """A line per vote that counts, with all that the analysis knows of it."""
     return csv_text(
         [[field.name for field in dataclasses.fields(Ballot)], *map(dataclasses.astuple, ballots)]
     )
 
 
 def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
-    """One sentence for each pair and criterion with votes, without the excluded."""
+    """One sentence per pair and criterion with votes, without the excluded."""
     titles, lines = method_titles(design.methods, model_title), []
     for result in ordered_results(design, found.kept.pairs, reference_of(design, reference)):
         rate, count = result.half, votes_of(result)
@@ -126,7 +126,7 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
 
 
 def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
-    """What these votes leave open; nothing where the study is complete."""
+    """The open questions of these votes; empty if the study is complete."""
     ballots, titles = list(ballots), method_titles(design.methods, model_title)
     having = {
         (result.criterion, frozenset((result.first, result.second))): result
@@ -168,7 +168,7 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
 def protocol(
     design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], status: Status | None = None
 ) -> list[str]:
-    """What was asked of whom, by which rules, and how the numbers are made: one statement a line."""
+    """The design, its rules, and the methods behind the numbers: one statement per line."""
     had = _votes_by_item(design, ballots, found)
     people = f"{len(found.golds)} participants gave answers"
     if status is not None:
@@ -238,7 +238,7 @@ def _check(design: StudyDesign, ballots: list[Ballot]) -> None:
 
 
 def _votes_by_item(design: StudyDesign, ballots: Iterable[Ballot], found: Analysis) -> list[int]:
-    """Of every item the votes that count: without the excluded."""
+    """The number of votes that count for each item, without the excluded."""
     trials = {
         (vote.trial, vote.participant, frozenset(vote.pair), vote.prompt)
         for vote in ballots
