@@ -61,7 +61,7 @@ class GridRequest:
 
     @classmethod
     def from_form(cls, prompts: str, seeds: str, models: Iterable[str], **numbers) -> GridRequest:
-        """The request of a form: one prompt per line, seeds as text; repeated entries count once."""
+        """The request of a form: one prompt per line, seeds as text; repetitions count once."""
         lines = (line.strip() for line in prompts.splitlines())
         return cls(
             _distinct(line for line in lines if line),
