@@ -27,7 +27,7 @@ from workbench.evaluation.numbers import Sampled
 from workbench.evaluation.prompt_lists import Prompt, PromptList
 from workbench.evaluation.read import feature_cache, image_checksums
 from workbench.evaluation.report import write_evaluation_report
-from workbench.evaluation.request import EvaluationRequest, EvaluationTask, Stage
+from workbench.evaluation.request import EvaluationRequest, EvaluationStage, EvaluationTask
 from workbench.io.files import FolderError
 from workbench.io.progress import Progress
 from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
@@ -39,7 +39,7 @@ from workbench.scenes.networks import new_tokenizer
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
 LIST = PromptList("mine", tuple(map(Prompt, PROMPTS)), {"sexual": 2})
-IMAGES, READING, NUMBER = (partial(EvaluationTask, stage) for stage in Stage)
+IMAGES, READING, NUMBER = (partial(EvaluationTask, stage) for stage in EvaluationStage)
 
 
 def asked(*models: str, **settings) -> EvaluationRequest:

@@ -23,7 +23,12 @@ from workbench.core.denoiser import Backend
 from workbench.evaluation.generate import generate_images
 from workbench.evaluation.images import ImageFolder, ModelImages
 from workbench.evaluation.read import read_images
-from workbench.evaluation.request import EvaluationRequest, EvaluationTask, Failures, Stage
+from workbench.evaluation.request import (
+    EvaluationRequest,
+    EvaluationStage,
+    EvaluationTask,
+    Failures,
+)
 from workbench.evaluation.results import ModelResult, model_results
 from workbench.io.files import FolderError, exclusive_lock, write_atomically
 from workbench.io.progress import Progress
@@ -99,7 +104,7 @@ class Evaluation:
         """Everything that is missing, with reasons: failures, and models that an interruption left
         without images.
         """
-        unmade = (EvaluationTask(Stage.IMAGES, name) for name in self.request.models)
+        unmade = (EvaluationTask(EvaluationStage.IMAGES, name) for name in self.request.models)
         return self.failures | {
             task: "not begun"
             for task in unmade
@@ -125,7 +130,9 @@ def _failures_from_json(saved: dict, request: EvaluationRequest) -> Failures:
     """
     if "failures" in saved:
         return {
-            EvaluationTask(Stage(one["stage"]), one["subject"], one["model"]): one["reason"]
+            EvaluationTask(EvaluationStage(one["stage"]), one["subject"], one["model"]): one[
+                "reason"
+            ]
             for one in saved["failures"]
         }
     return dict(_from_words(words, why, request) for words, why in saved["left"].items())
@@ -134,8 +141,10 @@ def _failures_from_json(saved: dict, request: EvaluationRequest) -> Failures:
 def _from_words(words: str, reason: str, request: EvaluationRequest) -> tuple[EvaluationTask, str]:
     if images := re.fullmatch(r"(\d+ )?images of (.+)", words):
         count, model = images.groups()
-        return EvaluationTask(Stage.IMAGES, model), f"{count}failed: {reason}" if count else reason
+        return EvaluationTask(
+            EvaluationStage.IMAGES, model
+        ), f"{count}failed: {reason}" if count else reason
     metric, _, model = words.partition(" of ")
     if metric in {metric.name for metric in request.parsed}:
-        return EvaluationTask(Stage.NUMBER, metric, model), reason
-    return EvaluationTask(Stage.READING, words), reason
+        return EvaluationTask(EvaluationStage.NUMBER, metric, model), reason
+    return EvaluationTask(EvaluationStage.READING, words), reason

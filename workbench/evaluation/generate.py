@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workbench.core.denoiser import Backend
 from workbench.evaluation.images import ImageFolder, ModelImages
-from workbench.evaluation.request import EvaluationTask, Stage
+from workbench.evaluation.request import EvaluationStage, EvaluationTask
 from workbench.io.files import write_atomically
 from workbench.io.hub import revision_of
 from workbench.io.notation import reason_of
@@ -39,7 +39,7 @@ def generate_images(
         try:
             yield from _generate(evaluation, backend, name, open_model(name))
         except (ValueError, RuntimeError, OSError) as error:  # the others are worth having
-            evaluation.failures[EvaluationTask(Stage.IMAGES, name)] = reason_of(error)
+            evaluation.failures[EvaluationTask(EvaluationStage.IMAGES, name)] = reason_of(error)
         evaluation.save()
 
 
@@ -87,7 +87,7 @@ def _generate(
         evaluation.images[name] = replace(images, milliseconds=clock.milliseconds)
         yield Progress(done, len(draws), f"images of {name}")
     if failed:
-        task = EvaluationTask(Stage.IMAGES, name)
+        task = EvaluationTask(EvaluationStage.IMAGES, name)
         evaluation.failures[task] = f"{failed} failed: {NOT_FINITE}"
     yield Progress(len(draws), len(draws), f"images of {name}")
 

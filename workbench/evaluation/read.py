@@ -22,7 +22,7 @@ from torch import Tensor
 
 from workbench.evaluation.images import ImageFolder
 from workbench.evaluation.metrics import Metric, Reader
-from workbench.evaluation.request import EvaluationTask, Stage
+from workbench.evaluation.request import EvaluationStage, EvaluationTask
 from workbench.io.files import FolderError, slug, write_atomically
 from workbench.io.notation import reason_of
 from workbench.io.progress import Progress
@@ -40,14 +40,16 @@ def read_images(evaluation: Evaluation, device: str) -> Iterator[Progress]:
     one of the evaluation's failures.
     """
     evaluation.failures = {  # without those of earlier metrics
-        task: why for task, why in evaluation.failures.items() if task.stage is Stage.IMAGES
+        task: why
+        for task, why in evaluation.failures.items()
+        if task.stage is EvaluationStage.IMAGES
     }
     metrics = sorted(evaluation.request.parsed, key=lambda metric: metric.reference)
     for reader, metric in {metric.reader: metric for metric in metrics if metric.reader}.items():
         try:
             yield from _read(evaluation, metric, device)
         except (ValueError, RuntimeError, OSError, ModuleNotFoundError) as error:
-            evaluation.failures[EvaluationTask(Stage.READING, reader)] = reason_of(error)
+            evaluation.failures[EvaluationTask(EvaluationStage.READING, reader)] = reason_of(error)
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -20,7 +20,7 @@ from workbench.models.sampling import (
 )
 
 
-class Stage(Enum):
+class EvaluationStage(Enum):
     """The three stages of an evaluation."""
 
     IMAGES = "images"
@@ -31,12 +31,12 @@ class Stage(Enum):
 class EvaluationTask(NamedTuple):
     """One task of an evaluation, which may fail without the others."""
 
-    stage: Stage
+    stage: EvaluationStage
     subject: str  # the model whose images are generated, the reader, or the metric
     model: str = ""  # of a number
 
     def __str__(self) -> str:
-        if self.stage is Stage.IMAGES:
+        if self.stage is EvaluationStage.IMAGES:
             return f"images of {self.subject}"
         return f"{self.subject} of {self.model}" if self.model else self.subject
 

@@ -12,7 +12,7 @@ from workbench.evaluation.images import ModelImages
 from workbench.evaluation.metrics import Metric
 from workbench.evaluation.numbers import Column, Number, Sampled
 from workbench.evaluation.read import feature_cache, image_checksums
-from workbench.evaluation.request import EvaluationTask, Stage
+from workbench.evaluation.request import EvaluationStage, EvaluationTask
 from workbench.io.notation import TEACHER, reason_of
 
 if TYPE_CHECKING:
@@ -39,8 +39,11 @@ def model_results(evaluation: Evaluation) -> list[ModelResult]:
                 )
                 numbers[name] |= metric.numbers(_sampled(evaluation, metric, name), reference)
             except (ValueError, OSError) as error:
-                if EvaluationTask(Stage.READING, metric.reader) not in evaluation.failures:
-                    task = EvaluationTask(Stage.NUMBER, metric.name, name)
+                if (
+                    EvaluationTask(EvaluationStage.READING, metric.reader)
+                    not in evaluation.failures
+                ):
+                    task = EvaluationTask(EvaluationStage.NUMBER, metric.name, name)
                     evaluation.failures[task] = reason_of(error)
     return [ModelResult(name, evaluation.images[name], own) for name, own in numbers.items()]
 
