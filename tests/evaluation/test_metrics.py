@@ -8,7 +8,7 @@ import torch
 
 from tests.evaluation.test_evaluation import asked, done
 from workbench.cli import main
-from workbench.core.registry import PLUGINS, PluginError
+from workbench.core.registry import PLUGINS, PluginError, import_plugins
 from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.metrics import METRICS, per_image, per_prompt
 
@@ -39,7 +39,7 @@ def test_metrics_of_another_file_are_named_in_the_help_and_measured(
 ):
     (tmp_path / "mine.py").write_text(PLUGIN)
     monkeypatch.setenv(PLUGINS, str(tmp_path / "mine.py"))
-    monkeypatch.setattr(own, "_found", False)
+    import_plugins()
     request = asked("teacher", metrics=("brightness", "contrast"), image_seeds=2)
     evaluation = done(Evaluation(tmp_path / "e", request), backend)
     assert not evaluation.failures
@@ -90,6 +90,21 @@ def test_images_and_prompts_without_a_number_are_left_out(backend, tmp_path, own
     broken = sorted(tmp_path.glob("images/**/a-red-circle*/*.png"))[0]
     broken.unlink()
     assert numbers_of(Evaluation.open(tmp_path))["set"][1].prompts == 1
+
+
+def test_a_function_that_fails_leaves_a_blank_and_a_reason(backend, tmp_path, own):
+    own.register("broken", per_image(lambda images, prompts: images.nothing))
+    own.register("few", per_image(lambda images, prompts: images.mean()))
+    own.register("set", per_prompt(lambda images, prompt: {}[prompt]))
+    request = asked("teacher", metrics=("broken", "few", "set", "vendi"))
+    evaluation = done(Evaluation(tmp_path, request), backend)
+    assert list(numbers_of(evaluation)) == ["vendi lite0"]
+    reasons = sorted(evaluation.failures.values())
+    assert [reason[:32] for reason in reasons] == [
+        "broken fails: AttributeError: 'T",
+        "few returns [], not [3] numbers",
+        "set fails: KeyError: 'a red circ",
+    ]
 
 
 def test_a_metric_is_a_metric_kind_with_a_name_that_is_free(own):

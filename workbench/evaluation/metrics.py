@@ -106,9 +106,17 @@ def per_image(
     """
 
     def metrics(name: str, source: str, features: tuple[str, ...], prompts: Prompts):
+        def read(images: Tensor, prompts: list[Prompt]) -> Tensor:
+            scores = _called(name, function, images, [prompt.text for prompt in prompts])
+            if scores.shape != (len(images),):
+                raise ValueError(
+                    f"{name} returns {list(scores.shape)}, not [{len(images)}] numbers"
+                )
+            return scores[:, None]
+
+        protocol = _protocol(name, function)
         numbers = partial(score_numbers, name, higher_is_better=higher_is_better, digits=digits)
-        reader = Reader(_protocol(name, function), partial(_read_scores, function))
-        return [Metric(name, reader.protocol, lambda device: reader, numbers, seeds=False)]
+        return [Metric(name, protocol, lambda device: Reader(protocol, read), numbers, seeds=False)]
 
     return MetricKind(metrics, title)
 
@@ -124,9 +132,11 @@ def per_prompt(
     """
 
     def metrics(name: str, source: str, features: tuple[str, ...], prompts: Prompts):
-        numbers = partial(
-            set_numbers, name, _protocol(name, function), function, higher_is_better, digits
-        )
+        def measure(images: Tensor, prompt: str) -> float:
+            return float(_called(name, lambda *of: float(function(*of)), images, prompt))
+
+        protocol = _protocol(name, function)
+        numbers = partial(set_numbers, name, protocol, measure, higher_is_better, digits)
         return [Metric(name, "", None, numbers)]
 
     return MetricKind(metrics, title)
@@ -243,6 +253,14 @@ def _protocol(name: str, function: Callable) -> str:
     except (OSError, TypeError):  # of a console, or no Python function
         return name
     return f"{name} {hashlib.sha256(source.encode()).hexdigest()[:7]}"
+
+
+def _called(name: str, function: Callable, images: Tensor, prompts: list[str] | str) -> Tensor:
+    """The result of another file's function, whose errors are all ValueErrors."""
+    try:
+        return torch.as_tensor(function(images, prompts), dtype=torch.float32)
+    except Exception as error:  # any: the other metrics are worth having
+        raise ValueError(f"{name} fails: {type(error).__name__}: {error}") from error
 
 
 def _read_scores(score: Callable, images: Tensor, prompts: list[Prompt]) -> Tensor:

@@ -234,7 +234,7 @@ def set_numbers(
     and a finite value.
     """
     values = {
-        prompt.text: float(function(images, prompt.text))
+        prompt.text: function(images, prompt.text)
         for prompt, images in zip(own.prompts, own.images())
         if len(images) == own.seeds
     }

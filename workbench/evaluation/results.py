@@ -39,10 +39,8 @@ def model_results(evaluation: Evaluation) -> list[ModelResult]:
                 )
                 numbers[name] |= metric.numbers(_sampled(evaluation, metric, name), reference)
             except (ValueError, OSError) as error:
-                if (
-                    EvaluationTask(EvaluationStage.READING, metric.reader)
-                    not in evaluation.failures
-                ):
+                reading = EvaluationTask(EvaluationStage.READING, metric.reader)
+                if reading not in evaluation.failures:
                     task = EvaluationTask(EvaluationStage.NUMBER, metric.name, name)
                     evaluation.failures[task] = reason_of(error)
     return [ModelResult(name, evaluation.images[name], own) for name, own in numbers.items()]
