@@ -72,13 +72,13 @@ def score(
 
     for step in (*evaluation.generate(backend, opened), *evaluation.read()):
         print(f"{step.what}: {step.done} of {step.total}", file=sys.stderr, flush=True)
-    if evaluation.left:
-        raise RuntimeError(f"not done: {evaluation.left}")
+    if evaluation.failures:
+        raise RuntimeError(f"not done: {evaluation.failures}")
     return [
         {
             "model": result.model,
-            "evaluations": result.made.evaluations,
-            "milliseconds": result.made.milliseconds,
+            "evaluations": result.images.evaluations,
+            "milliseconds": result.images.milliseconds,
             **{column.name: number.interval.mean for column, number in result.numbers.items()},
         }
         for result in evaluation.results()

@@ -165,7 +165,7 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     capsys.readouterr()
     rescored = ["evaluate", "--rescore", "--out", str(tmp_path / "e"), "--device", "cpu"]
     assert main(["evaluate", "--rescore"]) == 1
-    assert "say with --out which folder" in capsys.readouterr().err
+    assert "name its folder with --out" in capsys.readouterr().err
     assert (
         main([*rescored, "--metrics", "diversity,kid", "--features", "lite0=32"]) == 1
     )  # the reference was not made

@@ -1,5 +1,5 @@
-"""The command line: python -m workbench train | plan | resume | sample | evaluate | report |
-stages | models | export | study ... | scenes make-teacher.
+"""The command line: python -m workbench train | plan | resume | sample | show | evaluate |
+report | stages | models | export | study ... | scenes make-teacher.
 
 Its settings are generated from the dataclasses `Recipe` and `TeacherRecipe`, which hold every
 default and help text.
@@ -14,7 +14,7 @@ from pathlib import Path
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 from workbench.evaluation.commands import add_evaluation_commands
-from workbench.grid.commands import _sample
+from workbench.grid.commands import _sample, _show
 from workbench.io.settings import Parser, add_settings
 from workbench.models.options import add_device_option, add_model_options
 from workbench.stages.commands import _stages
@@ -105,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         help="picture to write (default: %(default)s)",
     )
     add_model_options(sample, "dp-dmd")
+    show = _command(commands, "show", "print the settings that a PNG was generated with", _show)
+    show.add_argument("file", type=Path, metavar="FILE.png", help="an image of the workbench")
     add_evaluation_commands(commands, _command)
     stages = _command(
         commands,

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -24,8 +25,9 @@ from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.metrics import METRICS
 from workbench.evaluation.numbers import Sampled
 from workbench.evaluation.prompt_lists import Prompt, PromptList
+from workbench.evaluation.read import feature_cache, image_checksums
 from workbench.evaluation.report import write_evaluation_report
-from workbench.evaluation.request import EvaluationRequest
+from workbench.evaluation.request import EvaluationRequest, EvaluationStage, EvaluationTask
 from workbench.io.files import FolderError
 from workbench.io.progress import Progress
 from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
@@ -37,6 +39,7 @@ from workbench.scenes.networks import new_tokenizer
 
 PROMPTS = ["a red circle", "two stars", "a blue shape"]
 LIST = PromptList("mine", tuple(map(Prompt, PROMPTS)), {"sexual": 2})
+IMAGES, READING, NUMBER = (partial(EvaluationTask, stage) for stage in EvaluationStage)
 
 
 def asked(*models: str, **settings) -> EvaluationRequest:
@@ -97,8 +100,8 @@ def test_numbers_are_those_of_the_images_in_the_files(backend, tmp_path):
             tuple(bootstrap_interval(diversity(features))), abs=1e-5
         )
         assert scores.interval.mean == pytest.approx(float(vendi(features).mean()), abs=1e-5)
-    assert not evaluation.left
-    assert [result.made.evaluations for result in evaluation.results()] == [
+    assert not evaluation.failures
+    assert [result.images.evaluations for result in evaluation.results()] == [
         4,
         2,
     ]
@@ -134,8 +137,7 @@ def test_one_at_a_time_works_in_a_folder(backend, tmp_path):
         ):
             with pytest.raises(
                 FolderError,
-                match="is in use already: stop that first, or choose another "
-                "folder",
+                match="is in use already: stop that first, or choose another folder",
             ):
                 next(other)
         list(begun)
@@ -167,9 +169,12 @@ def test_damage_that_keeps_size_and_time_is_told_and_mended_the_next_time(backen
     broken.write_bytes(content)
     os.utime(broken, ns=(state.st_atime_ns, state.st_mtime_ns))
     other = done(Evaluation(tmp_path, asked("teacher", features=("lite0=64",))), backend)
-    assert "cannot be read" in other.left["lite0=64"]
-    assert "evaluate again, which makes it anew" in other.left["lite0=64"]
-    assert not done(Evaluation(tmp_path, asked("teacher", features=("lite0=64",))), backend).left
+    (reason,) = other.failures.values()
+    assert list(other.failures) == [READING("lite0=64")]
+    assert "cannot be read" in reason
+    assert "evaluate again, which regenerates it" in reason
+    again = done(Evaluation(tmp_path, asked("teacher", features=("lite0=64",))), backend)
+    assert not again.failures
     assert (
         done(Evaluation(tmp_path, asked("teacher")), backend).results()[0].numbers
         == first[0].numbers
@@ -206,8 +211,8 @@ def test_the_official_policy_reads_quality_from_images_of_its_own(backend, tmp_p
         "batch-42-row-1.png",
         "batch-42-row-2.png",
     ]
-    assert list(evaluation.left) == ["clipscore"]
-    assert "hub cannot be reached" in evaluation.left["clipscore"]
+    assert list(evaluation.failures) == [READING("clipscore")]
+    assert "hub cannot be reached" in evaluation.failures[READING("clipscore")]
 
 
 def test_models_and_metrics_that_cannot_be_had_leave_a_blank_and_a_reason(backend, tmp_path):
@@ -220,11 +225,19 @@ def test_models_and_metrics_that_cannot_be_had_leave_a_blank_and_a_reason(backen
     )
     (result,) = evaluation.results()
     assert [column.name for column in result.numbers] == ["diversity lite0"]
-    assert evaluation.left["images of gone"] == "there is no model and no folder called gone"
-    assert "dinov3=FOLDER" in evaluation.left["dinov3"]
-    assert "maniqa=FOLDER" in evaluation.left["maniqa"]
-    assert "images" in evaluation.left["spread of teacher"]
-    assert evaluation.left.keys() == {
+    failures = evaluation.failures
+    assert failures[IMAGES("gone")] == "there is no model and no folder called gone"
+    assert "dinov3=FOLDER" in failures[READING("dinov3")]
+    assert "maniqa=FOLDER" in failures[READING("maniqa")]
+    assert "images" in failures[NUMBER("spread", "teacher")]
+    assert failures.keys() == {
+        IMAGES("gone"),
+        READING("dinov3"),
+        READING("maniqa"),
+        NUMBER("spread", "teacher"),
+        READING("the exact detector of scenes"),
+    }
+    assert set(map(str, failures)) == {
         "images of gone",
         "dinov3",
         "maniqa",
@@ -232,12 +245,12 @@ def test_models_and_metrics_that_cannot_be_had_leave_a_blank_and_a_reason(backen
         "the exact detector of scenes",
     }
     again = Evaluation.open(tmp_path)
-    assert again.made.keys() == {"teacher"}
+    assert again.images.keys() == {"teacher"}
     again.request = asked(
         "gone", "teacher"
     )  # other metrics: what the earlier ones left is nothing to this one
     assert list(again.read()) == []
-    assert again.left.keys() == {"images of gone"}
+    assert again.failures.keys() == {IMAGES("gone")}
 
 
 def test_images_that_are_not_finite_are_counted_and_the_rest_goes_on(backend, tmp_path):
@@ -255,7 +268,8 @@ def test_images_that_are_not_finite_are_counted_and_the_rest_goes_on(backend, tm
     evaluation = Evaluation(tmp_path, asked("broken"))
     for _ in (*evaluation.generate(backend, lambda name: model), *evaluation.read()):
         pass
-    assert evaluation.left == {"1 images of broken": "the model's output is not finite (NaN)"}
+    reason = "1 failed: the model's output is not finite (NaN)"
+    assert evaluation.failures == {IMAGES("broken"): reason}
     (number,) = evaluation.results()[0].numbers.values()
     assert number.failed == 1
     assert number.prompts == 2
@@ -274,11 +288,12 @@ def test_a_model_without_images_does_not_cost_the_others_their_numbers(backend, 
         pass
     teacher, broken, student = evaluation.results()
     assert not broken.numbers
-    assert evaluation.missing["9 images of broken"] == "the model's output is not finite (NaN)"
+    reason = evaluation.missing[IMAGES("broken")]
+    assert reason == "9 failed: the model's output is not finite (NaN)"
     assert (
         bool(teacher.numbers) == bool(student.numbers) == (metric != "spread")
     )  # 16 px images are no scenes
-    assert f"{metric} of broken" in evaluation.missing
+    assert NUMBER(metric, "broken") in evaluation.missing
     write_evaluation_report(tmp_path, [(evaluation, [teacher, broken, student])])
 
 
@@ -295,20 +310,14 @@ def test_what_another_revision_has_read_is_never_compared(backend, tmp_path, mon
     assert (
         first.results()[0].numbers.popitem()[0].protocol.startswith("lite0, another")
     )  # read again, of every model
-    readings = evaluation._readings(request.parsed[0], "student")
-    readings.begin("a third")
-    readings.add(
-        [
-            (draw, sums)
-            for draw, sums in evaluation._checksums("student", request.parsed[0]).items()
-        ],
-        torch.rand(9, 1280),
-    )
-    readings.save()
+    cache = feature_cache(evaluation, request.parsed[0], "student")
+    cache.begin("a third")
+    checksums = image_checksums(evaluation, request.parsed[0], "student")
+    cache.add(checksums.items(), torch.rand(9, 1280))
+    cache.save()
     evaluation.results()
-    assert evaluation.left == {
-        "kid of student": "its images and the teacher's were not read by the same network"
-    }
+    reason = "its images and the teacher's were not read by the same network"
+    assert evaluation.failures == {NUMBER("kid", "student"): reason}
 
 
 def test_weights_that_change_in_their_folder_are_noticed(backend, tmp_path, clip):
@@ -351,7 +360,7 @@ def test_what_an_interruption_left_out_is_told(backend, tmp_path):
         if step.what == "images of student":
             break
     stopped.save()
-    assert Evaluation.open(tmp_path).missing == {"images of other": "not begun"}
+    assert Evaluation.open(tmp_path).missing == {IMAGES("other"): "not begun"}
 
 
 def test_the_reference_is_the_teacher_from_other_seeds(backend, tmp_path):
@@ -410,7 +419,7 @@ def test_scorers_run_one_after_the_other_on_networks_of_their_own(backend, tmp_p
         metrics=metrics,
     )
     evaluation = done(Evaluation(tmp_path, request), backend)
-    assert not evaluation.left
+    assert not evaluation.failures
     for result in evaluation.results():
         numbers = {column.name: (column, number) for column, number in result.numbers.items()}
         assert list(numbers) == [
@@ -548,6 +557,31 @@ def test_folders_without_an_evaluation_or_with_a_broken_one_are_told(tmp_path):
         FolderError, match="evaluate again into the same folder, the images in it stay"
     ):
         Evaluation.open(tmp_path)
+
+
+def test_failures_are_saved_by_stage_and_those_in_words_of_older_folders_are_read(tmp_path):
+    evaluation = Evaluation(tmp_path, asked("teacher", metrics=("kid", "geneval", "maniqa")))
+    evaluation.failures = {
+        IMAGES("runs/images of mine"): "3 failed: NaN",
+        IMAGES("gone"): "there is none",
+        READING("maniqa"): "offline",
+        READING("the exact detector of scenes"): "no scenes",
+        NUMBER("kid", "a of b"): "too few",
+    }
+    evaluation.save()
+    assert Evaluation.open(tmp_path).failures == evaluation.failures
+    file = tmp_path / "evaluation.json"
+    saved = json.loads(file.read_text())
+    del saved["failures"]
+    saved["left"] = {
+        "3 images of runs/images of mine": "NaN",
+        "images of gone": "there is none",
+        "maniqa": "offline",
+        "the exact detector of scenes": "no scenes",
+        "kid of a of b": "too few",
+    }
+    file.write_text(json.dumps(saved))
+    assert Evaluation.open(tmp_path).failures == evaluation.failures
 
 
 def test_an_evaluation_that_was_killed_goes_on_and_ends_the_same(tmp_path):

@@ -28,7 +28,7 @@ def test_our_own_lists_are_there_and_clean():
     neutral = prompt_list("neutral")
     assert len(neutral.prompts) == 200
     assert not neutral.dropped
-    assert neutral.told == ""
+    assert neutral.summary == ""
     assert prompt_list("scenes", check=parse).texts == [request.text for request in reported_on()]
 
 
@@ -88,7 +88,7 @@ def test_what_is_dropped_is_counted_and_the_limit_counts_what_is_left(tmp_path):
     }
     assert found.limited_to == 2
     assert prompt_list(str(file), limit=3, check=parse).limited_to == 0
-    assert found.told == "1 sexual, 1 not understood, 1 repeated"
+    assert found.summary == "1 sexual, 1 not understood, 1 repeated"
     assert found.name == str(file)
 
 
@@ -97,7 +97,7 @@ def test_a_list_of_which_nothing_is_left_says_why(tmp_path):
     file.write_text("a red dog\n")
     with pytest.raises(
         PromptFileError,
-        match='no prompt left to draw \\(1 not understood\\).* does not know the word "dog"',
+        match=r'no prompt left to draw \(1 not understood\).* does not know the word "dog"',
     ):
         prompt_list(str(file), check=parse)
 
@@ -116,15 +116,15 @@ def test_genevals_metadata_is_kept(tmp_path):
     assert prompt_list(str(file)).texts == ["a cat", "a dog"]
     for broken in (b'{"prompt": ""}', b'{"prompt": "\xff"}', b"[1]"):
         file.write_bytes(b'{"prompt": "a cat"}\n' + broken)
-        with pytest.raises(PromptFileError, match="geneval.jsonl, line 2: not a JSON object"):
+        with pytest.raises(PromptFileError, match=r"geneval.jsonl, line 2: not a JSON object"):
             prompt_list(str(file))
     file.write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
     with pytest.raises(
-        PromptFileError, match='geneval.jsonl, line 2: not a JSON object with a "prompt"'
+        PromptFileError, match=r'geneval.jsonl, line 2: not a JSON object with a "prompt"'
     ):
         prompt_list(str(file))
     file.write_text(json.dumps(entry | {"include": [{"class": "dogg", "count": 2}]}))
-    with pytest.raises(PromptFileError, match="geneval.jsonl, line 1: .*'dogg'"):
+    with pytest.raises(PromptFileError, match=r"geneval.jsonl, line 1: .*'dogg'"):
         prompt_list(str(file))
 
 
@@ -172,10 +172,10 @@ def test_a_published_list_is_downloaded_once_and_checked(served, tmp_path, monke
     (folder / "list.txt").unlink()
     assert prompt_list("coco-10k").texts == ["a fox", "a hill"]  # from the cache
     (prompt_lists.cache_folder() / "list.txt").write_bytes(b"a fox\n")  # broken there
-    with pytest.raises(PromptFileError, match="cannot download .*404.* or put the file at"):
+    with pytest.raises(PromptFileError, match=r"cannot download .*404.* or put the file at"):
         prompt_list("coco-10k")
     (folder / "list.txt").write_bytes(b"something else")
-    with pytest.raises(PromptFileError, match="is not the file it was"):
+    with pytest.raises(PromptFileError, match="has changed; name a copy"):
         prompt_list("coco-10k")
 
 
@@ -185,7 +185,7 @@ def test_a_network_that_is_not_there_names_the_ways_out(tmp_path, monkeypatch):
         prompt_lists.PUBLISHED_LISTS, "pick-a-pic", PublishedFile("http://127.0.0.1:9/list.txt", "")
     )
     with pytest.raises(
-        PromptFileError, match="cannot download .* Connect to the network, or put the file at"
+        PromptFileError, match=r"cannot download .* Connect to the network, or put the file at"
     ):
         prompt_list("pick-a-pic")
 
@@ -206,6 +206,6 @@ def test_diffusiondb_offline_names_the_ways_out():
     pytest.importorskip("pyarrow")
     with pytest.raises(
         PromptFileError,
-        match="metadata.parquet of poloclub/diffusiondb .195 MB. .* give another list or file",
+        match=r"metadata.parquet of poloclub/diffusiondb .195 MB. .* name another list or file",
     ):
         prompt_list("diffusiondb")

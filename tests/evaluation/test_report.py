@@ -20,11 +20,13 @@ from workbench.core.paper_tables import (
     TASK_TITLES,
 )
 from workbench.core.presets import SD35
-from workbench.evaluation.evaluation import Evaluation, ModelImages, ModelResult
+from workbench.evaluation.evaluation import Evaluation
+from workbench.evaluation.images import ModelImages
 from workbench.evaluation.numbers import Column, Number
 from workbench.evaluation.prompt_lists import Prompt, PromptList
 from workbench.evaluation.report import evaluation_figures, provenance, write_evaluation_report
-from workbench.evaluation.request import EvaluationRequest
+from workbench.evaluation.request import EvaluationRequest, EvaluationStage, EvaluationTask
+from workbench.evaluation.results import ModelResult
 from workbench.evaluation.tables import difference_table, number_table, paper_layouts
 from workbench.io.tables import Table
 from workbench.metrics.diversity import Interval
@@ -282,7 +284,7 @@ def test_every_printed_row_is_as_long_as_its_columns():
 
 def test_the_protocol_tells_what_a_reader_needs(tmp_path):
     one = evaluation(tmp_path)
-    one.left["pickscore"] = "the hub cannot be reached"
+    one.failures[EvaluationTask(EvaluationStage.READING, "pickscore")] = "the hub cannot be reached"
     failed = result("dmd", "dmd", {DINO: (0.1, 0.05, 0.2)})
     failed = dataclasses.replace(
         failed, numbers={DINO: Number(Interval(0.1, 0.05, 0.2), 2, failed=4, note="biased")}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from workbench.cli import main
 from workbench.core.sampler import sampled
 from workbench.core.seeds import grid_noise
 from workbench.grid.export import export_png, export_zip, format_interval
@@ -141,15 +142,17 @@ def test_a_link_leaves_out_what_is_the_default_and_other_queries_are_not_ours():
     ],
 )
 def test_a_bad_link_is_an_error_that_names_the_parameter(query, told):
+    def opened():
+        check_request(GridRequest.from_query(query), ["teacher"], lambda prompt: None)
+
     with pytest.raises(ValueError, match=told):
-        request = GridRequest.from_query(query)
-        check_request(request, ["teacher"], lambda prompt: None)
+        opened()
 
 
 def test_unknown_models_and_refused_prompts_are_told(backend):
     with pytest.raises(ValueError, match="no model called 'dmd'"):
         check_request(SMALL, ["teacher"], lambda prompt: None)
-    with pytest.raises(ValueError, match="Prompt 2: .*hexagon"):
+    with pytest.raises(ValueError, match=r"Prompt 2: .*hexagon"):
         check_request(
             GridRequest(("a circle", "a hexagon")),
             ["teacher"],
@@ -161,7 +164,9 @@ def test_unknown_models_and_refused_prompts_are_told(backend):
 
 
 def test_every_cell_and_row_is_painted_and_progress_rises_to_one(backend, students):
-    events = list(generate_grid(SMALL, backend, model_loader(SMALL, backend, students), together=2))
+    events = list(
+        generate_grid(SMALL, backend, model_loader(SMALL, backend, students), batch_size=2)
+    )
     done = [event.done for event in events if isinstance(event, Progress)]
     assert done == sorted(done)
     assert done[-1] == 1
@@ -237,6 +242,23 @@ def test_only_the_cell_that_fails_is_a_hole(backend, students):
     difference = holed.cells[0, "dmd", 2].image.astype(int) - grid.cells[0, "dmd", 2].image
     assert np.abs(difference).max() <= 1
     assert holed.done == 1
+
+
+def test_a_model_is_opened_once_for_its_cost_and_not_again_while_it_is_held(backend, students):
+    def openings(prompts, models):
+        request, names = replace(SMALL, prompts=prompts, models=models), []
+        load = model_loader(request, backend, students)
+
+        def opened(name):
+            names.append(name)
+            return load(name)
+
+        list(generate_grid(request, backend, opened))
+        return names
+
+    assert openings(("a circle", "two stars"), ("dmd",)) == ["dmd"]
+    assert openings(("a circle",), ("teacher", "dmd")) == ["dmd", "teacher", "dmd"]
+    assert openings(("a circle",), ("teacher", "broken")) == ["broken", "teacher"]
 
 
 def test_cancelling_is_to_stop_iterating(backend, students):
@@ -317,6 +339,22 @@ def test_settings_survive_a_png_and_other_images_say_so(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
     with pytest.raises(ValueError, match="no settings"):
         read_settings(tmp_path / "plain.png")
+
+
+def test_the_command_show_prints_the_settings_of_an_image(tmp_path, capsys):
+    settings = {"prompt": 'a "réd" circle', "seed": 3}
+    (tmp_path / "cell.png").write_bytes(png_bytes(Image.new("RGB", (4, 4)), settings))
+    assert main(["show", str(tmp_path / "cell.png")]) == 0
+    shown = capsys.readouterr().out
+    assert json.loads(shown) == settings
+    assert "réd" in shown
+    Image.new("RGB", (4, 4)).save(tmp_path / "plain.png")
+    assert main(["show", str(tmp_path / "plain.png")]) == 1
+    assert "no settings" in capsys.readouterr().err
+    assert main(["show", str(tmp_path / "missing.png")]) == 1
+    (tmp_path / "text.png").write_text("no image")
+    assert main(["show", str(tmp_path / "text.png")]) == 1
+    assert "cannot identify image file" in capsys.readouterr().err
 
 
 def test_an_interval_without_ends_is_shown_as_the_value():

@@ -31,7 +31,7 @@ def test_unusable_files_name_line_and_way_out(tmp_path, data, message):
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
-        PromptFileError, match="cannot read the prompt file .*nowhere.txt: No such file"
+        PromptFileError, match=r"cannot read the prompt file .*nowhere.txt: No such file"
     ):
         read_prompts(tmp_path / "nowhere.txt")
 

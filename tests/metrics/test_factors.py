@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.metrics.factors import correctness, data_spread, matched, relative_spread, spread
-from workbench.scenes.detector import DetectedObject, Seen, detect
+from workbench.metrics.factors import data_spread, matched, relative_spread, spread
+from workbench.scenes.detector import DetectedObject, Seen, detect, satisfies
 from workbench.scenes.grammar import TASKS, parse, requests
 from workbench.scenes.renderer import HUES, draw_scenes, hsv_to_rgb, render_scenes
 
@@ -161,25 +161,15 @@ def test_a_reference_of_few_images_is_that_of_many_up_to_the_root():
     assert all(0.8 * many[name] < few[name] < 1.02 * many[name] for name in many)
 
 
-def test_correctness_is_one_on_data_and_reads_each_task():
+def test_drawn_scenes_show_what_their_captions_ask_and_not_what_others_do():
     asked = [request for task in TASKS for request in requests(task)[::50]]
-    right = detect(render_scenes(draw_scenes(asked, torch.Generator().manual_seed(0))))
-    assert correctness(right, asked) == {task: 1.0 for task in TASKS} | {"overall": 1.0}
-    assert correctness(right[::-1], asked)["overall"] < 0.3
+    scenes = detect(render_scenes(draw_scenes(asked, torch.Generator().manual_seed(0))))
+    assert all(map(satisfies, scenes, asked))
+    assert np.mean(list(map(satisfies, scenes[::-1], asked))) < 0.3
 
 
-def test_overall_correctness_is_the_mean_over_tasks_not_images():
-    asked = [parse("a red circle")] * 3 + [parse("two circles")]
-    assert correctness([seen(found())] * 4, asked) == {
-        "counting": 0.0,
-        "colors": 1.0,
-        "overall": 0.5,
-    }
-
-
-@pytest.mark.parametrize("function", [correctness, relative_spread])
-def test_lists_of_different_length_are_an_error(function):
+def test_lists_of_different_length_are_an_error():
     with pytest.raises(ValueError, match="one request for each"):
-        function([], [])
+        relative_spread([], [])
     with pytest.raises(ValueError, match="one request for each"):
-        function([[seen(found())]], [parse("a circle")] * 2)
+        relative_spread([[seen(found())]], [parse("a circle")] * 2)

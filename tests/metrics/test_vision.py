@@ -217,10 +217,10 @@ def test_names_sources_and_networks_that_are_not_right_are_told(folders, tmp_pat
     with pytest.raises(MetricError, match="there is no feature 'dino'; one of lite0, clip"):
         load_feature("dino")
     with pytest.raises(
-        MetricError, match="dinov2 cannot be loaded as clip|is a dinov2, and clip reads a clip"
+        MetricError, match=r"dinov2 cannot be loaded as clip|is a dinov2, and clip reads a clip"
     ):
         load_feature(f"clip={folders / 'dinov2'}")
-    with pytest.raises(MetricError, match="holds no config.json, which dinov3 needs"):
+    with pytest.raises(MetricError, match=r"holds no config.json, which dinov3 needs"):
         load_feature(f"dinov3={tmp_path}")
 
 
@@ -234,7 +234,7 @@ def test_weights_that_are_missing_are_not_made_up(folders, tmp_path):
         metadata={"format": "pt"},
     )
     with pytest.raises(
-        MetricError, match="lacks weights that dinov2 needs, .*attention.* and 0 more"
+        MetricError, match=r"lacks weights that dinov2 needs, .*attention.* and 0 more"
     ):
         load_feature(f"dinov2={tmp_path / 'part'}")
 
@@ -250,6 +250,6 @@ def test_the_gate_of_dinov3_is_named(monkeypatch):
 
     monkeypatch.setattr(weights, "hf_hub_download", gated)
     with pytest.raises(
-        MetricError, match="is gated: accept its licence .* HF_TOKEN .* dinov3=SOURCE"
+        MetricError, match=r"is gated: accept its licence .* HF_TOKEN .* dinov3=SOURCE"
     ):
         load_feature("dinov3")

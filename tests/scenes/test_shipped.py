@@ -46,7 +46,7 @@ def numbers_of(
     evaluation = Evaluation(folder, asked)
     for _ in (*evaluation.generate(backend, by_name.__getitem__), *evaluation.read()):
         pass
-    assert not evaluation.left
+    assert not evaluation.failures
     return {
         result.model: {
             column.name: number.interval.mean for column, number in result.numbers.items()

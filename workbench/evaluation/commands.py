@@ -8,6 +8,19 @@ from pathlib import Path
 
 from workbench.models.options import add_model_options, common_recipe, model_names, openable
 
+OF_IMAGES = (  # options that say which images to generate
+    "prompts",
+    "limit",
+    "noise",
+    "image_seeds",
+    "models",
+    "teacher",
+    "resolution",
+    "guidance",
+    "teacher_steps",
+    "seeds",
+)
+
 
 def add_evaluation_commands(commands, command) -> None:
     """Adds the parsers; `command` is the command line's own way to add one."""
@@ -15,73 +28,54 @@ def add_evaluation_commands(commands, command) -> None:
     evaluate.add_argument(
         "--prompts",
         default="",
-        help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: one prompt a "
-        "line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no "
-        "setting was chosen on; for other "
-        "teachers neutral)",
+        help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: one prompt "
+        "per line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no "
+        "setting was chosen on; for other teachers neutral)",
     )
     evaluate.add_argument(
-        "--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)"
+        "--limit", type=int, default=0, help="use only the first LIMIT prompts (default: all)"
     )
-    evaluate.add_argument(
+    metrics = evaluate.add_argument(
         "--metrics",
         default="",
-        help="comma-separated: diversity, vendi, coverage, kid, fid, cmmd, spread, geneval, vq-r1, "
-        "maniqa, maniqa-pyiqa, "
-        "image-reward, pickscore, pickscore-26, clipscore; NAME=SOURCE takes weights from another "
-        "hub id or a folder "
+        help="comma-separated: METRICS; NAME=SOURCE takes weights from another hub id or a folder "
         "(default: diversity,vendi, and on scenes spread,geneval)",
     )
-    evaluate.add_argument(
+    features = evaluate.add_argument(
         "--features",
         default="",
-        help="what diversity, vendi, coverage, kid and fid are measured on, comma-separated: "
-        "lite0, "
-        "clip, clip-pooled, clip-projected, clip-336, dinov3, dinov2, or NAME=SOURCE (default: "
-        "lite0)",
+        help="the features that diversity, vendi, coverage, kid and fid are measured on, "
+        "comma-separated: FEATURES, or NAME=SOURCE (default: lite0)",
     )
+    _name_when_shown(evaluate, metrics, features)
     evaluate.add_argument(
         "--noise",
         default="per-prompt",
         choices=("per-prompt", "official"),
-        help="per-prompt: a noise for each prompt and seed; "
-        "official: as the released scripts, the same noises for all prompts (default: %(default)s)",
+        help="per-prompt: a noise for each prompt and seed; official: as the released scripts, "
+        "the same noises for all prompts (default: %(default)s)",
     )
     evaluate.add_argument(
         "--image-seeds",
         type=int,
         default=1,
-        help="seeds of a prompt that are read for quality and preference (default: %(default)s)",
+        help="seeds per prompt that are read for quality and preference (default: %(default)s)",
     )
     evaluate.add_argument(
         "--out",
         type=Path,
-        help="folder of images, readings and report, which goes on where it was interrupted "
-        "(default: "
-        "evaluations/PROMPTS)",
+        help="folder of images, readings and report, which resumes after an interruption "
+        "(default: evaluations/PROMPTS)",
     )
     evaluate.add_argument(
-        "--rescore", action="store_true", help="measure the images that --out holds, and make none"
+        "--rescore",
+        action="store_true",
+        help="measure the images in --out, and generate none",
     )
     add_model_options(evaluate, "teacher,dmd,dp-dmd")
-    images = (
-        "prompts",
-        "limit",
-        "noise",
-        "image_seeds",
-        "models",
-        "teacher",
-        "resolution",
-        "guidance",
-        "teacher_steps",
-        "seeds",
-    )
-    evaluate.set_defaults(of_images={name: evaluate.get_default(name) for name in images})
+    evaluate.set_defaults(of_images={name: evaluate.get_default(name) for name in OF_IMAGES})
     report = command(
-        commands,
-        "report",
-        "put several evaluations, one for each prompt list, into one report",
-        _report,
+        commands, "report", "put several evaluations, one per prompt list, into one report", _report
     )
     report.add_argument(
         "folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote"
@@ -89,6 +83,20 @@ def add_evaluation_commands(commands, command) -> None:
     report.add_argument(
         "--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)"
     )
+
+
+def _name_when_shown(parser, metrics: argparse.Action, features: argparse.Action) -> None:
+    """Puts the names into the help when it is shown, for importing them takes seconds."""
+    format_help = parser.format_help
+
+    def named() -> str:
+        from workbench.evaluation.metrics import FEATURES, METRICS
+
+        metrics.help = metrics.help.replace("METRICS", ", ".join(METRICS))
+        features.help = features.help.replace("FEATURES", ", ".join(FEATURES))
+        return format_help()
+
+    parser.format_help = named
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -101,14 +109,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     device = options.device or best_device()
     if options.rescore and not options.out:
         raise ValueError(
-            "--rescore measures the images of an evaluation: say with --out which folder it is in"
+            "--rescore measures the images of an evaluation: name its folder with --out"
         )
     if options.rescore:
         _check_rescore(options)
-        written = Evaluation.open(options.out)
-        evaluation = dataclasses.replace(
-            written, request=dataclasses.replace(written.request, **_given_metrics(options))
-        )
+        evaluation = Evaluation.open(options.out)
+        evaluation.request = dataclasses.replace(evaluation.request, **_given_metrics(options))
     else:
         evaluation = generated(options, options.out)
     watched(evaluation.read(device))
@@ -117,28 +123,27 @@ def _evaluate(options: argparse.Namespace) -> int:
     evaluation.save()
     print(number_table(evaluation, results).markdown)
     print(f"\n{report}, with tables as Markdown, CSV and LaTeX beside it")
-    for what, why in evaluation.missing.items():
-        print(f"not done: {what}: {why}")
+    for task, reason in evaluation.missing.items():
+        print(f"not done: {task}: {reason}")
     return 1 if evaluation.missing else 0
 
 
 def _check_rescore(options: argparse.Namespace) -> None:
-    """Raises ValueError for options that say which images to make, when none are made."""
+    """Raises ValueError for options that say which images to generate."""
     given = [
         f"--{name.replace('_', '-')}"
-        for name, usual in options.of_images.items()
-        if getattr(options, name) != usual
+        for name, default in options.of_images.items()
+        if getattr(options, name) != default
     ]
     if given:
         raise ValueError(
-            f"--rescore measures the images that are there: leave out {', '.join(given)}, or "
-            "--rescore"
+            f"--rescore measures the existing images: leave out {', '.join(given)}, or --rescore"
         )
 
 
 def generated(options: argparse.Namespace, out: Path | None):
-    """The evaluation that was asked for, with its images, in the folder `out` or one that is
-    called after its prompts.
+    """The requested evaluation, with its images, in the folder `out` or one named after its
+    prompts.
     """
     from workbench.evaluation.evaluation import Evaluation
     from workbench.evaluation.metrics import usual_metrics
@@ -149,32 +154,32 @@ def generated(options: argparse.Namespace, out: Path | None):
 
     names = model_names(options)
     _, teacher = common_recipe(options, names)
-    listed = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
-    asked = {
+    prompts = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
+    settings = {
         name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)
     }
-    asked |= {"metrics": usual_metrics(teacher)} | _given_metrics(options)
-    # before anything is loaded: it may make no sense
+    settings |= {"metrics": usual_metrics(teacher)} | _given_metrics(options)
+    # checked before anything is loaded
     request = EvaluationRequest(
         tuple(names),
-        prompt_list(listed, options.limit),
+        prompt_list(prompts, options.limit),
         tuple(range(options.seeds)),
         teacher=teacher,
-        **asked,
+        **settings,
     )
     backend, _, open_model = openable(options)
     request = dataclasses.replace(
-        request, prompts=prompt_list(listed, options.limit, backend.rewrite)
+        request, prompts=prompt_list(prompts, options.limit, backend.rewrite)
     )
     if request.prompts.dropped:
-        print(f"dropped from {listed}: {request.prompts.told}")
+        print(f"dropped from {prompts}: {request.prompts.summary}")
     evaluation = Evaluation(out or Path("evaluations") / folder_name(request.prompts), request)
     watched(evaluation.generate(backend, open_model))
     return evaluation
 
 
 def _given_metrics(options: argparse.Namespace) -> dict:
-    """The metrics and features that were asked for."""
+    """The metrics and features in the options."""
     return {
         name: tuple(part.strip() for part in text.split(",") if part.strip())
         for name, text in ((name, getattr(options, name, "")) for name in ("metrics", "features"))
@@ -187,8 +192,5 @@ def _report(options: argparse.Namespace) -> None:
     from workbench.evaluation.report import write_evaluation_report
 
     evaluations = [Evaluation.open(folder) for folder in options.folder]
-    print(
-        write_evaluation_report(
-            options.to, [(evaluation, evaluation.results()) for evaluation in evaluations]
-        )
-    )
+    results = [(evaluation, evaluation.results()) for evaluation in evaluations]
+    print(write_evaluation_report(options.to, results))

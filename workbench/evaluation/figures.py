@@ -14,14 +14,14 @@ from workbench.io.notation import TEACHER
 from workbench.io.theme import LINE, TEMPLATE, colours, title_of
 
 if TYPE_CHECKING:
-    from workbench.evaluation.evaluation import ModelResult
     from workbench.evaluation.numbers import Column, Number
+    from workbench.evaluation.results import ModelResult
 
 PER_ROW = 4
 
 
 def columns_of(results: list[ModelResult]) -> list[Column]:
-    """Every column that some model has a number in, but for the parts of others."""
+    """Every column that some model has a number in, without parts of other numbers."""
     return [
         column
         for column in dict.fromkeys(column for result in results for column in result.numbers)
@@ -30,7 +30,7 @@ def columns_of(results: list[ModelResult]) -> list[Column]:
 
 
 def number_dots(results: list[ModelResult]) -> go.Figure:
-    """A panel for each number, a dot with its 95 % interval for each model."""
+    """A panel per number, in it a dot with its 95 % interval per model."""
     columns = columns_of(results)
     rows, tints = math.ceil(len(columns) / PER_ROW), colours([result.model for result in results])
     figure = make_subplots(
@@ -49,13 +49,13 @@ def number_dots(results: list[ModelResult]) -> go.Figure:
         height=100 + rows * (70 + 24 * len(results)),
         margin=dict(l=130, t=84),
     )
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         for result in results:
             if column in result.numbers:
                 figure.add_trace(
                     _dot(result.model, column, result.numbers[column], tints[result.model]),
-                    place // PER_ROW + 1,
-                    place % PER_ROW + 1,
+                    index // PER_ROW + 1,
+                    index % PER_ROW + 1,
                 )
     figure.update_yaxes(
         categoryorder="array",
@@ -81,8 +81,8 @@ def _dot(model: str, column: Column, number: Number, colour: str) -> go.Scatter:
 
 
 def planes(results: list[ModelResult]) -> dict[str, go.Figure]:
-    """Diversity across, and up whatever says how good the images are: one figure of such panels,
-    if there are any.
+    """Diversity on the x axis, numbers of quality on the y axes: one figure of such panels, if
+    there are any.
     """
     columns = columns_of(results)
     across = next((column for column in columns if column.name.startswith("diversity")), None)
@@ -103,7 +103,7 @@ def planes(results: list[ModelResult]) -> dict[str, go.Figure]:
         height=420,
         margin=dict(t=84),
     )
-    for place, column in enumerate(up, 1):
+    for panel, column in enumerate(up, 1):
         for result in results:
             if column in result.numbers and across in result.numbers:
                 figure.add_trace(
@@ -112,10 +112,10 @@ def planes(results: list[ModelResult]) -> dict[str, go.Figure]:
                         result.numbers[across],
                         result.numbers[column],
                         tints[result.model],
-                        place == 1,
+                        panel == 1,
                     ),
                     1,
-                    place,
+                    panel,
                 )
     figure.update_xaxes(title=across.title)
     return {"planes": figure}
@@ -141,8 +141,8 @@ def _point(model: str, x: Number, y: Number, colour: str, legend: bool) -> go.Sc
 
 
 def prompt_scatter(results: list[ModelResult]) -> dict[str, go.Figure]:
-    """Diversity prompt by prompt: the teacher's across, a student's up; below the diagonal it was
-    lost. Needs the teacher.
+    """Diversity prompt by prompt: the teacher's on the x axis, a student's on the y axis; below
+    the diagonal it was lost. Needs the teacher.
     """
     teacher = next((result for result in results if result.model == TEACHER), None)
     column = next(

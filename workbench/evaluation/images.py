@@ -1,15 +1,17 @@
-"""The images of an evaluation, a PNG each with its settings in it: what is there, what is missing
-or broken, and where it is.
+"""The images of an evaluation, each a PNG with its settings in it: which exist, and which are
+missing or broken.
 
-    images/MODEL-DIGEST/model.json                     how the model was sampled; another state of a model has a folder of its own
+    images/MODEL-DIGEST/model.json       how the model was sampled; another state of a model has
+                                         another folder
     images/MODEL-DIGEST/a-red-circle-1f3a5c7e/seed-0003.png
 
 The initial noise of an image follows one of two policies. All noise is drawn on the CPU; the
 released scripts draw on the GPU: other numbers, the same distribution.
 
-    per-prompt   a noise of its own for each (prompt, seed)
-    official     as the released scripts do: the noises of seeds 0, 1, ... are the same for all prompts; quality and preference are read from other
-                 images, one a prompt, made four at a time from a fresh generator of seed 42: four noises in all
+    per-prompt   a separate noise for each (prompt, seed)
+    official     as the released scripts do: the noises of seeds 0, 1, ... are the same for all
+                 prompts; quality and preference are read from other images, one per prompt,
+                 sampled four at a time from a fresh generator of seed 42: four noises in all
 """
 
 from __future__ import annotations
@@ -33,6 +35,16 @@ from workbench.models.sampling import ImageDraw
 
 
 @dataclass(frozen=True)
+class ModelImages:
+    """One model's images, and how they were sampled."""
+
+    folder: str  # below images/
+    settings: dict
+    evaluations: int  # NFEs per image
+    milliseconds: float | None  # per image, sampling and decoding; None if not generated here
+
+
+@dataclass(frozen=True)
 class ImageFolder:
     """The images of one state of one model."""
 
@@ -40,7 +52,7 @@ class ImageFolder:
 
     @classmethod
     def of(cls, parent: Path, model: str, settings: dict) -> ImageFolder:
-        """The folder, made if need be, of what `settings` (JSON) says."""
+        """The folder of a model sampled with `settings` (JSON), created if necessary."""
         text = json.dumps(settings, sort_keys=True)
         folder = (
             parent / f"{slug(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
@@ -54,11 +66,10 @@ class ImageFolder:
         return cls(folder)
 
     def checksums(self, draws: Iterable[ImageDraw]) -> dict[ImageDraw, int]:
-        """Of the files that are there and whole; missing and broken ones (cut short, a changed
-        bit, no PNG) are left out. A file that has kept its size and time since it was last looked
-        at is not read again.
+        """The checksums of the whole files, without missing and broken ones (cut short, a changed
+        bit, no PNG). A file that has kept its size and time since the last call is not read again.
         """
-        known, found, seen = self._known(), {}, {}
+        known, checksums, states = self._known(), {}, {}
         for draw in draws:
             try:
                 state = (self.path / draw.path).stat()
@@ -68,17 +79,15 @@ class ImageFolder:
             if (size, changed) != (state.st_size, state.st_mtime_ns):
                 checksum = self._checksum(draw)
             if checksum is not None:
-                found[draw], seen[draw.path] = (
-                    checksum,
-                    (state.st_size, state.st_mtime_ns, checksum),
-                )
-        if seen.items() - known.items():
-            content = json.dumps(known | seen)
+                checksums[draw] = checksum
+                states[draw.path] = state.st_size, state.st_mtime_ns, checksum
+        if states.items() - known.items():
+            content = json.dumps(known | states)
             write_atomically(self.path / "checksums.json", lambda part: part.write_text(content))
-        return found
+        return checksums
 
     def forget(self) -> None:
-        """Lets `checksums` read every file again."""
+        """Makes `checksums` read every file again."""
         (self.path / "checksums.json").unlink(missing_ok=True)
 
     def _known(self) -> dict[str, tuple[int, int, int]]:
@@ -100,7 +109,7 @@ class ImageFolder:
         return zlib.crc32(content)
 
     def write(self, draw: ImageDraw, image: Tensor, settings: dict) -> None:
-        """Keeps an image [3, H, W] in [0, 1]."""
+        """Saves an image [3, H, W] in [0, 1]."""
         path = self.path / draw.path
         path.parent.mkdir(exist_ok=True)
         content = png_bytes(
@@ -109,7 +118,7 @@ class ImageFolder:
         write_atomically(path, lambda part: part.write_bytes(content))
 
     def read(self, draws: Iterable[ImageDraw]) -> Tensor:
-        """[B, 3, H, W] in [0, 1]."""
+        """[B, 3, H, W] in [0, 1]. Raises OSError for a missing file."""
         arrays = []
         for draw in draws:
             with Image.open(self.path / draw.path) as image:

@@ -1,8 +1,7 @@
-"""How what was read from a model's images becomes a table's numbers, with intervals over prompts.
+"""From the readings of a model's images to a table's numbers, with intervals over prompts.
 
-Each function reads a `Sampled` model, those that compare also the teacher's samples from other
-seeds, and gives numbers by column. All raise ValueError, with the reason, where nothing can be
-said.
+Each function takes a `Sampled` model, those that compare also the teacher's samples from other
+seeds, and returns numbers by column. All raise ValueError, with the reason, if there is no number.
 """
 
 from __future__ import annotations
@@ -29,23 +28,24 @@ EXACT = "the exact detector of scenes"
 
 
 class Column(NamedTuple):
-    """A column of the table. Numbers of two protocols are never in one."""
+    """A column of the table. Numbers of two protocols never share one."""
 
     name: str
     protocol: str
     higher_is_better: bool = True
     digits: int = 3
-    part: bool = False  # of another number, with a table of its own
+    part: bool = False  # of another number, shown in a separate table
 
     @property
     def title(self) -> str:
+        """The name, and whether higher or lower is better."""
         return f"{self.name} {'↑' if self.higher_is_better else '↓'}"
 
 
 @dataclass(frozen=True)
 class Number:
-    """One cell: the value with its 95 % interval, on how many prompts, and how many images could
-    not be read.
+    """One cell: the value with its 95 % interval, the number of prompts it is of, and of images
+    that could not be read.
     """
 
     interval: Interval
@@ -53,7 +53,7 @@ class Number:
     failed: int = 0
     by_prompt: dict[str, float] = field(
         default_factory=dict
-    )  # empty where there is no number of one prompt
+    )  # empty if a single prompt has no number
     note: str = ""
 
 
@@ -65,34 +65,38 @@ class Sampled:
     """One model's images as a metric sees them."""
 
     prompts: tuple[Prompt, ...]
-    values: Tensor | None  # [P, S, D], nan where there is no image or it could not be read
+    values: Tensor | None  # [P, S, D], nan for an image that is missing or could not be read
     protocol: str
     images: Callable[[], Iterator[Tensor]] = field(
         repr=False
-    )  # [S, 3, H, W] of each prompt, those that are there
+    )  # [S, 3, H, W] of each prompt, without the missing ones
+    seeds: int = 0  # images wanted of each prompt
 
     @property
     def failed(self) -> int:
+        """The number of images without a reading."""
         return int(torch.isnan(self.values).any(-1).sum())
 
 
 def complete_prompts(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[str], Tensor]:
-    """The prompts of which no image is missing, and their readings [P', S, D]. Raises ValueError
-    where there are none.
+    """The prompts without a missing image, and their readings [P', S, D]. Raises ValueError if
+    there are none.
     """
-    there = torch.isfinite(values).flatten(1).all(1)
-    if not there.any():
+    complete = torch.isfinite(values).flatten(1).all(1)
+    if not complete.any():
         raise ValueError(
-            "no prompt has all of its images read; evaluate again to make those that are missing"
+            "no prompt has all of its images read; evaluate again to generate the missing ones"
         )
-    return [prompt.text for prompt, one in zip(prompts, there) if one], values[there]
+    return [prompt.text for prompt, whole in zip(prompts, complete) if whole], values[complete]
 
 
 def diversity_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
+    """Eq. (9) on a feature."""
     return {Column(f"diversity {feature}", own.protocol): _over_prompts(diversity, own)}
 
 
 def vendi_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
+    """The Vendi score of each prompt's seeds."""
     return {
         Column(
             f"vendi {feature}", f"{own.protocol}, {own.values.shape[1]} seeds", digits=2
@@ -102,18 +106,18 @@ def vendi_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numb
 
 def coverage_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
     """By prompt, against as many of the teacher's own samples from other seeds: the teacher's row
-    says what can be had.
+    is the best to expect.
     """
     texts, x, y = _both(own, reference)
     k = min(3, x.shape[1] - 1)
-    found = coverage_by_prompt(x, y, k)
+    by_prompt = coverage_by_prompt(x, y, k)
     protocol = (
         f"{own.protocol}, k = {k}, by prompt, against {y.shape[1]} teacher samples of other seeds"
     )
-    note = f"coverage of the same distribution would be {found[0].expected_coverage:.3f}"
+    note = f"coverage of the same distribution would be {by_prompt[0].expected_coverage:.3f}"
     return {
         Column(f"{name} {feature}", protocol): _mean(
-            dict(zip(texts, (getattr(one, name) for one in found))),
+            dict(zip(texts, (getattr(one, name) for one in by_prompt))),
             own.failed,
             note if name == "coverage" else "",
         )
@@ -122,6 +126,7 @@ def coverage_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
 
 
 def kid_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
+    """KID by prompt, with its interval."""
     _, x, y = _both(own, reference)
     return _distance(
         f"kid {feature}",
@@ -133,19 +138,21 @@ def kid_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
 
 
 def fid_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
+    """The Frechet distance of all images, without an interval."""
     _, x, y = _both(own, reference)
-    found = fid(x.flatten(0, 1), y.flatten(0, 1))
+    distance = fid(x.flatten(0, 1), y.flatten(0, 1))
     return _distance(
         f"fid {feature}",
         own,
         x,
-        Interval(found.value, math.nan, math.nan),
+        Interval(distance.value, math.nan, math.nan),
         "Frechet distance",
-        found.note,
+        distance.note,
     )
 
 
 def cmmd_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
+    """CMMD of all images, without an interval."""
     _, x, y = _both(own, reference)
     return _distance(
         "cmmd",
@@ -157,12 +164,11 @@ def cmmd_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
 
 
 def _both(own: Sampled, reference: Sampled) -> tuple[list[str], Tensor, Tensor]:
-    """The prompts of which neither lacks an image, and the readings [P', S, D] of each. Raises
-    ValueError where there are none.
+    """The prompts that have all images of both, and the readings [P', S, D] of each. Raises
+    ValueError if there are none.
     """
-    if (
-        own.protocol != reference.protocol or own.values.shape[-1] != reference.values.shape[-1]
-    ):  # or nothing was read of one of them
+    width, reference_width = own.values.shape[-1], reference.values.shape[-1]
+    if own.protocol != reference.protocol or width != reference_width:  # 1 without readings
         raise ValueError("its images and the teacher's were not read by the same network")
     texts, both = complete_prompts(own.prompts, torch.cat([own.values, reference.values], 1))
     return texts, *both.split([own.values.shape[1], reference.values.shape[1]], 1)
@@ -171,8 +177,8 @@ def _both(own: Sampled, reference: Sampled) -> tuple[list[str], Tensor, Tensor]:
 def _distance(
     name: str, own: Sampled, x: Tensor, value: Interval, how: str, note: str = ""
 ) -> Numbers:
-    """The distance of all images to the teacher's of other seeds; the teacher's row says how near
-    its own other samples come.
+    """The distance of all images to the teacher's of other seeds; the teacher's row is that of its
+    own other samples.
     """
     protocol = (
         f"{own.protocol}, {how}, {x.shape[0] * x.shape[1]} images against as many of the teacher"
@@ -198,7 +204,13 @@ def _mean(by_prompt: dict[str, float], failed: int = 0, note: str = "") -> Numbe
     )
 
 
-def score_numbers(name: str, own: Sampled, reference: Sampled | None) -> Numbers:
+def score_numbers(
+    name: str,
+    own: Sampled,
+    reference: Sampled | None,
+    higher_is_better: bool = True,
+    digits: int = 3,
+) -> Numbers:
     """The mean over prompts of the mean over a prompt's images that could be scored."""
     means = own.values[..., 0].double().nanmean(1).tolist()
     usable = {
@@ -206,7 +218,31 @@ def score_numbers(name: str, own: Sampled, reference: Sampled | None) -> Numbers
     }
     if not usable:
         raise ValueError("no image could be scored")
-    return {Column(name, own.protocol): _mean(usable, own.failed)}
+    return {Column(name, own.protocol, higher_is_better, digits): _mean(usable, own.failed)}
+
+
+def set_numbers(
+    name: str,
+    protocol: str,
+    function: Callable[[Tensor, str], float],
+    higher_is_better: bool,
+    digits: int,
+    own: Sampled,
+    reference: Sampled | None,
+) -> Numbers:
+    """The mean of function(images [S, 3, H, W], prompt) over the prompts with all of their images
+    and a finite value.
+    """
+    values = {
+        prompt.text: function(images, prompt.text)
+        for prompt, images in zip(own.prompts, own.images())
+        if len(images) == own.seeds
+    }
+    usable = {text: value for text, value in values.items() if math.isfinite(value)}
+    if not usable:
+        raise ValueError("no prompt has all of its images and a number")
+    column = Column(name, f"{protocol}, {own.seeds} seeds", higher_is_better, digits)
+    return {column: _mean(usable)}
 
 
 def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
@@ -221,10 +257,10 @@ def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
     usable = {
         prompt.text: value
         for prompt, value in zip(own.prompts, relative.by_prompt)
-        if value == value
+        if not math.isnan(value)
     }
     if not usable:
-        raise ValueError("no prompt has two images that show what it asks")
+        raise ValueError("no prompt has two images that show what it asks for")
     note = f"read from the {relative.matched} of {relative.total} images that show what was asked"
     return {Column("factor spread", EXACT, digits=2): _mean(usable, note=note)} | {
         Column(f"spread of {factor}", EXACT, digits=2, part=True): Number(
@@ -235,7 +271,7 @@ def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
 
 
 def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
-    """The share of right images by task, and the mean of the tasks. Prompts are the sample:
+    """The share of correct images by task, and the mean of the tasks. Prompts are the sample:
     Student's t from their spread within a task, and Welch's degrees of freedom for the mean of
     tasks.
     """
@@ -244,7 +280,7 @@ def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
         for prompt in own.prompts
     ]
     right = own.values[..., 0].double().nanmean(1)
-    found, parts = {}, []
+    by_task, parts = {}, []
     for task in TASKS:
         shares = right[[name == task for name in tasks]]
         shares = shares[torch.isfinite(shares)]
@@ -255,31 +291,31 @@ def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
                     len(shares) - 1,
                 )
             )
-            found[task] = Number(_share(float(shares.mean()), [parts[-1]]), len(shares))
-    if not found:
+            by_task[task] = Number(_share(float(shares.mean()), [parts[-1]]), len(shares))
+    if not by_task:
         raise ValueError("no image could be judged")
-    mean = sum(number.interval.mean for number in found.values()) / len(found)
+    mean = sum(number.interval.mean for number in by_task.values()) / len(by_task)
     note = (
         ""
-        if len(found) == len(TASKS)
-        else f"the mean of {len(found)} of GenEval's {len(TASKS)} tasks"
+        if len(by_task) == len(TASKS)
+        else f"the mean of {len(by_task)} of GenEval's {len(TASKS)} tasks"
     )
     by_prompt = {
         prompt.text: value
         for prompt, value in zip(own.prompts, right.tolist())
         if math.isfinite(value)
     }
-    parts = [(variance / len(found) ** 2, freedom) for variance, freedom in parts]
+    parts = [(variance / len(by_task) ** 2, freedom) for variance, freedom in parts]
     overall = Number(_share(mean, parts), len(by_prompt), own.failed, by_prompt, note)
     return {
         Column(name, own.protocol, digits=2, part=name != "correct"): number
-        for name, number in ({"correct": overall} | found).items()
+        for name, number in ({"correct": overall} | by_task).items()
     }
 
 
 def _share(mean: float, parts: list[tuple[float, int]]) -> Interval:
-    """A share and its interval, cut at 0 and 1, from (variance, degrees of freedom) of the parts
-    that it is the sum of; no ends where there is no spread to tell them from.
+    """A share and its interval, cut at 0 and 1, from (variance, degrees of freedom) of its
+    summands; the ends are nan if there is no spread.
     """
     variance = sum(part for part, _ in parts)
     if not variance > 0:  # nan too

@@ -1,15 +1,16 @@
-"""What models are evaluated on: a list of prompts by name, or from a file, cleaned before anything
+"""The prompts that models are evaluated on: a list by name, or from a file, cleaned before anything
 is drawn.
 
     scenes        the 43 captions of the embedded world that no setting was chosen on
     neutral       200 prompts of our own, for demonstrations
-    pick-a-pic    1,024 lines of the released test_diversity.py (Tables 1 to 4), called "sfw" there, which they are not wholly
+    pick-a-pic    1,024 lines of the released test_diversity.py (Tables 1 to 4), called "sfw" there,
+                  which is not true of all
     coco-10k      10,000 captions in the style of COCO 2014, released with it
-    diffusiondb   10,000 of DiffusionDB's prompts, in an order of their own that has nothing to do with what they say
-    geneval       553 prompts with what they ask for (Table 5)
+    diffusiondb   10,000 of DiffusionDB's prompts, in an order that does not depend on their meaning
+    geneval       553 prompts with the metadata that they are judged by (Table 5)
 
 The last four are downloaded at their first use from where they were published, and never bundled.
-A file holds one prompt a line, or is a .jsonl with a "prompt" in each line, and for GenEval the
+A file holds one prompt per line, or is a .jsonl with a "prompt" in each line, and for GenEval the
 rest of its metadata. `unsafe` prompts and repeated ones are dropped, and counted.
 """
 
@@ -46,6 +47,7 @@ class PublishedFile:
 
     @property
     def file(self) -> str:
+        """Its name."""
         return self.address.rsplit("/", 1)[-1]
 
 
@@ -70,7 +72,7 @@ NAMES = ("scenes", "neutral", *PUBLISHED_LISTS, "diffusiondb")
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt, and where it is GenEval's, what it asks for: {"tag", "include", "exclude"}."""
+    """One prompt, and if it is GenEval's, its metadata: {"tag", "include", "exclude"}."""
 
     text: str
     geneval: dict | None = field(default=None, hash=False)
@@ -78,30 +80,30 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptList:
-    """Prompts, each once, and how many were dropped for which reason."""
+    """Prompts, each once, and the number of dropped ones by reason."""
 
     name: str  # of a list, or the file's
     prompts: tuple[Prompt, ...]
     dropped: dict[str, int]
-    limited_to: int = 0  # 0: all that were left
+    limited_to: int = 0  # 0: all that were not dropped
 
     @property
     def texts(self) -> list[str]:
+        """The prompts as text."""
         return [prompt.text for prompt in self.prompts]
 
     @property
-    def told(self) -> str:
-        """What was dropped, for people; empty where nothing was."""
+    def summary(self) -> str:
+        """The dropped prompts in words; empty if there are none."""
         return ", ".join(f"{count} {reason}" for reason, count in self.dropped.items())
 
 
 def prompt_list(name: str, limit: int = 0, check: Callable[[str], object] = str) -> PromptList:
-    """The list of a name or file without what is to be dropped, and of those left the first
-    `limit` (0: all).
+    """The first `limit` (0: all) prompts of a named list or a file that are not dropped.
 
-    `check(prompt)` may raise ValueError for what a model cannot draw (a caption outside the scenes
-    world). Raises `PromptFileError` for a list that is not to be had, or of which nothing is left,
-    with the reasons.
+    `check(prompt)` may raise ValueError for a prompt that a model cannot draw (a caption outside
+    the scenes world). Raises `PromptFileError` for a list that cannot be loaded, or that is empty
+    after dropping, with the reasons.
     """
     return kept(name, _read(name), limit, check)
 
@@ -109,13 +111,13 @@ def prompt_list(name: str, limit: int = 0, check: Callable[[str], object] = str)
 def kept(
     name: str, prompts: Iterable[Prompt], limit: int = 0, check: Callable[[str], object] = str
 ) -> PromptList:
-    """`prompt_list`, of prompts that are there already."""
+    """`prompt_list` of given prompts."""
     if limit < 0:
         raise PromptFileError(f"a limit of {limit} prompts makes no sense; 0 takes all")
-    left: dict[str, Prompt] = {}
+    clean: dict[str, Prompt] = {}
     dropped, first = Counter(), ""
     for prompt in prompts:
-        reason = unsafe(prompt.text) or ("repeated" if prompt.text in left else "")
+        reason = unsafe(prompt.text) or ("repeated" if prompt.text in clean else "")
         try:
             if not reason:
                 check(prompt.text)
@@ -124,25 +126,25 @@ def kept(
         if reason:
             dropped[reason] += 1
         else:
-            left[prompt.text] = prompt
-    limited = limit if limit < len(left) else 0
-    found = PromptList(name, tuple(left.values())[: limited or None], dict(dropped), limited)
-    if not found.prompts:
-        raise PromptFileError(
-            f"{name} has no prompt left to draw ({found.told or 'it is empty'}). {first}".strip()
-        )
-    return found
+            clean[prompt.text] = prompt
+    limited = limit if limit < len(clean) else 0
+    result = PromptList(name, tuple(clean.values())[: limited or None], dict(dropped), limited)
+    if not result.prompts:
+        reason = result.summary or "it is empty"
+        raise PromptFileError(f"{name} has no prompt left to draw ({reason}). {first}".strip())
+    return result
 
 
 def folder_name(prompts: PromptList) -> str:
-    """What to call a folder of a list; two files of one name, or two versions of one, have two."""
+    """A folder's name for a list; two files of one name, or two versions of one, have two."""
     if prompts.name in NAMES:
         return prompts.name
-    return f"{slug(Path(prompts.name).stem)}-{hashlib.sha256(chr(10).join(prompts.texts).encode()).hexdigest()[:8]}"
+    digest = hashlib.sha256("\n".join(prompts.texts).encode()).hexdigest()[:8]
+    return f"{slug(Path(prompts.name).stem)}-{digest}"
 
 
 def prompts_of_text(text: str) -> list[Prompt]:
-    """The prompts of a text, one a line."""
+    """The prompts of a text, one per line."""
     return [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
 
 
@@ -170,13 +172,13 @@ def _read(name: str) -> list[Prompt]:
 
 
 def _metadata(path: Path) -> list[Prompt]:
-    found = []
+    prompts = []
     for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             entry = json.loads(line.decode())
-            text, asks = entry["prompt"].strip(), "include" in entry
+            text, judged = entry["prompt"].strip(), "include" in entry
             if not text:
                 raise ValueError("the prompt is empty")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -184,16 +186,16 @@ def _metadata(path: Path) -> list[Prompt]:
                 f'{path}, line {number}: not a JSON object with a "prompt": {error}'
             ) from error
         try:
-            if asks:
+            if judged:
                 geneval.check(entry)
         except (ValueError, TypeError, AttributeError) as error:
             raise PromptFileError(f"{path}, line {number}: {error}") from error
-        found.append(Prompt(text, entry if asks else None))
-    return found
+        prompts.append(Prompt(text, entry if judged else None))
+    return prompts
 
 
 def cache_folder() -> Path:
-    """Where downloaded lists are kept."""
+    """The folder of downloaded lists."""
     return (
         Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         / "dp-dmd-workbench"
@@ -211,12 +213,11 @@ def _downloaded(published: PublishedFile) -> Path:
     except OSError as error:  # URLError is one
         raise PromptFileError(
             f"cannot download {published.address}: {error}. Connect to the network, or put the "
-            f"file at {path}, or give "
-            "another list or file"
+            f"file at {path}, or name another list or file"
         ) from error
     if hashlib.sha256(content).hexdigest() != published.sha256:
         raise PromptFileError(
-            f"{published.address} is not the file it was; give a copy of it, or another list"
+            f"{published.address} has changed; name a copy of the original file, or another list"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: part.write_bytes(content))
@@ -232,13 +233,12 @@ def _diffusiondb() -> list[Prompt]:
         ) from error
     offline = (
         f"metadata.parquet of {DIFFUSIONDB} (195 MB) is not in the hub cache, and the hub cannot "
-        "be reached: connect to the network, or "
-        "give another list or file"
+        "be reached: connect to the network, or name another list or file"
     )
     path = from_hub(
         DIFFUSIONDB,
         lambda: hf_hub_download(DIFFUSIONDB, "metadata.parquet", repo_type="dataset"),
-        absent=f"{DIFFUSIONDB} holds no metadata.parquet any more; give another list or file",
+        absent=f"{DIFFUSIONDB} no longer holds metadata.parquet; name another list or file",
         offline=offline,
         error=PromptFileError,
     )
@@ -247,8 +247,8 @@ def _diffusiondb() -> list[Prompt]:
 
 
 def chosen_of_diffusiondb(rows: Iterable[tuple[str, float]]) -> list[Prompt]:
-    """The first `DIFFUSIONDB_SIZE` distinct prompts by their SHA-256, of those that DiffusionDB's
-    own classifier gives less than `NSFW_SCORE`.
+    """The first `DIFFUSIONDB_SIZE` distinct prompts by their SHA-256, among those that
+    DiffusionDB's own classifier gives less than `NSFW_SCORE`.
     """
     texts = {
         prompt.strip() for prompt, score in rows if prompt and prompt.strip() and score < NSFW_SCORE

@@ -1,29 +1,28 @@
-"""The report of one evaluation or of several: all tables and figures, and what they rest on.
+"""The report of one evaluation or of several: all tables and figures, and their protocol.
 
-report.md  report.tex  report.html      all tables, and what was asked, measured by what, dropped and left
-NAME.csv                                each table
-numbers.csv                             every number with its interval, protocol, prompts and failures, a line each
-by_prompt.csv                           every number that there is for each prompt
-numbers.json                            each model's numbers without their protocol, for programs
+report.md  report.tex  report.html    all tables; the request, how it was measured, what was
+                                      dropped and what failed
+NAME.csv                              each table
+numbers.csv                           a line per number: interval, protocol, prompts, failures
+by_prompt.csv                         a line per number and prompt
+numbers.json                          each model's numbers without their protocol, for programs
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
 from collections.abc import Iterator
-from html import escape
 from itertools import groupby
 from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.evaluation.evaluation import Evaluation, ModelResult
+from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.figures import number_dots, planes, prompt_scatter
 from workbench.evaluation.numbers import Column, Number
+from workbench.evaluation.results import ModelResult
 from workbench.evaluation.tables import (
     TABLES,
     Evaluated,
@@ -34,41 +33,41 @@ from workbench.evaluation.tables import (
 )
 from workbench.io.files import write_atomically
 from workbench.io.notation import format_seeds, model_title
-from workbench.io.page import STYLE, _bullets
-from workbench.io.tables import Table, guarded, listed
+from workbench.io.page import report_page
+from workbench.io.tables import Bullets, Table, csv_text
 from workbench.models.sampling import OFFICIAL
 
 FEW = 10  # prompts
-FEW_TOLD = (
+FEW_NOTE = (
     "Bootstrap intervals of so few prompts are too narrow: of simulated normal values, 95 % "
-    "intervals over 3 prompts hold the truth in 70 %, "
-    "over 5 in 83 %, over 10 in 91 %, over 43 in 95 %."
+    "intervals over 3 prompts hold the truth in 70 %, over 5 in 83 %, over 10 in 91 %, over 43 in "
+    "95 %."
 )
 
 
 def provenance(evaluation: Evaluation, results: list[ModelResult]) -> list[str]:
-    """What was asked, of which models, and what is missing: one statement a line."""
-    asked, about = evaluation.request, evaluation.about
+    """The request, the models and what is missing: one statement per line."""
+    request, about = evaluation.request, evaluation.about
     revision = f" at revision {about['revision']}" if about.get("revision") else ""
     seeds = (
-        f"S = {len(asked.seeds)} seeds ({format_seeds(asked.seeds)}) a prompt, noise policy "
-        f"{asked.noise}, drawn on the {about.get('generator')}"
+        f"S = {len(request.seeds)} seeds ({format_seeds(request.seeds)}) per prompt, noise policy "
+        f"{request.noise}, drawn on the {about.get('generator')}"
     )
     single = (
-        "one other image a prompt, made in batches of 4 from seed 42"
-        if asked.noise == OFFICIAL
-        else f"the first {asked.image_seeds} of them"
+        "one other image per prompt, sampled in batches of 4 from seed 42"
+        if request.noise == OFFICIAL
+        else f"the first {request.image_seeds} of them"
     )
-    limited = "the first " if asked.prompts.limited_to else ""
+    limited = "the first " if request.prompts.limited_to else ""
     lines = [
-        f"Teacher: {asked.teacher}{revision}. Latents {about.get('latent_shape')}, sampled on "
+        f"Teacher: {request.teacher}{revision}. Latents {about.get('latent_shape')}, sampled on "
         f"{about.get('device')}.",
-        f"Prompts: {limited}{len(asked.prompts.prompts)} of {asked.prompts.name}; dropped: "
-        f"{asked.prompts.told or 'none'}.",
+        f"Prompts: {limited}{len(request.prompts.prompts)} of {request.prompts.name}; dropped: "
+        f"{request.prompts.summary or 'none'}.",
         f"{seeds}; quality and preference are read from {single}.",
     ]
-    if len(asked.prompts.prompts) < FEW:
-        lines.append(FEW_TOLD)
+    if len(request.prompts.prompts) < FEW:
+        lines.append(FEW_NOTE)
     if about.get("cut"):
         lines.append(
             f"{about['cut']} prompts are longer than the {about['tokens']} tokens that the "
@@ -91,18 +90,18 @@ def provenance(evaluation: Evaluation, results: list[ModelResult]) -> list[str]:
     lines += [
         f"{name} ({', '.join(models)}): {note}." for (name, note), models in notes.items() if note
     ]
-    return lines + [f"Not done: {what}: {why}" for what, why in evaluation.missing.items()]
+    missing = evaluation.missing.items()
+    return lines + [f"Not done: {task}: {reason}" for task, reason in missing]
 
 
 def _model_line(result: ModelResult) -> str:
-    made = result.made.settings
-    source = f" of {made['source']} at revision {made['revision']}" if "source" in made else ""
+    how = result.images.settings
+    source = f" of {how['source']} at revision {how['revision']}" if "source" in how else ""
     return (
-        f"{model_title(result.model)}: method {made.get('method') or 'teacher'}, {made['steps']} "
-        f"steps ({made['sampler']}), "
-        f"guidance {made['guidance']:g}, {made.get('dtype')} on {made.get('device')}, weights "
-        f"{made['weights']}{source}, "
-        f"recipe {made.get('digest') or 'none'}."
+        f"{model_title(result.model)}: method {how.get('method') or 'teacher'}, {how['steps']} "
+        f"steps ({how['sampler']}), guidance {how['guidance']:g}, {how.get('dtype')} on "
+        f"{how.get('device')}, weights {how['weights']}{source}, recipe "
+        f"{how.get('digest') or 'none'}."
     )
 
 
@@ -113,19 +112,24 @@ def evaluation_figures(evaluation: Evaluation, results: list[ModelResult]) -> di
     return {"numbers": number_dots(results), **planes(results), **prompt_scatter(results)}
 
 
-def tables_of(found: Evaluated) -> list[Table]:
+def tables_of(evaluated: Evaluated) -> list[Table]:
+    """All tables: of each evaluation, then those in the paper's layout."""
     return [
         table
-        for one in found
+        for one in evaluated
         for table in (number_table(*one), *difference_table(*one), *part_table(*one))
-    ] + paper_layouts(found)
+    ] + paper_layouts(evaluated)
 
 
-def write_evaluation_report(folder: Path, found: Evaluated) -> Path:
+def write_evaluation_report(folder: Path, evaluated: Evaluated) -> Path:
     """Writes the files named above into `folder`, in place of an earlier report's; returns the
-    path of report.html. `found` are evaluations with their results.
+    path of report.html.
     """
-    tables, told = tables_of(found), [provenance(*one) for one in found]
+    tables = tables_of(evaluated)
+    figures = [figure for one in evaluated for figure in evaluation_figures(*one).values()]
+    notes = [
+        Bullets("" if n else "Protocol", tuple(provenance(*one))) for n, one in enumerate(evaluated)
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.csv"):
         if re.fullmatch(rf"({'|'.join(TABLES)})(-\d+)?\.csv", old.name):
@@ -134,32 +138,22 @@ def write_evaluation_report(folder: Path, found: Evaluated) -> Path:
     def put(name: str, text: str) -> None:
         write_atomically(folder / name, lambda part: part.write_text(text, encoding="utf-8"))
 
-    put(
-        "report.md",
-        "\n\n".join(
-            [
-                "# Evaluation",
-                *(table.markdown for table in tables),
-                "## Protocol",
-                *(_bullets(lines) for lines in told),
-            ]
-        )
-        + "\n",
-    )
-    put("report.tex", "\n\n".join([*(table.latex for table in tables), *map(listed, told)]) + "\n")
+    parts = [*tables, *notes]
+    put("report.md", "\n\n".join(["# Evaluation", *(part.markdown for part in parts)]) + "\n")
+    put("report.tex", "\n\n".join(part.latex for part in parts) + "\n")
+    put("report.html", report_page("Evaluation", *tables, *figures, *notes))
     for name, same in groupby(
         sorted(tables, key=lambda table: table.name), lambda table: table.name
     ):
         for number, table in enumerate(same, 1):
             put(f"{name}.csv" if number == 1 else f"{name}-{number}.csv", table.csv)
-    put("numbers.csv", _long(found))
-    put("by_prompt.csv", _by_prompt(found))
-    put("numbers.json", json.dumps(_by_model(found), indent=1))
-    put("report.html", _page(found, tables, told))
+    put("numbers.csv", _long(evaluated))
+    put("by_prompt.csv", _by_prompt(evaluated))
+    put("numbers.json", json.dumps(_by_model(evaluated), indent=1))
     return folder / "report.html"
 
 
-def _long(found: Evaluated) -> str:
+def _long(evaluated: Evaluated) -> str:
     rows = [
         (
             "teacher",
@@ -177,32 +171,32 @@ def _long(found: Evaluated) -> str:
     ]
     rows += [
         (*key, *number.interval, number.prompts, number.failed, column.protocol, number.note)
-        for key, column, number in _each(found)
+        for key, column, number in _each(evaluated)
     ]
-    return _csv(rows)
+    return csv_text(rows)
 
 
-def _by_prompt(found: Evaluated) -> str:
+def _by_prompt(evaluated: Evaluated) -> str:
     rows = [("teacher", "prompts", "model", "number", "protocol", "prompt", "value")]
     rows += [
         (*key, column.protocol, text, value)
-        for key, column, number in _each(found)
+        for key, column, number in _each(evaluated)
         for text, value in number.by_prompt.items()
     ]
-    return _csv(rows)
+    return csv_text(rows)
 
 
-def _by_model(found: Evaluated) -> list[dict]:
-    """Of each model: evaluations (NFEs an image), milliseconds an image, and numbers by name, null
-    where there is none.
+def _by_model(evaluated: Evaluated) -> list[dict]:
+    """Of each model: evaluations (NFEs per image), milliseconds per image, and numbers by name,
+    null for a missing bound.
     """
     return [
         {
             "teacher": evaluation.request.teacher,
             "prompts": evaluation.request.prompts.name,
             "model": result.model,
-            "evaluations": result.made.evaluations,
-            "milliseconds": result.made.milliseconds,
+            "evaluations": result.images.evaluations,
+            "milliseconds": result.images.milliseconds,
             "numbers": {
                 column.name: {
                     bound: None if math.isnan(value) else value
@@ -211,14 +205,14 @@ def _by_model(found: Evaluated) -> list[dict]:
                 for column, number in result.numbers.items()
             },
         }
-        for evaluation, results in found
+        for evaluation, results in evaluated
         for result in results
     ]
 
 
-def _each(found: Evaluated) -> Iterator[tuple[tuple[str, ...], Column, Number]]:
+def _each(evaluated: Evaluated) -> Iterator[tuple[tuple[str, ...], Column, Number]]:
     """Every number, with (teacher, prompts, model, name)."""
-    for evaluation, results in found:
+    for evaluation, results in evaluated:
         for result in results:
             for column, number in result.numbers.items():
                 yield (
@@ -231,26 +225,3 @@ def _each(found: Evaluated) -> Iterator[tuple[tuple[str, ...], Column, Number]]:
                     column,
                     number,
                 )
-
-
-def _csv(rows: list[tuple]) -> str:
-    file = io.StringIO()
-    csv.writer(file).writerows(
-        [guarded(str("" if value != value else value)) for value in row] for row in rows
-    )
-    return file.getvalue()
-
-
-def _page(found: Evaluated, tables: list[Table], told: list[list[str]]) -> str:
-    figures = [figure for one in found for figure in evaluation_figures(*one).values()]
-    drawn = [
-        figure.to_html(full_html=False, include_plotlyjs=n == 0) for n, figure in enumerate(figures)
-    ]
-    protocol = "".join(
-        "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>" for lines in told
-    )
-    return (
-        '<!doctype html><html lang="en"><meta '
-        f'charset="utf-8"><title>Evaluation</title><style>{STYLE}</style><body><h1>Evaluation</h1>'
-        f"{''.join(table.html for table in tables)}{''.join(drawn)}<h3>Protocol</h3>{protocol}</body></html>"
-    )

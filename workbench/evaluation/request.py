@@ -1,9 +1,11 @@
-"""What to evaluate, and which images that takes."""
+"""The request of an evaluation: its tasks, and the images that they need."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import Enum
 from functools import cached_property
+from typing import NamedTuple
 
 from workbench.evaluation.metrics import Metric, parse_metrics
 from workbench.evaluation.prompt_lists import Prompt, PromptList
@@ -18,10 +20,34 @@ from workbench.models.sampling import (
 )
 
 
+class EvaluationStage(Enum):
+    """The three stages of an evaluation."""
+
+    IMAGES = "images"
+    READING = "reading"
+    NUMBER = "number"
+
+
+class EvaluationTask(NamedTuple):
+    """One task of an evaluation, which may fail without the others."""
+
+    stage: EvaluationStage
+    subject: str  # the model whose images are generated, the reader, or the metric
+    model: str = ""  # of a number
+
+    def __str__(self) -> str:
+        if self.stage is EvaluationStage.IMAGES:
+            return f"images of {self.subject}"
+        return f"{self.subject} of {self.model}" if self.model else self.subject
+
+
+Failures = dict[EvaluationTask, str]  # the reason of each task that failed
+
+
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate. Raises ValueError for metrics there are not, for no models, and for fewer
-    than two seeds.
+    """What to evaluate. Raises ValueError for unknown metrics, for no models, and for fewer than
+    two seeds.
     """
 
     models: tuple[str, ...]
@@ -30,7 +56,7 @@ class EvaluationRequest:
     metrics: tuple[str, ...] = ("diversity",)
     features: tuple[str, ...] = ("lite0",)
     noise: str = PER_PROMPT
-    image_seeds: int = 1  # how many seeds of a prompt are read for quality and preference
+    image_seeds: int = 1  # seeds per prompt that are read for quality and preference
     teacher: str = "scenes"
 
     def __post_init__(self):
@@ -41,7 +67,7 @@ class EvaluationRequest:
         if len(set(self.models)) < len(self.models):
             raise ValueError("a model is named twice")
         if len(self.seeds) < 2:
-            raise ValueError("diversity needs at least two seeds a prompt")
+            raise ValueError("diversity needs at least two seeds per prompt")
         if self.noise not in NOISES:
             raise ValueError(f"noise = {self.noise!r} is not one of {', '.join(NOISES)}")
         if not 1 <= self.image_seeds <= len(self.seeds):
@@ -51,19 +77,19 @@ class EvaluationRequest:
             )
         if self.noise == OFFICIAL and self.image_seeds != 1:
             raise ValueError(
-                "the official noise policy reads quality and preference from one image a prompt: "
-                "leave image_seeds at 1"
+                "the official noise policy reads quality and preference from one image per "
+                "prompt: leave image_seeds at 1"
             )
+        self._check_metrics()
+
+    def _check_metrics(self) -> None:
         if not self.parsed:
             raise ValueError("there are no features to measure by: choose at least one")
         for metric in self.parsed:
-            if (
-                metric.name in ("kid", "fid", "cmmd") and self.noise == OFFICIAL
-            ):  # a teacher would be far from itself
+            if metric.independent and self.noise == OFFICIAL:  # a teacher would be far from itself
                 raise ValueError(
                     f"{metric.name} takes all images for independent, and under the official "
-                    "noise policy prompts share theirs: "
-                    "choose per-prompt"
+                    "noise policy prompts share their noise: choose per-prompt"
                 )
             if metric.reference and TEACHER not in self.models:
                 raise ValueError(
@@ -73,29 +99,46 @@ class EvaluationRequest:
 
     @cached_property
     def parsed(self) -> list[Metric]:
+        """The metrics, each feature's apart, those that share a reader side by side."""
         return parse_metrics(self.metrics, self.features, self.prompts.prompts)
+
+    def draws(self, metric: Metric, model: str) -> list[list[ImageDraw]]:
+        """For each prompt the images of a model that a metric reads; the teacher's of other seeds
+        come after all of these.
+        """
+        own = self.seed_draws if metric.seeds else self.single_draws
+        return own + (self.reference_draws if metric.reference and model == TEACHER else [])
+
+    def all_draws(self, model: str) -> list[ImageDraw]:
+        """Every image of a model that some metric reads, each once."""
+        rows = (row for metric in self.parsed for row in self.draws(metric, model))
+        return list(dict.fromkeys(draw for row in rows for draw in row))
 
     @property
     def seed_draws(self) -> list[list[ImageDraw]]:
+        """For each prompt its images for diversity and prompt following."""
         return seed_draws(self.prompts.texts, self.seeds, self.noise)
 
     @property
     def single_draws(self) -> list[list[ImageDraw]]:
+        """For each prompt its images for quality and preference."""
         return single_draws(self.prompts.texts, self.seeds[: self.image_seeds], self.noise)
 
     @property
     def reference_draws(self) -> list[list[ImageDraw]]:
         """For each prompt as many images of the teacher from other seeds: an independent set, so
-        that no student is near to it by its noise.
+        that no student is close to it through shared noise.
         """
         after = max(self.seeds) + 1
         return seed_draws(self.prompts.texts, range(after, after + len(self.seeds)), self.noise)
 
     def to_dict(self) -> dict:
+        """The request as JSON."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> EvaluationRequest:
+        """The request that `to_dict` wrote. Raises ValueError, KeyError or TypeError for others."""
         lists = {name: tuple(values[name]) for name in ("models", "seeds", "metrics", "features")}
         prompts = tuple(Prompt(**prompt) for prompt in values["prompts"]["prompts"])
         return cls(

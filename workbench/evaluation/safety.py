@@ -1,8 +1,8 @@
-"""Says which prompts are not to be drawn: sexual ones, and anything suggestive about minors.
+"""Prompts that must not be drawn: sexual ones, and anything suggestive about minors.
 
-Public prompt lists are not clean, also where they are called "sfw". This is a list of words, not a
-judgement of meaning: it drops some harmless prompts (a nude statue), and misses what is written
-around it. What it drops is counted, never drawn.
+Public prompt lists are not clean, even those called "sfw". This is a list of words, not a judgement
+of meaning: it drops some harmless prompts (a nude statue), and misses paraphrases. Dropped prompts
+are counted, never drawn.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ _SEXUAL, _SUGGESTIVE, _MINORS = _any(SEXUAL), _any(SUGGESTIVE), _any(MINORS)
 
 
 def unsafe(prompt: str) -> str:
-    """Why a prompt is not to be drawn, in a few words without its own; empty where it may be."""
+    """The reason not to draw a prompt, in a few words without its own; empty for a safe one."""
     if _SEXUAL.search(prompt):
         return "sexual"
     if _MINORS.search(prompt) and _SUGGESTIVE.search(prompt):

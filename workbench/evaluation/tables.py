@@ -1,17 +1,18 @@
 """Evaluations as tables: every number, differences to the teacher, and the paper's tables with
 ours beside the paper's.
 
-In the layout of Tables 1 to 4 a prompt list is a group of columns, so several evaluations (one a
-list) are one table. The paper's rows stand there where teacher and list are the paper's; nowhere
-else would the comparison mean anything.
+In the layout of Tables 1 to 4 a prompt list is a group of columns, so several evaluations (one per
+list) are one table. The paper's rows are included only if teacher and list are the paper's:
+otherwise the comparison would mean nothing.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,10 @@ from workbench.core.paper_tables import (
     PaperRow,
 )
 from workbench.core.recipe import same_teacher
-from workbench.evaluation.evaluation import Evaluation, ModelResult
+from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.figures import columns_of
 from workbench.evaluation.numbers import Column, Number
+from workbench.evaluation.results import ModelResult
 from workbench.io.notation import TEACHER, model_title
 from workbench.io.tables import Table
 from workbench.metrics.diversity import bootstrap_interval
@@ -43,27 +45,47 @@ TABLES = (
     "differences",
     "factor-spread",
     *(f"table-{number}" for number in range(1, 6)),
-)  # as their files are called
+)  # the names of their files
+BESIDE_THE_PAPER = {  # groups of numbers that the paper does not have, by the first word
+    "diversity": "Diversity",
+    "vendi": "Diversity",
+    "factor": "Diversity",
+    "recall": "Diversity",
+    "coverage": "Diversity",
+    "maniqa-pyiqa": "Quality",
+    "pickscore-26": "Preference",
+    "clipscore": "Prompt following",
+    "correct": "Prompt following",
+}
 Evaluated = list[tuple[Evaluation, list[ModelResult]]]
+Labels = Callable[[ModelResult], str]  # the row of a result, "" for none
+
+
+@dataclass(frozen=True)
+class PaperColumn:
+    """A column in the layout of Tables 1 to 4."""
+
+    group: str
+    name: str
+    column: Column | None  # of ours, None if it was not measured
+    digits: int
 
 
 def number_table(evaluation: Evaluation, results: list[ModelResult]) -> Table:
-    """A row a model, a column a number, with 95 % intervals over prompts."""
-    columns, asked = columns_of(results), evaluation.request
-    titles, count = _titles(columns), len(asked.prompts.prompts)
+    """A row per model, a column per number, with 95 % intervals over prompts."""
+    columns, request = columns_of(results), evaluation.request
+    titles, count = _titles(columns), len(request.prompts.prompts)
     heads = ["model", "NFE", "ms / image", *titles.values()]
     rows = [
         (
             model_title(result.model),
-            str(result.made.evaluations),
-            _plain(result.made.milliseconds, 1),
+            str(result.images.evaluations),
+            _plain(result.images.milliseconds, 1),
             *(_cell(result.numbers.get(column), column.digits, count) for column in columns),
         )
         for result in results
     ]
-    title = (
-        f"{len(asked.prompts.prompts)} prompts of {asked.prompts.name}, {len(asked.seeds)} seeds"
-    )
+    title = f"{count} prompts of {request.prompts.name}, {len(request.seeds)} seeds"
     return Table(
         "numbers-by-model",
         title,
@@ -75,30 +97,26 @@ def number_table(evaluation: Evaluation, results: list[ModelResult]) -> Table:
 
 def difference_table(evaluation: Evaluation, results: list[ModelResult]) -> list[Table]:
     """Each student's number less the teacher's on the same prompts, with the interval of these
-    differences: far narrower than those of the two numbers, for a prompt that is diverse for one
+    differences: far narrower than those of the two numbers, since a prompt that is diverse for one
     is so for the other.
     """
-    teacher, count = (
-        next((result for result in results if _teacher(result)), None),
-        len(evaluation.request.prompts.prompts),
-    )
+    teacher = next((result for result in results if _teacher(result)), None)
+    if teacher is None:
+        return []
     columns = [
         column
         for column in columns_of(results)
-        if teacher
-        and column in teacher.numbers
+        if column in teacher.numbers
         and teacher.numbers[column].by_prompt
-        and column.name != "correct"
-    ]  # which is a mean of tasks, not of prompts
-    rows = []
+        and column.name != "correct"  # a mean of tasks, not of prompts
+    ]
+    count, rows = len(evaluation.request.prompts.prompts), []
     for result in results:
+        differences = (
+            _difference(result.numbers.get(column), teacher.numbers[column]) for column in columns
+        )
         cells = [
-            _cell(
-                _difference(result.numbers.get(column), teacher.numbers[column]),
-                column.digits,
-                count,
-            )
-            for column in columns
+            _cell(number, column.digits, count) for number, column in zip(differences, columns)
         ]
         if result is not teacher and any(cells):
             rows.append((model_title(result.model), *cells))
@@ -109,26 +127,18 @@ def difference_table(evaluation: Evaluation, results: list[ModelResult]) -> list
 
 
 def _difference(own: Number | None, teacher: Number) -> Number | None:
-    """Over the prompts that both have a number of; None where there are none."""
+    """Over the prompts that both have a number of; None if there are none."""
     both = [text for text in teacher.by_prompt if own and text in own.by_prompt]
     if not both:
         return None
-    return Number(
-        bootstrap_interval(
-            np.array([own.by_prompt[text] - teacher.by_prompt[text] for text in both])
-        ),
-        len(both),
-    )
+    differences = np.array([own.by_prompt[text] - teacher.by_prompt[text] for text in both])
+    return Number(bootstrap_interval(differences), len(both))
 
 
 def part_table(evaluation: Evaluation, results: list[ModelResult]) -> list[Table]:
-    """Factor spread, factor by factor, where it was measured."""
-    columns = dict.fromkeys(
-        column
-        for result in results
-        for column in result.numbers
-        if column.name.startswith("spread of ")
-    )
+    """Factor spread by factor, if it was measured."""
+    numbers = dict.fromkeys(chain.from_iterable(result.numbers for result in results))
+    columns = [column for column in numbers if column.name.startswith("spread of ")]
     if not columns:
         return []
     rows = [
@@ -149,109 +159,96 @@ def part_table(evaluation: Evaluation, results: list[ModelResult]) -> list[Table
     ]
 
 
-def paper_layouts(found: Evaluated) -> list[Table]:
+def paper_layouts(evaluated: Evaluated) -> list[Table]:
     """Those of the paper's tables that one of the models has a row in."""
-    results = [result for _, part in found for result in part]
+    results = [result for _, results in evaluated for result in results]
     students = [result for result in results if result.model != TEACHER]
     tables = []
     if any(_method(result) in METHODS for result in students):
-        tables.append(
-            _scores(
-                "table-1",
-                "Table 1: variants of DMD",
-                TABLE_1,
-                found,
-                lambda result: (
-                    _label(result) if _method(result) in METHODS or _teacher(result) else ""
-                ),
-            )
-        )
+        tables.append(_scores("table-1", "Table 1: variants of DMD", TABLE_1, evaluated, _variant))
     if any(_label(result) in ("Hyper-SD", "Flash", "TDM") for result in students):
-        tables.append(_scores("table-2", "Table 2: few-step methods", TABLE_2, found, _label))
+        tables.append(_scores("table-2", "Table 2: few-step methods", TABLE_2, evaluated, _label))
     varied = [result for result in students if _method(result) == "dp_dmd"]
-    for name, title, paper, key, written in (
+    for name, title, paper, key, template in (
         ("table-3", "Table 3: the anchor step K", TABLE_3, "k", "K = {:g}"),
         ("table-4", "Table 4: the weight lambda", TABLE_4, "lam", "λ = {:g}"),
     ):
-        if len({result.made.settings[key] for result in varied}) > 1:
-            tables.append(
-                _scores(
-                    name,
-                    title,
-                    paper,
-                    found,
-                    lambda r, key=key, written=written: _varied(r, key, written),
-                )
-            )
+        if len({result.images.settings[key] for result in varied}) > 1:
+            tables.append(_scores(name, title, paper, evaluated, _varied(key, template)))
     if any(column.name == "correct" for result in results for column in result.numbers):
-        tables.append(_geneval(found))
+        tables.append(_geneval(evaluated))
     return tables
 
 
 def _scores(
-    name: str, title: str, paper: dict[str, tuple[PaperRow, ...]], found: Evaluated, label
+    name: str,
+    title: str,
+    paper: dict[str, tuple[PaperRow, ...]],
+    evaluated: Evaluated,
+    label: Labels,
 ) -> Table:
-    """The layout of Tables 1 to 4. `label` says which row a result is, "" for none."""
-    groups = [_group(results) for _, results in found]
+    """The layout of Tables 1 to 4."""
+    layouts = [_paper_columns(results) for _, results in evaluated]
     columns = [("", "method"), ("", "image-free"), ("", "NFEs")]
     columns += [
-        (f"{_list_title(evaluation)}, {group}", short)
-        for (evaluation, _), part in zip(found, groups)
-        for group, short, _ in part
+        (f"{_list_title(evaluation)}, {column.group}", column.name)
+        for (evaluation, _), layout in zip(evaluated, layouts)
+        for column in layout
     ]
     rows = []
-    for teacher in dict.fromkeys(evaluation.request.teacher for evaluation, _ in found):
-        for row in _paper_rows(paper, teacher, found):
-            cells = [
-                _paper_cells(row, evaluation, part) for (evaluation, _), part in zip(found, groups)
-            ]
+    for teacher in dict.fromkeys(evaluation.request.teacher for evaluation, _ in evaluated):
+        for row in _paper_rows(paper, teacher, evaluated):
+            cells = (
+                _paper_cells(row, evaluation, layout)
+                for (evaluation, _), layout in zip(evaluated, layouts)
+            )
             rows.append(
                 (
                     f"{row.label} (paper)",
                     _mark(row.image_free),
                     str(row.evaluations or ""),
-                    *functools.reduce(operator.iadd, cells, []),
+                    *chain.from_iterable(cells),
                 )
             )
-        rows += _our_rows(teacher, found, groups, label)
-    return Table(name, title, tuple(columns), tuple(rows), _comparable(paper, found))
+        rows += _our_rows(teacher, evaluated, layouts, label)
+    return Table(name, title, tuple(columns), tuple(rows), _comparable(paper, evaluated))
 
 
-def _our_rows(teacher: str, found: Evaluated, groups: list, label) -> list[tuple[str, ...]]:
-    models: dict[
-        tuple[str, str], list[ModelResult | None]
-    ] = {}  # by name and by how it was sampled: a name may mean something else elsewhere
-    for place, (evaluation, results) in enumerate(found):
+def _our_rows(
+    teacher: str, evaluated: Evaluated, layouts: list[list[PaperColumn]], label: Labels
+) -> list[tuple[str, ...]]:
+    """A row per model, with its result in each evaluation."""
+    # by name and by how it was sampled: a name may mean another model elsewhere
+    models: dict[tuple[str, str], list[ModelResult | None]] = {}
+    for index, (evaluation, results) in enumerate(evaluated):
         for result in results:
             if evaluation.request.teacher == teacher and label(result):
-                sampled = json.dumps(
-                    {key: value for key, value in result.made.settings.items() if key != "noise"},
-                    sort_keys=True,
-                )
-                models.setdefault((result.model, sampled), [None] * len(found))[place] = result
+                settings = {k: v for k, v in result.images.settings.items() if k != "noise"}
+                key = result.model, json.dumps(settings, sort_keys=True)
+                models.setdefault(key, [None] * len(evaluated))[index] = result
     rows = []
-    for (model, _), places in models.items():
-        one = next(result for result in places if result)
-        cells = [_our_cells(result, part) for result, part in zip(places, groups)]
-        shown = (
-            label(one)
-            if label(one) == model_title(model)
-            else f"{label(one)}: {model_title(model)}"
-        )
+    for (model, _), own in models.items():
+        first = next(result for result in own if result)
+        title, row = model_title(model), label(first)
+        if _teacher(first):
+            row = f"Base Model: {teacher}"
+        elif row != title:
+            row = f"{row}: {title}"
+        cells = (_our_cells(result, layout) for result, layout in zip(own, layouts))
         rows.append(
             (
-                shown if not _teacher(one) else f"Base Model: {teacher}",
-                _mark(METHODS[_method(one)].image_free if _method(one) in METHODS else None),
-                str(one.made.evaluations),
-                *functools.reduce(operator.iadd, cells, []),
+                row,
+                _mark(METHODS[_method(first)].image_free if _method(first) in METHODS else None),
+                str(first.images.evaluations),
+                *chain.from_iterable(cells),
             )
         )
     return rows
 
 
-def _geneval(found: Evaluated) -> Table:
+def _geneval(evaluated: Evaluated) -> Table:
     rows = []
-    for evaluation, results in found:
+    for evaluation, results in evaluated:
         teacher = evaluation.request.teacher
         rows += [
             (
@@ -263,7 +260,7 @@ def _geneval(found: Evaluated) -> Table:
             for row in _paper_rows(TABLE_5, teacher, [(evaluation, results)])
         ]
         for result in results:
-            shown = f"Base Model: {teacher}" if _teacher(result) else model_title(result.model)
+            title = f"Base Model: {teacher}" if _teacher(result) else model_title(result.model)
             for protocol in dict.fromkeys(
                 column.protocol for column in result.numbers if column.name == "correct"
             ):
@@ -276,111 +273,101 @@ def _geneval(found: Evaluated) -> Table:
                     _plain(numbers[task].interval.mean, 2) if task in numbers else ""
                     for task in TASK_TITLES
                 )
-                rows.append((shown, *shares, _list_title(evaluation), protocol))
+                rows.append((title, *shares, _list_title(evaluation), protocol))
     heads = tuple(("", head) for head in ("method", *TASK_TITLES.values(), "prompts", "judged by"))
     return Table(
         "table-5",
         "Table 5: prompt following, GenEval's six tasks",
         heads,
         tuple(rows),
-        _comparable(TABLE_5, found),
+        _comparable(TABLE_5, evaluated),
     )
 
 
 def _paper_rows(
-    paper: dict[str, tuple[PaperRow, ...]], teacher: str, found: Evaluated
+    paper: dict[str, tuple[PaperRow, ...]], teacher: str, evaluated: Evaluated
 ) -> tuple[PaperRow, ...]:
-    """The paper's rows of a teacher, where one of the lists is one of the paper's."""
+    """The paper's rows of a teacher, if one of the lists is one of the paper's."""
     lists = {
         evaluation.request.prompts.name
-        for evaluation, _ in found
+        for evaluation, _ in evaluated
         if evaluation.request.teacher == teacher
     }
     rows = next((rows for source, rows in paper.items() if same_teacher(source, teacher)), ())
     return tuple(row for row in rows if lists & set(row.numbers))
 
 
-def _paper_cells(row: PaperRow, evaluation: Evaluation, part: list) -> list[str]:
+def _paper_cells(row: PaperRow, evaluation: Evaluation, layout: list[PaperColumn]) -> list[str]:
     printed = dict(zip(OURS, row.numbers.get(evaluation.request.prompts.name, ())))
     return [
-        (f"{printed[short]:.2f}" if short == "PicS" else f"{printed[short]:.3f}")
-        if short in printed
+        f"{printed[column.name]:.{2 if column.name == 'PicS' else 3}f}"
+        if column.name in printed
         else ""
-        for _, short, _ in part
+        for column in layout
     ]
 
 
-def _our_cells(result: ModelResult | None, part: list) -> list[str]:
+def _our_cells(result: ModelResult | None, layout: list[PaperColumn]) -> list[str]:
     numbers = result.numbers if result else {}
     return [
-        _plain(numbers[column].interval.mean, 2 if short == "PicS" else column.digits)
-        if column in numbers
+        _plain(numbers[column.column].interval.mean, column.digits)
+        if column.column in numbers
         else ""
-        for _, short, column in part
+        for column in layout
     ]
 
 
-def _group(results: list[ModelResult]) -> list[tuple[str, str, Column | None]]:
-    """(group, heading, column): the paper's columns, None for one that was not run, and beside
-    them what the paper does not have.
-    """
-    kinds = {
-        "diversity": "Diversity",
-        "vendi": "Diversity",
-        "factor": "Diversity",
-        "recall": "Diversity",
-        "coverage": "Diversity",
-        "maniqa-pyiqa": "Quality",
-        "pickscore-26": "Preference",
-        "clipscore": "Prompt following",
-        "correct": "Prompt following",
-    }
-    columns, found = columns_of(results), []
-    for group in dict.fromkeys([*GROUPS, *kinds.values()]):
-        for short in GROUPS.get(group, ()):
-            ours = [column for column in columns if column.name == OURS[short]]
-            # two protocols of one name never share a column
-            found += [
-                (group, short, ours[0] if ours else None),
-                *((group, f"{short} ({column.protocol})", column) for column in ours[1:]),
+def _paper_columns(results: list[ModelResult]) -> list[PaperColumn]:
+    """The paper's columns, and in each group the numbers that the paper does not have."""
+    columns, layout = columns_of(results), []
+    for group in dict.fromkeys([*GROUPS, *BESIDE_THE_PAPER.values()]):
+        for name in GROUPS.get(group, ()):
+            ours = [column for column in columns if column.name == OURS[name]]
+            first = ours[0] if ours else None
+            digits = 2 if name == "PicS" else first.digits if first else 3
+            layout.append(PaperColumn(group, name, first, digits))
+            layout += [  # two protocols of one name never share a column
+                PaperColumn(group, f"{name} ({column.protocol})", column, column.digits)
+                for column in ours[1:]
             ]
-        found += [
-            (group, column.name.removeprefix("diversity "), column)
+        layout += [
+            PaperColumn(group, column.name.removeprefix("diversity "), column, column.digits)
             for column in columns
-            if column.name not in OURS.values() and kinds.get(column.name.split(" ")[0]) == group
+            if column.name not in OURS.values()
+            and BESIDE_THE_PAPER.get(column.name.split(" ")[0]) == group
         ]
-    return found
+    return layout
 
 
-def _comparable(paper: dict, found: Evaluated) -> tuple[str, ...]:
-    """What is to be said about the comparison."""
+def _comparable(paper: dict, evaluated: Evaluated) -> tuple[str, ...]:
+    """Notes on how our rows compare with the paper's."""
     if not any(
         _paper_rows(paper, evaluation.request.teacher, [(evaluation, [])])
-        for evaluation, _ in found
+        for evaluation, _ in evaluated
     ):
         return (
             "Not comparable with the paper's numbers, which are of other teachers and prompts and "
             "therefore left out.",
         )
-    asked, notes = [evaluation.request for evaluation, _ in found], []
-    for one in asked:
-        if one.prompts.limited_to or one.prompts.dropped:
-            left_out = f"without {one.prompts.told}" if one.prompts.dropped else "the first of them"
+    requests, notes = [evaluation.request for evaluation, _ in evaluated], []
+    for request in requests:
+        prompts = request.prompts
+        if prompts.limited_to or prompts.dropped:
+            left_out = f"without {prompts.summary}" if prompts.dropped else "the first of them"
             notes.append(
                 "The paper's rows are of whole prompt lists; ours are of "
-                f"{len(one.prompts.prompts)} prompts of {one.prompts.name}, "
-                f"{left_out}."
+                f"{len(prompts.prompts)} prompts of {prompts.name}, {left_out}."
             )
     if paper is TABLE_5:
         return (
             *notes,
             *(
-                f"GenEval makes 4 images a prompt; ours are {len(one.seeds)}."
-                for one in asked
-                if len(one.seeds) != 4
+                f"GenEval makes 4 images per prompt; ours are {len(request.seeds)}."
+                for request in requests
+                if len(request.seeds) != 4
             ),
         )
-    if any(len(one.seeds) != 9 or one.noise != OFFICIAL for one in asked):
+    if any(len(request.seeds) != 9 or request.noise != OFFICIAL for request in requests):
         notes.append(
             "The paper's rows have 9 seeds and the noise policy official; ours differ in that."
         )
@@ -388,7 +375,7 @@ def _comparable(paper: dict, found: Evaluated) -> tuple[str, ...]:
 
 
 def _method(result: ModelResult) -> str:
-    return str(result.made.settings.get("method") or "")
+    return str(result.images.settings.get("method") or "")
 
 
 def _teacher(result: ModelResult) -> bool:
@@ -403,10 +390,20 @@ def _label(result: ModelResult) -> str:
     return next((name for name in ("Hyper-SD", "Flash", "TDM") if title.startswith(name)), title)
 
 
-def _varied(result: ModelResult, key: str, written: str) -> str:
-    if _method(result) == "dp_dmd":
-        return written.format(result.made.settings[key])
-    return "DMD" if _method(result) == "dmd" else ""
+def _variant(result: ModelResult) -> str:
+    """The row of Table 1."""
+    return _label(result) if _method(result) in METHODS or _teacher(result) else ""
+
+
+def _varied(key: str, template: str) -> Labels:
+    """The row of Tables 3 and 4, by a setting of DP-DMD."""
+
+    def label(result: ModelResult) -> str:
+        if _method(result) == "dp_dmd":
+            return template.format(result.images.settings[key])
+        return "DMD" if _method(result) == "dmd" else ""
+
+    return label
 
 
 def _list_title(evaluation: Evaluation) -> str:
@@ -423,21 +420,22 @@ def _plain(value: float | None, digits: int) -> str:
 
 
 def _cell(number: Number | None, digits: int, prompts: int = 0) -> str:
-    """The value and its interval, and how many of the `prompts` it is of where not of all."""
+    """The value and its interval, and the number of prompts if not all `prompts` have one."""
     if number is None:
         return ""
     mean, low, high = number.interval
     interval = "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{_plain(mean, digits)}{interval}{f' ({number.prompts} of {prompts} prompts)' if number.prompts < prompts else ''}"
+    share = f" ({number.prompts} of {prompts} prompts)" if number.prompts < prompts else ""
+    return f"{_plain(mean, digits)}{interval}{share}"
 
 
 def _titles(columns: list[Column]) -> dict[Column, str]:
-    """A heading for each column; of one name, but two protocols, the later ones are numbered."""
+    """A heading per column; a name's second and later protocols are numbered."""
     names = [column.name for column in columns]
-    again = [names[:place].count(name) for place, name in enumerate(names)]
+    earlier = [names[:index].count(name) for index, name in enumerate(names)]
     return {
         column: f"{column.title} ({count + 1})" if count else column.title
-        for column, count in zip(columns, again)
+        for column, count in zip(columns, earlier)
     }
 
 

@@ -1,8 +1,9 @@
-"""The command `sample`: one picture, a row of seeds for each prompt and model."""
+"""The commands `sample`, one picture with a row of seeds per prompt and model, and `show`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 
 from workbench.models.options import load_models
 
@@ -23,3 +24,9 @@ def _sample(options: argparse.Namespace) -> None:
         f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} "
         "seeds"
     )
+
+
+def _show(options: argparse.Namespace) -> None:
+    from workbench.io.png import read_settings
+
+    print(json.dumps(read_settings(options.file), indent=1, ensure_ascii=False))

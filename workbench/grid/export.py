@@ -1,10 +1,10 @@
-"""Files of a painted grid: one labelled sheet as a PNG, and a ZIP with a PNG a cell and a manifest.
+"""Files of a grid: one labelled sheet as a PNG, and a ZIP with a PNG per cell and a manifest.
 
-    manifest.json            request, link, device, versions; every row's numbers; every cell's settings, file or error
-    01-a-circle/teacher/seed-0000.png
+    manifest.json     request, link, device, versions; every row's numbers; every cell's settings,
+                      file or error
+    01-a-circle/01-teacher/seed-0000.png
 
-Every PNG carries its settings (`workbench.io.png`), so it can be traced back when it has lost its
-folder.
+Every PNG carries its settings (`workbench.io.png`), so it can be traced back without its folder.
 """
 
 from __future__ import annotations
@@ -24,10 +24,8 @@ from workbench.grid.generate import Cell, Grid, Row
 from workbench.io.files import PACKAGES, slug
 from workbench.io.png import png_bytes
 
-SIDES = (
-    128,
-    512,
-)  # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
+# of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
+SIDES = (128, 512)
 GAP, LABEL, HEAD, TITLE, FOOT = 6, 270, 30, 46, 34
 PAPER, INK, FAINT, HOLE = "#ffffff", "#1c2430", "#5c6675", "#f3e3e1"
 
@@ -38,7 +36,7 @@ def export_png(grid: Grid) -> bytes:
 
 
 def grid_sheet(grid: Grid) -> Image.Image:
-    """A section a prompt, a row a model, a column a seed, labels on both; missing cells stay
+    """A section per prompt, a row per model, a column per seed, labels on both; missing cells stay
     empty.
     """
     request, side = grid.request, _side(grid)
@@ -89,7 +87,7 @@ def export_zip(grid: Grid) -> bytes:
 
 
 def grid_settings(grid: Grid) -> dict:
-    """What was asked, where it was made, and each row's numbers: JSON."""
+    """The request, the device and each row's numbers: JSON."""
     return {
         "kind": "seed grid",
         "request": asdict(grid.request),
@@ -104,8 +102,8 @@ def grid_settings(grid: Grid) -> dict:
 
 
 def row_lines(row: Row | None) -> list[str]:
-    """A row's numbers as short lines of text: evaluations and seconds of an image, then Eq. (9)
-    with its interval.
+    """A row's numbers as short lines of text: evaluations and seconds per image, then Eq. (9) with
+    its interval.
     """
     if row is None:
         return []
@@ -120,23 +118,20 @@ def row_lines(row: Row | None) -> list[str]:
 
 
 def format_seconds(seconds: float) -> str:
-    return (
-        f"{seconds * 1000:.0f} ms"
-        if seconds < 0.0995
-        else f"{seconds:.2f} s"
-        if seconds < 9.95
-        else f"{seconds:.0f} s"
-    )
+    """A time with its unit: 12 ms, 1.23 s or 12 s."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.2f} s" if seconds < 9.95 else f"{seconds:.0f} s"
 
 
 def format_interval(interval) -> str:
-    """ "0.43 [0.31, 0.55]", or the value alone where there is no interval."""
+    """A value with its interval: 0.43 [0.31, 0.55], or the value alone without one."""
     mean, low, high = interval
     return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def cell_path(grid: Grid, cell: Cell) -> str:
-    """A cell's file inside the ZIP."""
+    """The path of a cell's file in the ZIP."""
     prompt = f"{cell.prompt + 1:02d}-{slug(grid.request.prompts[cell.prompt])}"
     model = f"{grid.request.models.index(cell.model) + 1:02d}-{slug(cell.model)}"
     return f"{prompt}/{model}/seed-{cell.seed:04d}.png"
@@ -174,8 +169,8 @@ def _legend(grid: Grid) -> str:
 
 
 def _side(grid: Grid) -> int:
-    found = [max(cell.image.shape[:2]) for cell in grid.cells.values() if cell.image is not None]
-    own = max(found, default=SIDES[0])
+    sides = [max(cell.image.shape[:2]) for cell in grid.cells.values() if cell.image is not None]
+    own = max(sides, default=SIDES[0])
     return min(own * -(-SIDES[0] // own), SIDES[1])  # a whole multiple below SIDES[0]
 
 
@@ -204,7 +199,7 @@ def _draw_cell(
     draw.rectangle((x, y, x + side - 1, y + side - 1), fill=HOLE if cell else None, outline=FAINT)
     draw.text(
         (x + side / 2, y + side / 2),
-        "failed" if cell else "not painted",
+        "failed" if cell else "not generated",
         FAINT,
         _font(14),
         anchor="mm",
@@ -216,10 +211,10 @@ def _font(size: int) -> ImageFont.ImageFont:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,20 +1,21 @@
-"""The seed grid: models by seeds, one section a prompt, and the SAME initial noise down a column.
+"""The seed grid: models by seeds, one section per prompt, and the SAME initial noise down a column.
 
     request = GridRequest(prompts=("a circle",), seeds=(0, 1, 2, 3), models=("teacher", "dp-dmd"))
     grid = Grid(request, device)
-    for event in paint(request, backend, opener(request, backend, students_of("scenes"))):
+    loader = model_loader(request, backend, students_of("scenes"))
+    for event in generate_grid(request, backend, loader):
         grid.add(event)
 
-`generate_grid` is a generator: cancelling it is to stop iterating, which takes effect after the
-sampling step in progress. What a cell needs to be made again alone is in the cell, so a stopped
-grid is as good as a finished one. Asking for a grid lives in `workbench.grid.request`, files of it
-in `workbench.grid.export`; this module knows no user interface.
+`generate_grid` is a generator: to cancel it, stop iterating, which takes effect after the sampling
+step in progress. A cell holds all that regenerates it alone, so a stopped grid is as good as a
+finished one. Requests are in `workbench.grid.request`, exports in `workbench.grid.export`; this
+module knows no user interface.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,17 +36,17 @@ from workbench.metrics.lite0 import Lite0
 from workbench.models.identity import model_settings
 from workbench.models.model import Model, teacher_model
 from workbench.models.model_cache import ModelCache
+from workbench.models.sampling import even_batches, in_batches
 
-# seeds sampled in one batch: on two CPU cores 2.3 times faster an image than one by one, and hardly
-# slower than 16
-TOGETHER = 9
-DECODING = 2.0  # what decoding an image costs, in network evaluations; for the progress only
+# seeds: on two CPU cores 2.3 times faster per image than one by one, and hardly slower than 16
+BATCH_SIZE = 9
+DECODING = 2.0  # the cost of decoding an image in network evaluations; for the progress only
 ModelLoader = Callable[[str], Model]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One image [H, W, 3] uint8, or the reason why there is none. `settings` make it again alone."""
+    """One image [H, W, 3] uint8, or the reason for its absence; `settings` regenerate it alone."""
 
     prompt: int  # index into the request's prompts
     model: str
@@ -56,19 +57,14 @@ class Cell:
 
     @cached_property
     def png(self) -> bytes:
-        """The image as a PNG file with its settings in it; encoded once, for the page and for the
-        ZIP.
-        """
+        """The image as a PNG file with its settings in it; encoded once for page and ZIP."""
         return png_bytes(Image.fromarray(self.image), self.settings)
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is told about a model's images of one prompt. `diversity` is Eq. (9) with its interval
-    over seeds.
-
-    `seconds` is the time of one image: sampling and decoding, shared by the images that were made
-    together.
+    """The numbers of a model's images for one prompt. `diversity` is Eq. (9) with its interval
+    over seeds; `seconds` is the time per image, sampling and decoding, in its batch.
     """
 
     prompt: int
@@ -77,7 +73,7 @@ class Row:
     seconds: float | None = None
     diversity: Interval | None = None
     feature: str = ""  # the protocol of `diversity`, e.g. lite0@224
-    note: str = ""  # why something is missing
+    note: str = ""  # the reason for a missing number
 
 
 GridEvent = Progress | Cell | Row
@@ -85,7 +81,7 @@ GridEvent = Progress | Cell | Row
 
 @dataclass
 class Grid:
-    """What has been painted of a request so far."""
+    """The part of a request that has been generated so far."""
 
     request: GridRequest
     device: str = ""
@@ -94,6 +90,7 @@ class Grid:
     done: float = 0.0
 
     def add(self, event: GridEvent) -> None:
+        """Puts a cell or row in its place, or notes the progress."""
         if isinstance(event, Cell):
             self.cells[event.prompt, event.model, event.seed] = event
         elif isinstance(event, Row):
@@ -106,26 +103,24 @@ def model_loader(
     request: GridRequest,
     backend: Backend,
     students: dict[str, str | Path],
-    residents: ModelCache | None = None,
+    cache: ModelCache | None = None,
 ) -> ModelLoader:
-    """Opens a model by its name, with the request's steps and guidance; `students` says where each
-    is, as `open_model` takes it, and with its errors. `residents` may keep them open for the next
+    """Opens a model by its name, with the request's steps and guidance. `students` holds the place
+    of each, as `open_model` takes it, and with its errors; `cache` may keep them open for the next
     grid.
     """
-    residents = residents or ModelCache(backend)
+    cache = cache or ModelCache(backend)
 
     def opened(name: str) -> Model:
         if name == TEACHER:
             return teacher_model(backend, request.teacher_steps, request.guidance)
         if name not in students:
             raise ValueError(f"{name} is no longer on offer: press Refresh")
-        model = residents.open(students[name], name)
-        if (
-            request.student_steps is None or model.info.recipe is None
-        ):  # a published student keeps its own times
-            return model
-        placed = model.info.recipe.student_grid
-        return replace(model, times=backend.schedule.sampling_times(request.student_steps, placed))
+        model = cache.open(students[name], name)
+        if request.student_steps is None or model.info.recipe is None:
+            return model  # a published student keeps its own times
+        spacing = model.info.recipe.student_grid
+        return replace(model, times=backend.schedule.sampling_times(request.student_steps, spacing))
 
     return opened
 
@@ -134,150 +129,139 @@ def generate_grid(
     request: GridRequest,
     backend: Backend,
     open_model: ModelLoader,
-    together: int = TOGETHER,
+    batch_size: int = BATCH_SIZE,
     feature: Callable[[], Lite0] = Lite0.load,
 ) -> Iterator[GridEvent]:
-    """Every cell, each model's `Row` behind its cells, and the progress in between; prompt by
+    """Every cell, each model's `Row` after its cells, and the progress in between; prompt by
     prompt, model by model.
 
     A failure leaves holes and never ends the grid: a model that does not open, a cell that cannot
-    be made. A batch that fails (out of memory, say) is tried again seed by seed. No model is held
-    longer than its row: `open_model` may keep what fits.
+    be generated. A batch that fails (out of memory, say) is tried again seed by seed. One model is
+    held at a time: `open_model` may keep what fits.
     """
-    costs = {name: _cost(_opened(open_model, name)) for name in request.models}
-    work = _Work(len(request.prompts) * len(request.seeds) * sum(costs.values()) or 1.0)
-    for index, prompt in enumerate(request.prompts):
-        for name in request.models:
-            ask = {"prompt": prompt, "model": name}
-            yield from _paint_model(
-                index, ask, backend, open_model, costs[name], work, request.seeds, together, feature
-            )
+    opened = _LastModel(open_model)
+    tasks = _plan(request, opened)
+    total, done = sum(task.cost * len(request.seeds) for task in tasks) or 1.0, 0.0
+    for task in tasks:
+        for event in _row(task, request.seeds, backend, opened, batch_size, feature):
+            if isinstance(event, float):
+                yield Progress((done + event) / total)
+            else:
+                yield event
+        done += task.cost * len(request.seeds)
     yield Progress(1.0)
-
-
-def _paint_model(
-    index: int,
-    ask: dict,
-    backend: Backend,
-    open_model: ModelLoader,
-    cost: float,
-    work: _Work,
-    seeds: tuple[int, ...],
-    together: int,
-    feature: Callable[[], Lite0],
-) -> Iterator[GridEvent]:
-    """The row of one model, or its holes; a generator of its own, so that the model is let go at
-    its end.
-    """
-    model = _opened(open_model, ask["model"])
-    if isinstance(model, Exception):
-        yield from (
-            Cell(index, ask["model"], seed, None, reason_of(model), ask | {"seed": seed})
-            for seed in seeds
-        )
-        yield Row(index, ask["model"], note=reason_of(model))
-    else:
-        task = _Task(index, model, backend, cost, work, ask | model_settings(model))
-        yield from _paint_row(task, seeds, together, feature)
-
-
-@dataclass
-class _Work:
-    """Network evaluations of a whole grid."""
-
-    total: float
-    done: float = 0.0
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One row to paint."""
+    """One row of the grid: a prompt and a model."""
 
-    index: int
-    model: Model
-    backend: Backend
-    cost: float  # of one image
-    work: _Work
-    settings: dict  # of its cells, but for the seed
+    prompt: int
+    text: str
+    model: str
+    cost: float  # of an image, in network evaluations
+    error: str = ""  # of a model that did not open
 
-    def cell(self, seed: int, image: Tensor | None, error: str = "") -> Cell:
+    def cell(self, seed: int, settings: dict, image: Tensor | None, error: str = "") -> Cell:
         pixels = None if image is None else (image.permute(1, 2, 0) * 255).round().byte().numpy()
-        return Cell(
-            self.index, self.settings["model"], seed, pixels, error, self.settings | {"seed": seed}
-        )
+        about = {"prompt": self.text, "model": self.model, **settings, "seed": seed}
+        return Cell(self.prompt, self.model, seed, pixels, error, about)
 
 
-def _paint_row(
-    task: _Task, seeds: tuple[int, ...], together: int, feature: Callable[[], Lite0]
-) -> Iterator[GridEvent]:
-    images, seconds = [], 0.0
-    batches = -(-len(seeds) // together)
-    for part in np.array_split(seeds, batches):  # equal parts: 10 seeds are 5 + 5, not 9 + 1
-        made, took = yield from _paint_batch(task, part.tolist())
-        images += made
-        seconds += took
-    row = Row(
-        task.index,
-        task.settings["model"],
-        task.model.evaluations,
-        seconds / len(images) if images else None,
-    )
-    yield _measured(row, images, feature)
+class _LastModel:
+    """Opens models, and holds the last one until another is needed."""
+
+    def __init__(self, open_model: ModelLoader):
+        self._open, self._name, self._model = open_model, "", None
+
+    def __call__(self, name: str) -> Model:
+        if name != self._name or self._model is None:
+            self._name, self._model = name, None  # let go before the next one needs its memory
+            self._model = self._open(name)
+        return self._model
 
 
-def _paint_batch(
-    task: _Task, seeds: list[int]
-) -> Generator[GridEvent, None, tuple[list[Tensor], float]]:
-    """Yields the cells of `seeds`; returns the images [3, H, W] that could be made, and the
-    seconds that took.
+def _plan(request: GridRequest, opened: _LastModel) -> list[_Task]:
+    """The rows in order. Models are opened for their costs from the last to the first, with which
+    the grid begins.
     """
-    before, wrong = task.work.done, ""
+    costs = {}
+    for name in reversed(request.models):
+        try:
+            costs[name] = opened(name).evaluations + DECODING, ""
+        except Exception as error:  # any: its row says why
+            costs[name] = 0.0, reason_of(error)
+    return [
+        _Task(index, text, name, *costs[name])
+        for index, text in enumerate(request.prompts)
+        for name in request.models
+    ]
+
+
+def _row(
+    task: _Task,
+    seeds: tuple[int, ...],
+    backend: Backend,
+    opened: _LastModel,
+    batch_size: int,
+    feature: Callable[[], Lite0],
+) -> Iterator[float | Cell | Row]:
+    """The cells of a task and its row; in between, the network evaluations done so far."""
     try:
-        images, seconds = yield from _sample_batch(task, seeds)
-    except Exception as error:  # any: a hole in the grid tells more than a dead grid
-        wrong = reason_of(error)
-    if wrong:  # behind the block, where nothing holds the failed batch in memory any more
-        task.work.done = before
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(seeds) == 1:
-            task.work.done += task.cost
-            yield task.cell(seeds[0], None, wrong)
-            return [], 0.0
-        alone = []
-        for seed in seeds:
-            alone.append((yield from _paint_batch(task, [seed])))
-        return [image for made, _ in alone for image in made], sum(took for _, took in alone)
-    task.work.done = before + task.cost * len(seeds)
-    for seed, image in zip(seeds, images):
-        finite = bool(torch.isfinite(image).all())
-        yield (
-            task.cell(seed, image, "")
-            if finite
-            else task.cell(seed, None, "The model's output is not finite (NaN).")
-        )
-    return [image for image in images if torch.isfinite(image).all()], seconds
+        model, error = (None, task.error) if task.error else (opened(task.model), "")
+    except Exception as failure:
+        model, error = None, reason_of(failure)
+    if model is None:
+        yield from (task.cell(seed, {}, None, error) for seed in seeds)
+        yield Row(task.prompt, task.model, note=error)
+        return
+    settings, images, seconds, finished = model_settings(model), [], 0.0, 0
+    for made in in_batches(
+        even_batches(seeds, batch_size),
+        lambda batch: _sample(task, model, backend, batch),
+        lambda seed, reason: _Sampled([seed], [None], 0.0, reason),
+        Exception,  # any: a hole in the grid says more than a dead grid
+    ):
+        if isinstance(made, float):
+            yield finished * task.cost + made
+            continue
+        for seed, image in zip(made.seeds, made.images):
+            error = made.error
+            if image is not None and not torch.isfinite(image).all():
+                image, error = None, "The model's output is not finite (NaN)."
+            images += [] if image is None else [image]
+            yield task.cell(seed, settings, image, error)
+        seconds, finished = seconds + made.seconds, finished + len(made.seeds)
+    per_image = seconds / len(images) if images else None
+    yield _measured(Row(task.prompt, task.model, model.evaluations, per_image), images, feature)
 
 
-def _sample_batch(task: _Task, seeds: list[int]) -> Generator[Progress, None, tuple[Tensor, float]]:
-    """Yields progress after each step; returns images [B, 3, H, W] in [0, 1] and the seconds spent
-    here, not by the reader.
+@dataclass(frozen=True)
+class _Sampled:
+    """A batch's images [3, H, W] in [0, 1], None for one that failed, and the seconds it took."""
+
+    seeds: list[int]
+    images: list[Tensor | None]
+    seconds: float
+    error: str = ""
+
+
+def _sample(
+    task: _Task, model: Model, backend: Backend, seeds: list[int]
+) -> Iterator[float | _Sampled]:
+    """Yields the network evaluations done after each step, then the images. The seconds are those
+    spent here, not by the reader.
     """
-    started = time.perf_counter()
-    backend, model = task.backend, task.model
-    condition: Condition = backend.encode([task.settings["prompt"]]).expand(len(seeds))
+    started, away = time.perf_counter(), 0.0
+    condition: Condition = backend.encode([task.text]).expand(len(seeds))
     x = grid_noise(backend.latent_shape, seeds).to(backend.device)
-    stages = model.stages(x, condition, seeds)
-    a_step = (task.cost - DECODING) * len(seeds) / (len(model.times) - 1)
-    away = 0.0
-    for stage in stages:
-        x = stage.x_s
-        task.work.done += a_step
-        left = time.perf_counter()
-        yield Progress(task.work.done / task.work.total)
-        away += time.perf_counter() - left
+    per_step = (task.cost - DECODING) * len(seeds) / (len(model.times) - 1)
+    for step, stage in enumerate(model.stages(x, condition, seeds), 1):
+        x, paused = stage.x_s, time.perf_counter()
+        yield step * per_step
+        away += time.perf_counter() - paused
     images = backend.decode(x)
-    return images, time.perf_counter() - started - away
+    yield _Sampled(seeds, list(images), time.perf_counter() - started - away)
 
 
 def _measured(row: Row, images: list[Tensor], feature: Callable[[], Lite0]) -> Row:
@@ -292,14 +276,3 @@ def _measured(row: Row, images: list[Tensor], feature: Callable[[], Lite0]) -> R
         )
     except Exception as error:  # the images are worth showing without the number
         return replace(row, note=f"no diversity: {reason_of(error)}")
-
-
-def _opened(open_model: ModelLoader, name: str) -> Model | Exception:
-    try:
-        return open_model(name)
-    except Exception as error:
-        return error
-
-
-def _cost(model: Model | Exception) -> float:
-    return 0.0 if isinstance(model, Exception) else model.evaluations + DECODING

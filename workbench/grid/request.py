@@ -1,10 +1,10 @@
-"""What a grid shows, as text: a frozen dataclass with the only defaults, its limits, and the link
-that makes it again.
+"""The request of a grid: a frozen dataclass with the only defaults, its limits, and the link that
+regenerates the grid.
 
-    ?tab=compare&prompt=a+red+circle&seeds=0-8&model=teacher&model=dp-dmd&teacher_steps=30&guidance=2
+    ?tab=compare&prompt=a+star&seeds=0-8&model=teacher&model=dp-dmd&teacher_steps=30&guidance=2
 
-`prompt` and `model` may be repeated. No torch here; whether a prompt can be encoded and a model
-exists is for `check_request`.
+`prompt` and `model` may be repeated. No torch here; `check_request` finds out whether a prompt can
+be encoded and a model exists.
 """
 
 from __future__ import annotations
@@ -18,21 +18,15 @@ from workbench.core.presets import SCENES
 from workbench.io.notation import MAX_SEEDS, TEACHER, _distinct, format_seeds, parse_seeds
 
 TAB = "compare"
-MAX_PROMPTS, MAX_LENGTH, MAX_CELLS, MAX_SEED, MAX_STEPS, MAX_GUIDANCE = (
-    8,
-    400,
-    512,
-    2**32 - 1,
-    100,
-    20.0,
-)
+MAX_PROMPTS, MAX_LENGTH, MAX_CELLS = 8, 400, 512
+MAX_SEED, MAX_STEPS, MAX_GUIDANCE = 2**32 - 1, 100, 20.0
 
 
 @dataclass(frozen=True)
 class GridRequest:
-    """A grid to paint. Raises ValueError, with what is allowed, for anything outside the limits.
+    """A grid to generate. Raises ValueError, with the allowed values, outside the limits.
 
-    `student_steps` None samples each student at the times it was trained for.
+    `student_steps` None samples each student at the times of its training.
     """
 
     prompts: tuple[str, ...] = ("a circle",)
@@ -43,7 +37,7 @@ class GridRequest:
     student_steps: int | None = None
 
     def __post_init__(self):
-        _check_list("prompt", self.prompts, MAX_PROMPTS, "write one a line")
+        _check_list("prompt", self.prompts, MAX_PROMPTS, "write one per line")
         _check_list("seed", self.seeds, MAX_SEEDS, 'for example "0-8" or "0, 3, 7"')
         _check_list("model", self.models, MAX_CELLS, "tick at least one")
         for prompt in self.prompts:
@@ -67,7 +61,7 @@ class GridRequest:
 
     @classmethod
     def from_form(cls, prompts: str, seeds: str, models: Iterable[str], **numbers) -> GridRequest:
-        """The request of a form: prompts one a line, seeds as text. Repeated entries count once."""
+        """The request of a form: one prompt per line, seeds as text; repetitions count once."""
         lines = (line.strip() for line in prompts.splitlines())
         return cls(
             _distinct(line for line in lines if line),
@@ -78,8 +72,8 @@ class GridRequest:
 
     @classmethod
     def from_query(cls, query: str) -> GridRequest | None:
-        """The request of a link's query string; None where the query is not about a grid. What it
-        leaves out is the default.
+        """The request of a link's query string, with defaults for missing parameters; None if the
+        query is not about a grid.
 
         Raises ValueError, naming the parameter, for one that is unknown, empty or wrong.
         """
@@ -90,18 +84,18 @@ class GridRequest:
         ]  # gradio's own, such as __theme
         if not pairs or dict(pairs).get("tab", TAB) != TAB:
             return None
-        found: dict[str, list[str]] = {}
+        given: dict[str, list[str]] = {}
         for name, value in pairs:
             if name not in _READERS:
                 near = difflib.get_close_matches(name, _READERS, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else "."
                 raise ValueError(f"The link has an unknown parameter {name!r}{hint}")
-            found.setdefault(name, []).append(value)
+            given.setdefault(name, []).append(value)
         values = {}
         for name, (key, read) in _READERS.items():
-            if name in found and key:
+            if name in given and key:
                 try:
-                    values[key] = read(found[name])
+                    values[key] = read(given[name])
                 except ValueError as error:
                     raise ValueError(
                         f"The link's parameter {name!r} cannot be read: {error}"
@@ -110,7 +104,7 @@ class GridRequest:
 
     @property
     def query(self) -> str:
-        """The query string, with its question mark, of the link that makes this grid again."""
+        """The query string, with its question mark, of the link that regenerates this grid."""
         pairs = [
             ("tab", TAB),
             *(("prompt", prompt) for prompt in self.prompts),
@@ -134,7 +128,7 @@ def check_request(
     for name in request.models:
         if name not in models:
             raise ValueError(
-                f"There is no model called {name!r} here. There are: {', '.join(models)}."
+                f"There is no model called {name!r} here. The models are: {', '.join(models)}."
             )
     for number, prompt in enumerate(request.prompts, 1):
         try:
@@ -156,9 +150,8 @@ def _check_list(name: str, values: tuple, most: int, hint: str) -> None:
 
 def _check_number(name: str, value: float, low: float, high: float, whole: bool = False) -> None:
     kind = int if whole else (int, float)
-    if (
-        isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high
-    ):  # a NaN fails both
+    allowed = isinstance(value, kind) and not isinstance(value, bool)
+    if not allowed or not low <= value <= high:  # a NaN fails both
         raise ValueError(
             f"{name[0].upper() + name[1:]} must be a {'whole ' if whole else ''}number from "
             f"{low:g} to "

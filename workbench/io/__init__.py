@@ -1,3 +1,3 @@
-"""What is read or written and knows no model: files, the hub, prompt files, pictures, tables and
-report pages.
+"""Reading and writing without models: files, the hub, prompt files, pictures, tables and report
+pages.
 """

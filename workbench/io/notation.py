@@ -1,4 +1,4 @@
-"""How models, seeds and errors are written for people, and read back."""
+"""Models, seeds and errors as text for people, and back."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ MAX_SEEDS = 32
 
 
 def reason_of(error: Exception) -> str:
+    """An error's message, or its type if it has none."""
     return str(error) or type(error).__name__
 
 
@@ -16,8 +17,8 @@ TEACHER = "teacher"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """Seeds of a text such as "0-8" or "0, 3, 7-9", in order, each once. Raises ValueError, naming
-    the part it cannot read.
+    """The seeds of a text such as "0-8" or "0, 3, 7-9", in order, each once. Raises ValueError,
+    with the part that cannot be read.
     """
     seeds: list[int] = []
     for part in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", text.strip())):
@@ -51,7 +52,7 @@ def format_seeds(seeds: tuple[int, ...]) -> str:
 
 
 def model_title(name: str) -> str:
-    """A model's name as people write it."""
+    """A model's name as shown to people."""
     if name in ("dmd", "dmd-lpips", "dmd-gan", "dp-dmd"):
         return name.upper()
     return "Teacher" if name == TEACHER else name

@@ -23,18 +23,18 @@ def png_bytes(image: Image.Image, settings: dict) -> bytes:
 
 
 def read_settings(file: str | Path | BytesIO) -> dict:
-    """The settings of such a file. Raises ValueError for an image without them."""
+    """The settings in a PNG of the workbench. Raises ValueError for an image without them."""
     with Image.open(file) as image:
         text = getattr(image, "text", {}).get(KEY)
     if text is None:
         raise ValueError(
-            "this image has no settings of the workbench in it; it was made or saved by another "
-            "program"
+            "this image has no settings of the workbench in it; it was generated or saved by "
+            "another program"
         )
     return json.loads(text)
 
 
 def tile(rows: list[Tensor]) -> Image.Image:
-    """One picture of rows of images [S, 3, H, W] in [0, 1]."""
+    """One picture of rows of images, each [S, 3, H, W] in [0, 1]."""
     picture = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
     return Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().cpu().numpy())

@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a piece of work is: `done` of `total`, in the unit of the work; `what` names a part
-    of it that has a bar of its own.
+    """The progress of some work: `done` of `total`, in the unit of the work; `what` names a part
+    of it that has a separate bar.
     """
 
     done: float
@@ -20,7 +20,7 @@ class Progress:
 
 
 def watched(steps: Iterable[Progress], unit: str = "image") -> None:
-    """Lets `steps` run to their end under a bar for each part of the work."""
+    """Runs `steps` to their end under a bar for each part of the work."""
     bar = None
     try:
         for step in steps:
@@ -29,6 +29,6 @@ def watched(steps: Iterable[Progress], unit: str = "image") -> None:
                     bar.close()
                 bar = tqdm(total=step.total, desc=step.what, unit=unit)
             bar.update(step.done - bar.n)
-    finally:  # also when it is interrupted: what is printed next starts on a line of its own
+    finally:  # so that the next output starts on a new line, after an interruption too
         if bar is not None:
             bar.close()

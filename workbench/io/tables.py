@@ -1,22 +1,25 @@
-"""A table with grouped columns, as Markdown, CSV, LaTeX (booktabs) and HTML."""
+"""Tables with grouped columns and lists, as Markdown, LaTeX (booktabs) and HTML; and CSV."""
 
 from __future__ import annotations
 
 import csv
 import html
 import io
+import math
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from itertools import groupby
 
 
 @dataclass(frozen=True)
 class Table:
-    """`columns` are (group, name), the group "" for none; `rows` hold as many cells; "" is a
+    """`columns` are (group, name), the group "" for none; each row has a cell per column, "" for a
     blank.
     """
 
-    name: str  # of a file
+    name: str  # of its file
     title: str
     columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, ...], ...]
@@ -24,32 +27,25 @@ class Table:
 
     @property
     def markdown(self) -> str:
-        """Markdown knows one line of headings: the group stands before the name."""
-        heads = [f"{group}: {name}" if group else name for group, name in self.columns]
+        """Markdown has one line of headings: the group stands before the name."""
         lines = [
             f"### {self.title}",
             "",
-            _row(heads),
-            _row(["---"] * len(heads)),
+            _row(self._heads),
+            _row(["---"] * len(self.columns)),
             *(_row(row) for row in self.rows),
         ]
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
     @property
     def csv(self) -> str:
-        file = io.StringIO()
-        writer = csv.writer(file)
-        writer.writerow([f"{group}: {name}" if group else name for group, name in self.columns])
-        writer.writerows([guarded(cell) for cell in row] for row in self.rows)
-        return file.getvalue()
+        """One line of headings, then the rows."""
+        return csv_text([self._heads, *self.rows])
 
     @property
     def latex(self) -> str:
         """A tabular of the package booktabs, with its caption."""
-        groups = [
-            (group, len(list(part)))
-            for group, part in groupby(self.columns, lambda column: column[0])
-        ]
+        groups = self._groups
         spans = " & ".join(
             rf"\multicolumn{{{count}}}{{c}}{{{_escaped(group)}}}" for group, count in groups
         )
@@ -76,10 +72,8 @@ class Table:
 
     @property
     def html(self) -> str:
-        groups = [
-            (group, len(list(part)))
-            for group, part in groupby(self.columns, lambda column: column[0])
-        ]
+        """A heading, the table, and a paragraph per note."""
+        groups = self._groups
         spans = "".join(
             f'<th colspan="{count}" scope="colgroup">{html.escape(group)}</th>'
             for group, count in groups
@@ -93,18 +87,64 @@ class Table:
         )
         over = f"<tr>{spans}</tr>" if any(group for group, _ in groups) else ""
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in self.notes)
-        return f"<h3>{html.escape(self.title)}</h3><table><thead>{over}<tr>{names}</tr></thead><tbody>{body}</tbody></table>{notes}"
+        return (
+            f"<h3>{html.escape(self.title)}</h3><table><thead>{over}<tr>{names}</tr></thead>"
+            f"<tbody>{body}</tbody></table>{notes}"
+        )
+
+    @property
+    def _heads(self) -> list[str]:
+        return [f"{group}: {name}" if group else name for group, name in self.columns]
+
+    @property
+    def _groups(self) -> list[tuple[str, int]]:
+        """The groups of neighbouring columns, with their widths."""
+        groups = groupby(self.columns, lambda column: column[0])
+        return [(group, len(list(columns))) for group, columns in groups]
 
 
-def listed(lines: list[str]) -> str:
-    """A LaTeX list."""
-    return "\n".join(
-        [r"\begin{itemize}", *(rf"\item {_escaped(line)}" for line in lines), r"\end{itemize}"]
-    )
+@dataclass(frozen=True)
+class Bullets:
+    """A list of statements under a heading, "" for none."""
+
+    title: str
+    lines: tuple[str, ...]
+
+    @property
+    def markdown(self) -> str:
+        """A heading and a list."""
+        lines = "\n".join(f"- {' '.join(line.split())}" for line in self.lines)
+        return f"## {self.title}\n\n{lines}" if self.title else lines
+
+    @property
+    def latex(self) -> str:
+        """A list without its heading."""
+        items = (rf"\item {_escaped(line)}" for line in self.lines)
+        return "\n".join([r"\begin{itemize}", *items, r"\end{itemize}"])
+
+    @property
+    def html(self) -> str:
+        """A heading and a list."""
+        items = "".join(f"<li>{html.escape(line)}</li>" for line in self.lines)
+        heading = f"<h2>{html.escape(self.title)}</h2>" if self.title else ""
+        return f"{heading}<ul>{items}</ul>"
+
+
+def csv_text(rows: Iterable[Iterable]) -> str:
+    """Rows as CSV: None and NaN are blank, and no cell is a formula for a spreadsheet."""
+    file = io.StringIO()
+    csv.writer(file).writerows([guarded(_field(value)) for value in row] for row in rows)
+    return file.getvalue()
+
+
+def _field(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value.value if isinstance(value, Enum) else value)
 
 
 def guarded(cell: str) -> str:
-    """A cell that a spreadsheet does not take for a formula; numbers stay as they are."""
+    """A cell that a spreadsheet does not read as a formula; numbers stay as they are."""
     number = re.match(r"-?[\d.]+(e[+-]?\d+)?( [\[(]|$)", cell)
     return "'" + cell if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") and not number else cell
 

@@ -1,16 +1,19 @@
-"""The one look of all figures, and the pictures inside them."""
+"""The common look of all figures, and the pictures inside them."""
 
 from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from torch import Tensor
 
 from workbench.io.notation import model_title
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INK, FAINT, LINE = "#1c2430", "#5c6675", "#dfe3ea"
 NAMED = {
@@ -65,18 +68,19 @@ TEMPLATE = go.layout.Template(
 
 
 def colours(names) -> dict[str, str]:
-    """A colour for each model: the embedded ones always have theirs."""
+    """A colour for each model, always the same for the embedded ones."""
     others = iter(OTHERS * (1 + len(names) // len(OTHERS)))
     return {name: NAMED.get(name) or next(others) for name in names}
 
 
 def faded(colour: str, opacity: float) -> str:
+    """A colour #rrggbb with an opacity in [0, 1], as CSS."""
     red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
 
 def title_of(model: str) -> str:
-    """`model_title`, short enough for a figure: of a folder its last part, of a long name its end."""
+    """`model_title`, short enough for a figure: a folder's last part, the end of a long name."""
     short = model_title(model).rstrip("/").rsplit("/", 1)[-1]
     return short if len(short) <= LONGEST else "…" + short[1 - LONGEST :]
 
@@ -100,8 +104,8 @@ def mosaic(images: Tensor, side: int) -> Image.Image:
 
 
 def data_uri(image: Image.Image) -> str:
-    """The picture as a JPEG of high quality inside an address: a tenth of a PNG, and hardly to be
-    told from it.
+    """The picture as a JPEG of high quality in a data URI: a tenth of a PNG's size, and almost
+    indistinguishable from it.
     """
     file = io.BytesIO()
     image.save(file, "JPEG", quality=92, subsampling=0)
@@ -109,8 +113,8 @@ def data_uri(image: Image.Image) -> str:
 
 
 def placed(source: str, x: float, y: float, width: float, height: float, axes: str = "") -> dict:
-    """A `layout.images` entry that fills width x height of the axes from its left top corner (x,
-    y).
+    """A `layout.images` entry that fills width x height of the axes from its top left corner
+    (x, y).
     """
     return dict(
         source=source,

@@ -1,18 +1,20 @@
-"""How much of a reference set is still there: precision, recall, density and coverage of samples X
+"""How much of a reference set is kept: precision, recall, density and coverage of samples X
 against a reference Y.
 
-    B(y)       = the points nearer to y than its k-th nearest neighbour of Y itself
-    precision  = share of the x in some B(y)                        density  = mean over x of the number of B(y) around x, / k
-    recall     = share of the y in some B(x), its radius from X     coverage = share of the B(y) that hold some x
+    B(y)       = the points closer to y than its k-th nearest neighbour in Y
+    precision  = share of the x in some B(y)
+    recall     = share of the y in some B(x), with radii from X
+    density    = mean over x of the number of B(y) around x, / k
+    coverage   = share of the B(y) that hold some x
 
 Precision and density ask whether samples look like the reference, recall and coverage whether all
-of the reference is met. Coverage is the one for modes lost in distillation: recall's balls are of
-the samples and grow where these are few and far apart. Distances are Euclidean, of features [N, D]
-as they are given: normalise them first where only directions count. All four depend on N, M, k and
-the feature.
+of the reference is reached. Coverage is the one for modes lost in distillation: recall's balls are
+of the samples and grow if these are few and far apart. Distances are Euclidean, of features [N, D]
+as given: normalise them first if only directions count. All four depend on N, M, k and the
+feature.
 
 Samples must be independent of the reference. A student that starts from the teacher's own noise
-lands beside the teacher's image of the same seed, and covers more than the teacher itself would
+lands close to the teacher's image of the same seed, and covers more than the teacher itself would
 from other seeds: take the reference from other seeds.
 
 Source: Kynkäänniemi et al. 2019, arXiv 1904.06991 (precision, recall); Naeem et al. 2020, arXiv
@@ -37,7 +39,7 @@ class Coverage(NamedTuple):
 
     precision: float  # in [0, 1]
     recall: float  # in [0, 1]
-    density: float  # >= 0, above 1 where samples crowd in the densest parts
+    density: float  # >= 0, above 1 if samples crowd in the densest parts
     coverage: float  # in [0, 1]
     expected_coverage: float
 
@@ -45,7 +47,7 @@ class Coverage(NamedTuple):
 def coverage(samples: Tensor, reference: Tensor, k: int = 5) -> Coverage:
     """The four values of samples [M, D] against a reference [N, D].
 
-    Identical sets have 1 at all four, save where more than k points coincide: a ball of radius 0
+    Identical sets have 1 at all four, unless more than k points coincide: a ball of radius 0
     holds nothing. Raises ValueError for k >= N or k >= M (a point is not its own neighbour), other
     shapes, and features that are not finite. Cost: the distances of all pairs in fp64, a block of
     rows at a time, and not by a matrix product, whose rounding would part equal points.
@@ -83,9 +85,9 @@ def coverage_by_prompt(samples: Tensor, reference: Tensor, k: int = 3) -> list[C
     D], to be averaged over prompts: does the student keep what the teacher shows for this prompt?
 
     With S = R = 9 the teacher's own distribution has coverage 0.918 at k = 3, and nine copies of
-    one of its images 0.333; no other k parts the two as far (1: 0.529 and 0.111, 5: 0.991 and
+    one of its images 0.333; no other k separates the two as far (1: 0.529 and 0.111, 5: 0.991 and
     0.556). Its expected density is 1 at any size; precision and recall have no expected value that
-    holds for every distribution, so read them beside the same teacher's from a second set of
+    holds for every distribution, so compare them with the same teacher's from a second set of
     seeds. Raises ValueError as `coverage` does, and for other shapes.
     """
     if (

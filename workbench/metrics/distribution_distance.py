@@ -1,14 +1,15 @@
 """How far apart two sets of images are, from features [N, D] of any network: KID, CMMD and the
 Frechet distance of FID.
 
-    MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y)                        x, x' of one set, y, y' of the other
-    KID     k(x, y) = (x . y / D + 1)^3                                  unbiased: pairs of different images only
-    CMMD    k(x, y) = exp(-|x - y|^2 / (2 sigma^2)), sigma = 10          of features of unit length, times 1000
-    FID     |m_x - m_y|^2 + tr(S_x + S_y - 2 (S_x S_y)^(1/2))            m the means, S the covariances
+    MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y)      x, x' of one set, y, y' of the other
+    KID     k(x, y) = (x . y / D + 1)^3                unbiased: pairs of different prompts only
+    CMMD    k(x, y) = exp(-|x - y|^2 / (2 sigma^2))    sigma = 10, unit features, times 1000
+    FID     |m_x - m_y|^2                              m the means, S the covariances
+            + tr(S_x + S_y - 2 (S_x S_y)^(1/2))
 
 Names belong to networks: FID and KID were defined on Inception-v3's pooled features, CMMD on the
-image embedding of CLIP ViT-L/14-336 (`clip-336`); of other features these are the same formulas
-with other numbers, to be compared at equal features only. None of them sees prompts. All sums are
+image embedding of CLIP ViT-L/14-336 (`clip-336`); other features give other numbers by the same
+formulas, to be compared at equal features only. None of them sees prompts. All sums are
 fp64, on the device of the features; kernels are read a block of rows at a time.
 """
 
@@ -20,7 +21,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from scipy import stats
 from torch import Tensor
 
 from workbench.metrics.diversity import Interval, jackknife_interval
@@ -33,58 +33,25 @@ Kernel = Callable[[Tensor, Tensor], Tensor]
 
 
 class FrechetDistance(NamedTuple):
-    """A Frechet distance, and what is to be said beside it: empty where both sets are large
-    enough.
-    """
+    """A Frechet distance and a warning, empty if both sets are large enough."""
 
     value: float
     note: str
-
-
-def kid(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
-    """The Kernel Inception Distance of features x [N, D] and y [M, D] (any N, M >= 2), and its
-    interval. No scaling; others print it times 100 or 1000.
-
-    The value is the U-statistic of all images: unbiased at every N, so a mean of 0 for equal
-    distributions, and often below 0 there. The ends are the jackknife's, leaving out one image at
-    a time, with Student's t at min(N, M) - 1 degrees of freedom; nan for fewer than 3 images. They
-    are for distributions that differ. Of equal ones the statistic is degenerate and no longer
-    normal; simulated (50 images each, 16 dimensions), 95 % intervals then hold 0 in 98 % of the
-    cases, and the true value in 95 % where means are one deviation apart.
-
-    Raises ValueError for other shapes and for features that are not finite. Departs: the original
-    averages over subsets of 1000 images, which is the same expected value at a larger variance.
-    Source: Binkowski et al. 2018, arXiv 1801.01401; Arvesen 1969 (the jackknife of U-statistics of
-    two samples).
-    """
-    x, y = _pair(x, y)
-    n, m = len(x), len(y)
-    xx, yy = (_row_sums(_cubic, f, f) - _cubic_norm(f) for f in (x, y))  # to all others
-    xy, yx = _row_sums(_cubic, x, y), _row_sums(_cubic, y, x)
-    value = float(_unbiased(xx.sum(), yy.sum(), xy.sum(), n, m))
-    if min(n, m) < 3:
-        return Interval(value, math.nan, math.nan)
-    without_x = _unbiased(xx.sum() - 2 * xx, yy.sum(), xy.sum() - xy, n - 1, m)
-    without_y = _unbiased(xx.sum(), yy.sum() - 2 * yy, xy.sum() - yx, n, m - 1)
-    variance = sum(
-        float(part.var(correction=0)) * (len(part) - 1) for part in (without_x, without_y)
-    )
-    half = float(stats.t.ppf((1 + level) / 2, min(n, m) - 1)) * math.sqrt(variance)
-    return Interval(value, value - half, value + half)
 
 
 def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
     """The Kernel Inception Distance of the images x [P, S, D] and y [P, R, D] of the same P
     prompts, and its interval over prompts.
 
-    The images of a prompt are no independent draws of all images, so only pairs from two different
-    prompts are read: the U-statistic of prompts, unbiased at every P, S and R. (All pairs read
-    alike would lie below it: y meets its own prompt more often than x does.) The ends are the
-    jackknife's, leaving out a prompt at a time, with Student's t at P - 1 degrees of freedom; nan
-    for 2 prompts.
+    The images of a prompt are not independent draws of all images, so only pairs from two
+    different prompts are read: the U-statistic of prompts, unbiased at every P, S and R. (All pairs
+    read alike would be biased downwards: y meets its own prompt more often than x does.) The ends
+    are the jackknife's, leaving out one prompt at a time, with Student's t at P - 1 degrees of
+    freedom; nan for 2 prompts.
 
-    Raises ValueError for other shapes, fewer than 2 prompts, and features that are not finite.
-    Source: Gretton et al. 2012, JMLR 13, Eq. (4).
+    Raises ValueError for other shapes, fewer than 2 prompts, and features that are not finite. No
+    scaling; others print it times 100 or 1000.
+    Source: Binkowski et al. 2018, arXiv 1801.01401; Gretton et al. 2012, JMLR 13, Eq. (4).
     """
     if x.ndim != 3 or y.ndim != 3 or len(x) != len(y) or len(x) < 2:
         raise ValueError(
@@ -129,11 +96,11 @@ def _prompt_means(x: Tensor, y: Tensor) -> Tensor:
 
 
 def cmmd(x: Tensor, y: Tensor) -> float:
-    """CMMD >= 0 of features x [N, D] and y [M, D], which are brought to unit length here.
+    """CMMD >= 0 of features x [N, D] and y [M, D], which are scaled to unit length here.
 
-    It is MMD^2 as the official code has it: the V-statistic, an image's pair with itself included,
-    which is biased upwards by about 1000 (1 - mean k) (1 / N + 1 / M), so compare at equal N only.
-    Every k is within 2 % of 1 here (|x - y|^2 <= 4, sigma = 10), so k - 1 is what is summed.
+    It is MMD^2 as in the official code: the V-statistic, which includes an image's pair with itself
+    and is biased upwards by about 1000 (1 - mean k) (1 / N + 1 / M), so compare at equal N only.
+    Every k is within 2 % of 1 here (|x - y|^2 <= 4, sigma = 10), so k - 1 is summed.
 
     Raises ValueError for other shapes, and for features that are zero or not finite.
     Source: Jayasumana et al. 2024, arXiv 2401.09603, and its code in google-research/cmmd.
@@ -149,11 +116,11 @@ def fid(x: Tensor, y: Tensor) -> FrechetDistance:
     """The Frechet distance >= 0 of the Gaussians with the means and covariances (1 / (N - 1)) of
     features x [N, D] and y [M, D].
 
-    Biased upwards, more for fewer images and differently for every model, so a note is given with
-    fewer than 10,000 images or no more images than dimensions; `kid` and `cmmd` are made for
-    fewer. With S = A' A for the centred features A, the trace of (S_x S_y)^(1/2) is the sum of the
-    singular values of A_x A_y': exact where a covariance has no full rank, where roots of matrices
-    are not.
+    Biased upwards, more for fewer images and differently for every model, so a note is returned for
+    fewer than 10,000 images or no more images than dimensions; KID and CMMD are made for fewer.
+    With S = A' A for the centred features A, the trace of (S_x S_y)^(1/2) is the sum of the
+    singular values of A_x A_y': exact even if a covariance does not have full rank, unlike roots
+    of matrices.
 
     Raises ValueError for other shapes and for features that are not finite.
     Source: Heusel et al. 2017, arXiv 1706.08500; Chong & Forsyth 2020, arXiv 1911.07023 (the bias).
@@ -179,20 +146,8 @@ def _fid_note(images: int, dimensions: int) -> str:
     return f"biased: {images:,} images are {few}; prefer KID or CMMD"
 
 
-def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, n: int, m: int) -> Tensor:
-    """MMD^2 from the sums of the kernel over pairs of different x, pairs of different y, and pairs
-    (x, y).
-    """
-    return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m)
-
-
 def _cubic(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.mT / x.shape[1] + 1) ** 3
-
-
-def _cubic_norm(x: Tensor) -> Tensor:
-    """[N] cubic kernel of each x with itself."""
-    return (x.square().mean(1) + 1) ** 3
 
 
 def _gaussian(x: Tensor, y: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
-"""Diversity over seeds: Eq. (9), the Vendi score, and intervals that say how far to trust them.
+"""Diversity over seeds: Eq. (9), the Vendi score, and their intervals.
 
     Div(c) = 1 - 2 / (S (S - 1)) sum_{i<j} cos(f_i, f_j)                                     Eq. (9)
 
 For normalised f the sum over pairs is (|sum_i f_i|^2 - S) / 2, so no pair is ever formed. Div is a
 U-statistic: its expected value does not depend on S, and it is 0 for identical images and near 1
-for unrelated ones (with few seeds a little above 1 is possible). Any feature may be given; a value
-means something only beside others of the same feature.
+for unrelated ones (with few seeds a little above 1 is possible). Any feature may be given; compare
+only values of the same feature.
 
 Two kinds of chance, two intervals: `bootstrap_interval` over prompts (a benchmark's mean),
 `seed_interval` over the seeds of one prompt. All sums are in fp64.
@@ -25,9 +25,7 @@ CACHED = 2**15  # numbers
 
 
 class Interval(NamedTuple):
-    """An estimate and the ends of its confidence interval; the ends are nan where one sample
-    cannot tell.
-    """
+    """An estimate and the ends of its confidence interval, which are nan for a single sample."""
 
     mean: float
     low: float

@@ -1,4 +1,4 @@
-"""Diversity of scenes in words one can check: how much each factor that a caption leaves open
+"""Diversity of scenes in terms that can be checked: how much each factor that a caption leaves open
 varies from seed to seed.
 
 Like Eq. (9), every spread compares pairs of images of one prompt, through an embedding u of the
@@ -6,23 +6,25 @@ factor:
 
     spread = sqrt( 1/2 mean_{i<j} |u_i - u_j|^2 )
 
-which is a standard deviation where u is a number. The factors, each present only where the caption
-leaves it open:
+which is a standard deviation if u is a number. The factors, each present only if the caption leaves
+it open:
 
-    position    (x, y), in units of half the frame                radius      log radius
-    rotation    exp(i m angle), m the symmetry; in [0, 1] and     shade       saturation, hue and value, the hue relative to
-                absent for circles and unnamed shapes                         that of the colour's name (HSV cylinder)
-    shape       one-hot if unnamed: the root of the chance that   background  rgb at the four corners
-    colour      two seeds differ
+    position        (x, y), in units of half the frame
+    radius          log radius
+    rotation        exp(i m angle), m the symmetry; in [0, 1] and absent for circles and unnamed
+                    shapes
+    shade           saturation, hue and value, the hue relative to that of the colour's name (HSV
+                    cylinder)
+    shape, colour   one-hot if unnamed: the root of the chance that two seeds differ
+    background      rgb at the four corners
 
-Only images that show what was asked count (`detector.match`), so that mistakes do not pass for
-diversity; `correctness` tells how many those are. Objects are matched between two images by what
-the caption calls them; objects with one name, as in "three stars", by least squared distance, so
-their order cannot matter. Spreads are means over the objects.
+Only images that match their caption count (`detector.match`), so that mistakes do not pass for
+diversity; `matched` counts them. Objects are matched between two images by their names in the
+caption; objects with one name, as in "three stars", by least squared distance, so their order
+cannot matter. Spreads are means over the objects.
 
 Departs from entropies of shape and colour: the chance to differ has no bias in the number of
-images, and sees that four colours in one image that stay the same from seed to seed are no
-diversity.
+images, and four colours in one image that stay the same from seed to seed are not diversity.
 """
 
 from __future__ import annotations
@@ -38,7 +40,7 @@ import numpy as np
 import torch
 
 from workbench.scenes.detector import SYMMETRY, DetectedObject, Seen, match, satisfies
-from workbench.scenes.grammar import COLOURS, SHAPES, TASKS, Request, Thing
+from workbench.scenes.grammar import COLOURS, SHAPES, Request, Thing
 from workbench.scenes.renderer import HUES, Scenes, draw_scenes
 
 FACTORS = ("position", "radius", "rotation", "shade", "shape", "colour", "background")
@@ -47,16 +49,14 @@ POOL = 1800  # drawn scenes that stand for the data of one request
 
 @dataclass(frozen=True)
 class RelativeSpread:
-    """Spreads of samples over those of data: 1 is as diverse as the world itself, 0 is one image
-    again and again.
+    """Spreads of samples over those of data: 1 is as diverse as the world itself, 0 is always the
+    same image.
     """
 
-    mean: float  # over prompts; nan if no prompt has two images that show what it asks
+    mean: float  # over prompts; nan if no prompt has two images that match it
     by_factor: dict[str, float]  # over the prompts that leave the factor open
-    by_prompt: list[
-        float
-    ]  # mean over the prompt's factors, nan where fewer than two images show what it asks
-    matched: int  # images that show what their caption asks, of `total`
+    by_prompt: list[float]  # mean over the prompt's factors, nan if fewer than two images match it
+    matched: int  # images that match their caption, of `total`
     total: int
 
 
@@ -64,14 +64,14 @@ def spread(seen: list[Seen], request: Request) -> dict[str, float]:
     """The spread of each factor that `request` leaves open over the images of its S seeds, by the
     formula above.
 
-    Absent factors are absent, never 0; images that do not show what was asked are dropped
-    (`matched` counts the others), and with fewer than two left the answer is empty.
+    Absent factors are absent, never 0; images that do not match are dropped (`matched` counts the
+    others), and with fewer than two left the result is empty.
     """
     return _spread(_embeddings(seen, request), request.count > 1)
 
 
 def matched(seen: list[Seen], request: Request) -> int:
-    """How many of the images show what the caption asks."""
+    """The number of images that match the caption."""
     return sum(satisfies(one, request) for one in seen)
 
 
@@ -109,8 +109,8 @@ def data_spread(request: Request, images: int) -> dict[str, float]:
     """The mean spread of many groups of `images` (2 or more) scenes of `request`, as drawn: the
     ground truth.
 
-    What the detector adds to it on rendered scenes is below one percent. Cached; a new request
-    costs about 0.2 s.
+    The detector adds less than one percent to it on rendered scenes. Cached; a new request costs
+    about 0.2 s.
     """
     pool = _data(request)
     size = len(pool["background"])
@@ -123,21 +123,6 @@ def data_spread(request: Request, images: int) -> dict[str, float]:
     return {name: float(np.mean([one[name] for one in spreads])) for name in spreads[0]}
 
 
-def correctness(seen: list[Seen], requests: list[Request]) -> dict[str, float]:
-    """The fraction of images that show what their caption asks, for each GenEval task present, and
-    their mean as "overall".
-
-    `seen[i]` is one image of `requests[i]`. The overall number is the mean over tasks, as
-    GenEval's, not over images. Raises ValueError when the two lists differ in length or are empty.
-    """
-    _same_length(seen, requests)
-    right: dict[str, list[bool]] = {}
-    for one, request in zip(seen, requests):
-        right.setdefault(request.task, []).append(satisfies(one, request))
-    result = {task: float(np.mean(right[task])) for task in TASKS if task in right}
-    return result | {"overall": float(np.mean(list(result.values())))}
-
-
 def _same_length(first: list, second: list) -> None:
     if len(first) != len(second) or not first:
         raise ValueError(
@@ -148,15 +133,15 @@ def _same_length(first: list, second: list) -> None:
 
 @lru_cache(maxsize=64)
 def _data(request: Request) -> dict[str, np.ndarray]:
-    """Embeddings of POOL scenes, from a generator of the request's own: the reference depends on
-    no sample's seeds.
+    """Embeddings of POOL scenes, from the request's own generator: the reference does not depend on
+    any sample's seeds.
     """
     generator = torch.Generator().manual_seed(zlib.crc32(request.text.encode()))
     return _embeddings(_as_seen(draw_scenes([request] * POOL, generator)), request)
 
 
 def _as_seen(scenes: Scenes) -> list[Seen]:
-    """What a perfect detector would see; objects in the order of the request."""
+    """The output of a perfect detector; objects in the order of the request."""
     toward = torch.stack([scenes.direction.cos(), scenes.direction.sin()], -1)  # [B, 2]
     mix = 0.5 + toward @ torch.tensor([[-1.0, 1.0, -1.0, 1.0], [-1.0, -1.0, 1.0, 1.0]]) / (
         2 * math.sqrt(2)

@@ -1,4 +1,4 @@
-"""What metrics read: images [B, 3, H, W] in [0, 1], rounded to the 8 bits that a file would hold."""
+"""The input of metrics: images [B, 3, H, W] in [0, 1], rounded to the 8 bits of a file."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def eight_bit(images: Tensor) -> Tensor:
 
 
 def pictures(images: Tensor) -> list[Image.Image]:
-    """8-bit images [B, 3, H, W] as PIL has them."""
+    """8-bit images [B, 3, H, W] as PIL images."""
     return [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
 
 
 def processed(processor: Callable, images: Tensor) -> Tensor:
-    """What one of transformers' processors, which work on PIL images, makes of 8-bit images."""
+    """The input [B, 3, h, w] that one of transformers' processors makes of 8-bit images."""
     return processor(pictures(images), return_tensors="pt")["pixel_values"]
 
 

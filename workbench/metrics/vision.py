@@ -1,18 +1,23 @@
 """The features that papers measure diversity with, for Eq. (9): vision transformers from the hub,
 or from a folder.
 
-    name             network                        what is read                                  input
-    clip             CLIP-ViT-L/14                  CLS token, neither normalised nor projected   shortest side 224 (bicubic), centre crop
-    clip-pooled                                     CLS token behind the last layer norm
-    clip-projected                                  image embedding, the one that text is compared with
-    clip-336         CLIP-ViT-L/14-336              image embedding                               middle square, then 336 (bicubic)
-    dinov3           DINOv3-ViT-L/16                pooled output (the normalised CLS token)      224 x 224 (bilinear, no crop)
-    dinov2           DINOv2-B/14                    pooled output (the normalised CLS token)      shortest side 256 (bicubic), crop 224
+    name             network             output                        input
+    clip             CLIP-ViT-L/14       CLS token, neither            shortest side 224 (bicubic),
+                                         normalised nor projected      centre crop
+    clip-pooled                          CLS token after the last
+                                         layer norm
+    clip-projected                       image embedding, which text
+                                         is compared with
+    clip-336         CLIP-ViT-L/14-336   image embedding               middle square, then 336
+                                                                       (bicubic)
+    dinov3           DINOv3-ViT-L/16     pooled output (the            224 x 224 (bilinear, no crop)
+                                         normalised CLS token)
+    dinov2           DINOv2-B/14         pooled output (the            shortest side 256 (bicubic),
+                                         normalised CLS token)         crop 224
 
 `clip` and `dinov3` are the two of the paper's tables, as the released test_diversity.py reads
 them; `clip-336` is for CMMD, whose official code crops before it resizes. Images are rounded to 8
-bits first, as they would be in a file, and everything is fp32. A value means something only beside
-others of the same `protocol`.
+bits first, as in a file, and everything is fp32. Compare only values of the same `protocol`.
 """
 
 from __future__ import annotations
@@ -42,7 +47,7 @@ from workbench.metrics.weights import MetricError, pretrained, protocol_of, weig
 
 
 class Feature(Protocol):
-    """What Eq. (9) is measured on."""
+    """A feature that Eq. (9) can be measured on."""
 
     protocol: str
 
@@ -53,7 +58,7 @@ class Feature(Protocol):
 @dataclass(frozen=True)
 class FeatureSource:
     """A row of the table above: the hub id, the network's class, its input from 8-bit images, and
-    how its output is read.
+    the value of its output.
     """
 
     source: str
@@ -119,7 +124,7 @@ def _config_of(name: str, source: str) -> Path:
 
 
 def _stretched(images: Tensor) -> Tensor:
-    """DINOv3's input; its own processor wants torchvision. (At most 1.3e-6 apart.)."""
+    """DINOv3's input; its own processor needs torchvision (at most 1.3e-6 apart)."""
     return F.interpolate(normalised(images, *IMAGENET), (224, 224), mode="bilinear", antialias=True)
 
 

@@ -1,5 +1,5 @@
-"""Where a metric's network comes from: a folder or a file here, or the hub; and what is said when
-it cannot be had.
+"""Loading a metric's network from a folder, a file or the hub, and the errors if it cannot be
+loaded.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from workbench.io.hub import from_hub
 
 
 class MetricError(ValueError):
-    """A metric that cannot be had; the message names the cause and the way out."""
+    """A metric that cannot be loaded; the message names the cause and the way out."""
 
 
 def weights_file(name: str, source: str, file: str, size: str = "", setting: str = "") -> Path:
     """The path of `file` from `source`: a folder that holds it, or a hub id, from the cache or
-    downloaded. `name` is what the metric is called where it is asked for, `size` that of its
-    download, `setting` how another source is given (NAME=FOLDER).
+    downloaded. `name` is the metric's name in a request, `size` that of its download, `setting` the
+    form of another source (NAME=FOLDER).
 
     Raises `MetricError`: offline, gated, missing, or no such repository.
     """
@@ -35,9 +35,8 @@ def weights_file(name: str, source: str, file: str, size: str = "", setting: str
     needs = f" ({size})" if size else ""
     offline = (
         f"{name} needs {file} of {source}{needs}, which is not in the hub cache, and the hub "
-        "cannot be reached: connect to the network "
-        f"and unset HF_HUB_OFFLINE, copy it here and give {setting or name + '=FOLDER'}, or leave "
-        f"{name} out"
+        "cannot be reached: connect to the network and unset HF_HUB_OFFLINE, copy it here and use "
+        f"{setting or name + '=FOLDER'}, or leave {name} out"
     )
     return Path(
         from_hub(
@@ -53,8 +52,8 @@ def weights_file(name: str, source: str, file: str, size: str = "", setting: str
 def pretrained(
     name: str, source: str, config: Path, network: type[PreTrainedModel], **settings
 ) -> PreTrainedModel:
-    """The network of a class from the `source` whose config.json is at `config`; what it does not
-    need is passed over, what it needs has to be there (transformers would make it up).
+    """The network of a class from the `source` whose config.json is at `config`. Surplus weights
+    are ignored; missing ones are an error (transformers would draw them at random).
 
     Raises `MetricError` for a network of another kind, for missing weights, and for files that
     cannot be read.
@@ -67,7 +66,7 @@ def pretrained(
                 f"{source} is a {kind}, and {name} reads a {wanted}: choose another source"
             )
         with quiet():
-            made, report = network.from_pretrained(source, output_loading_info=True, **settings)
+            model, report = network.from_pretrained(source, output_loading_info=True, **settings)
     except MetricError:
         raise
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
@@ -77,18 +76,17 @@ def pretrained(
     if missing := sorted(report["missing_keys"]):
         raise MetricError(
             f"{source} lacks weights that {name} needs, {missing[0]} and {len(missing) - 1} more: "
-            "choose another source, or download "
-            "it again"
+            "choose another source, or download it again"
         )
-    return made.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
 
 
 def fingerprint(source: str) -> str:
-    """What changes when the files of a local source change (their names, sizes and times); empty
-    for a hub id, which has revisions.
+    """The names, sizes and times of a local source's files, as text; empty for a hub id, which has
+    revisions.
     """
-    place = Path(source)
-    files = sorted(place.iterdir()) if place.is_dir() else [place] if place.is_file() else []
+    path = Path(source)
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
     return (
         str([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])[:100_000]
         if files
@@ -97,10 +95,10 @@ def fingerprint(source: str) -> str:
 
 
 def protocol_of(name: str, source: str, file: Path, *settings: str) -> str:
-    """What a number is called: name, source, the revision when it is from the hub, and whatever
-    else changes it.
+    """The protocol of a number: name, source, the revision if it is from the hub, and all other
+    settings that change it.
 
-    `file` is what `weights_file` gave; the hub's cache keeps it under its revision.
+    `file` is the result of `weights_file`; the hub's cache keeps it under its revision.
     """
     parts = file.parts
     revision = (
@@ -113,8 +111,8 @@ def protocol_of(name: str, source: str, file: Path, *settings: str) -> str:
 
 @contextmanager
 def read_from(file: Path, published: str) -> Iterator[None]:
-    """Around the loading of a downloaded `file`, which was `published` under a name: whatever is
-    wrong with it is a `MetricError`.
+    """Around the loading of a downloaded `file`, `published` under a name: turns every error into a
+    `MetricError`.
     """
     try:
         yield
@@ -141,7 +139,7 @@ def read_from(file: Path, published: str) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without transformers' reports of weights that are not wanted."""
+    """Silences transformers' reports of surplus weights."""
     before = logging.get_verbosity()
     logging.set_verbosity_error()
     try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from workbench.core.denoiser import Backend
 from workbench.core.seeds import grid_noise
 from workbench.io.files import slug
+from workbench.io.notation import reason_of
 from workbench.models.model import Model
 
 
@@ -141,23 +142,37 @@ _Item, _Result = TypeVar("_Item"), TypeVar("_Result")
 
 
 def in_batches(
-    items: list[_Item], batch_size: int, run: Callable[[list[_Item]], Iterator[_Result]]
+    batches: Iterable[list[_Item]],
+    make: Callable[[list[_Item]], Iterator[_Result]],
+    failed: Callable[[_Item, str], _Result] | None = None,
+    errors: type[Exception] = RuntimeError,
 ) -> Iterator[_Result]:
-    """The results of `run` for batches of about equal size; a batch that fails is repeated item by
-    item. Raises RuntimeError for a single item that fails.
+    """What `make` yields for each batch, and for a batch that fails (out of memory, say) what it
+    yields for each of its items. An item that fails alone raises, or with `failed` yields
+    failed(item, reason).
+    """
+    queue = list(batches)
+    while queue:
+        batch, reason = queue.pop(0), ""
+        try:
+            yield from make(batch)
+        except errors as error:
+            if len(batch) == 1 and failed is None:
+                raise
+            reason = reason_of(error)
+        if reason:  # after the block, when nothing holds the failed batch in memory any more
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(batch) == 1:
+                yield failed(batch[0], reason)
+            else:
+                queue[:0] = [[item] for item in batch]
+
+
+def even_batches(items: Sequence[_Item], batch_size: int) -> list[list[_Item]]:
+    """`items` in as few batches of at most `batch_size` as possible, of about equal size: 10 items
+    are 5 + 5, not 9 + 1.
     """
     count = -(-len(items) // batch_size)
     bounds = [len(items) * n // count for n in range(count + 1)]
-    batches = [items[a:b] for a, b in itertools.pairwise(bounds)]
-    while batches:
-        batch, failed = batches.pop(0), False
-        try:
-            yield from run(batch)
-        except RuntimeError:
-            if len(batch) == 1:
-                raise
-            failed = True
-        if failed:  # after the block, when nothing holds the failed batch in memory any more
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            batches[:0] = [[item] for item in batch]
+    return [list(items[a:b]) for a, b in itertools.pairwise(bounds)]

@@ -17,15 +17,15 @@ from torch import Tensor
 from workbench.core.denoiser import Backend
 from workbench.core.schedules import perturb
 from workbench.core.seeds import grid_noise, stream
-from workbench.grid.generate import TOGETHER
+from workbench.grid.generate import BATCH_SIZE
 from workbench.models.identity import model_settings
 from workbench.models.model import Model
-from workbench.models.sampling import in_batches
+from workbench.models.sampling import even_batches, in_batches
 from workbench.stages.trajectory import Trajectory
 
 
 def record(
-    model: Model, backend: Backend, prompt: str, seeds: tuple[int, ...], together: int = TOGETHER
+    model: Model, backend: Backend, prompt: str, seeds: tuple[int, ...], together: int = BATCH_SIZE
 ) -> Iterator[float | Trajectory]:
     """The part of the work done, after each step; and the trajectory of each batch of seeds, as
     soon as it is finished.
@@ -35,7 +35,7 @@ def record(
     """
     done = 0
     for made in in_batches(
-        list(seeds), together, lambda part: _recorded(model, backend, prompt, part)
+        even_batches(seeds, together), lambda batch: _recorded(model, backend, prompt, batch)
     ):
         if isinstance(made, Trajectory):
             done += len(made.seeds)
@@ -81,7 +81,7 @@ def branched(
     trajectory: Trajectory,
     step: int,
     branches: int,
-    together: int = 2 * TOGETHER,
+    together: int = 2 * BATCH_SIZE,
 ) -> Iterator[Tensor]:
     """Final latents [*, C, h, w], batch by batch, of `branches` passes for each recorded seed that
     share the first `step` steps with it and go on with fresh noise: its belief x0 there, noised
@@ -111,7 +111,7 @@ def branched(
             )
         yield rest.sampled(x.to(backend.device), condition.expand(len(x)), names, step)
 
-    yield from in_batches(todo, together, finished)
+    yield from in_batches(even_batches(todo, together), finished)
 
 
 def swapped(
@@ -123,7 +123,7 @@ def swapped(
     backend: Backend,
     prompt: str,
     seeds: tuple[int, ...],
-    together: int = TOGETHER,
+    together: int = BATCH_SIZE,
 ) -> Iterator[Tensor]:
     """Final latents [*, C, h, w], batch by batch, of passes by `first` from the seeds' own noise
     up to the noise level levels[step], and by `then` from there on. Each model keeps its own times
@@ -154,7 +154,7 @@ def swapped(
                 )
         yield x
 
-    yield from in_batches(list(seeds), together, finished)
+    yield from in_batches(even_batches(seeds, together), finished)
 
 
 def _half(x: Tensor) -> Tensor:

@@ -1,15 +1,16 @@
-"""An examination, as far as it is, as figures, as numbers, and as the page that holds them all."""
+"""A stage analysis, finished or not, as figures, as numbers, and as a page of both."""
 
 from __future__ import annotations
 
 import json
 import math
-from html import escape
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from workbench.io.files import write_atomically
+from workbench.io.page import report_page
+from workbench.io.tables import Bullets
 from workbench.stages.analysis import StageAnalysis, branch_steps
 from workbench.stages.commitment import fixed_by
 from workbench.stages.factors import settled_at
@@ -58,6 +59,7 @@ def strip_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
 
 
 def branching_figure(seen: StageAnalysis) -> dict[str, go.Figure]:
+    """The curves of the branches measured so far, if any."""
     points: dict[str, list] = {}
     for task, found in seen.results.items():
         if isinstance(task, Branch):
@@ -73,6 +75,7 @@ def branching_figure(seen: StageAnalysis) -> dict[str, go.Figure]:
 
 
 def swap_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
+    """The matrix and curves of the swaps measured so far, if any."""
     rows: dict[tuple[str, str], SwapRow] = {}
     for task, found in seen.results.items():
         if isinstance(task, Swap):
@@ -88,6 +91,7 @@ def swap_figures(seen: StageAnalysis) -> dict[str, go.Figure]:
 
 
 def gradient_figure(found: Probed) -> dict[str, go.Figure]:
+    """The matrix of gradient norms by step, if there are any."""
     title = (
         f"Which gradient reaches which step: {found.model}, “{found.prompt}”, fake network "
         f"{found.fake}"
@@ -107,24 +111,17 @@ def write_stage_report(
     gradients: list[Probed],
     left: list[str],
 ) -> Path:
-    """Writes report.html of `stage_figures`, which needs nothing else, and numbers.json; returns
-    the report's path. `left` is told beside what the examination itself has left.
+    """Writes report.html with the figures and numbers.json; returns the report's path. `left`
+    lists what is unfinished in addition to the analysis's own list.
     """
     shown = [figures[name] for names in SECTIONS.values() for name in names if name in figures]
     shown += [figure for found in gradients for figure in gradient_figure(found).values()]
-    parts = [
-        figure.to_html(full_html=False, include_plotlyjs=n == 0, auto_play=False)
-        for n, figure in enumerate(shown)
-    ]
-    missing = "".join(f"<li>{escape(line)}</li>" for line in [*seen.left, *left])
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Stages</title><body '
-        'style="max-width:1200px;margin:auto">'
-        f"{''.join(parts)}{f'<h3>Not done</h3><ul>{missing}</ul>' if missing else ''}</body></html>"
-    )
+    unfinished = [*seen.left, *left]
+    notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
+    page = report_page("Stages", *shown, *notes)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = json.dumps(
-        _finite(numbers_of(seen, gradients) | {"left": [*seen.left, *left]}),
+        _finite(numbers_of(seen, gradients) | {"left": unfinished}),
         indent=1,
         allow_nan=False,
     )
@@ -204,7 +201,7 @@ def _gradients(found: Probed) -> dict:
 
 
 def _finite(value):
-    """JSON knows no NaN: what is not a number is null."""
+    """JSON has no NaN: non-finite numbers are null."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

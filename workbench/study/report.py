@@ -1,32 +1,28 @@
-"""The report of a pairwise user study: who was preferred, how the participants answered, and what
-all of it rests on.
+"""The report of a pairwise user study: which methods were preferred, how the participants answered,
+and the protocol.
 
-    report.html             what was found, figures, tables, protocol, in one file that asks nothing of a network
+    report.html             findings, figures, tables, protocol, in one file that needs no network
     report.md  report.tex   the same without figures; the tables
-    votes.csv               one line a ballot, every field
-    results.csv             every number with its interval, a line each
+    votes.csv               one line per ballot, every field
+    results.csv             one line per number, with its interval
 
-Everything can be written at any time of a study; what cannot be told yet is blank, and named. Not
-here: the numbers (`study.analysis`), the tables (`study_tables`).
+Everything can be written at any time of a study; numbers that are not known yet are blank, and
+listed. Not here: the numbers (`study.analysis`), the tables (`study.tables`).
 """
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable
-from enum import Enum
-from html import escape
 from pathlib import Path
 
 from workbench.io.files import write_atomically
 from workbench.io.notation import format_seeds, model_title
-from workbench.io.page import STYLE
-from workbench.io.tables import Table, guarded
+from workbench.io.page import report_page
+from workbench.io.tables import Bullets, Table, csv_text
 from workbench.study.analysis.findings import Analysis, analysis
 from workbench.study.analysis.statistics import real_trials
 from workbench.study.ballots import Ballot, Choice, TrialKind
@@ -36,9 +32,6 @@ from workbench.study.figures import method_titles, ordered_results, reference_of
 from workbench.study.store.records import Status
 from workbench.study.tables import study_numbers, study_tables, votes_of
 
-OFFLINE = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-)
 METHODS = (
     "Win rates: intervals and p are clustered by participant and by prompt (Cameron, Gelbach and "
     "Miller 2011, on the logit scale with "
@@ -73,7 +66,7 @@ def write_study_report(
     path of report.html.
 
     The same arguments give the same files. Raises StudyError for ballots of another study and an
-    unknown `reference` (see `figures.study.reference_of`), RunError where the disk is full.
+    unknown `reference` (see `study.figures.reference_of`), FolderError if the disk is full.
     """
     _check(design, ballots)
     found = analysis(ballots, design.max_gold_failures, design.min_seconds)
@@ -81,11 +74,10 @@ def write_study_report(
         study_tables(design, found, ballots, reference),
         study_figures(design, found, ballots, reference),
     )
-    told = {
-        "What was found": findings_told(design, found, reference),
-        "What cannot be told yet": untold(design, found, ballots),
-        "Protocol": protocol(design, found, ballots, status),
-    }
+    summary = [Bullets("What was found", tuple(findings_told(design, found, reference)))]
+    if lines := untold(design, found, ballots):
+        summary.append(Bullets("What cannot be told yet", tuple(lines)))
+    rules = Bullets("Protocol", tuple(protocol(design, found, ballots, status)))
     folder.mkdir(parents=True, exist_ok=True)
 
     def put(name: str, text: str) -> None:
@@ -94,22 +86,22 @@ def write_study_report(
         )
 
     put("votes.csv", votes_csv(ballots))
-    put("results.csv", _csv(study_numbers(design, found, ballots, reference)))
+    put("results.csv", csv_text(study_numbers(design, found, ballots, reference)))
     put("report.tex", "\n\n".join(table.latex for table in tables) + "\n")
-    put("report.md", _markdown(design, tables, told))
-    put("report.html", _page(design, tables, told, figures))
+    put("report.md", _markdown(design, [*summary, *tables, rules]))
+    put("report.html", report_page(design.title, *summary, *figures.values(), *tables, rules))
     return folder / "report.html"
 
 
 def votes_csv(ballots: Iterable[Ballot]) -> str:
-    """A line for each vote that counts, with all that the analysis knows of it."""
-    return _csv(
+    """A line per vote that counts, with all that the analysis knows of it."""
+    return csv_text(
         [[field.name for field in dataclasses.fields(Ballot)], *map(dataclasses.astuple, ballots)]
     )
 
 
 def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
-    """One sentence for each pair and criterion with votes, without the excluded."""
+    """One sentence per pair and criterion with votes, without the excluded."""
     titles, lines = method_titles(design.methods, model_title), []
     for result in ordered_results(design, found.kept.pairs, reference_of(design, reference)):
         rate, count = result.half, votes_of(result)
@@ -134,7 +126,7 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
 
 
 def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
-    """What these votes leave open; nothing where the study is complete."""
+    """The open questions of these votes; empty if the study is complete."""
     ballots, titles = list(ballots), method_titles(design.methods, model_title)
     having = {
         (result.criterion, frozenset((result.first, result.second))): result
@@ -176,7 +168,7 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
 def protocol(
     design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], status: Status | None = None
 ) -> list[str]:
-    """What was asked of whom, by which rules, and how the numbers are made: one statement a line."""
+    """The design, its rules, and the methods behind the numbers: one statement per line."""
     had = _votes_by_item(design, ballots, found)
     people = f"{len(found.golds)} participants gave answers"
     if status is not None:
@@ -246,7 +238,7 @@ def _check(design: StudyDesign, ballots: list[Ballot]) -> None:
 
 
 def _votes_by_item(design: StudyDesign, ballots: Iterable[Ballot], found: Analysis) -> list[int]:
-    """Of every item the votes that count: without the excluded."""
+    """The number of votes that count for each item, without the excluded."""
     trials = {
         (vote.trial, vote.participant, frozenset(vote.pair), vote.prompt)
         for vote in ballots
@@ -262,60 +254,7 @@ def _named(criterion: str, pair: tuple[str, str], titles: dict[str, str]) -> str
     return f"{titles[pair[0]]} and {titles[pair[1]]} by {criterion}"
 
 
-def _csv(rows: Iterable[Iterable]) -> str:
-    file = io.StringIO()
-    csv.writer(file).writerows([guarded(_field(value)) for value in row] for row in rows)
-    return file.getvalue()
-
-
-def _field(value: object) -> str:
-    return (
-        ""
-        if value is None or value != value
-        else str(value.value if isinstance(value, Enum) else value)
-    )
-
-
-def _markdown(design: StudyDesign, tables: list[Table], told: dict[str, list[str]]) -> str:
-    sections = {
-        name: "\n".join([f"## {name}\n", *(f"- {' '.join(line.split())}" for line in lines)])
-        for name, lines in told.items()
-        if lines
-    }
-    last = sections.pop("Protocol")
-    text = (
-        "\n\n".join(
-            [
-                f"# {' '.join(design.title.split())}",
-                *sections.values(),
-                *(table.markdown for table in tables),
-                last,
-            ]
-        )
-        + "\n"
-    )
+def _markdown(design: StudyDesign, parts: list[Bullets | Table]) -> str:
+    title = f"# {' '.join(design.title.split())}"
+    text = "\n\n".join([title, *(part.markdown for part in parts)]) + "\n"
     return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)  # Markdown lets tags through
-
-
-def _page(
-    design: StudyDesign, tables: list[Table], told: dict[str, list[str]], figures: dict
-) -> str:
-    lists = {
-        name: "".join(
-            [f"<h2>{name}</h2><ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]
-        )
-        for name, lines in told.items()
-        if lines
-    }
-    last = lists.pop("Protocol")
-    drawn = [
-        figure.to_html(full_html=False, include_plotlyjs=n == 0, div_id=name)
-        for n, (name, figure) in enumerate(figures.items())
-    ]
-    title = escape(design.title)
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><meta '
-        f'http-equiv="Content-Security-Policy" content="{OFFLINE}">'
-        f"<title>{title}</title><style>{STYLE}body{{max-width:1280px}}</style><body><h1>{title}</h1>{''.join(lists.values())}{''.join(drawn)}"
-        f"{''.join(table.html for table in tables)}{last}</body></html>"
-    )

@@ -62,15 +62,15 @@ def samples_of_evaluation(folder: Path, methods: tuple[str, ...] = (), limit: in
     evaluation = Evaluation.open(folder)
     asked, methods = evaluation.request, methods or evaluation.request.models
     for method in methods:
-        if method not in evaluation.made:
+        if method not in evaluation.images:
             raise StudyError(
                 f"the evaluation in {folder} has no images of {method}; it has those of "
-                f"{', '.join(evaluation.made)}"
+                f"{', '.join(evaluation.images)}"
             )
     prompts = tuple(asked.prompts.texts[: limit or None])
 
     def images(method: str, prompt: str) -> list[Image.Image]:
-        place = ImageFolder(evaluation.folder / "images" / evaluation.made[method].folder)
+        place = ImageFolder(evaluation.folder / "images" / evaluation.images[method].folder)
         (draws,) = seed_draws([prompt], asked.seeds, asked.noise)
         if len(place.checksums(draws)) < len(draws):
             raise StudyError(

@@ -8,11 +8,10 @@ from collections.abc import Iterator
 import gradio as gr
 
 from workbench.evaluation.evaluation import Evaluation
-from workbench.evaluation.metrics import usual_metrics
+from workbench.evaluation.metrics import FEATURES, METRICS, usual_metrics
 from workbench.evaluation.prompt_lists import NAMES, folder_name, kept, prompt_list, prompts_of_text
 from workbench.evaluation.request import EvaluationRequest
 from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest
-from workbench.metrics.vision import KINDS
 from workbench.models.embedded import EMBEDDED
 from workbench.models.sampling import NOISES
 from workbench.ui.evaluate_view import EvaluationView, earlier
@@ -26,21 +25,6 @@ EXPLAINED = (
     "goes on where it was stopped, and further metrics cost no sampling."
 )
 OWN = "own prompts"
-METRICS = {
-    "diversity": "Diversity, Eq. (9)",
-    "vendi": "Vendi score",
-    "coverage": "Coverage of the teacher",
-    "kid": "KID",
-    "fid": "FID",
-    "cmmd": "CMMD (1.7 GB)",
-    "spread": "Factor spread (scenes)",
-    "geneval": "GenEval's tasks (2 GB, on scenes nothing)",
-    "vq-r1": "VisualQuality-R1 (16.6 GB)",
-    "maniqa": "MANIQA (0.5 GB)",
-    "image-reward": "ImageReward (1.8 GB)",
-    "pickscore": "PickScore (3.9 GB)",
-    "clipscore": "CLIPScore (1.7 GB)",
-}
 SHOW_EVERY = 0.3  # seconds between two looks at the progress
 
 
@@ -109,13 +93,13 @@ class EvaluateTab:
                 )
             with gr.Column(scale=4, min_width=260):
                 self.metrics = gr.CheckboxGroup(
-                    [(title, name) for name, title in METRICS.items()],
+                    [(kind.title or name, name) for name, kind in METRICS.items()],
                     value=list(usual_metrics(self.place.teacher)),
                     label="Metrics",
                     elem_id="evaluate-metrics",
                 )
                 self.features = gr.Dropdown(
-                    ["lite0", *KINDS],
+                    list(FEATURES),
                     value=["lite0"],
                     multiselect=True,
                     label="Features (all but lite0 are downloaded)",

@@ -13,13 +13,14 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from workbench.core.denoiser import Backend
-from workbench.evaluation.evaluation import Evaluation, ModelResult
+from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.report import (
     evaluation_figures,
     provenance,
     tables_of,
     write_evaluation_report,
 )
+from workbench.evaluation.results import ModelResult
 from workbench.grid.generate import ModelLoader
 from workbench.io.progress import Progress
 from workbench.ui.grid_view import FOLDER, time_left

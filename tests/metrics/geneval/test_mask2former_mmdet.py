@@ -56,10 +56,7 @@ def feed_forward(name, width, hidden):
     }
 
 
-def shapes(width, depths, heads, feature, encoder, decoder, hidden, queries, classes=80, window=7):
-    """The names and shapes of mmdet 2.28.2's own state dict, in its order; written down from its
-    modules.
-    """
+def backbone_shapes(width, depths, heads, window):
     made = linear("backbone.patch_embed.projection", width, 3, (4, 4)) | norm(
         "backbone.patch_embed.norm", width
     )
@@ -82,6 +79,14 @@ def shapes(width, depths, heads, feature, encoder, decoder, hidden, queries, cla
             made[f"backbone.stages.{stage}.downsample.reduction.weight"] = (2 * wide, 4 * wide)
     for stage in range(4):
         made |= norm(f"backbone.norm{stage}", width * 2**stage)
+    return made
+
+
+def shapes(width, depths, heads, feature, encoder, decoder, hidden, queries, classes=80, window=7):
+    """The names and shapes of mmdet 2.28.2's own state dict, in its order; written down from its
+    modules.
+    """
+    made = backbone_shapes(width, depths, heads, window)
     pixels = "panoptic_head.pixel_decoder"
     for n in range(3):
         made |= linear(f"{pixels}.input_convs.{n}.conv", feature, width * 2 ** (3 - n), (1, 1))
@@ -340,10 +345,10 @@ def test_queries_attend_as_with_the_fused_matrix(source, loaded):
 def test_a_tensor_too_many_too_few_or_of_another_shape_is_named(source):
     target = network().state_dict()
     with pytest.raises(
-        MetricError, match="no place in transformers' network for backbone.norm4.weight$"
+        MetricError, match=r"no place in transformers' network for backbone.norm4.weight$"
     ):
         converted_from_mmdet({**source, "backbone.norm4.weight": torch.zeros(8)}, target)
-    with pytest.raises(MetricError, match="nothing there for class_predictor.bias$"):
+    with pytest.raises(MetricError, match=r"nothing there for class_predictor.bias$"):
         converted_from_mmdet(
             {
                 name: value
@@ -353,7 +358,7 @@ def test_a_tensor_too_many_too_few_or_of_another_shape_is_named(source):
             target,
         )
     with pytest.raises(
-        MetricError, match="another shape of class_predictor.bias, class_predictor.weight$"
+        MetricError, match=r"another shape of class_predictor.bias, class_predictor.weight$"
     ):
         converted_from_mmdet(
             {name: value[:-1] if "cls_embed" in name else value for name, value in source.items()},
@@ -363,7 +368,7 @@ def test_a_tensor_too_many_too_few_or_of_another_shape_is_named(source):
     fourth = "panoptic_head.transformer_decoder.layers.3.attentions.1.attn.in_proj_bias"
     with pytest.raises(
         MetricError,
-        match="no place .*layers.3.self_attn.k_proj.bias, .*q_proj.bias, .*v_proj.bias$",
+        match=r"no place .*layers.3.self_attn.k_proj.bias, .*q_proj.bias, .*v_proj.bias$",
     ):
         converted_from_mmdet({**source, fourth: torch.zeros(96)}, target)
 
@@ -379,6 +384,6 @@ def test_another_file_is_not_taken_for_a_checkpoint(tmp_path):
     (tmp_path / "cut.pth").write_bytes(b"cut")
     with pytest.raises(
         MetricError,
-        match="is not the network published as .*: it is cut short, or holds more than tensors",
+        match=r"is not the network published as .*: it is cut short, or holds more than tensors",
     ):
         checkpoint(tmp_path / "cut.pth")

@@ -215,7 +215,7 @@ def test_weights_of_another_network_are_told(folder, tmp_path):
     CLIPVisionConfig().save_pretrained(tmp_path / "clip")
     with pytest.raises(
         MetricError,
-        match="is a clip_vision_model of .* is a mask2former of COCO's 80: choose another source",
+        match=r"is a clip_vision_model of .* is a mask2former of COCO's 80: choose another source",
     ):
         ObjectDetector.load(str(tmp_path / "clip"))
     panoptic = network().config
@@ -227,21 +227,21 @@ def test_weights_of_another_network_are_told(folder, tmp_path):
     tensors = load_file(folder / "model.safetensors")
     tensors.pop("class_predictor.bias")
     save_file(tensors, tmp_path / "less" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(MetricError, match="lacks 1 of geneval's tensors, class_predictor.bias"):
+    with pytest.raises(MetricError, match=r"lacks 1 of geneval's tensors, class_predictor.bias"):
         ObjectDetector.load(str(tmp_path / "less"))
     torch.save({"state_dict": {"backbone.conv1.weight": torch.zeros(1)}}, tmp_path / "other.pth")
     with pytest.raises(
-        MetricError, match="no place in transformers' network for backbone.conv1.weight"
+        MetricError, match=r"no place in transformers' network for backbone.conv1.weight"
     ):
         ObjectDetector.load(str(tmp_path / "other.pth"))
 
 
 def test_weights_that_are_not_there_are_told(tmp_path):
-    with pytest.raises(MetricError, match="holds no config.json, which geneval needs"):
+    with pytest.raises(MetricError, match=r"holds no config.json, which geneval needs"):
         ObjectDetector.load(str(tmp_path))
     with pytest.raises(
         MetricError,
-        match="geneval needs config.json of facebook/mask2former-swin-small.* .275 MB.*FOLDER",
+        match=r"geneval needs config.json of facebook/mask2former-swin-small.* .275 MB.*FOLDER",
     ):
         ObjectDetector.load()
     with pytest.raises(MetricError, match=f"needs {FILE} of someone/weights"):

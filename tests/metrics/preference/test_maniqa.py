@@ -286,7 +286,7 @@ def test_a_file_is_read_strictly_bare_or_under_params(tmp_path):
         with pytest.raises(MetricError, match=f"(?s){told}"):
             load_maniqa(file, 0.8, **SMALL)
     file.write_bytes(b"not a file of torch")
-    with pytest.raises(MetricError, match="is not the network published as .* download it again"):
+    with pytest.raises(MetricError, match=r"is not the network published as .* download it again"):
         load_maniqa(file, 0.8, **SMALL)
 
 
@@ -315,7 +315,7 @@ def test_the_published_sizes_load_from_a_folder(tmp_path):
 
 def test_what_is_wrong_is_told(images, tmp_path):
     with pytest.raises(
-        ValueError, match="crops of 64 x 64 .* 63 x 100 is too small: .* or leave maniqa out"
+        ValueError, match=r"crops of 64 x 64 .* 63 x 100 is too small: .* or leave maniqa out"
     ):
         scorer().score(images[:, :, :63])
     with pytest.raises(ValueError, match="in \\[0, 1\\]"):

@@ -178,15 +178,15 @@ def test_images_and_prompts_that_do_not_fit_are_refused(folder, images):
 
 def test_a_hub_that_cannot_be_reached_names_the_ways_out(tmp_path):
     with pytest.raises(
-        MetricError, match="PickScore_v1 \\(3.9 GB\\), .* pickscore=FOLDER, or leave pickscore out"
+        MetricError, match=r"PickScore_v1 \(3.9 GB\), .* pickscore=FOLDER, or leave pickscore out"
     ):
         PickScore.load()
     with pytest.raises(MetricError, match="clipscore=FOLDER"):
         ClipScore.load()
     CLIPModel(config()).save_pretrained(tmp_path)
-    with pytest.raises(MetricError, match="tokenizer_config.json of laion/CLIP-ViT-H-14"):
+    with pytest.raises(MetricError, match=r"tokenizer_config.json of laion/CLIP-ViT-H-14"):
         PickScore.load(str(tmp_path))
-    with pytest.raises(MetricError, match="holds no tokenizer_config.json, which clipscore needs"):
+    with pytest.raises(MetricError, match=r"holds no tokenizer_config.json, which clipscore needs"):
         ClipScore.load(str(tmp_path))
 
 
@@ -217,7 +217,7 @@ def test_weights_that_are_missing_or_broken_are_told(folder, tmp_path):
         {"format": "pt"},
     )
     with pytest.raises(
-        MetricError, match="lacks weights that pickscore needs, text_projection.weight"
+        MetricError, match=r"lacks weights that pickscore needs, text_projection.weight"
     ):
         PickScore.load(str(tmp_path))
     file.write_bytes(file.read_bytes()[:1000])

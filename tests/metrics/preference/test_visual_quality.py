@@ -274,7 +274,7 @@ def test_sampling_is_seeded_and_no_picture_depends_on_another(scorer, tokenizer)
 
 def test_a_template_of_an_older_checkpoint_is_found(folder):
     (folder / "chat_template.jinja").unlink()
-    with pytest.raises(MetricError, match="holds no chat_template.json, which vq-r1 needs"):
+    with pytest.raises(MetricError, match=r"holds no chat_template.json, which vq-r1 needs"):
         VisualQuality.load(str(folder))
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
     assert VisualQuality.load(str(folder)).question == ASKED
@@ -292,7 +292,7 @@ def test_images_of_another_range_are_refused(scorer):
 
 def test_what_cannot_be_loaded_names_the_cause(folder, tmp_path):
     with pytest.raises(
-        MetricError, match="VisualQuality-R1-7B \\(16.6 GB\\), .* vq-r1=FOLDER, or leave vq-r1 out"
+        MetricError, match=r"VisualQuality-R1-7B \(16.6 GB\), .* vq-r1=FOLDER, or leave vq-r1 out"
     ):
         VisualQuality.load()
     file = folder / "model.safetensors"
@@ -300,7 +300,7 @@ def test_what_cannot_be_loaded_names_the_cause(folder, tmp_path):
         name: value for name, value in load_file(file).items() if "layers.1.mlp.up_proj" not in name
     }
     save_file(kept, file, {"format": "pt"})
-    with pytest.raises(MetricError, match="lacks weights that vq-r1 needs, .*up_proj"):
+    with pytest.raises(MetricError, match=r"lacks weights that vq-r1 needs, .*up_proj"):
         VisualQuality.load(str(folder))
     file.unlink()
     with pytest.raises(MetricError, match="cannot be loaded as vq-r1"):

@@ -1,13 +1,13 @@
 """The colour of an object, named by CLIP ViT-L/14 as GenEval does it: zero-shot among ten, from
 the object alone.
 
-    picture   the image where the mask is, grey #999 elsewhere, cut to the object's box, at 8 bits; then CLIP's input: shorter side 224
-              (bicubic), the middle 224 x 224
-    text      for each colour c and class n, of "a photo of a c n", "a photo of a c-colored n" and "a photo of a c object" the unit
-              embeddings, their mean, again at unit length
+    picture   the image inside the mask, grey #999 elsewhere, cut to the object's box, at 8 bits;
+              then CLIP's input: shorter side 224 (bicubic), the middle 224 x 224
+    text      for each colour c and class n, the mean of the unit embeddings of "a photo of a c n",
+              "a photo of a c-colored n" and "a photo of a c object", again at unit length
     colour    the one whose text has the largest cosine with the picture; the first of equal ones
 
-Everything is fp32. Departs: the original runs CLIP under fp16 autocast, so where two colours are
+Everything is fp32. Departs: the original runs CLIP under fp16 autocast, so if two colours are
 nearly equal it may name the other. Source: Ghosh et al. 2023 (arXiv 2310.11513),
 evaluation/evaluate_images.py; clip_benchmark's zeroshot_classification.
 """
@@ -50,11 +50,11 @@ class ObjectColours:
     tokenizer: Callable
     texts: dict[str, Tensor] = field(
         default_factory=dict, repr=False, compare=False
-    )  # by class, as they are asked for
+    )  # by class, as they are needed
 
     @classmethod
     def load(cls, source: str = SOURCE, device: str = "cpu") -> ObjectColours:
-        """CLIP of a hub id or a folder, in fp32. Raises `MetricError` where it cannot be had or is
+        """CLIP of a hub id or a folder, in fp32. Raises `MetricError` if it cannot be loaded or is
         another network.
         """
         file = weights_file(NAME, source, "config.json", SIZE, SETTING)
@@ -124,7 +124,7 @@ class ObjectColours:
 
 
 def object_crop(image: Tensor, thing: Detection) -> Tensor:
-    """8-bit [3, 224, 224]: what CLIP is shown of an object in an 8-bit image [3, H, W]."""
+    """8-bit [3, 224, 224]: CLIP's view of an object in an 8-bit image [3, H, W]."""
     if thing.mask is not None:
         image = torch.where(thing.mask, image, torch.tensor(BACKGROUND, dtype=torch.uint8))
     (whole,) = pictures(image[None])

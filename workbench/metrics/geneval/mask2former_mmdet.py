@@ -1,16 +1,20 @@
 """The weights of mmdet 2.x's Mask2Former with a Swin backbone, under the names of transformers'
 Mask2FormerForUniversalSegmentation.
 
-The checkpoint GenEval was published with, `FILE`, so becomes a state dict that loads strictly into
-the network that `swin_small()` describes. Most tensors only change their name (`RENAMED`). The
-others:
+The checkpoint GenEval was published with, `FILE`, thus becomes a state dict that loads strictly
+into the network that `swin_small()` describes. Most tensors only change their name (`RENAMED`).
+The others:
 
-    SPLIT    q, k and v lie in one tensor there and in three here: the Swin attentions, and the self-attentions of the decoder. (Its
-             cross-attentions are one tensor in both; `attentions.0` is cross, `attentions.1` self.)
-    MERGED   where Swin merges 2 x 2 patches of C channels, mmdet orders the 4 C values by (channel, row, column), transformers by
-             (column, row, channel): so the norm over them, and the columns of the matrix behind it
-    IMPLIED  which entry of the bias table belongs to two positions of a window: transformers makes the same index itself
-    OWN      transformers' own tensors that no output depends on (a last norm that the backbone skips, the loss's weights): kept
+    SPLIT    q, k and v are one tensor there and three here: in the Swin attentions, and in the
+             self-attentions of the decoder. (Its cross-attentions are one tensor in both;
+             `attentions.0` is cross, `attentions.1` self.)
+    MERGED   when Swin merges 2 x 2 patches of C channels, mmdet orders the 4 C values by
+             (channel, row, column), transformers by (column, row, channel): this affects the norm
+             over them, and the columns of the matrix after it
+    IMPLIED  the entry of the bias table for two positions of a window: transformers computes the
+             same index itself
+    OWN      transformers' own tensors that no output depends on (a last norm that the backbone
+             skips, the loss's weights): kept
 
 Nothing else is read from mmdet: this module converts tensors and builds no network. Source: mmdet
 2.28.2, configs/mask2former/mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco.py (Apache-2.0).
@@ -38,22 +42,22 @@ SWIN, PIXELS, QUERIES = (
 BLOCK, BLOCK_HERE = "backbone.stages.#.blocks.#", f"{SWIN}.encoder.layers.#.blocks.#"
 ENCODER, ENCODER_HERE = "panoptic_head.pixel_decoder.encoder.layers.#", f"{PIXELS}.encoder.layers.#"
 DECODER, DECODER_HERE = "panoptic_head.transformer_decoder.layers.#", f"{QUERIES}.decoder.layers.#"
+NORMS_HERE = "model.pixel_level_module.encoder.hidden_states_norms"
+MASKS_HERE = f"{QUERIES}.decoder.mask_predictor.mask_embedder"
+TABLE = "relative_position_bias_table"
 
-# mmdet's name: transformers' name. # is a number, * is weight or bias; both stand in the same order
-# on both sides
+# mmdet's name: transformers' name. # is a number, * is weight or bias; both have the same order on
+# both sides
 RENAMED = {
     "backbone.patch_embed.projection.*": f"{SWIN}.embeddings.patch_embeddings.projection.*",
     "backbone.patch_embed.norm.*": f"{SWIN}.embeddings.norm.*",
     f"{BLOCK}.norm1.*": f"{BLOCK_HERE}.layernorm_before.*",
-    f"{BLOCK}.attn.w_msa.relative_position_bias_table": f"{BLOCK_HERE}.attention.relative_position_bias.relative_position_bias_table",
+    f"{BLOCK}.attn.w_msa.{TABLE}": f"{BLOCK_HERE}.attention.relative_position_bias.{TABLE}",
     f"{BLOCK}.attn.w_msa.proj.*": f"{BLOCK_HERE}.attention.o_proj.*",
     f"{BLOCK}.norm2.*": f"{BLOCK_HERE}.layernorm_after.*",
     f"{BLOCK}.ffn.layers.0.0.*": f"{BLOCK_HERE}.mlp.fc1.*",
     f"{BLOCK}.ffn.layers.1.*": f"{BLOCK_HERE}.mlp.fc2.*",
-    **{
-        f"backbone.norm{n}.*": f"model.pixel_level_module.encoder.hidden_states_norms.stage{n + 1}.*"
-        for n in range(4)
-    },
+    **{f"backbone.norm{n}.*": f"{NORMS_HERE}.stage{n + 1}.*" for n in range(4)},
     "panoptic_head.pixel_decoder.input_convs.#.conv.*": f"{PIXELS}.input_projections.#.0.*",
     "panoptic_head.pixel_decoder.input_convs.#.gn.*": f"{PIXELS}.input_projections.#.1.*",
     "panoptic_head.pixel_decoder.level_encoding.weight": f"{PIXELS}.level_embed",
@@ -83,10 +87,7 @@ RENAMED = {
     "panoptic_head.query_feat.weight": f"{QUERIES}.queries_features.weight",
     "panoptic_head.level_embed.weight": f"{QUERIES}.level_embed.weight",
     "panoptic_head.cls_embed.*": "class_predictor.*",
-    **{
-        f"panoptic_head.mask_embed.{2 * n}.*": f"{QUERIES}.decoder.mask_predictor.mask_embedder.{n}.0.*"
-        for n in range(3)
-    },
+    **{f"panoptic_head.mask_embed.{2 * n}.*": f"{MASKS_HERE}.{n}.0.*" for n in range(3)},
 }
 SPLIT = {
     f"{BLOCK}.attn.w_msa.qkv.*": f"{BLOCK_HERE}.attention.?_proj.*",
@@ -113,7 +114,7 @@ def swin_small() -> Mask2FormerConfig:
 
 
 def checkpoint(file: Path) -> dict[str, Tensor]:
-    """The tensors of an mmdet checkpoint. Raises `MetricError` where the file is not one."""
+    """The tensors of an mmdet checkpoint. Raises `MetricError` for another file."""
     with read_from(file, FILE):
         return torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
 
@@ -124,24 +125,26 @@ def converted_from_mmdet(
     """The state dict of mmdet's tensors under the names, and in the shapes, of `target`: the
     network's own state dict, from which `OWN` is taken. Neither is changed.
 
-    Raises `MetricError`, with the names, where a tensor of one has no counterpart in the other, or
+    Raises `MetricError`, with the names, if a tensor of one has no counterpart in the other, or
     one of another shape.
     """
-    made: dict[str, Tensor] = {name: target[name] for name in OWN if name in target}
+    converted: dict[str, Tensor] = {name: target[name] for name in OWN if name in target}
     unknown, twice = [], []
     for key, value in source.items():
         moves = list(_moves(key, value))
         unknown += (
             [key] if not moves and not any(_match(pattern, key) for pattern in IMPLIED) else []
         )
-        twice += [name for name, _ in moves if name in made]
-        made.update(moves)
+        twice += [name for name, _ in moves if name in converted]
+        converted.update(moves)
     faults = {
-        "no place in transformers' network for": unknown + sorted(made.keys() - target.keys()),
-        "nothing there for": sorted(target.keys() - made.keys()),
+        "no place in transformers' network for": unknown + sorted(converted.keys() - target.keys()),
+        "nothing there for": sorted(target.keys() - converted.keys()),
         "more than one tensor for": twice,
         "another shape of": sorted(
-            name for name in made.keys() & target.keys() if made[name].shape != target[name].shape
+            name
+            for name in converted.keys() & target.keys()
+            if converted[name].shape != target[name].shape
         ),
     }
     if any(faults.values()):
@@ -149,11 +152,11 @@ def converted_from_mmdet(
             "this is not mmdet 2.x's Mask2Former of this size: "
             + "; ".join(f"{what} {_some(names)}" for what, names in faults.items() if names)
         )
-    return made
+    return converted
 
 
 def _moves(key: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What becomes of one of mmdet's tensors: names of transformers' network and their values."""
+    """The names in transformers' network, and the values, of one of mmdet's tensors."""
     tables: tuple[tuple[dict[str, str], Callable[[Tensor], Iterable[Tensor]]], ...] = (
         (RENAMED, lambda v: [v]),
         (SPLIT, lambda v: v.chunk(3)),

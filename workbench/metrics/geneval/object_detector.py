@@ -1,9 +1,11 @@
 """The objects in an image and their masks, as GenEval finds them: Mask2Former with a Swin-S
 backbone, trained on COCO's 80 classes.
 
-    label           weights                                                    numbers
-    geneval-mmdet   mmdet 2.x's, of GenEval; converted by `mask2former_mmdet`  of the published protocol
-    geneval-hf      facebook/mask2former-swin-small-coco-instance              near, not equal: the same network, trained by others
+    label           weights                                   numbers
+    geneval-mmdet   mmdet 2.x's, of GenEval; converted by     of the published protocol
+                    `mask2former_mmdet`
+    geneval-hf      facebook/mask2former-swin-small-coco-     close, not equal: the same network,
+                    instance                                  trained by others
 
 Input, as in mmdet: the 8-bit image resized to the largest size of its shape within 1333 x 800
 (1024 x 1024 to 800 x 800), padded with grey 128 on the right and below to multiples of 32,
@@ -63,13 +65,13 @@ class ObjectDetector:
         an mmdet checkpoint (geneval-mmdet): FILE.pth, OWNER/NAME/FILE.pth on the hub, or a folder
         with the published file.
 
-        Raises `MetricError` where the weights cannot be had or are of another network.
+        Raises `MetricError` if the weights cannot be loaded or are of another network.
         """
-        place = Path(source)
-        if place.is_dir() and not (place / "config.json").is_file() and (place / FILE).is_file():
-            place = place / FILE
-        if place.suffix == ".pth":
-            file = weights_file(NAME, str(place.parent), place.name, SIZE)
+        path = Path(source)
+        if path.is_dir() and not (path / "config.json").is_file() and (path / FILE).is_file():
+            path = path / FILE
+        if path.suffix == ".pth":
+            file = weights_file(NAME, str(path.parent), path.name, SIZE)
             label, network = "geneval-mmdet", _of_mmdet(file)
         else:
             file = weights_file(NAME, source, "config.json", SIZE)
@@ -99,21 +101,21 @@ class ObjectDetector:
     def detect(
         self, images: Tensor, above: float = THRESHOLD, batch: int = 1
     ) -> list[list[Detection]]:
-        """The objects of each of the images [B, 3, H, W] in [0, 1] whose score is above a value
-        (GenEval reads no other), by falling p; their masks are on the CPU, and one tensor where a
+        """The objects in each of the images [B, 3, H, W] in [0, 1] whose score is above a value
+        (GenEval reads no others), by decreasing p; their masks are on the CPU, and one tensor if a
         query has two classes.
 
         Raises ValueError for another shape or range.
         """
         pixels, device = eight_bit(images), self.network.device
         height, width = scaled(*pixels.shape[2:], *self.limits)
-        found = []
+        detections = []
         for part in resized(pixels, (height, width)).split(batch):
             output = self.network(pixel_values=normalised(padded(part), *IMAGENET).to(device))
             for classes, masks in zip(output.class_queries_logits, output.masks_queries_logits):
                 logits = upsampled(masks, (height, width), tuple(pixels.shape[2:]))
-                found.append(objects(classes, logits, above))
-        return found
+                detections.append(objects(classes, logits, above))
+        return detections
 
 
 def scaled(
@@ -127,7 +129,7 @@ def scaled(
 
 
 def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """8-bit images [..., H, W] at another size, as OpenCV's INTER_LINEAR makes them."""
+    """8-bit images [..., H, W] at another size, as resized by OpenCV's INTER_LINEAR."""
     left, right, near, far = _neighbours(images.shape[-1], size[1])
     values = images.int()
     values = values[..., left] * near + values[..., right] * far
@@ -140,10 +142,10 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _neighbours(old: int, new: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The two old pixels beside each of the new ones' centres, and their weights times 2048."""
-    place = ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5).float()
-    first = place.floor()
-    share = place - first
+    """The two old pixels next to the centre of each new one, and their weights times 2048."""
+    centre = ((torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5).float()
+    first = centre.floor()
+    share = centre - first
     first = first.long()
     return (
         first.clamp(0, old - 1),
@@ -200,9 +202,9 @@ def _extents(masks: Tensor) -> Tensor:
     """[Q, 4] left, top, right, bottom of masks [Q, H, W], right and bottom exclusive."""
     sides = []
     for dimension in (1, 2):  # columns, then rows, with any pixel
-        there = masks.any(dimension).int()
-        last = there.shape[1] - there.flip(1).argmax(1)
-        sides.append((there.argmax(1), torch.where(there.any(1), last, 0)))
+        filled = masks.any(dimension).int()
+        last = filled.shape[1] - filled.flip(1).argmax(1)
+        sides.append((filled.argmax(1), torch.where(filled.any(1), last, 0)))
     (left, right), (top, bottom) = sides
     return torch.stack([left, top, right, bottom], 1).float()
 
@@ -219,8 +221,7 @@ def _of_transformers(source: str, file: Path) -> Mask2FormerForUniversalSegmenta
         if config.model_type != "mask2former" or config.num_labels != len(NAMES):
             raise MetricError(
                 f"{source} is a {config.model_type} of {config.num_labels} classes, and {NAME} is "
-                "a mask2former of "
-                f"COCO's {len(NAMES)}: choose another source"
+                f"a mask2former of COCO's {len(NAMES)}: choose another source"
             )
         with quiet():
             network, report = Mask2FormerForUniversalSegmentation.from_pretrained(

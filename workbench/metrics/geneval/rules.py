@@ -4,22 +4,23 @@ asks for.
 A request is a line of GenEval's evaluation_metadata.jsonl:
 
     {"tag": one of `TASKS`, "prompt": ..., "include": [clause, ...], "exclude": [clause, ...]}
-    clause = {"class": one of `NAMES`, "count": n, "color": one of `GENEVAL_COLOURS`, "position": [relation, i]}      the last two are optional
+    clause = {"class": one of `NAMES`, "count": n,
+              "color": one of `GENEVAL_COLOURS`, "position": [relation, i]}    (both optional)
 
-Read are at most 16 objects of a class, the surest first, with a score above 0.3, in counting above
-0.9; objects that overlap all count. Every `include` clause has to hold of its n surest objects:
-there are n; all have the colour; each is in the relation to each object of clause i, an earlier
-one that has to hold itself. No class of `exclude` may be there n times or more. With centres a and
-b of two boxes, and w the sum of their widths (of their heights for the second component), the
-offset a - b is shortened by w / 10 in each component, to 0 at most, and divided by the length of
-the unshortened one; a relation holds where the result is beyond 1/2 in its direction, so none or
-two may hold.
+At most 16 objects of a class are read, the most confident first, with a score above 0.3, in
+counting above 0.9; objects that overlap all count. Every `include` clause must hold for its n most
+confident objects: there are n; all have the colour; each is in the relation to each object of
+clause i, an earlier one that must hold itself. No class of `exclude` may occur n times or more.
+With centres a and b of two boxes, and w the sum of their widths (of their heights for the second
+component), the offset a - b is shortened by w / 10 in each component, to 0 at most, and divided by
+the length of the unshortened one; a relation holds if the result is beyond 1/2 in its direction, so
+none or two may hold.
 
-Scores and boxes are compared in fp32, as in the original. This module sees no pixels: who names
-the colours is an argument. Source: Ghosh et al. 2023 (arXiv 2310.11513),
-https://github.com/djghosh13/geneval, evaluate_images.py. Departs: of equally sure objects the
-later one comes first (there, what an unstable sort makes of them); a request that no image could
-fulfil, such as an unknown class, is an error.
+Scores and boxes are compared in fp32, as in the original. This module sees no pixels: the function
+that names the colours is an argument. Source: Ghosh et al. 2023 (arXiv 2310.11513),
+https://github.com/djghosh13/geneval, evaluate_images.py. Departs: of equally confident objects the
+later one comes first (there, the order of an unstable sort); a request that no image could fulfil,
+such as an unknown class, is an error.
 """
 
 from __future__ import annotations
@@ -147,28 +148,25 @@ class Detection:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an image shows what was asked for, and otherwise what does not hold."""
+    """Whether an image satisfies its request, and the violations if not."""
 
     correct: bool
     reason: str = ""
 
 
-ColourNames = Callable[
-    [str, list[Detection]], list[str]
-]  # one of COLOURS for each of the objects, which all are of one class
+# one of GENEVAL_COLOURS for each of the objects, which all are of one class
+ColourNames = Callable[[str, list[Detection]], list[str]]
 
 
 def judge(detections: Sequence[Detection], request: dict, colours: ColourNames) -> Verdict:
-    """The verdict on an image with these objects, in any order. `colours` is asked only where a
+    """The verdict on an image with these objects, in any order. `colours` is called only if a
     clause names one and its count is met.
 
     Raises ValueError for a request that is not GenEval's.
     """
     check(request)
     found = surest(detections, request["tag"])
-    matched: list[
-        list[Detection]
-    ] = []  # of each clause, its objects, or none where it does not hold
+    matched: list[list[Detection]] = []  # the objects of each clause, none if it does not hold
     faults = []
     for clause in request.get("include", ()):
         objects = found.get(clause["class"], [])[: clause["count"]]
@@ -176,17 +174,17 @@ def judge(detections: Sequence[Detection], request: dict, colours: ColourNames) 
         matched.append([] if fault else objects)
         faults += [fault] if fault else []
     for clause in request.get("exclude", ()):
-        there = len(found.get(clause["class"], []))
-        if there >= clause["count"]:
+        count = len(found.get(clause["class"], []))
+        if count >= clause["count"]:
             faults.append(
-                f"{clause['class']}: {there} found, fewer than {clause['count']} asked for"
+                f"{clause['class']}: {count} found, fewer than {clause['count']} required"
             )
     return Verdict(not faults, "; ".join(faults))
 
 
 def surest(detections: Sequence[Detection], tag: str) -> dict[str, list[Detection]]:
-    """The objects of each class that the rules read, the surest first; a class without any is
-    absent.
+    """The objects of each class that the rules read, the most confident first, without empty
+    classes.
     """
     threshold = np.float32(COUNTING_THRESHOLD if tag == "counting" else THRESHOLD)
     found: dict[str, list[Detection]] = {}
@@ -210,8 +208,8 @@ def relations(a: Sequence[float], b: Sequence[float]) -> set[str]:
 
 
 def check(request: dict) -> None:
-    """Raises ValueError where a request is not GenEval's, naming what is wrong and the nearest
-    that is right.
+    """Raises ValueError if a request is not GenEval's, with the mistake and the nearest valid
+    value.
     """
     _one_of("tag", request.get("tag"), TASKS)
     for part in ("include", "exclude"):
@@ -237,14 +235,14 @@ def check(request: dict) -> None:
 def _fault(
     objects: list[Detection], clause: dict, matched: list[list[Detection]], colours: ColourNames
 ) -> str:
-    """What of an `include` clause does not hold of its objects; empty where it holds."""
+    """The violation of an `include` clause by its objects; empty if it holds."""
     name, count = clause["class"], clause["count"]
     if len(objects) < count:
-        return f"{name}: {len(objects)} found, {count} asked for"
+        return f"{name}: {len(objects)} found, {count} required"
     if "color" in clause:
         seen = colours(name, objects)
         if seen.count(clause["color"]) < count:
-            return f"{name}: {', '.join(seen)} found, {count} {clause['color']} asked for"
+            return f"{name}: {', '.join(seen)} found, {count} {clause['color']} required"
     if "position" in clause:
         relation, target = clause["position"]
         if not matched[target]:
@@ -260,7 +258,7 @@ def _fault(
                 " and ".join(sorted(relations(wrong[0][0].box, wrong[0][1].box)))
                 or "in no relation to"
             )
-            return f"{name}: {there} {wrong[0][1].name} found, {relation} asked for"
+            return f"{name}: {there} {wrong[0][1].name} found, {relation} required"
     return ""
 
 

@@ -1,10 +1,9 @@
-"""GenEval, wired: the detector finds objects, CLIP names the colours that a request asks for, the
-rules judge.
+"""GenEval: the detector finds objects, CLIP names the colours that a request asks for, the rules
+judge.
 
-Four images of each of the 553 prompts are usual; `geneval.overall` makes the table of the paper
-from their verdicts. Two protocols are never compared: geneval-mmdet is the published one,
-geneval-hf reads another training of the same detector (`object_detector`). This module downloads
-no prompts and generates no images.
+Four images of each of the 553 prompts are usual. Two protocols are never compared: geneval-mmdet
+is the published one, geneval-hf uses another training of the same detector (`object_detector`).
+This module downloads no prompts and generates no images.
 """
 
 from __future__ import annotations
@@ -44,6 +43,7 @@ class GenEval:
 
     @property
     def protocol(self) -> str:
+        """The networks, their sources and revisions."""
         return f"{self.detector.protocol}; {self.colours.protocol}"
 
     def verdicts(self, images: Tensor, requests: Sequence[dict], batch: int = 1) -> list[Verdict]:

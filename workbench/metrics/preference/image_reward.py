@@ -1,17 +1,18 @@
 """ImageReward: how well people would like an image for its prompt; higher is better.
 
     reward = (m(t) - 0.16717362830052426) / 1.0333394966054072
-    t   CLS token of BLIP's text encoder, which reads the prompt and attends to the tokens of BLIP's ViT-L/16
+    t   CLS token of BLIP's text encoder, which reads the prompt and attends to the tokens of
+        BLIP's ViT-L/16
     m   five linear maps, 768 - 1024 - 128 - 64 - 16 - 1, with nothing between them
 
 The image: shortest side 224 (PIL's bicubic), middle 224 x 224, CLIP's mean and deviation. The
 prompt: BERT's uncased tokens between [CLS] and [SEP], cut or padded to 35. Each pair alone, in
 fp32: what the released test_preference.py reads.
 
-The networks are transformers' BLIP classes, not the `image-reward` package, which does not import
-beside transformers 5. `converted_state` is the map between their names. The text encoder is built
-as a decoder, which is what gives it attention to an image, and called as none, so that every token
-sees the whole prompt.
+The networks are transformers' BLIP classes, not the `image-reward` package, which cannot be
+imported with transformers 5. `converted_state` maps between their names. The text encoder is built
+as a decoder, which gives it attention to an image, and called without a causal mask, so that every
+token sees the whole prompt.
 
 Source: Xu et al. 2023 (arXiv 2304.05977), https://github.com/THUDM/ImageReward.
 """
@@ -49,7 +50,7 @@ SIDE, TOKENS, VOCABULARY = 224, 35, 30522
 MEAN, DEVIATION = (
     0.16717362830052426,
     1.0333394966054072,
-)  # of raw rewards, as the authors give them
+)  # of raw rewards, as published
 VISION = dict(
     hidden_size=1024,
     intermediate_size=4096,
@@ -110,7 +111,7 @@ def _renamed(name: str) -> str | None:
 
 
 class RewardNetwork(nn.Module):
-    """The three parts, of `VISION` and `TEXT` with whatever differs."""
+    """The three parts, of `VISION` and `TEXT` with the given changes."""
 
     def __init__(self, vision: dict | None = None, text: dict | None = None):
         super().__init__()
@@ -122,7 +123,7 @@ class RewardNetwork(nn.Module):
             BlipVisionModel(vision_config),
             BlipTextModel(text_config, add_pooling_layer=False),
         )
-        # Identity where the published network has a dropout: the names count it
+        # Identity in place of the published network's dropout: the names count it
         self.mlp = nn.ModuleDict(
             {
                 "layers": nn.Sequential(
@@ -139,12 +140,13 @@ class RewardNetwork(nn.Module):
         )
 
     def forward(self, pixels: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """[B] rewards of images [B, 3, 224, 224] and tokens [B, L], of which `mask` [B, L] is 0
-        where they only pad.
-        """
-        seen = self.vision(pixel_values=pixels).last_hidden_state
+        """[B] rewards of images [B, 3, 224, 224] and tokens [B, L]; `mask` is 0 for padding."""
+        tokens_seen = self.vision(pixel_values=pixels).last_hidden_state
         read = self.text(
-            input_ids=tokens, attention_mask=mask, encoder_hidden_states=seen, is_decoder=False
+            input_ids=tokens,
+            attention_mask=mask,
+            encoder_hidden_states=tokens_seen,
+            is_decoder=False,
         ).last_hidden_state
         return (self.mlp["layers"](read[:, 0])[:, 0] - MEAN) / DEVIATION
 
@@ -161,11 +163,11 @@ class ImageReward:
     def load(
         cls, source: str = SOURCE, device: str = "cpu", tokenizer: str | None = None
     ) -> ImageReward:
-        """ImageReward with the weights of a hub id or a folder, in fp32. `tokenizer` is where
-        vocab.txt lies: by default beside the weights, if that is a folder with one, or else
+        """ImageReward with the weights of a hub id or a folder, in fp32. `tokenizer` is the source
+        of vocab.txt: by default that of the weights, if that is a folder with one, otherwise
         bert-base-uncased on the hub.
 
-        Raises `MetricError` where a file cannot be had or is not the published one.
+        Raises `MetricError` if a file cannot be loaded or is not the published one.
         """
         file = weights_file("image-reward", source, FILE, SIZE)
         place = tokenizer or (source if (Path(source) / "vocab.txt").is_file() else TOKENIZER)
@@ -179,8 +181,8 @@ class ImageReward:
 
     @classmethod
     def from_config(cls, vision: dict, text: dict, words: Sequence[str]) -> ImageReward:
-        """A network of other sizes (what differs from `VISION` and `TEXT`) with random weights and
-        its own vocabulary, for tests.
+        """A network of other sizes (changes to `VISION` and `TEXT`) with random weights and its own
+        vocabulary, for tests.
         """
         network = RewardNetwork(vision, text).eval().requires_grad_(False)
         return cls(
@@ -194,7 +196,7 @@ class ImageReward:
         """[B] fp32 on the CPU of images [B, 3, H, W] in [0, 1] and their prompts, `batch` pairs in
         the network at a time.
 
-        Raises ValueError for another shape or range, and where there is not one prompt an image.
+        Raises ValueError for another shape or range, and unless there is one prompt per image.
         """
         pixels, device = eight_bit(images), self.network.text.device
         if len(prompts) != len(pixels):
@@ -217,7 +219,7 @@ class ImageReward:
 
 def prepared(images: Tensor) -> Tensor:
     """[B, 3, 224, 224] fp32 inputs of 8-bit images. The longer side's length is rounded down, and
-    the middle's corner to the nearest pixel (a half to the even one), as torchvision has it;
+    the middle's corner to the nearest pixel (a half to the even one), as in torchvision;
     transformers' processor rounds it down, at times to another pixel.
     """
     crops = []
@@ -233,10 +235,8 @@ def prepared(images: Tensor) -> Tensor:
 def load_reward_network(
     file: Path, vision: dict | None = None, text: dict | None = None
 ) -> RewardNetwork:
-    """The fp32 network of a published file, of whose names none is missing and none left over.
-    Raises `MetricError`.
-    """
-    with init_empty_weights():  # the file brings every value
+    """The fp32 network of a published file with exactly its names. Raises `MetricError`."""
+    with init_empty_weights():  # the file has every value
         network = RewardNetwork(vision, text)
     with read_from(file, FILE):
         network.load_state_dict(
@@ -252,7 +252,7 @@ def vocabulary(tokenizer: str) -> dict[str, int]:
     try:
         file = weights_file("image-reward", tokenizer, "vocab.txt", "0.2 MB")
     except MetricError as error:
-        raise MetricError(f"{error}. The vocab.txt may lie beside {FILE}, in one FOLDER") from error
+        raise MetricError(f"{error}. The vocab.txt may be in one FOLDER with {FILE}") from error
     words = _numbered(file.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
     if len(words) != VOCABULARY or "[CLS]" not in words:
         raise MetricError(

@@ -5,12 +5,12 @@
     pyiqa      20 on a uniform grid                                    0.13
 
 Both run the PIPAL weights that pyiqa publishes, on crops at the image's own size. `dpdmd` is the
-released test_quality.py: top and left of each crop drawn in turn from numpy's RandomState(20), set
-anew for every image; pixels 2 x / 255 - 1. `pyiqa` follows what is said of that library, not its
-code (whose licence is non-commercial): the scale and the number of crops are its own. That the
-grid is 4 x 5, the 5 along the longer side (the width of a square), from edge to edge, and that
-pixels are scaled as above, is our choice: small differences from the library are to be expected.
-The scale moves all scores: numbers of the two are never compared.
+released test_quality.py: top and left of each crop drawn in turn from numpy's RandomState(20),
+reset for every image; pixels 2 x / 255 - 1. `pyiqa` follows the documentation of that library, not
+its code (whose licence is non-commercial): the scale and the number of crops are its own. The grid
+of 4 x 5, the 5 along the longer side (the width of a square), from edge to edge, and the scaling
+of pixels as above are our choice: expect small differences from the library. The scale moves all
+scores: numbers of the two are never compared.
 
 Source: Yang et al. 2022 (arXiv 2204.08958); `maniqa_network` is the network.
 """
@@ -38,9 +38,7 @@ Corners = list[tuple[int, int]]
 def random_corners(
     height: int, width: int, side: int = 224, count: int = 10, seed: int = 20
 ) -> Corners:
-    """(top, left) of `count` crops, drawn as the released script draws them: the same ones at each
-    call.
-    """
+    """(top, left) of `count` crops, drawn as in the released script: the same at each call."""
     random = np.random.RandomState(seed)
     return [
         (int(random.randint(0, height - side + 1)), int(random.randint(0, width - side + 1)))
@@ -89,8 +87,8 @@ class Maniqa:
     def load(cls, source: str = SOURCE, device: str = "cpu", protocol: str = "dpdmd") -> Maniqa:
         """MANIQA with the weights of a hub id or a folder, in fp32.
 
-        Raises `MetricError` for a protocol that is not in the table, and where the file cannot be
-        had or is not this network's.
+        Raises `MetricError` for a protocol that is not in the table, and if the file cannot be
+        loaded or is not this network's.
         """
         crops = _crops(protocol)
         file = weights_file("maniqa", source, FILE, SIZE)
@@ -127,8 +125,8 @@ class Maniqa:
         if min(height, width) < side:
             raise ValueError(
                 f"maniqa reads crops of {side} x {side} at the image's own size, and {height} x "
-                f"{width} is too small: "
-                f"score images of at least {side} px on each side, or leave maniqa out"
+                f"{width} is too small: score images of at least {side} px on each side, or leave "
+                "maniqa out"
             )
         device = self.network.conv1.weight.device
         places = list(product(range(count), self.corners(height, width, side)))
@@ -145,12 +143,11 @@ class Maniqa:
 
 
 def load_maniqa(file: Path, scale: float, **config: int) -> ManiqaNetwork:
-    """The fp32 network of a published file, of whose names none is missing and none left over,
-    bare or under the key `params`.
+    """The fp32 network of a published file with exactly its names, bare or under the key `params`.
 
     Raises `MetricError`.
     """
-    with torch.device("meta"):  # the file brings every value
+    with torch.device("meta"):  # the file has every value
         network = ManiqaNetwork(scale, **config)
     with read_from(file, FILE):
         state = torch.load(file, map_location="cpu", weights_only=True)

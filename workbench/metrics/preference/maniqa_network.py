@@ -1,15 +1,16 @@
 """MANIQA's network: one quality number for a crop, from four layers of a ViT, attention between
 channels, and Swin layers.
 
-    ViT-B/8, the tokens behind blocks 6 to 9, counted from 0, side by side (no CLS)   [B, 4 x 768, 784]
-    2 x attention between channels, 1 x 1 convolution, 2 Swin layers                  [B, 768, 28, 28]
-    2 x attention between channels, 1 x 1 convolution, 2 Swin layers                  [B, 384, 28, 28]
-    sum_i s_i w_i / sum_i w_i over the 784 tokens, s = ReLU(two linear maps), w = sigmoid(two linear maps)
+    ViT-B/8, tokens after blocks 6 to 9 (from 0), concatenated (no CLS)  [B, 4 x 768, 784]
+    2 x attention between channels, 1 x 1 convolution, 2 Swin layers     [B, 768, 28, 28]
+    2 x attention between channels, 1 x 1 convolution, 2 Swin layers     [B, 384, 28, 28]
+    sum_i s_i w_i / sum_i w_i over the 784 tokens                        [B]
+        s = ReLU(two linear maps), w = sigmoid(two linear maps)
 
 Plain torch, for evaluation only: no dropout, no stochastic depth. The names are those of the
-published files, so that their state dicts load strictly; for that alone it keeps what the forward
-pass never reaches: the ViT's last blocks, norm and head, and a convolution `downsample` in each
-Swin.
+published files, so that their state dicts load strictly; for that reason alone it keeps layers that
+the forward pass never reaches: the ViT's last blocks, norm and head, and a convolution `downsample`
+in each Swin.
 
 Source: Yang et al. 2022 (arXiv 2204.08958), https://github.com/IIGROUP/MANIQA.
 """
@@ -24,11 +25,14 @@ TAPS = (6, 7, 8, 9)  # the blocks of the ViT that are read
 
 
 class Mlp(nn.Module):
+    """Two linear maps with a GELU between them."""
+
     def __init__(self, width: int, hidden: int):
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., width] of x [..., width]."""
         return self.fc2(F.gelu(self.fc1(x)))
 
 
@@ -43,6 +47,7 @@ class Attention(nn.Module):
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """[..., N, C] of x [..., N, C]."""
         q, k, v = (
             part.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
             for part in self.qkv(x).chunk(3, dim=-1)
@@ -53,18 +58,21 @@ class Attention(nn.Module):
 
 
 class ViTBlock(nn.Module):
+    """Self-attention and an MLP, each after a norm and added to its input."""
+
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.norm1, self.attn = nn.LayerNorm(width, eps=1e-6), Attention(width, heads)
         self.norm2, self.mlp = nn.LayerNorm(width, eps=1e-6), Mlp(width, 4 * width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, N, width] of x [B, N, width]."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
 class ViT(nn.Module):
-    """[B, N, len(TAPS) x width] of crops: the tokens behind the blocks of `TAPS`, without CLS."""
+    """[B, N, len(TAPS) x width] of crops: the tokens after the blocks of `TAPS`, without CLS."""
 
     def __init__(self, side: int, patch: int, width: int, heads: int, depth: int, classes: int):
         super().__init__()
@@ -75,6 +83,7 @@ class ViT(nn.Module):
         self.norm, self.head = nn.LayerNorm(width, eps=1e-6), nn.Linear(width, classes)
 
     def forward(self, crops: Tensor) -> Tensor:
+        """[B, N, len(TAPS) x width] of crops [B, 3, side, side]."""
         patches = self.patch_embed["proj"](crops).flatten(2).transpose(1, 2)
         x = torch.cat([self.cls_token.expand(len(crops), -1, -1), patches], dim=1) + self.pos_embed
         kept = []
@@ -99,6 +108,7 @@ class ChannelAttention(nn.Module):
         self.c_q, self.c_k, self.c_v = (nn.Linear(tokens, tokens) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, N] of x [B, C, N]."""
         y = F.scaled_dot_product_attention(self.c_q(x), self.c_k(x), self.c_v(x))
         return x + y.transpose(1, 2).reshape(x.shape)
 
@@ -116,6 +126,7 @@ class WindowAttention(Attention):
         self.register_buffer("relative_position_index", down * (2 * window - 1) + right)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, windows, window^2, C] of x of the same shape."""
         bias = self.relative_position_bias_table[self.relative_position_index].permute(
             2, 0, 1
         )  # [heads, N, N]
@@ -123,9 +134,7 @@ class WindowAttention(Attention):
 
 
 class SwinBlock(nn.Module):
-    """Of maps x [B, H, W, C]; with a shift the windows lie `shift` further down and right, and
-    around the edge.
-    """
+    """Of maps x [B, H, W, C]; a shift moves the windows down and right, around the edge."""
 
     def __init__(self, width: int, grid: int, heads: int, window: int, hidden: int, shift: int):
         super().__init__()
@@ -135,6 +144,7 @@ class SwinBlock(nn.Module):
         self.register_buffer("attn_mask", seam_mask(grid, window, shift) if shift else None)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] of x [B, H, W, C]."""
         shifted = self.norm1(x).roll((-self.shift, -self.shift), (1, 2))
         attended = joined(
             self.attn(windows_of(shifted, self.window), self.attn_mask), self.window, x.shape[1]
@@ -180,6 +190,7 @@ class SwinLayer(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, H, W, C] of x [B, H, W, C]."""
         for block in self.blocks:
             x = block(x)
         return F.relu(self.conv(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
@@ -195,6 +206,7 @@ class Swin(nn.Module):
         self.downsample = nn.Conv2d(width, width, 3, stride=2, padding=1)  # never reached
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] of x [B, C, H, W]."""
         x = x.permute(0, 2, 3, 1)
         for layer in self.layers:
             x = x + self.scale * layer(x)
@@ -232,7 +244,7 @@ class ManiqaNetwork(nn.Module):
         )
         self.conv1, self.conv2 = nn.Conv2d(len(TAPS) * width, width, 1), nn.Conv2d(width, half, 1)
         self.swintransformer1, self.swintransformer2 = Swin(width, **swin), Swin(half, **swin)
-        # Identity where the published network has a dropout: the names count it
+        # Identity in place of the published network's dropout: the names count it
         self.fc_score = nn.Sequential(
             nn.Linear(half, half), nn.ReLU(), nn.Identity(), nn.Linear(half, 1), nn.ReLU()
         )
@@ -241,6 +253,7 @@ class ManiqaNetwork(nn.Module):
         )
 
     def forward(self, crops: Tensor) -> Tensor:
+        """[B] of crops [B, 3, side, side]."""
         x = self.vit(crops).transpose(1, 2)
         x = self._stage(x, self.tablock1, self.conv1, self.swintransformer1)
         tokens = self._stage(x, self.tablock2, self.conv2, self.swintransformer2).transpose(1, 2)

@@ -4,10 +4,10 @@ readings of the same cosine.
     PickScore   exp(logit scale) cos(image, prompt)      CLIP ViT-H/14 trained on people's choices
     CLIPScore   100 max(cos(image, prompt), 0)           CLIP ViT-L/14 as OpenAI trained it
 
-Each image meets its own prompt only. Images are rounded to 8 bits, their shortest side resized to
-the network's size (bicubic) and the middle cropped; prompts are cut at 77 tokens, the end token
-kept, and `too_long` says which. Everything is fp32. A prompt's wish for several things, counts or
-colours is seen poorly by both: CLIP compares one vector with one vector.
+Each image is compared with its own prompt only. Images are rounded to 8 bits, their shortest side
+resized to the network's size (bicubic) and the middle cropped; prompts are cut at 77 tokens, the
+end token kept, and `too_long` finds them. Everything is fp32. Both are insensitive to several
+things, counts or colours in a prompt: CLIP compares one vector with one vector.
 
 Source: Kirstain et al. 2023, arXiv 2305.01569; Hessel et al. 2021, arXiv 2104.08718.
 """
@@ -30,7 +30,7 @@ PICKSCORE, PICKSCORE_TOKENIZER = (
     "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
 )
 CLIPSCORE = "openai/clip-vit-large-patch14"
-DIVISOR = 26  # of the released script, which brings PickScore to about 0 to 1
+DIVISOR = 26  # of the released script, which scales PickScore to about 0 to 1
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class TextMatch:
         )
 
     def too_long(self, prompts: list[str]) -> list[bool]:
-        """Which prompts are more than 77 tokens, so that their rest is not read."""
+        """Whether each prompt has more than 77 tokens, so that its end is not read."""
         return [
             len(ids) > MAX_TOKENS
             for ids in self.tokenizer(prompts, truncation=False, verbose=False)["input_ids"]
@@ -108,11 +108,11 @@ class PickScore:
         tokenizer: str = "",
     ) -> PickScore:
         """From the hub (3.9 GB) or a folder. The paper prints the raw logit; the released script
-        gives it `divided` by 26.
+        prints it `divided` by 26.
 
-        `tokenizer` is a hub id or a folder; by default the source itself where it is a folder that
-        holds one, and else that of the network PickScore was trained from, as its authors load it.
-        Raises `MetricError`.
+        `tokenizer` is a hub id or a folder; by default the source itself if it is a folder that
+        holds one, otherwise that of the network PickScore was trained from, as its authors load
+        it. Raises `MetricError`.
         """
         own = (Path(source) / "tokenizer_config.json").is_file()
         words_from = tokenizer or (source if own else PICKSCORE_TOKENIZER)
@@ -136,7 +136,7 @@ class PickScore:
         return logits / DIVISOR if self.divided else logits
 
     def too_long(self, prompts: list[str]) -> list[bool]:
-        """Which prompts are not read to their end."""
+        """Whether each prompt is too long to be read to its end."""
         return self.match.too_long(prompts)
 
 
@@ -170,7 +170,7 @@ class ClipScore:
         return 100 * self.match.cosines(images, prompts, batch).clamp(min=0)
 
     def too_long(self, prompts: list[str]) -> list[bool]:
-        """Which prompts are not read to their end."""
+        """Whether each prompt is too long to be read to its end."""
         return self.match.too_long(prompts)
 
 

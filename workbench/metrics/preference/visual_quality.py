@@ -1,16 +1,15 @@
-"""VisualQuality-R1: a vision-language model is asked how good a picture looks and writes a number
-from 1 to 5.
+"""VisualQuality-R1: a vision-language model rates the quality of a picture from 1 to 5.
 
 The network is a Qwen2.5-VL-7B trained by reinforcement to rank pictures by quality. It gets the
-picture, brought to multiples of 28 px (bicubic; 4 to 16384 tokens of 28 x 28 px, so 1024 x 1024
+picture, resized to multiples of 28 px (bicubic; 4 to 16384 tokens of 28 x 28 px, so 1024 x 1024
 becomes 1036 x 1036 and 1369 tokens), and `QUESTION`, which asks for the score alone, without
-thinking first. It answers in words: up to 512 tokens, sampled from the 50 likeliest (top-p 1) with
-the temperature and the repetition penalty of its own generation_config, and `parse_score` reads
-the score. The prompt that made the picture is not looked at.
+thinking first. It answers in words: up to 512 tokens, sampled from the 50 most likely (top-p 1)
+with the temperature and the repetition penalty of its own generation_config, and `parse_score`
+reads the score. The prompt of the picture is not read.
 
 Input and question are those of the released test_quality.py. Departs: an answer without a score
-counts as none (nan) where the script invents a random integer; sampling is seeded anew for every
-batch, so a picture scored again has the same score; attention is torch's.
+counts as none (nan), whereas the script invents a random integer; the sampling seed is reset for
+every batch, so a picture scored again has the same score; attention is torch's.
 
 Source: Wu et al. 2025, arXiv 2505.14460.
 """
@@ -56,8 +55,8 @@ _ANSWER, _NUMBER = (
 
 
 def parse_score(text: str) -> float | None:
-    """The score in [1, 5] that an answer gives, or None: the first number in the last <answer>, or
-    the whole text where it is a number and nothing else.
+    """The score in [1, 5] in an answer, or None: the first number in the last <answer>, or the
+    whole text if it is a number and nothing else.
 
     Departs: the script takes the first number of a text without tags, which may be any, and
     numbers outside 1 to 5.
@@ -75,7 +74,7 @@ class VisualQuality:
     protocol: str
     network: Qwen2_5_VLForConditionalGeneration
     tokenizer: PreTrainedTokenizerBase
-    question: str  # as the chat template puts it
+    question: str  # in the chat template
     seed: int
     batch: int
 
@@ -85,8 +84,8 @@ class VisualQuality:
     ) -> VisualQuality:
         """From the hub (16.6 GB) or a folder; bf16 on a GPU, fp32 on the CPU.
 
-        Larger batches are faster. They are part of the protocol: what is sampled for one picture
-        then depends on those beside it. Raises `MetricError`.
+        Larger batches are faster. They are part of the protocol: a picture's answer then depends
+        on the others in its batch. Raises `MetricError`.
         """
         file = weights_file(NAME, source, "config.json", "16.6 GB")
         dtype = torch.float32 if torch.device(device).type == "cpu" else torch.bfloat16
@@ -102,7 +101,7 @@ class VisualQuality:
             tokenizer = AutoTokenizer.from_pretrained(source)
         except (OSError, RuntimeError, ValueError) as error:
             raise MetricError(f"{source} cannot be loaded as {NAME}: {error}") from error
-        if tokenizer.chat_template is None:  # older checkpoints keep it in a file of its own
+        if tokenizer.chat_template is None:  # older checkpoints keep it in another file
             tokenizer.chat_template = json.loads(
                 weights_file(NAME, source, "chat_template.json").read_text()
             )["chat_template"]
@@ -137,8 +136,8 @@ class VisualQuality:
         return cls(f"{NAME} random", network, tokenizer, _question(tokenizer), seed, batch)
 
     def score(self, images: Tensor, prompts: list[str]) -> Tensor:
-        """[B] fp32 scores in [1, 5] of images [B, 3, H, W] in [0, 1], nan where the answer gives
-        none; `prompts` are not read.
+        """[B] fp32 scores in [1, 5] of images [B, 3, H, W] in [0, 1], nan for an answer without a
+        score; `prompts` are not read.
 
         Raises ValueError for other images, and for sides of more than 200 to 1.
         """
@@ -151,15 +150,15 @@ class VisualQuality:
 
     @torch.inference_mode()
     def answers(self, images: Tensor) -> list[str]:
-        """What the network writes about each image: where a score is missing, look here. Leaves
-        torch's random state as it was.
+        """The network's answer for each image, to look up a missing score. Leaves torch's random
+        state as it was.
         """
         return [
             text for part in eight_bit(images).split(self.batch) for text in self._written(part)
         ]
 
     def inputs(self, images: Tensor) -> dict[str, Tensor]:
-        """What the network gets of 8-bit images [B, 3, H, W] of one size, on the CPU: the question
+        """The network's input for 8-bit images [B, 3, H, W] of one size, on the CPU: the question
         with as many image tokens as the picture has, and the patches.
         """
         vision, image_token = self.network.config.vision_config, self.network.config.image_token_id
