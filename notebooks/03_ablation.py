@@ -48,6 +48,7 @@ from statistics import mean
 
 from IPython.display import Markdown
 
+from workbench.cli import main
 from workbench.core.paper_tables import SD35, TABLE_3, TABLE_4
 from workbench.core.presets import recipe_of
 from workbench.io.progress import watched
@@ -68,6 +69,7 @@ how = dict(
     seeds=TRAINING_SEEDS,
     scoring=Scoring(PROMPTS, LIMIT, SEEDS, METRICS),
     device=device,
+    main=main if SHORT else None,  # short runs in this process: it has the imports
 )
 
 # %% [markdown]
@@ -245,7 +247,7 @@ print(f"of the teacher's diversity DMD keeps {share['DMD']:.0%} and DP-DMD {shar
 failed = {
     run: why
     for sweep in (k_sweep, lam_sweep, stop_sweep, n_sweep, grid_sweep, lag_sweep)
-    for run, why in sweep.left.items()
+    for run, why in sweep.failures.items()
 }
 assert not failed, failed
 assert all(0 < value < 2 for value in share.values())
