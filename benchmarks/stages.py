@@ -64,8 +64,8 @@ def examine(options: argparse.Namespace) -> None:
         for event in found.run():
             if isinstance(event, Record):
                 seconds[event.model], begun = time.perf_counter() - begun, time.perf_counter()
-        if found.left:
-            raise RuntimeError(f"{caption.text}: {'; '.join(found.left)}")
+        if found.unfinished:
+            raise RuntimeError(f"{caption.text}: {'; '.join(found.unfinished)}")
         numbers = numbers_of(found) | {"task": caption.task, "seconds": seconds}
         for task, result in found.results.items():
             if isinstance(task, Record):

@@ -78,12 +78,14 @@ strip_figures(path)["strip"]
 from tqdm import tqdm
 
 request = GridRequest((PROMPT,), tuple(range(SEEDS)), MODELS, steps, recipe.guidance)
-seen = StageAnalysis(request, backend, model_loader(request, backend, students), BRANCHES, PARENTS)
+analysis = StageAnalysis(
+    request, backend, model_loader(request, backend, students), BRANCHES, PARENTS
+)
 with tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {elapsed}<{remaining}") as bar:
-    for event in seen.run():
+    for event in analysis.run():
         bar.update(getattr(event, "done", bar.n) - bar.n)
-figures = strip_figures(seen)
-print(seen.left or "nothing is left to do")
+figures = strip_figures(analysis)
+print(analysis.unfinished or "nothing is left to do")
 
 # %% [markdown]
 # ## When is the image fixed?
@@ -108,7 +110,7 @@ figures.get("factors", figures["bands"])
 # Even DP-DMD, whose belief is 87 % fixed behind step 1, can still be changed there: its path is set by the noise it carries along, not by its belief alone.
 
 # %%
-branching_figure(seen)["branching"]
+branching_figure(analysis)["branching"]
 
 # %% [markdown]
 # ## Which gradient reaches which step?
@@ -121,7 +123,7 @@ from workbench.stages.gradient_probe import probe
 
 name = MODELS[-1]
 for found in probe(
-    seen.open_model(name),
+    analysis.open_model(name),
     students[name],
     backend,
     TEACHER,
@@ -139,7 +141,7 @@ next(iter(gradient_figure(found).values()))
 # *teacher's* rest must have lost it too, and the teacher's first step followed by DMD's rest must have kept it.
 
 # %%
-swaps = swap_figures(seen)
+swaps = swap_figures(analysis)
 swaps["swap-curves"]
 
 # %% [markdown]
@@ -150,7 +152,7 @@ import pandas
 
 from workbench.stages.tasks import Swap
 
-mixed = {task: found for task, found in seen.results.items() if isinstance(task, Swap)}
+mixed = {task: found for task, found in analysis.results.items() if isinstance(task, Swap)}
 table = pandas.DataFrame(
     [
         {
@@ -179,7 +181,7 @@ whole = {
     model: next(
         found.diversity.mean
         for task, found in mixed.items()
-        if task.first == model and task.step == len(seen.levels(task.first, task.then)) - 1
+        if task.first == model and task.step == len(analysis.levels(task.first, task.then)) - 1
     )
     for model in MODELS
 }
@@ -189,7 +191,7 @@ if "dmd" in MODELS:
     print(
         f"DMD's first step, with the teacher behind it, has {share:.0%} of DMD's loss on this prompt"
     )
-assert not seen.left
+assert not analysis.unfinished
 assert (
     found.reaches["dp_dmd"].norms["dmd"][:, 0].abs().max()
     == 0

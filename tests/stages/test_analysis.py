@@ -73,8 +73,8 @@ def test_everything_is_done_in_order_and_adds_up(backend, open_model):
     events = list(seen.run())
     tasks = [event for event in events if not isinstance(event, Progress)]
     assert tasks == seen.tasks
-    assert not seen.left
-    assert not seen.failed
+    assert not seen.unfinished
+    assert not seen.failures
     assert tasks[:2] == [Record("teacher"), Record("dmd")]
     assert [
         task.step for task in tasks if isinstance(task, Branch) and task.model == "teacher"
@@ -113,8 +113,8 @@ def test_one_that_is_stopped_keeps_what_it_has_and_goes_on(backend, open_model):
     events.close()
     assert Record("dmd") in seen.results
     assert Branch("teacher", 2) not in seen.results
-    assert any("teacher branched behind step 2" in line for line in seen.left)
-    assert any("more like these" in line for line in seen.left)
+    assert any("teacher branched after step 2" in line for line in seen.unfinished)
+    assert any("more like these" in line for line in seen.unfinished)
     strip, whole = strip_figures(seen), examination(backend, open_model)
     assert strip.keys() >= {"strip", "commitment"}
     assert not swap_figures(seen)
@@ -122,7 +122,7 @@ def test_one_that_is_stopped_keeps_what_it_has_and_goes_on(backend, open_model):
         done(seen)
     )
     done(whole)
-    assert not seen.left
+    assert not seen.unfinished
     assert numbers_of(seen) == numbers_of(whole)
 
 
@@ -149,9 +149,9 @@ def test_seeds_that_were_recorded_before_a_stop_are_not_recorded_again(backend, 
 def test_a_model_that_does_not_open_leaves_the_others(backend, open_model):
     seen = examination(backend, open_model, replace(ASKED, models=("teacher", "gone", "dmd")))
     done(seen)
-    assert len(seen.left) == 1
-    assert "the passes of gone" in seen.left[0]
-    assert "no longer on offer" in seen.left[0]
+    assert len(seen.unfinished) == 1
+    assert "the passes of gone" in seen.unfinished[0]
+    assert "no longer on offer" in seen.unfinished[0]
     assert Swap("dmd", "teacher", 2) in seen.results
     assert not any("gone" in str(task) for task in seen.results)
 
@@ -162,8 +162,8 @@ def test_without_its_passes_a_model_is_neither_branched_nor_swapped(backend, ope
 
     seen = examination(backend, spying(open_model, fail), replace(ASKED, models=("dmd",)))
     assert done(seen) == [Record("dmd")]
-    assert seen.left[0] == "the passes of dmd: the card fell off"
-    assert not any("'" in line for line in seen.left)
+    assert seen.unfinished[0] == "the passes of dmd: the card fell off"
+    assert not any("'" in line for line in seen.unfinished)
 
 
 def test_a_model_that_changes_meanwhile_is_not_mixed_with_what_it_was(backend, world):
@@ -175,7 +175,7 @@ def test_a_model_that_changes_meanwhile_is_not_mixed_with_what_it_was(backend, w
     source["dmd"] = world / "students" / "dp-dmd"  # other weights
     write_student_like(source["dmd"])
     done(seen)
-    assert any("dmd has changed since this was begun" in line for line in seen.left)
+    assert any("dmd has changed since this began" in line for line in seen.unfinished)
     assert not any(isinstance(task, Swap) and 0 < task.step < 4 for task in seen.results)
 
 
@@ -214,8 +214,8 @@ def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backen
         for room in (lambda: False, lambda: True)
     )
     done(tight), done(roomy)
-    assert not tight.left
-    assert not roomy.left
+    assert not tight.unfinished
+    assert not roomy.unfinished
     assert tight.results.keys() == roomy.results.keys()
     for task, found in roomy.results.items():
         if isinstance(task, Swap):
@@ -235,10 +235,10 @@ def test_a_failure_is_told_and_can_be_tried_again(backend, open_model):
     seen = examination(backend, open_model, feature=fail, swaps=False)
     done(seen)
     assert Record("teacher") in seen.results
-    assert "dmd branched behind step 0: no memory" in seen.left
+    assert "dmd branched after step 0: no memory" in seen.unfinished
     broken.clear()
     assert done(seen) == [task for task in seen.tasks if isinstance(task, Branch)]
-    assert not seen.left
+    assert not seen.unfinished
 
 
 def test_more_than_fits_is_cut_and_said(backend, open_model):
@@ -254,9 +254,9 @@ def test_more_than_fits_is_cut_and_said(backend, open_model):
     done(seen)
     assert seen.seeds == (0, 1, 2)
     assert seen.trajectories["dmd"].seeds == (0, 1, 2)
-    assert len(seen.left) == 1
-    assert "seeds 3, 4" in seen.left[0]
-    assert "GiB" in seen.left[0]
+    assert len(seen.unfinished) == 1
+    assert "seeds 3, 4" in seen.unfinished[0]
+    assert "GiB" in seen.unfinished[0]
 
 
 def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_model, tmp_path):
@@ -271,7 +271,7 @@ def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_mode
         )
     )
     try:
-        again = examination(backend, open_model, branches=0, swaps=False, known=known)
+        again = examination(backend, open_model, branches=0, swaps=False, existing=known)
         done(again)
         assert not evaluations
         assert numbers_of(again) == numbers_of(seen)
@@ -279,7 +279,7 @@ def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_mode
             model_loader(replace(ASKED, teacher_steps=6), backend, {}),
             replace(ASKED, models=("teacher",)),
         )
-        done(examination(backend, other, request, branches=0, swaps=False, known=known))
+        done(examination(backend, other, request, branches=0, swaps=False, existing=known))
         assert len(evaluations) == 6  # other steps, another pass
     finally:
         hook.remove()
@@ -292,10 +292,10 @@ def test_a_trajectory_of_another_image_size_is_not_taken(backend, open_model):
         replace(one, x0=one.x0[..., :4, :4], x_t=one.x_t[..., :4, :4])
         for one in seen.trajectories.values()
     ]
-    again = examination(backend, open_model, branches=0, swaps=False, known=half)
+    again = examination(backend, open_model, branches=0, swaps=False, existing=half)
     done(again)
     assert again.trajectories["dmd"].x0.shape == seen.trajectories["dmd"].x0.shape
-    assert not again.left
+    assert not again.unfinished
 
 
 def test_a_folder_keeps_one_prompt(backend, open_model, tmp_path):
@@ -322,12 +322,12 @@ def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, t
         replace(one, settings=one.settings | {"weights": "other"}) if one.model == "dmd" else one
         for one in seen.trajectories.values()
     ]
-    opened = examination(backend, as_recorded(open_model, known), known=known)
+    opened = examination(backend, as_recorded(open_model, known), existing=known)
     done(opened)
     assert torch.equal(opened.trajectories["dmd"].x0, seen.trajectories["dmd"].x0)
     assert Branch("teacher", 1) in opened.results
-    assert opened.left == [
-        "branching and swaps of dmd: dmd is now another model, or sampled otherwise, than when "
+    assert opened.unfinished == [
+        "branching and swaps of dmd: dmd is another model, or sampled differently, than when "
         "this was recorded"
     ]
     assert not any(isinstance(task, Swap) for task in opened.results)
@@ -419,19 +419,19 @@ def test_the_swap_matrix_has_an_image_and_numbers_in_each_cell(whole):
     assert len(made["swap"].layout.images) == 10
     assert len(made["swap"].layout.annotations) == 10
     assert all(
-        "Div" in note.text and "% right" in note.text for note in made["swap"].layout.annotations
+        "Div" in note.text and "% correct" in note.text for note in made["swap"].layout.annotations
     )
     assert len(made["swap-curves"].data) == 4
 
 
 def test_the_report_needs_nothing_else_and_says_what_is_missing(whole, tmp_path):
-    whole.failed[Branch("dmd", 9)] = "<b>no memory</b>"
+    whole.failures[Branch("dmd", 9)] = "<b>no memory</b>"
     try:
         page = write_stage_report(tmp_path, whole, stage_figures(whole), [], []).read_text(
             encoding="utf-8"
         )
     finally:
-        whole.failed.clear()
+        whole.failures.clear()
     assert page.count("Plotly.newPlot") >= 8
     assert "&lt;b&gt;no memory&lt;/b&gt;" in page
     assert 'src="http' not in page

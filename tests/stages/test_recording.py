@@ -9,6 +9,7 @@ from workbench.core.schedules import perturb
 from workbench.core.seeds import grid_noise, grid_renoise
 from workbench.models.model import Model, teacher_model
 from workbench.stages.recording import branched, record, swapped
+from workbench.stages.tasks import Swap
 from workbench.stages.trajectory import Trajectory
 
 PROMPT = "a red circle"
@@ -91,7 +92,7 @@ def test_a_trajectory_of_a_seed_is_the_same_in_every_batch(backend):
     model = teacher_model(backend, 3, 2.0)
     whole, alone = (
         recorded(model, backend, (0, 1, 2, 3)),
-        recorded(model, backend, (0, 1, 2, 3), together=1),
+        recorded(model, backend, (0, 1, 2, 3), batch_size=1),
     )
     torch.testing.assert_close(whole.x_t.float(), alone.x_t.float(), atol=2e-3, rtol=2e-3)
 
@@ -147,7 +148,7 @@ def test_branches_share_the_steps_before_them_and_nothing_else(backend):
     spread = {step: float(end.var(1).mean()) for step, end in ends.items()}
     assert spread[3] < spread[2] < spread[1] < spread[0]
     assert len({float(x) for x in ends[3][:, :, 0, 0, 0].flatten()}) == 9  # no noise twice
-    again = torch.cat(list(branched(model, backend, kept, 2, 3, together=2))).unflatten(0, (3, 3))
+    again = torch.cat(list(branched(model, backend, kept, 2, 3, batch_size=2))).unflatten(0, (3, 3))
     torch.testing.assert_close(again, ends[2], atol=1e-4, rtol=1e-4)
 
 
@@ -179,7 +180,7 @@ def test_branching_behind_the_last_step_is_refused(backend):
     model = student(backend)
     kept = recorded(model, backend)
     for step in (-1, 3):
-        with pytest.raises(ValueError, match="behind step 0 to 2"):
+        with pytest.raises(ValueError, match="after step 0 to 2"):
             list(branched(model, backend, kept, step, 2))
 
 
@@ -192,10 +193,8 @@ def mixed(first, then, backend, step, seeds=(3, 5), **settings):
         list(
             swapped(
                 models.__getitem__,
-                "first",
-                "then",
+                Swap("first", "then", step),
                 levels,
-                step,
                 backend,
                 PROMPT,
                 seeds,

@@ -116,7 +116,7 @@ def write_stage_report(
         figure.to_html(full_html=False, include_plotlyjs=n == 0, auto_play=False)
         for n, figure in enumerate(shown)
     ]
-    missing = "".join(f"<li>{escape(line)}</li>" for line in [*seen.left, *left])
+    missing = "".join(f"<li>{escape(line)}</li>" for line in [*seen.unfinished, *left])
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Stages</title><body '
         'style="max-width:1200px;margin:auto">'
@@ -124,7 +124,7 @@ def write_stage_report(
     )
     folder.mkdir(parents=True, exist_ok=True)
     numbers = json.dumps(
-        _finite(numbers_of(seen, gradients) | {"left": [*seen.left, *left]}),
+        _finite(numbers_of(seen, gradients) | {"left": [*seen.unfinished, *left]}),
         indent=1,
         allow_nan=False,
     )
