@@ -46,7 +46,7 @@ def _plan(options: argparse.Namespace) -> None:
         return
     planned = plan(recipe)
     report = as_dict if options.json else as_text
-    shown = report(planned, options.card, options.utilisation)
+    shown = report(planned, options.gpu, options.utilisation)
     print(json.dumps(shown, indent=1) if options.json else shown)
 
 

@@ -182,7 +182,7 @@ def test_what_a_graph_keeps_is_what_the_profiler_sees(precision, teacher_folder)
     x_t, t = torch.empty(64, 4, 8, 8, device="meta"), torch.empty(64, device="meta")
     with MemoryMeter(network) as meter:
         raw = _denoiser(built, network, lambda: MeteredAutocast("cpu", half))(x_t, t, condition).raw
-        kept = meter.alive - raw.nbytes
+        kept = meter.live_bytes - raw.nbytes
     x_t, t, condition = (
         torch.zeros(64, 4, 8, 8),
         torch.ones(64),
@@ -228,7 +228,7 @@ def test_a_meter_forgets_what_was_freed():
             b = a + 1
             b += 1  # no new storage
             del b
-        assert (meter.alive, meter.peak) == (4000, 8000)
+        assert (meter.live_bytes, meter.peak) == (4000, 8000)
         c = a.view(10, 100) @ torch.empty(100, 2, device="meta")
     assert c.shape == (10, 2)
     assert meter.flops == 2 * 10 * 100 * 2
