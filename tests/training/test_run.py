@@ -145,7 +145,7 @@ def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder,
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(
         FolderError,
-        match="cannot read the checkpoint .*round-000002.pt.*delete it to go on from "
+        match="cannot read the checkpoint .*round-000002.pt.*delete it to continue from "
         "round-000001.pt",
     ):
         list(train(run))

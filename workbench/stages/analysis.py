@@ -43,11 +43,16 @@ from workbench.stages.factors import settled
 from workbench.stages.paths import displacement
 from workbench.stages.recording import branched, record, swapped
 from workbench.stages.tasks import Branch, Mixed, Record, StageMeasurement, Swap, Task, TaskResult
-from workbench.stages.trajectory import SIDE as PICTURE_SIDE
-from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsampled, trajectory_bytes
+from workbench.stages.trajectory import (
+    PICTURE_SIDE,
+    Trajectory,
+    TrajectoryImages,
+    downsampled,
+    trajectory_bytes,
+)
 
 MEMORY = 4 * 2**30  # bytes of all trajectories together
-POINTS = 8  # steps after which a long pass is branched
+BRANCH_POINTS = 8  # steps after which a long pass is branched
 
 
 @dataclass(frozen=True)
@@ -371,6 +376,6 @@ def branch_steps(steps: int) -> list[int]:
     """The steps after which a pass is branched: all of a short one; some of a long one, closest at
     its beginning.
     """
-    if steps <= POINTS:
+    if steps <= BRANCH_POINTS:
         return list(range(steps))
-    return sorted({round(steps * (n / POINTS) ** 2) for n in range(POINTS)} | {1})
+    return sorted({round(steps * (n / BRANCH_POINTS) ** 2) for n in range(BRANCH_POINTS)} | {1})

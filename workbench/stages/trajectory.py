@@ -21,7 +21,7 @@ from torch import Tensor
 
 from workbench.io.files import write_atomically
 
-SIDE = 256  # pixels of a measured picture; larger ones are averaged down to it
+PICTURE_SIDE = 256  # pixels of a measured picture; larger ones are averaged down to it
 _TENSORS = ("times", "alpha_sigma", "x0", "x_t")
 
 
@@ -127,7 +127,7 @@ class TrajectoryImages:
     """
 
     def __init__(
-        self, trajectory: Trajectory, decode: Callable[[Tensor], Tensor], side: int = SIDE
+        self, trajectory: Trajectory, decode: Callable[[Tensor], Tensor], side: int = PICTURE_SIDE
     ):
         self.trajectory, self._decode, self._side = trajectory, decode, side
         # uint8: a quarter of the memory, and as exact as a file

@@ -16,7 +16,7 @@ DASHES = {
     "adversarial": "dot",
     "denoising": "solid",
 }
-POINTS = 400  # at most, per line; longer ones are thinned evenly
+LINE_POINTS = 400  # at most, per line; longer ones are thinned evenly
 
 
 def training_figure(
@@ -151,7 +151,7 @@ def _line(
     legend: bool = False,
     marks: bool = False,
 ) -> go.Scatter:
-    every = -(-len(rows) // POINTS) or 1
+    every = -(-len(rows) // LINE_POINTS) or 1
     return go.Scatter(
         x=[row["round"] for row in rows[::every]],
         y=[_rounded(value) for value in values[::every]],

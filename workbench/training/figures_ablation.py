@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from workbench.io.theme import FAINT, INK, LINE, NAMED, TEMPLATE, faded
 
 Point = tuple[float, float]  # diversity, quality
-DMD, OURS = NAMED["dmd"], NAMED["dp-dmd"]
+_DMD, _OURS = NAMED["dmd"], NAMED["dp-dmd"]
 
 
 def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: str) -> go.Figure:
@@ -37,7 +37,7 @@ def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: s
         )
     )
     for n, (label, (x, y)) in enumerate(means.items()):
-        colour = DMD if label.startswith("DMD") else OURS
+        colour = _DMD if label.startswith("DMD") else _OURS
         across, up = ([value[axis] for value in points[label]] for axis in (0, 1))
         figure.add_trace(
             go.Scatter(
@@ -114,14 +114,16 @@ def ladder(
     for column, (reading, scores) in enumerate(readings.items(), 1):
         means = [statistics.mean(values) if values else None for values in scores]
         figure.add_trace(
-            go.Scatter(x=settings, y=means, mode="lines", line=dict(color=OURS, width=2)), 1, column
+            go.Scatter(x=settings, y=means, mode="lines", line=dict(color=_OURS, width=2)),
+            1,
+            column,
         )
         figure.add_trace(
             go.Scatter(
                 x=[x for x, values in zip(settings, scores) for _ in values],
                 y=[value for values in scores for value in values],
                 mode="markers",
-                marker=dict(color=OURS, size=7),
+                marker=dict(color=_OURS, size=7),
                 hovertemplate=f"{name} = %{{x}}: %{{y:.3f}}<extra></extra>",
             ),
             1,
@@ -130,7 +132,7 @@ def ladder(
         for label, value in references[reading].items():
             figure.add_hline(
                 value,
-                line=dict(color=DMD if label.startswith("DMD") else FAINT, dash="dash", width=1.2),
+                line=dict(color=_DMD if label.startswith("DMD") else FAINT, dash="dash", width=1.2),
                 row=1,
                 col=column,
                 annotation_text=label,
@@ -166,7 +168,7 @@ def lag_map(
             zmax=1.1,
             xgap=3,
             ygap=3,
-            colorscale=[[0, DMD], [0.5, "#fbe3d6"], [1, "#8b84e6"]],
+            colorscale=[[0, _DMD], [0.5, "#fbe3d6"], [1, "#8b84e6"]],
             colorbar=dict(title="share kept", tickformat=".0%"),
             text=[
                 [f"{kept:.0%}<br>correct {right:.2f}" for kept, right in zip(*pair)]

@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from workbench.io.theme import FAINT, INK, NAMED, TEMPLATE
 from workbench.stages.gradients import GradientNorms
 
-TITLES = {
+METHOD_TITLES = {
     "dmd": "DMD",
     "dmd_lpips": "DMD-LPIPS",
     "dmd_gan": "DMD-GAN",
@@ -30,7 +30,7 @@ def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
     figure = make_subplots(
         1,
         len(reaches),
-        subplot_titles=[TITLES[method] for method in reaches],
+        subplot_titles=[METHOD_TITLES[method] for method in reaches],
         horizontal_spacing=0.06,
     )
     figure.update_layout(template=TEMPLATE, title=title, height=300, margin=dict(l=90, t=84, b=84))

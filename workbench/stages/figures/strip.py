@@ -17,8 +17,8 @@ from workbench.io.theme import FAINT, INK, LINE, NAMED, TEMPLATE, data_uri, mosa
 from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsampled
 
 # pixels: the figure's width, and the spaces around its parts
-WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = 1180, 116, 12, 76, 52, 84, 14
-ROW, LARGE = 44, 120  # the largest width of a cell of the strip, and of a picture above
+_WIDTH, _LEFT, _RIGHT, _HEAD, _FOOT, _BETWEEN, _GAP = 1180, 116, 12, 76, 52, 84, 14
+_ROW, _LARGE = 44, 120  # the largest width of a cell of the strip, and of a picture above
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,17 @@ def strip(
         for name, one in trajectories.items()
     ]
     seeds, count = longest.seeds, len(levels)
-    inner = WIDTH - LEFT - RIGHT
-    large, row = min(LARGE, inner / len(seeds)), min(ROW, inner / count)
+    inner = _WIDTH - _LEFT - _RIGHT
+    large, row = min(_LARGE, inner / len(seeds)), min(_ROW, inner / count)
     bottoms = [_base(panels, n, seeds, row) for n in range(len(panels) + 1)]
     top, bottom = large * len(panels), row * (bottoms[-1])
-    tall = top + BETWEEN + bottom
+    tall = top + _BETWEEN + bottom
     figure = go.Figure(
         layout=dict(
             template=TEMPLATE,
-            width=WIDTH,
-            height=HEAD + tall + FOOT,
-            margin=dict(l=LEFT, r=RIGHT, t=HEAD, b=FOOT),
+            width=_WIDTH,
+            height=_HEAD + tall + _FOOT,
+            margin=dict(l=_LEFT, r=_RIGHT, t=_HEAD, b=_FOOT),
             showlegend=False,
             hovermode="closest",
             dragmode=False,
@@ -114,7 +114,7 @@ def strip(
     )
     images = [image for panel, base in zip(panels, bottoms) for image in _cells(panel, base, count)]
     figure.add_traces([_hover_strip(panel, base, row) for panel, base in zip(panels, bottoms)])
-    end = bottoms[-1] - GAP / row - 0.5
+    end = bottoms[-1] - _GAP / row - 0.5
     figure.add_traces([_cursor(0, end), _hover_large(panels, 0, levels, large)])
     figure.layout.images = [*images, _large(panels, levels, 0)]
     figure.frames = [
@@ -137,7 +137,7 @@ def _columns(one: Trajectory, levels: Tensor) -> list[int]:
 
 def _base(panels: list[_Panel], n: int, seeds: tuple, row: float) -> float:
     """The row at which panel `n` begins."""
-    return n * (len(seeds) + GAP / row)
+    return n * (len(seeds) + _GAP / row)
 
 
 def _ticks(count: int) -> list[int]:
@@ -151,7 +151,7 @@ def _held(panel: _Panel, levels: Tensor, column: int) -> int:
 
 def _cells(panel: _Panel, base: float, count: int) -> list[dict]:
     """The pictures of a panel: one sheet for adjacent steps, else one per step."""
-    seeds, side = len(panel.trajectory.seeds), ROW
+    seeds, side = len(panel.trajectory.seeds), _ROW
     if panel.columns == list(range(count)):
         sheet = mosaic(
             torch.stack([downsampled(step, side) for step in panel.pictures.beliefs], 1), side
@@ -172,7 +172,7 @@ def _cells(panel: _Panel, base: float, count: int) -> list[dict]:
 
 def _large(panels: list[_Panel], levels: Tensor, column: int) -> dict:
     rows = torch.stack(
-        [downsampled(panel.pictures[_held(panel, levels, column)], LARGE) for panel in panels]
+        [downsampled(panel.pictures[_held(panel, levels, column)], _LARGE) for panel in panels]
     )
     return placed(data_uri(mosaic(rows, rows.shape[-1])), -0.5, -0.5, rows.shape[1], len(panels))
 

@@ -15,7 +15,7 @@ from workbench.io.theme import FAINT, TEMPLATE, colours, data_uri, mosaic, place
 from workbench.metrics.diversity import Interval
 
 # pixels: a cell, the figure, and the spaces next to and below cells
-CELL, WIDTH, LEFT, GAP, NUMBERS = 150, 1180, 190, 12, 52
+_CELL, _WIDTH, _LEFT, _GAP, _NUMBERS = 150, 1180, 190, 12, 52
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ def swap_matrix(rows: list[SwapRow], prompt: str) -> go.Figure:
     all seeds, and below it the numbers. Missing cells stay empty.
     """
     columns = 1 + max(cell[0] for row in rows for cell in row.cells)
-    side = min(CELL, (WIDTH - LEFT - GAP) / columns - GAP)
-    wide, high = side / (side + GAP), side / (side + NUMBERS)
+    side = min(_CELL, (_WIDTH - _LEFT - _GAP) / columns - _GAP)
+    wide, high = side / (side + _GAP), side / (side + _NUMBERS)
     figure = go.Figure(
         layout=dict(
             template=TEMPLATE,
             title=f"Swap test: the first steps by one model, the rest by another. “{prompt}”",
-            width=WIDTH,
-            height=(side + NUMBERS) * len(rows) + 88,
-            margin=dict(l=LEFT, r=GAP, t=76, b=12),
+            width=_WIDTH,
+            height=(side + _NUMBERS) * len(rows) + 88,
+            margin=dict(l=_LEFT, r=_GAP, t=76, b=12),
             showlegend=False,
             dragmode=False,
             xaxis=dict(
-                domain=[0, (side + GAP) * columns / (WIDTH - LEFT - GAP)],
+                domain=[0, (side + _GAP) * columns / (_WIDTH - _LEFT - _GAP)],
                 range=[0, columns],
                 side="top",
                 showgrid=False,
@@ -168,7 +168,7 @@ def _sheet(images: Tensor) -> str:
     missing = across * -(-len(images) // across) - len(images)
     whole = torch.cat([images, torch.ones(missing, *images.shape[1:])])
     return data_uri(
-        mosaic(whole.unflatten(0, (-1, across)), min(images.shape[-1], 3 * CELL // across))
+        mosaic(whole.unflatten(0, (-1, across)), min(images.shape[-1], 3 * _CELL // across))
     )
 
 
