@@ -349,7 +349,7 @@ def test_a_folder_without_trajectories_has_none_and_a_broken_file_is_named(tmp_p
     assert saved_trajectories(tmp_path) == []
     (tmp_path / "trajectories").mkdir()
     (tmp_path / "trajectories" / "dmd.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match="dmd.safetensors is not a recorded trajectory"):
+    with pytest.raises(ValueError, match=r"dmd\.safetensors is not a recorded trajectory"):
         saved_trajectories(tmp_path)
 
 

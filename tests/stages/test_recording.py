@@ -120,7 +120,7 @@ def test_a_pass_that_is_not_finite_is_named(backend):
             found = model.denoiser(x_t, t, condition)
             return replace(found, raw=found.raw * float("nan")) if float(t[0]) < 0.9 else found
 
-    with pytest.raises(RuntimeError, match="seed 3 is not finite .* from step 2 on"):
+    with pytest.raises(RuntimeError, match=r"seed 3 is not finite .* from step 2 on"):
         recorded(replace(model, denoiser=Wild()), backend)
 
 

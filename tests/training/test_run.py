@@ -113,8 +113,11 @@ def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher_fol
         file.write('{"kind": "student", "rou')  # what a kill in the middle of a row leaves
     assert len(list(train(run))) == 4  # rounds 3 and 4, two updates each
     assert_equal(state_of(run), state_of(whole))
-    without_time = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-    assert without_time(run.metrics()) == without_time(whole.metrics())
+    timeless, expected = (
+        [{k: v for k, v in row.items() if k != "seconds"} for row in one.metrics()]
+        for one in (run, whole)
+    )
+    assert timeless == expected
 
 
 def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_folder, tmp_path):
@@ -128,7 +131,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_fo
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file may grow beyond 200 kB
     try:
         with pytest.raises(
-            FolderError, match="cannot write .*round-000003.pt.*Free some disk space"
+            FolderError, match=r"cannot write .*round-000003.pt.*Free some disk space"
         ):
             list(steps)
     finally:
@@ -145,7 +148,7 @@ def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder,
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(
         FolderError,
-        match="cannot read the checkpoint .*round-000002.pt.*delete it to continue from "
+        match=r"cannot read the checkpoint .*round-000002.pt.*delete it to continue from "
         "round-000001.pt",
     ):
         list(train(run))
@@ -189,7 +192,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
     events = train(run)
     next(events)
-    with pytest.raises(FolderError, match="somebody is at work in .*run already: stop that first"):
+    with pytest.raises(FolderError, match=r"somebody is at work in .*run already: stop that first"):
         next(train(run))
     other = subprocess.run(
         [sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"],
@@ -229,7 +232,7 @@ def test_a_student_of_another_architecture_is_refused(teacher_folder, tmp_path, 
     folder = run.path / "student"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_layers": 1}))
-    with pytest.raises(FolderError, match="another architecture|cannot load"):
+    with pytest.raises(FolderError, match=r"another architecture|cannot load"):
         load_student(folder, backend)
     (folder / "student.json").unlink()
     with pytest.raises(FolderError, match="cannot load the student"):
