@@ -1,6 +1,4 @@
-"""An examination on an untrained embedded world: what it does, what it keeps, and what it says is
-left.
-"""
+"""An analysis on an untrained embedded world: its tasks, its results, and its unfinished tasks."""
 
 import json
 import math
@@ -106,7 +104,7 @@ def test_everything_is_done_in_order_and_adds_up(backend, open_model):
     }
 
 
-def test_one_that_is_stopped_keeps_what_it_has_and_goes_on(backend, open_model):
+def test_a_stopped_analysis_keeps_its_results_and_continues(backend, open_model):
     seen = examination(backend, open_model)
     events = seen.run()
     next(event for event in events if event == Branch("teacher", 1))
@@ -158,15 +156,15 @@ def test_a_model_that_does_not_open_leaves_the_others(backend, open_model):
 
 def test_without_its_passes_a_model_is_neither_branched_nor_swapped(backend, open_model):
     def fail(x_t, t):
-        raise RuntimeError("the card fell off")
+        raise RuntimeError("the GPU fell off")
 
     seen = examination(backend, spying(open_model, fail), replace(ASKED, models=("dmd",)))
     assert done(seen) == [Record("dmd")]
-    assert seen.unfinished[0] == "the passes of dmd: the card fell off"
+    assert seen.unfinished[0] == "the passes of dmd: the GPU fell off"
     assert not any("'" in line for line in seen.unfinished)
 
 
-def test_a_model_that_changes_meanwhile_is_not_mixed_with_what_it_was(backend, world):
+def test_a_model_that_changes_meanwhile_is_not_mixed_with_its_earlier_self(backend, world):
     source = {"dmd": world / "students" / "dmd"}
     seen = examination(backend, lambda name: model_loader(ASKED, backend, source)(name))
     events = seen.run()
@@ -189,8 +187,8 @@ def write_student_like(folder):
 
 
 def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backend, world, tmp_path):
-    """Where there is room for one student only, each is closed for the next; a closed adapter
-    would run as the bare teacher.
+    """If only one student fits, each is closed for the next; a closed adapter would run as the bare
+    teacher.
     """
     students = {}
     for number, name in enumerate(("one", "two")):
@@ -223,7 +221,7 @@ def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backen
     assert not torch.equal(tight.trajectories["one"].x0, tight.trajectories["two"].x0)
 
 
-def test_a_failure_is_told_and_can_be_tried_again(backend, open_model):
+def test_a_failure_is_listed_and_can_be_retried(backend, open_model):
     broken = []
 
     def fail():
@@ -359,9 +357,6 @@ def test_long_passes_are_branched_most_where_they_begin():
     assert all(0 <= step < 100 for step in branch_steps(100))
 
 
-# ---- figures and files
-
-
 @pytest.fixture(scope="module")
 def whole(world, backend):
     seen = examination(backend, model_loader(ASKED, backend, {"dmd": world / "students" / "dmd"}))
@@ -424,7 +419,7 @@ def test_the_swap_matrix_has_an_image_and_numbers_in_each_cell(whole):
     assert len(made["swap-curves"].data) == 4
 
 
-def test_the_report_needs_nothing_else_and_says_what_is_missing(whole, tmp_path):
+def test_the_report_needs_nothing_else_and_lists_missing_parts(whole, tmp_path):
     whole.failures[Branch("dmd", 9)] = "<b>no memory</b>"
     try:
         page = write_stage_report(tmp_path, whole, stage_figures(whole), [], []).read_text(

@@ -16,7 +16,7 @@ PROMPT = "a red circle"
 
 
 def student(backend, name="student", steps=3, sampler="ode", seed=0):
-    """An untrained student with weights of its own."""
+    """An untrained student with its own weights."""
     torch.manual_seed(seed)
     network = backend.new_network()
     with torch.no_grad():
@@ -135,9 +135,6 @@ def test_a_pass_that_fails_for_one_seed_says_why(backend):
         recorded(replace(student(backend), denoiser=Broken()), backend)
 
 
-# ---- branching
-
-
 def test_branches_share_the_steps_before_them_and_nothing_else(backend):
     model = student(backend, steps=4)
     kept = recorded(model, backend, (3, 5, 8))
@@ -152,7 +149,7 @@ def test_branches_share_the_steps_before_them_and_nothing_else(backend):
     torch.testing.assert_close(again, ends[2], atol=1e-4, rtol=1e-4)
 
 
-def test_a_branch_goes_on_from_the_belief_noised_again(backend):
+def test_a_branch_continues_from_the_belief_noised_again(backend):
     """From the last step of all there is one evaluation left: that of the noised belief."""
     model = student(backend, steps=2)
     kept = recorded(model, backend, (3,))
@@ -176,15 +173,12 @@ def test_a_branch_goes_on_from_the_belief_noised_again(backend):
     assert 0.9 < float(noise.std()) < 1.1
 
 
-def test_branching_behind_the_last_step_is_refused(backend):
+def test_branching_after_the_last_step_is_refused(backend):
     model = student(backend)
     kept = recorded(model, backend)
     for step in (-1, 3):
         with pytest.raises(ValueError, match="after step 0 to 2"):
             list(branched(model, backend, kept, step, 2))
-
-
-# ---- swapping
 
 
 def mixed(first, then, backend, step, seeds=(3, 5), **settings):
@@ -217,8 +211,8 @@ def test_the_ends_of_a_swap_are_the_models_alone(backend):
 @pytest.mark.parametrize("sampler", ["ode", "renoise"])
 @pytest.mark.parametrize("family", ["backend", "sdxl"])
 def test_a_model_swapped_with_itself_is_itself(family, sampler, request):
-    """Also when noise is drawn between the steps: the second part goes on with the noise of its
-    own steps.
+    """Also when noise is drawn between the steps: the second part continues with the noise
+    of its own steps.
     """
     backend = request.getfixturevalue(family)
     model = student(backend, steps=4, sampler=sampler)
@@ -228,7 +222,7 @@ def test_a_model_swapped_with_itself_is_itself(family, sampler, request):
         )
 
 
-def test_a_renoising_student_draws_the_noise_of_its_own_steps_behind_a_long_teacher(backend):
+def test_a_renoising_student_draws_the_noise_of_its_own_steps_after_a_long_teacher(backend):
     teacher, few = teacher_model(backend, 9, 1.0), student(backend, steps=3, sampler="renoise")
     condition, level = backend.encode([PROMPT]), few.times[1]
     times = torch.cat([teacher.times[teacher.times > level], level[None]])
@@ -259,7 +253,7 @@ def test_batches_that_fail_are_swapped_and_branched_seed_by_seed(backend):
 
 
 def test_each_model_keeps_its_own_times_on_its_side(backend):
-    teacher, few, asked = (
+    teacher, few, evaluated = (
         teacher_model(backend, 6, 1.0),
         student(backend, steps=2),
         {"teacher": [], "few": []},
@@ -270,15 +264,15 @@ def test_each_model_keeps_its_own_times_on_its_side(backend):
             schedule = backend.schedule
 
             def __call__(self, x_t, t, condition):
-                asked[name].append(float(t[0]))
+                evaluated[name].append(float(t[0]))
                 return model.denoiser(x_t, t, condition)
 
         return replace(model, denoiser=Spied())
 
     mixed(spied(teacher, "teacher"), spied(few, "few"), backend, 1, (3,))
     level = float(few.times[1])
-    assert asked["few"] == [level]
-    assert asked["teacher"] == [float(t) for t in teacher.times if t > level]
+    assert evaluated["few"] == [level]
+    assert evaluated["teacher"] == [float(t) for t in teacher.times if t > level]
 
 
 def test_renoising_between_steps_is_named_by_the_step(backend):

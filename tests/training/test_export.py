@@ -147,7 +147,7 @@ def test_the_card_of_another_size_says_it(tmp_path):
     )
 
 
-def test_the_card_says_what_it_is(tmp_path):
+def test_the_model_card_describes_the_student(tmp_path):
     run = a_run(tmp_path, tiny_pipeline(), sample_every=1)
     assert main(["export", str(run.path), "--to", str(tmp_path / "out")]) == 0
     card = (tmp_path / "out" / "README.md").read_text()
@@ -158,7 +158,7 @@ def test_the_card_says_what_it_is(tmp_path):
     assert "| lam | 0.05 |" in card
 
 
-def test_what_cannot_be_exported_says_why(tmp_path):
+def test_an_impossible_export_says_why(tmp_path):
     with pytest.raises(FolderError, match="holds no student"):
         export_student(tmp_path / "nothing", tmp_path / "out")
     (tmp_path / "full").mkdir()

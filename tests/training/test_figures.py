@@ -1,4 +1,4 @@
-"""The figure of a training as it goes on."""
+"""The figure of a training in progress."""
 
 import pytest
 
@@ -8,7 +8,7 @@ TERMS = {"dmd": ["dmd"], "dp-dmd": ["dmd", "diversity"]}
 
 
 def rows_of(terms, rounds):
-    """A fake and a student update a round; every other round a reading, and gradients whose first
+    """A fake and a student update per round; every other round a reading, and gradients whose first
     step has the diversity term alone.
     """
     rows = []

@@ -164,28 +164,28 @@ def test_a_folder_with_a_run_is_never_overwritten(teacher_folder, tmp_path):
         Run.open(tmp_path / "nothing")
 
 
-def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(
+def test_a_run_at_a_folder_is_created_then_opened_and_another_recipe_is_refused(
     teacher_folder, tmp_path
 ):
-    place, asked = tmp_path / "new" / "run", recipe(teacher_folder)
-    made = Run.at(place, asked, "cpu")
-    assert made.recipe == asked
-    assert Run.open(place).manifest == made.manifest
-    made.log(kind="student", round=1, update=1)
-    again = Run.at(str(place), recipe(teacher_folder), "cpu")
-    assert again.manifest == made.manifest
+    folder, wanted = tmp_path / "new" / "run", recipe(teacher_folder)
+    created = Run.at(folder, wanted, "cpu")
+    assert created.recipe == wanted
+    assert Run.open(folder).manifest == created.manifest
+    created.log(kind="student", round=1, update=1)
+    again = Run.at(str(folder), recipe(teacher_folder), "cpu")
+    assert again.manifest == created.manifest
     assert len(again.metrics()) == 1
     other = recipe(teacher_folder, seed=1)
     with pytest.raises(
         FolderError,
-        match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose "
+        match=f"run holds a run of another recipe .{wanted.digest}, not {other.digest}.; choose "
         "another folder",
     ):
-        Run.at(place, other, "cpu")
-    assert Run.open(place).recipe == asked
-    (place / "manifest.json").write_text("{")
+        Run.at(folder, other, "cpu")
+    assert Run.open(folder).recipe == wanted
+    (folder / "manifest.json").write_text("{")
     with pytest.raises(FolderError, match="is not readable JSON"):
-        Run.at(place, asked, "cpu")
+        Run.at(folder, wanted, "cpu")
 
 
 def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
@@ -206,7 +206,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     assert len(run.checkpoints()) == 2
 
 
-def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path):
+def test_work_continues_if_nothing_can_be_locked(tmp_path):
     (tmp_path / ".lock").mkdir()
     with exclusive_lock(tmp_path), exclusive_lock(tmp_path):
         assert tmp_path.is_dir()

@@ -84,7 +84,7 @@ def test_the_steps_count_the_rounds_of_all_runs(swept):
     assert all(0 <= step.done <= step.total for step in steps)
 
 
-def test_a_run_that_diverges_is_told_and_keeps_no_other_from_being_scored(swept):
+def test_a_run_that_diverges_is_listed_and_the_others_are_scored(swept):
     sweep, _ = swept
     ((folder, reason),) = sweep.failures.items()
     assert [Path(folder)] == sweep.runs("wild")
@@ -100,7 +100,7 @@ def test_the_teacher_is_scored_once_for_all(swept):
     assert sweep.teacher["diversity lite0"] >= 0
 
 
-def test_what_is_finished_is_not_started_again(swept):
+def test_finished_runs_are_not_started_again(swept):
     done, _ = swept
     sweep = replace(done, recipes={"DMD": DMD}, failures={})
     before = {file: file.stat().st_mtime_ns for file in sweep.folder.rglob("*")}
@@ -149,9 +149,9 @@ def test_an_interruption_of_a_sweep_in_this_process_is_raised(tmp_path):
 def test_scores_of_another_scoring_are_not_taken(swept):
     sweep, _ = swept
     for other in (replace(SCORING, seeds=3), replace(SCORING, metrics=("diversity", "spread"))):
-        asked = replace(sweep, scoring=other)
-        assert asked.scored["DMD"] == []
-        assert asked.teacher == {}
+        rescored = replace(sweep, scoring=other)
+        assert rescored.scored["DMD"] == []
+        assert rescored.teacher == {}
 
 
 def test_a_teacher_of_another_size_is_another_one(swept):
@@ -159,15 +159,13 @@ def test_a_teacher_of_another_size_is_another_one(swept):
     assert replace(sweep, recipes={"large": replace(DMD, resolution=128)}).teacher == {}
 
 
-def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_being_scored(
-    swept, tmp_path
-):
+def test_a_run_that_cannot_start_is_listed_and_the_others_are_scored(swept, tmp_path):
     done, _ = swept
     sweep = Sweep(
         {"DMD": DMD, "another": TINY, "wild": WILD}, tmp_path, scoring=SCORING, processes=3
     )
     _, (damaged,), (blocked,) = (sweep.runs(label) for label in sweep.recipes)
-    for source in (done.runs("DMD")[0], *done.folder.glob("teacher-*")):  # that is done
+    for source in (done.runs("DMD")[0], *done.folder.glob("teacher-*")):  # these are finished
         (tmp_path / source.name).mkdir()
         (tmp_path / source.name / "scores.json").write_bytes((source / "scores.json").read_bytes())
     damaged.mkdir()
@@ -180,7 +178,7 @@ def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_bein
     assert len(sweep.failures) == 2
 
 
-def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint(tmp_path):
+def test_stopping_leaves_no_process_and_the_next_run_continues_from_the_checkpoint(tmp_path):
     recipe = replace(TINY, rounds=100_000, keep=1)
     sweep = Sweep({"long": recipe}, tmp_path, scoring=SCORING, processes=2)
     (folder,) = sweep.runs("long")
@@ -216,7 +214,7 @@ def _last(folder: Path) -> int:
 
 
 def _rounds(folder: Path) -> list[int]:
-    """Of each row as it was written, those of a round that was done twice included."""
+    """The round of each row, also of repeated rounds."""
     return [
         json.loads(line)["round"]
         for line in (folder / "metrics.jsonl").read_text().splitlines()
@@ -224,7 +222,7 @@ def _rounds(folder: Path) -> list[int]:
     ]
 
 
-def test_a_process_that_is_killed_is_told_with_what_to_do(tmp_path):
+def test_a_killed_process_is_listed_with_advice(tmp_path):
     sweep = Sweep({"long": replace(TINY, rounds=100_000)}, tmp_path, scoring=SCORING, processes=2)
     (folder,) = sweep.runs("long")
     for _ in sweep.run():

@@ -1,4 +1,4 @@
-"""The planner against figures got by other means: an earlier count at full size, real rounds, and
+"""The planner against figures from other methods: an earlier count at full size, real rounds, and
 torch's profiler.
 """
 
@@ -175,7 +175,7 @@ def test_evaluations_are_those_of_a_real_round(changes, backend):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_what_a_graph_keeps_is_what_the_profiler_sees(precision, teacher_folder):
+def test_the_bytes_a_graph_keeps_are_those_the_profiler_sees(precision, teacher_folder):
     """On a CPU, whose autocast lists the meter knows too."""
     built, half = architecture(str(teacher_folder)), precision == "bf16"
     network, condition = built.network(), built.condition(64)
@@ -221,7 +221,7 @@ def test_the_planned_peak_is_the_measured_one():
     assert all(abs(float(row[-2].strip(" %"))) < 3 for row in rows)
 
 
-def test_a_meter_forgets_what_was_freed():
+def test_a_meter_forgets_freed_storages():
     with MemoryMeter() as meter:
         a = torch.empty(1000, device="meta")
         for _ in range(5):

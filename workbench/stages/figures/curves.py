@@ -41,8 +41,8 @@ def commitment_curves(
         _layout("Commitment"), height=440, margin=dict(b=48 + 18 * len(trajectories))
     )
     tints, captions = colours(list(trajectories)), []
-    for name, kept in trajectories.items():
-        times, line = kept.times[:-1].tolist(), dict(color=tints[name], width=2)
+    for name, trajectory in trajectories.items():
+        times, line = trajectory.times[:-1].tolist(), dict(color=tints[name], width=2)
         for distance, dash, what in (
             (low[name].own, "solid", "own"),
             (low[name].others, "dash", "others'"),
@@ -60,7 +60,9 @@ def commitment_curves(
                 1,
                 1,
             )
-        _band(figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(kept), 2)
+        _band(
+            figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(trajectory), 2
+        )
         figure.add_trace(
             go.Scatter(
                 x=times,
@@ -76,7 +78,7 @@ def commitment_curves(
         )
         captions.append(
             f"<b>{title_of(name)}</b>: "
-            + "; ".join(_fixed_by(kept, low[name], share) for share in (0.5, 0.9))
+            + "; ".join(_fixed_by(trajectory, low[name], share) for share in (0.5, 0.9))
         )
     figure.add_annotation(
         text="<br>".join(captions),
@@ -97,11 +99,11 @@ def commitment_curves(
     return figure
 
 
-def _fixed_by(kept: Trajectory, low_passed: Commitment, share: float) -> str:
+def _fixed_by(trajectory: Trajectory, low_passed: Commitment, share: float) -> str:
     step, low, high = fixed_by(low_passed, share)
     return (
-        f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(kept)} (t = "
-        f"{float(kept.times[step - 1]):.2f})"
+        f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(trajectory)} (t = "
+        f"{float(trajectory.times[step - 1]):.2f})"
     )
 
 
@@ -159,16 +161,16 @@ def band_curves(
         horizontal_spacing=0.02,
     )
     figure.update_layout(_layout("Power of x0 by frequency band, against the final image's"))
-    for name, kept in trajectories.items():
+    for name, trajectory in trajectories.items():
         for column in range(len(names)):
-            intervals = [bands[name].interval(step, column) for step in range(len(kept))]
+            intervals = [bands[name].interval(step, column) for step in range(len(trajectory))]
             _band(
                 figure,
-                kept.times[:-1].tolist(),
+                trajectory.times[:-1].tolist(),
                 intervals,
                 tints[name],
                 title_of(name),
-                len(kept),
+                len(trajectory),
                 column + 1,
                 legend=column == 0,
             )
@@ -184,18 +186,18 @@ def factor_curves(trajectories: dict[str, Trajectory], factors: dict[str, dict])
         1, len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.02
     )
     figure.update_layout(_layout("When each factor has its final value, share of seeds"))
-    for name, kept in trajectories.items():
+    for name, trajectory in trajectories.items():
         for column, factor in enumerate(names, 1):
             figure.add_trace(
                 go.Scatter(
-                    x=kept.times[:-1].tolist(),
+                    x=trajectory.times[:-1].tolist(),
                     y=factors[name][factor].mean(1).tolist(),
                     mode="lines+markers",
                     name=title_of(name),
                     legendgroup=name,
                     showlegend=column == 1,
                     line=dict(color=tints[name], width=1.8, shape="hv"),
-                    marker=dict(size=_marker(len(kept))),
+                    marker=dict(size=_marker(len(trajectory))),
                     hovertemplate=f"{title_of(name)}, t %{{x:.3f}}: %{{y:.0%}}<extra></extra>",
                 ),
                 1,
