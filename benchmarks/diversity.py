@@ -1,10 +1,11 @@
 """Eq. (9) and the Vendi score on cached features of many prompts, against one matrix product of
 the same features.
 
-    python benchmarks/diversity.py [--prompts 1000] [--seeds 9] [--dimensions 1024] [--repeats 20] [--threads 1]
+    python benchmarks/diversity.py [--prompts 1000] [--seeds 9] [--dimensions 1024]
+                                   [--repeats 20] [--threads 1]
 
-The product is that of all pairs inside each prompt, f @ f.T, in fp32 and in the fp64 that Eq. (9)
-is summed in. Medians.
+The product is that of all pairs of each prompt, f @ f.T, in fp32 and in fp64, the precision of
+Eq. (9). Medians.
 """
 
 from __future__ import annotations
@@ -57,10 +58,10 @@ def main() -> None:
         "Vendi score": lambda: vendi(single),
         "interval over prompts": lambda: bootstrap_interval(diversity(single)),
     }
-    found = {name: median(work) for name, work in timed.items()}
-    for name, milliseconds in found.items():
+    medians = {name: median(work) for name, work in timed.items()}
+    for name, milliseconds in medians.items():
         print(
-            f"{name:28} {milliseconds:8.1f} ms   {milliseconds / found['one product, fp64']:.2f} "
+            f"{name:28} {milliseconds:8.1f} ms   {milliseconds / medians['one product, fp64']:.2f} "
             "of the fp64 product"
         )
 

@@ -1,11 +1,12 @@
-"""Which gradient reaches which step while a student is trained, and whether the terms agree:
+r"""Which gradient reaches which step while a student is trained, and whether the terms agree:
 Figure 5's conflict on scenes.
 
-    python benchmarks/gradients.py --preset scenes-dp-dmd --method dp_dmd_no_stop --seeds 3 --at 0,5,20,50,100,200
+    python benchmarks/gradients.py --preset scenes-dp-dmd --method dp_dmd_no_stop --seeds 3 \
+        --at 0,5,20,50,100,200
 
 Trains the preset's recipe by `--method` and, at some rounds, measures the gradient of DP-DMD
-without the stop at the student as it is then, on batches of the training captions. Prints, for
-each round, mean and deviation over training seeds.
+without the stop for the student of that round, on batches of the training captions. Prints the mean
+and deviation over training seeds per round.
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ def measured(
     from workbench.training.build import new_distiller, new_objective
 
     recipe = dataclasses.replace(PRESETS[preset], method=method, seed=seed)
-    distiller, found = new_distiller(recipe), {}
+    distiller, by_round = new_distiller(recipe), {}
     probe = new_objective(dataclasses.replace(recipe, method="dp_dmd_no_stop"))
     for at in rounds:
         for _ in distiller.rounds(at - distiller.rounds_done):
             pass
         *_, reach = gradient_reach(distiller, probe, batches)
         dmd, diversity = (reach.norms[name].mean(0).tolist() for name in ("dmd", "diversity"))
-        found[at] = {f"DMD step {step}": norm for step, norm in enumerate(dmd, 1)} | {
+        by_round[at] = {f"DMD step {step}": norm for step, norm in enumerate(dmd, 1)} | {
             "diversity step 1": diversity[0],
             "cosine step 1": float(reach.cosines["dmd", "diversity"][:, 0].mean()),
         }
-        print(f"seed {seed}, round {at}: {found[at]}", file=sys.stderr, flush=True)
-    return found
+        print(f"seed {seed}, round {at}: {by_round[at]}", file=sys.stderr, flush=True)
+    return by_round
 
 
 def main() -> None:
@@ -45,7 +46,7 @@ def main() -> None:
     parser.add_argument(
         "--method",
         default="dp_dmd_no_stop",
-        help="what the student is trained by (default: %(default)s)",
+        help="the method that trains the student (default: %(default)s)",
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--at", default="0,5,20,50,100,200", help="rounds (default: %(default)s)")

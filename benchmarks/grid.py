@@ -2,7 +2,7 @@
 
     python benchmarks/grid.py [--repeats 5] [--threads 2]
 
-Both sides sample 9 images a batch in fp32 from ready prompt embeddings and decode them; repeats
+Both sides sample 9 images per batch in fp32 from ready prompt embeddings and decode them; repeats
 are interleaved, medians shown.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from functools import partial
 
 import torch
 
@@ -65,8 +66,8 @@ def main() -> None:
     for repeat in range(options.repeats + 1):  # the first repeat warms up
         for model, network in zip(models, networks):
             for side, function in (
-                ("ours", lambda: ours(backend, model)),
-                ("diffusers", lambda: plain(backend, model, network)),
+                ("ours", partial(ours, backend, model)),
+                ("diffusers", partial(plain, backend, model, network)),
             ):
                 begun = time.perf_counter()
                 function()

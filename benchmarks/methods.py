@@ -1,10 +1,10 @@
-"""What a round of each method of Table 1 costs on scenes, against DMD's: seconds and peak memory,
-each in a process of its own.
+"""The cost of a round of each method of Table 1 on scenes, against DMD's: seconds and peak memory,
+each in its own process.
 
     python benchmarks/methods.py [--rounds 8] [--repeats 2] [--threads 1]
 
-Processes of the methods take turns, so that a change of the machine's speed meets all; seconds are
-the median over all rounds, memory is the largest resident size.
+Processes of the methods take turns, so that a change of the machine's speed affects all; seconds
+are the median over all rounds, memory is the largest resident size.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         return one(options.one, options.rounds, options.threads)
-    found = {preset: {"seconds": [], "memory": 0.0} for preset in PRESETS}
+    costs = {preset: {"seconds": [], "memory": 0.0} for preset in PRESETS}
     for _ in range(options.repeats):
-        for preset, row in found.items():
+        for preset, row in costs.items():
             command = [
                 sys.executable,
                 __file__,
@@ -65,16 +65,16 @@ def main() -> None:
                 "--threads",
                 str(options.threads),
             ]
-            got = json.loads(
+            measured = json.loads(
                 subprocess.run(command, check=True, capture_output=True, text=True).stdout
             )
-            row["seconds"] += got["seconds"]
-            row["memory"] = max(row["memory"], got["memory"])
+            row["seconds"] += measured["seconds"]
+            row["memory"] = max(row["memory"], measured["memory"])
     print("| preset | round s | times DMD | peak memory GB | over DMD |\n|---|---|---|---|---|")
-    base = statistics.median(found["scenes-dmd"]["seconds"])
-    for preset, row in found.items():
+    base = statistics.median(costs["scenes-dmd"]["seconds"])
+    for preset, row in costs.items():
         middle = statistics.median(row["seconds"])
-        extra = row["memory"] - found["scenes-dmd"]["memory"]
+        extra = row["memory"] - costs["scenes-dmd"]["memory"]
         print(
             f"| {preset} | {middle:.2f} | {middle / base:.2f} | {row['memory']:.2f} | "
             f"{extra:+.2f} |"

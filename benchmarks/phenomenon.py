@@ -1,121 +1,77 @@
-"""DMD against DP-DMD on scenes over several training seeds: the README's table.
+r"""DMD against DP-DMD on scenes over several training seeds.
 
-    python benchmarks/phenomenon.py --presets scenes-dmd,scenes-dp-dmd --seeds 3 --processes 2 --out FOLDER [--on reported]
+    python benchmarks/phenomenon.py --presets scenes-dmd,scenes-dp-dmd --seeds 3 --processes 2 \
+        --out FOLDER [--on reported] [--results results] [--rounds 200 ...]
 
-Trains each (preset, seed) into FOLDER/PRESET-SEED by the command line (one thread each,
-`--processes` side by side; an interrupted run is resumed), then scores teacher and students on
-captions of `prompt_sets` and 9 seeds. All presets have one teacher. Writes scores-reported.json
-and prints, for each preset, mean and standard deviation over training seeds.
+A `Sweep` of the presets below FOLDER: each run has its share of the cores, an interrupted one
+continues. Teacher and students are scored on the captions of `prompt_sets`, with the teacher of the
+first preset; further options are those of `train`. Prints the mean and standard deviation over
+training seeds per preset, and writes FOLDER/scores-ON.json, one entry per model, and
+RESULTS/phenomenon.json: the table with the recipes, the protocol and the commit that produced it.
 """
 
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
+import io
 import json
-import os
 import statistics
-import subprocess
-import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
+from record import as_markdown, write_record
 
-def train(folder: Path, preset: str, seed: int, extra: list[str]) -> Path:
-    run = folder / f"{preset}-{seed}"
-    command = (
-        ["resume", str(run)]
-        if (run / "manifest.json").exists()
-        else ["train", "--preset", preset, "--seed", str(seed), "--out", str(run), *extra]
-    )
-    with (folder / f"{run.name}.log").open("a") as log:
-        subprocess.run(
-            [sys.executable, "-m", "workbench", *command],
-            check=True,
-            stdout=log,
-            stderr=log,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-    return run
+from workbench.cli import main as workbench
+from workbench.core.recipe import Recipe
+from workbench.io.progress import watched
+from workbench.scenes.prompt_sets import chosen_on, reported_on
+from workbench.training.sweep import Scoring, Sweep
+
+NUMBERS = {"diversity (9), lite0": "diversity lite0", "factor spread": "factor spread"}
+NUMBERS |= {"correct": "correct"}  # by column
 
 
-def score(
-    folder: Path, names: list[str], teacher: str, on: str, steps: int, guidance: float, seeds: int
-) -> list[dict]:
-    """Scores of the teacher and of each run; their images stay in FOLDER/evaluation-ON."""
-    from workbench.evaluation.evaluation import Evaluation
-    from workbench.evaluation.prompt_lists import Prompt, PromptList
-    from workbench.evaluation.request import EvaluationRequest
-    from workbench.models.loading import load_backend
-    from workbench.models.model import teacher_model
-    from workbench.models.students import load_student
-    from workbench.scenes.prompt_sets import chosen_on, reported_on
-
-    captions = tuple(
-        Prompt(request.text) for request in (reported_on() if on == "reported" else chosen_on())
-    )
-    backend = load_backend(teacher)
-    asked = EvaluationRequest(
-        ("teacher", *names),
-        PromptList(on, captions, {}),
-        tuple(range(seeds)),
-        ("diversity", "spread", "geneval"),
-        teacher=teacher,
-    )
-    evaluation = Evaluation(folder / f"evaluation-{on}", asked)
-
-    def opened(name: str):
-        return (
-            teacher_model(backend, steps, guidance)
-            if name == "teacher"
-            else load_student(folder / name / "student", backend, name)
-        )
-
-    for step in (*evaluation.generate(backend, opened), *evaluation.read()):
-        print(f"{step.what}: {step.done} of {step.total}", file=sys.stderr, flush=True)
-    if evaluation.failures:
-        raise RuntimeError(f"not done: {evaluation.failures}")
-    return [
-        {
-            "model": result.model,
-            "evaluations": result.images.evaluations,
-            "milliseconds": result.images.milliseconds,
-            **{column.name: number.interval.mean for column, number in result.numbers.items()},
-        }
-        for result in evaluation.results()
-    ]
+def recipe_of_preset(preset: str, options: list[str]) -> Recipe:
+    """The recipe that `train --preset PRESET OPTIONS` would train."""
+    with redirect_stdout(io.StringIO()) as printed:
+        if workbench(["train", "--preset", preset, "--dry-run", *options]):
+            raise SystemExit(f"{preset}: not a recipe: {' '.join(options)}")
+    return Recipe.from_json(printed.getvalue())
 
 
-def training_seconds(run: Path) -> float:
-    return sum(
-        json.loads(line).get("seconds", 0)
-        for line in (run / "metrics.jsonl").read_text().splitlines()
-    )
+def prompt_file(folder: Path, on: str) -> str:
+    """A file of the captions that settings were chosen on, or that numbers are reported on."""
+    captions = reported_on() if on == "reported" else chosen_on()
+    file = folder / f"{on}.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(f"{caption.text}\n" for caption in captions))
+    return str(file)
 
 
-def summary(scores: list[dict], presets: list[str], folder: Path) -> str:
-    def row(name: str, found: list[dict], minutes: float | None) -> str:
-        cells = []
-        for read in ("diversity lite0", "factor spread", "correct"):
-            values = [s[read] for s in found]
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}")
-        took = f"{minutes:.1f}" if minutes is not None else ""
-        speed = statistics.mean(s["milliseconds"] for s in found)
-        return (
-            f"| {name} | {found[0]['evaluations']} | {speed:.1f} | {' | '.join(cells)} | {took} |"
-        )
+def scores_of(sweep: Sweep) -> list[dict]:
+    """The teacher's numbers, then those of each preset and training seed."""
+    scores = [{"model": "teacher", **sweep.teacher}]
+    for preset, found in sweep.scored.items():
+        scores += [
+            {"model": f"{preset}-{seed}", "preset": preset, "seed": seed, **numbers}
+            for seed, numbers in zip(sweep.seeds, found)
+        ]
+    return scores
 
-    lines = [
-        "| model | NFE | ms / image | diversity (9), lite0 | factor spread | correct | training "
-        "min |",
-        "|---|---|---|---|---|---|---|",
-        row("teacher", scores[:1], None),
-    ]
-    for preset in presets:
-        found = [s for s in scores if s["model"].rsplit("-", 1)[0] == preset]
-        minutes = statistics.mean(training_seconds(folder / s["model"]) for s in found) / 60
-        lines.append(row(preset, found, minutes))
-    return "\n".join(lines)
+
+def row_of(label: str, scores: list[dict]) -> dict[str, str]:
+    """A row of the table: means over the training seeds, ± their standard deviation."""
+
+    def mean(name: str) -> float:
+        return statistics.mean(score[name] for score in scores)
+
+    row = {"model": label, "NFE": str(scores[0]["evaluations"])}
+    row["ms / image"] = f"{mean('milliseconds'):.1f}"
+    for column, name in NUMBERS.items():
+        values = [score[name] for score in scores]
+        spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+        row[column] = f"{mean(name):.3f}{spread}"
+    return row | {"training min": f"{mean('seconds') / 60:.1f}" if mean("seconds") else ""}
 
 
 def main() -> None:
@@ -126,36 +82,41 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="training seeds 0 to SEEDS - 1")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--eval-seeds", type=int, default=9)
+    parser.add_argument("--limit", type=int, default=0, help="captions to score on (default: all)")
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument(
-        "--teacher-steps", type=int, default=30, help="of the teacher that is scored"
-    )
-    parser.add_argument("--guidance", type=float, default=2.0, help="of the teacher that is scored")
     parser.add_argument("--on", choices=("chosen", "reported"), default="reported")
     parser.add_argument("--out", type=Path, required=True)
-    options, extra = parser.parse_known_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    presets = options.presets.split(",")
-    jobs = [
-        (preset, seed)
-        for seed in range(options.first_seed, options.first_seed + options.seeds)
-        for preset in presets
-    ]
-    with concurrent.futures.ThreadPoolExecutor(options.processes) as pool:
-        runs = list(pool.map(lambda job: train(options.out, *job, extra), jobs))
-    from workbench.core.presets import PRESETS
-
-    scores = score(
+    parser.add_argument("--results", type=Path, help="folder of phenomenon.json (default: --out)")
+    options, training = parser.parse_known_args()
+    sweep = Sweep(
+        {preset: recipe_of_preset(preset, training) for preset in options.presets.split(",")},
         options.out,
-        [run.name for run in runs],
-        PRESETS[presets[0]].teacher,
-        options.on,
-        options.teacher_steps,
-        options.guidance,
-        options.eval_seeds,
+        tuple(range(options.first_seed, options.first_seed + options.seeds)),
+        Scoring(prompt_file(options.out, options.on), options.limit, options.eval_seeds),
+        processes=options.processes,
     )
+    watched(sweep.run(), "round")
+    if sweep.failures:
+        raise SystemExit("\n".join(f"{run}: {why}" for run, why in sweep.failures.items()))
+    scores = scores_of(sweep)
     (options.out / f"scores-{options.on}.json").write_text(json.dumps(scores, indent=1))
-    print(summary(scores, presets, options.out))
+    rows = [row_of("teacher", scores[:1])]
+    rows += [
+        row_of(preset, [score for score in scores if score.get("preset") == preset])
+        for preset in sweep.recipes
+    ]
+    captions = len(Path(sweep.scoring.prompts).read_text().splitlines())
+    protocol = {
+        "prompts": f"{options.limit or captions} captions of scenes, {options.on}_on",
+        "evaluation seeds": options.eval_seeds,
+        "training seeds": list(sweep.seeds),
+        "metrics": sweep.scoring.metrics,
+        "features": sweep.scoring.features,
+        "processes": options.processes,
+    }
+    folder = options.results or options.out
+    path = write_record(folder, "phenomenon", protocol, sweep.recipes, rows, scores)
+    print(f"{as_markdown(rows)}\n\n{path}")
 
 
 if __name__ == "__main__":

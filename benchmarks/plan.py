@@ -3,10 +3,10 @@ CPU.
 
     python benchmarks/plan.py [--precision fp32] [--checkpointing off,on] [--lora 0,16]
 
-The measured peak is what torch's profiler says its CPU allocator held at most (its own account of
-every allocation, which knows nothing of the planner), from before the pipeline is made to the end
-of the second round. The network is wide enough that activations, gradients and optimizer states
-each weigh in.
+The measured peak is the most memory that torch's CPU allocator held, by its profiler (which records
+every allocation and knows nothing of the planner), from before the pipeline is made to the end of
+the second round. The network is wide enough that activations, gradients and optimizer states all
+count.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ def new_teacher(side: int = 16, layers: int = 2, width: int = 512) -> StableDiff
 
 
 def measured(recipe: Recipe) -> int:
-    """Most bytes that were allocated at once, by the profiler, from the making of the teacher to
-    the end of two rounds.
+    """The most bytes allocated at a time, by the profiler, from the creation of the teacher to the
+    end of two rounds.
 
-    The teacher is made, not loaded: weights that are mapped from a file pass by the allocator.
+    The teacher is created, not loaded: weights mapped from a file bypass the allocator.
     """
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:

@@ -3,10 +3,10 @@ network evaluations.
 
     python benchmarks/round.py [--rounds 12] [--threads 1]
 
-The floor of an update is the sum of what its evaluations cost alone, each measured as a median in
-the same process: forwards without gradients, forwards with gradients, and the backward through the
-roll-out's steps. Rounds and floor parts are interleaved, so that a change of the machine's speed
-meets both. Overhead = round / floor - 1.
+The floor of an update is the sum of the costs of its evaluations alone, each measured as a median
+in the same process: forwards without gradients, forwards with gradients, and the backward through
+the roll-out's steps. Rounds and floor parts are interleaved, so that a change of the machine's
+speed affects both. Overhead = round / floor - 1.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Floor:
 
 
 def counts(distiller: Distiller) -> dict[str, int]:
-    """How often each part of the floor occurs in a round."""
+    """The number of times that each part of the floor occurs in a round."""
     recipe = distiller.recipe
     diversity = recipe.method != "dmd"
     return {
@@ -91,9 +91,8 @@ def measure(recipe, rounds: int) -> dict[str, float]:
             times[name].append(seconds(getattr(floor, name)))
     middle = {name: statistics.median(values) for name, values in times.items()}
     ground = sum(parts[name] * middle[name] for name in parts)
-    if (
-        recipe.method != "dmd"
-    ):  # the stop spares step 1 the roll-out's backward; the diversity loss brings its own
+    # the stop spares step 1 the roll-out's backward; the diversity loss adds its own
+    if recipe.method != "dmd":
         first = statistics.median(seconds(floor.first) for _ in range(rounds))
         ground += first - middle["forward"]
     return {"round": middle["round"], "floor": ground, "overhead": middle["round"] / ground - 1}
@@ -109,10 +108,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     print("| preset | round s | floor s | overhead | peak memory GB |\n|---|---|---|---|---|")
     for preset in ("scenes-dmd", "scenes-dp-dmd", "scenes-dmd-5", "scenes-dp-dmd-5"):
-        got = measure(PRESETS[preset], options.rounds)
+        cost = measure(PRESETS[preset], options.rounds)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(
-            f"| {preset} | {got['round']:.3f} | {got['floor']:.3f} | {got['overhead']:+.1%} | "
+            f"| {preset} | {cost['round']:.3f} | {cost['floor']:.3f} | {cost['overhead']:+.1%} | "
             f"{peak:.2f} |",
             flush=True,
         )

@@ -1,11 +1,15 @@
-"""What each step decides, over many captions of scenes: the README's stage tables.
+"""What each step decides, over many captions of scenes.
 
-    python benchmarks/stages.py --models teacher,dmd,dp-dmd --out FOLDER            # the shipped students; resumable
-    python benchmarks/stages.py --models teacher,dmd=RUN,dp-dmd=RUN --out FOLDER    # runs of another training seed
-    python benchmarks/stages.py --summary FOLDER [FOLDER ...]                       # mean, and deviation over training seeds
-    python benchmarks/stages.py --strip                                             # what the strip of a teacher costs, by part
+    # the shipped students; resumable
+    python benchmarks/stages.py --models teacher,dmd,dp-dmd --out FOLDER
+    # runs of another training seed
+    python benchmarks/stages.py --models teacher,dmd=RUN,dp-dmd=RUN --out FOLDER
+    # mean, and deviation over training seeds
+    python benchmarks/stages.py --summary FOLDER [FOLDER ...]
+    # the cost of the strip of a teacher, by part
+    python benchmarks/stages.py --strip
 
-One `StageAnalysis` a caption of `prompt_sets`, 9 seeds, lite0 at 224 px; FOLDER/CAPTION.json is
+One `StageAnalysis` per caption of `prompt_sets`, 9 seeds, lite0 at 224 px; FOLDER/CAPTION.json is
 written when it is done.
 """
 
@@ -16,12 +20,13 @@ import json
 import statistics
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 
-def examine(options: argparse.Namespace) -> None:
+def analyse(options: argparse.Namespace) -> None:
     from workbench.core.presets import recipe_of
     from workbench.grid.generate import model_loader
     from workbench.grid.request import GridRequest
@@ -31,16 +36,13 @@ def examine(options: argparse.Namespace) -> None:
     from workbench.models.students import students_of
     from workbench.scenes.prompt_sets import chosen_on, reported_on
     from workbench.stages.analysis import StageAnalysis
-    from workbench.stages.report import numbers_of
-    from workbench.stages.tasks import Record, Swap
+    from workbench.stages.tasks import Record
 
     backend, recipe = load_backend(options.teacher), recipe_of(options.teacher)
     named = [name.partition("=") for name in options.models.split(",")]
     students = students_of(options.teacher) | {name: path for name, _, path in named if path}
-    residents, captions = (
-        ModelCache(backend),
-        reported_on() if options.on == "reported" else chosen_on(),
-    )
+    cache = ModelCache(backend)
+    captions = reported_on() if options.on == "reported" else chosen_on()
     options.out.mkdir(parents=True, exist_ok=True)
     for number, caption in enumerate(captions):
         file = options.out / f"{number:02d}.json"
@@ -53,39 +55,50 @@ def examine(options: argparse.Namespace) -> None:
             teacher_steps=options.teacher_steps or recipe.teacher_steps,
             guidance=recipe.guidance,
         )
-        found = StageAnalysis(
+        analysis = StageAnalysis(
             request,
             backend,
-            model_loader(request, backend, students, residents),
+            model_loader(request, backend, students, cache),
             options.branches,
             options.parents,
         )
         begun, seconds = time.perf_counter(), {}
-        for event in found.run():
+        for event in analysis.run():
             if isinstance(event, Record):
                 seconds[event.model], begun = time.perf_counter() - begun, time.perf_counter()
-        if found.left:
-            raise RuntimeError(f"{caption.text}: {'; '.join(found.left)}")
-        numbers = numbers_of(found) | {"task": caption.task, "seconds": seconds}
-        for task, result in found.results.items():
-            if isinstance(task, Record):
-                numbers["models"][task.model] |= {
-                    kind: {
-                        part: getattr(getattr(result, kind), part).mean(1).tolist()
-                        for part in ("own", "others")
-                    }
-                    for kind in ("full", "low")
-                }
-        swaps = [(task, result) for task, result in found.results.items() if isinstance(task, Swap)]
-        for row, (_, result) in zip(numbers["swaps"], swaps):
-            row["spread"] = spread_of(result.images, caption)
-        write_atomically(file, lambda part: part.write_text(json.dumps(numbers)))
+        if analysis.unfinished:
+            raise RuntimeError(f"{caption.text}: {'; '.join(analysis.unfinished)}")
+        text = json.dumps(numbers_with_distances(analysis, caption) | {"seconds": seconds})
+        write_atomically(file, partial(Path.write_text, data=text))
         print(
             f"{number + 1} of {len(captions)}: {caption.text}, {sum(seconds.values()):.1f} s to "
             "record",
             file=sys.stderr,
             flush=True,
         )
+
+
+def numbers_with_distances(analysis, caption) -> dict:
+    """The analysis in numbers, with the distances that commitment is made of, and the factor spread
+    of each swap.
+    """
+    from workbench.stages.report import numbers_of
+    from workbench.stages.tasks import Record, Swap
+
+    numbers = numbers_of(analysis) | {"task": caption.task}
+    for task, result in analysis.results.items():
+        if isinstance(task, Record):
+            numbers["models"][task.model] |= {
+                kind: {
+                    part: getattr(getattr(result, kind), part).mean(1).tolist()
+                    for part in ("own", "others")
+                }
+                for kind in ("full", "low")
+            }
+    swaps = [result for task, result in analysis.results.items() if isinstance(task, Swap)]
+    for row, result in zip(numbers["swaps"], swaps):
+        row["spread"] = spread_of(result.images, caption)
+    return numbers
 
 
 def spread_of(images, caption) -> float:
@@ -96,122 +109,141 @@ def spread_of(images, caption) -> float:
 
 
 def strip_costs(options: argparse.Namespace) -> None:
-    """Seconds of the teacher's passes alone, of recording them, of decoding, reading and drawing
+    """Seconds of the teacher's passes alone, of recording them, of decoding, measuring and drawing
     the strip: medians of 5.
     """
     from workbench.core.presets import recipe_of
-    from workbench.core.seeds import grid_noise
     from workbench.models.loading import load_backend
     from workbench.models.model import teacher_model
+
+    backend, recipe = load_backend(options.teacher), recipe_of(options.teacher)
+    model = teacher_model(backend, options.teacher_steps or recipe.teacher_steps, recipe.guidance)
+    repeats = [strip_seconds(model, backend, tuple(range(options.seeds))) for _ in range(6)]
+    for name in repeats[0]:
+        print(f"{name}: {statistics.median(seconds[name] for seconds in repeats[1:]):.3f} s")
+
+
+def strip_seconds(model, backend, seeds: tuple[int, ...]) -> dict[str, float]:
+    """Seconds of each part of one strip."""
+    from workbench.core.seeds import grid_noise
     from workbench.stages.commitment import commitment, low_passed
     from workbench.stages.figures.strip import strip
     from workbench.stages.recording import record
     from workbench.stages.trajectory import Trajectory, TrajectoryImages
 
-    backend, recipe, seeds = (
-        load_backend(options.teacher),
-        recipe_of(options.teacher),
-        tuple(range(options.seeds)),
-    )
-    model = teacher_model(backend, options.teacher_steps or recipe.teacher_steps, recipe.guidance)
-    seconds: dict[str, list[float]] = {}
+    seconds = {}
 
     def timed(name: str, work):
         begun = time.perf_counter()
         result = work()
-        seconds.setdefault(name, []).append(time.perf_counter() - begun)
+        seconds[name] = time.perf_counter() - begun
         return result
 
-    for _ in range(6):
-        timed(
-            "sampling",
-            lambda: model.sampled(
-                grid_noise(backend.latent_shape, list(seeds)),
-                backend.encode(["a circle"]).expand(len(seeds)),
-                list(seeds),
-            ),
-        )
-        events = timed("recording", lambda: list(record(model, backend, "a circle", seeds)))
-        kept = Trajectory.cat([event for event in events if isinstance(event, Trajectory)])
-        pictures = TrajectoryImages(kept, backend.decode)
-        timed("decoding", lambda: list(pictures.beliefs))
-        seen = timed(
-            "commitment",
-            lambda: commitment(map(low_passed, pictures.beliefs), low_passed(pictures.final)),
-        )
-        timed(
-            "drawing",
-            lambda: strip(
-                {"teacher": kept}, {"teacher": pictures}, {"teacher": seen.by_seed}
-            ).to_json(),
-        )
-    for name, values in seconds.items():
-        print(f"{name}: {statistics.median(values[1:]):.3f} s")
+    def sample():
+        noise = grid_noise(backend.latent_shape, list(seeds))
+        return model.sampled(noise, backend.encode(["a circle"]).expand(len(seeds)), list(seeds))
+
+    timed("sampling", sample)
+    events = timed("recording", lambda: list(record(model, backend, "a circle", seeds)))
+    trajectory = Trajectory.cat([event for event in events if isinstance(event, Trajectory)])
+    pictures = TrajectoryImages(trajectory, backend.decode)
+    timed("decoding", lambda: list(pictures.beliefs))
+    measured = timed(
+        "commitment",
+        lambda: commitment(map(low_passed, pictures.beliefs), low_passed(pictures.final)),
+    )
+    figure = {"teacher": trajectory}, {"teacher": pictures}, {"teacher": measured.by_seed}
+    timed("drawing", lambda: strip(*figure).to_json())
+    return seconds
 
 
 def summarised(folder: Path) -> dict[str, float]:
-    """The numbers of one folder, by name. Prompts are the units: they are drawn again for
+    """The numbers of one folder, by name. Prompts are the units: they are resampled for
     intervals.
     """
+    captions = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    result: dict[str, float] = {"captions": len(captions)}
+    for name in captions[0]["models"]:
+        runs = [caption["models"][name] for caption in captions]
+        for kind in ("low", "full"):
+            result |= commitment_numbers(f"{name} {kind}", [run[kind] for run in runs], runs[0])
+        result |= factor_numbers(name, runs) | band_numbers(name, runs)
+    return result | branching_numbers(captions) | swap_numbers(captions)
+
+
+def commitment_numbers(name: str, kinds: list[dict], run: dict) -> dict[str, float]:
+    """The steps by which half and nine tenths are fixed, with intervals, and the share by step."""
     import torch
 
     from workbench.stages.commitment import first_step
 
-    captions = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    result: dict[str, float] = {"captions": len(captions)}
-    for name, first in captions[0]["models"].items():
-        times = first["times"]
-        for kind in ("low", "full"):
-            own, others = (
-                np.array([c["models"][name][kind][part] for c in captions])
-                for part in ("own", "others")
-            )  # [captions, N]
-            drawn = np.random.default_rng(0).integers(len(captions), size=(2000, len(captions)))
-            for share in (0.5, 0.9):
-                steps = [
-                    first_step(torch.from_numpy(1 - own[rows].sum(0) / others[rows].sum(0)), share)
-                    for rows in drawn
-                ]
-                step = first_step(torch.from_numpy(1 - own.sum(0) / others.sum(0)), share)
-                low, high = np.quantile(steps, [0.025, 0.975], method="inverted_cdf")
-                result |= {
-                    f"{name} {kind} {share:.0%} fixed by step": step,
-                    f"{name} {kind} {share:.0%} low": int(low),
-                    f"{name} {kind} {share:.0%} high": int(high),
-                    f"{name} {kind} {share:.0%} fixed at t": times[step - 1],
-                }
-            for step, share in enumerate(1 - own.sum(0) / others.sum(0), 1):
-                result[f"{name} {kind} fixed after step {step:02d} (t {times[step - 1]:.2f})"] = (
-                    float(share)
-                )
-        for factor in first["settled_at"]:
-            steps = [step for c in captions for step in c["models"][name]["settled_at"][factor]]
-            result[f"{name} {factor} settled at, median step"] = statistics.median(steps)
-            result[f"{name} {factor} settled after step 1"] = float(
-                np.mean([step <= 1 for step in steps])
-            )
-        bands = np.array([c["models"][name]["bands"] for c in captions]).mean(0)
-        for step in range(len(bands)) if len(bands) <= 8 else range(0, len(bands), 3):
-            for band, value in enumerate(bands[step]):
-                result[f"{name} band {band} step {step + 1:02d} (t {times[step]:.2f})"] = value
+    times, result = run["times"], {}
+    own, others = (np.array([kind[part] for kind in kinds]) for part in ("own", "others"))
+    fixed = 1 - own.sum(0) / others.sum(0)  # [N], of own and others [captions, N]
+    drawn = np.random.default_rng(0).integers(len(kinds), size=(2000, len(kinds)))
+    for share in (0.5, 0.9):
+        steps = [
+            first_step(torch.from_numpy(1 - own[rows].sum(0) / others[rows].sum(0)), share)
+            for rows in drawn
+        ]
+        step = first_step(torch.from_numpy(fixed), share)
+        low, high = np.quantile(steps, [0.025, 0.975], method="inverted_cdf")
+        result |= {
+            f"{name} {share:.0%} fixed by step": step,
+            f"{name} {share:.0%} low": int(low),
+            f"{name} {share:.0%} high": int(high),
+            f"{name} {share:.0%} fixed at t": times[step - 1],
+        }
+    for step, share in enumerate(fixed, 1):
+        result[f"{name} fixed after step {step:02d} (t {times[step - 1]:.2f})"] = float(share)
+    return result
+
+
+def factor_numbers(name: str, runs: list[dict]) -> dict[str, float]:
+    result = {}
+    for factor in runs[0]["settled_at"]:
+        steps = [step for run in runs for step in run["settled_at"][factor]]
+        early = float(np.mean([step <= 1 for step in steps]))
+        result[f"{name} {factor} settled at, median step"] = statistics.median(steps)
+        result[f"{name} {factor} settled after step 1"] = early
+    return result
+
+
+def band_numbers(name: str, runs: list[dict]) -> dict[str, float]:
+    times, bands = runs[0]["times"], np.array([run["bands"] for run in runs]).mean(0)
+    every = 1 if len(bands) <= 8 else 3
+    return {
+        f"{name} band {band} step {step + 1:02d} (t {times[step]:.2f})": value
+        for step in range(0, len(bands), every)
+        for band, value in enumerate(bands[step])
+    }
+
+
+def branching_numbers(captions: list[dict]) -> dict[str, float]:
+    result = {}
     for key in captions[0]["branching"]:
         rows = [
             row
-            for c in captions
-            for row in c["branching"]
+            for caption in captions
+            for row in caption["branching"]
             if (row["model"], row["step"]) == (key["model"], key["step"])
         ]
         within, cross = (np.array([row[part][0] for row in rows]) for part in ("within", "cross"))
-        label = f"{key['model']} branched behind step {key['step']:02d} (t {key['time']:.2f})"
+        label = f"{key['model']} branched after step {key['step']:02d} (t {key['time']:.2f})"
         result |= {
             f"{label} diversity left": within.mean(),
             f"{label} ICC": 1 - within.mean() / cross.mean(),
         }
+    return result
+
+
+def swap_numbers(captions: list[dict]) -> dict[str, float]:
+    result = {}
     for key in captions[0]["swaps"]:
         rows = [
-            (c["task"], row)
-            for c in captions
-            for row in c["swaps"]
+            (caption["task"], row)
+            for caption in captions
+            for row in caption["swaps"]
             if (row["first"], row["then"], row["step"]) == (key["first"], key["then"], key["step"])
         ]
         label, by_task = f"{key['first']} {key['step']} then {key['then']}", {}
@@ -251,10 +283,10 @@ def main() -> None:
     if options.strip:
         return strip_costs(options)
     if not options.summary:
-        examine(options)
-    found = [summarised(folder) for folder in options.summary or [options.out]]
-    for name in found[0]:
-        values = [one[name] for one in found if name in one]
+        analyse(options)
+    summaries = [summarised(folder) for folder in options.summary or [options.out]]
+    for name in summaries[0]:
+        values = [summary[name] for summary in summaries if name in summary]
         print(
             f"{name}: {statistics.mean(values):.3f}"
             + (f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else "")

@@ -1,11 +1,11 @@
-"""How many votes a second one served study takes, and how long a participant waits: real HTTP,
-real commits.
+"""The votes per second that one served study takes, and the time that a participant waits: real
+HTTP, real commits.
 
     python benchmarks/study_load.py [--clients 50] [--trials 20] [--database postgresql://...]
 
-Starts `study serve` on small pictures in a process of its own, and CLIENTS participants at once,
-each of whom joins, loads every trial with both pictures, and votes. Prints votes a second and the
-median, 99th percentile and maximum of the time that a vote takes.
+Starts `study serve` on small pictures in its own process, and CLIENTS participants at a time. Each
+joins, loads every trial with both pictures, and votes. Prints votes per second and the median,
+99th percentile and maximum of the time per vote.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def main() -> None:
             server.wait()
     print(
         f"{len(taken)} votes of {options.clients} participants in {seconds:.1f} s: "
-        f"{len(taken) / seconds:.0f} a second, each behind two pictures; "
+        f"{len(taken) / seconds:.0f} per second, each after two pictures; "
         f"a vote takes {1e3 * statistics.median(taken):.0f} ms (median), "
         f"{1e3 * statistics.quantiles(taken, n=100)[98]:.0f} ms (99 %), "
         f"{1e3 * max(taken):.0f} ms (longest)"

@@ -12,8 +12,8 @@
 # # 1. Derivation: the DMD gradient, equation by equation
 #
 # Appendix A of the paper derives the gradient of Distribution Matching Distillation (DMD): equations (10) to (36). This notebook
-# walks through it beside code. Student and teacher are so small that their densities are known exactly, so each equation can be
-# checked against a number that was computed in another way. Then it looks at what DP-DMD adds, (6) to (8).
+# walks through it with code. Student and teacher are so small that their densities are known exactly, so each equation can be
+# checked against a number computed in another way. Then it looks at the additions of DP-DMD, (6) to (8).
 #
 # | part | question | equations |
 # | --- | --- | --- |
@@ -24,7 +24,7 @@
 # | 9 | What does the normaliser do to the direction? | |
 # | 10 | What does the gradient stop cut? | (8) |
 #
-# Reading time is about 30 minutes; it runs in less than half a minute on one CPU core. It ends in a table of every identity, with
+# Reading time is about 30 minutes; it runs in less than half a minute on one CPU core. It ends with a table of every identity, with
 # the largest error found and the error allowed.
 
 # %% tags=["parameters"]
@@ -55,7 +55,7 @@ from workbench.lab import derivation_figures as figures
 from workbench.lab import derivation_noise as dn
 
 session = begin(seed=SEED)
-FLOW, checks = FlowSchedule(1.0), {}  # checks: what was claimed -> (largest error, error allowed)
+FLOW, checks = FlowSchedule(1.0), {}  # checks: claim -> (largest error, error allowed)
 
 # %% [markdown]
 # ## 1. The loss: KL divergence (4), (10)
@@ -65,15 +65,15 @@ FLOW, checks = FlowSchedule(1.0), {}  # checks: what was claimed -> (largest err
 #
 # $$x = G_\theta(z) = m + a\,z + b\,\tanh\big(c\,(z - d)\big), \qquad z \sim \mathcal N(0, 1), \qquad \theta = (m, a, b, c, d).$$
 #
-# It is not Gaussian, yet its density is exact: $G_\theta$ is increasing, so $p_\theta(G(z)) = \mathcal N(z) / G'(z)$. DMD minimises
+# It is not Gaussian, but its density is exact: $G_\theta$ is increasing, so $p_\theta(G(z)) = \mathcal N(z) / G'(z)$. DMD minimises
 # the *reverse* KL divergence, an average over the **student's** samples:
 #
 # $$\mathcal L = \mathrm{KL}(p_\theta \,\|\, q) = \int p_\theta \log\frac{p_\theta}{q}\,dx \quad (10)
 # \;=\; \mathbb E_{z}\big[\log p_\theta(G(z)) - \log q(G(z))\big] \quad (4)$$
 #
 # The next cell computes both. The first needs an integral over $x$ and the inverse of $G$; the second only samples, which is why it
-# is the one a large model can use. Look at the right panel: the integrand is large where the student puts mass and the teacher has
-# none. Where the teacher has the most mass it is only a little below zero, and it is zero wherever the student has none.
+# is the form that a large model can use. Look at the right panel: the integrand is large where the student puts mass and the teacher
+# has none. Where the teacher has the most mass it is only slightly below zero, and it is zero wherever the student has none.
 
 # %%
 teacher = GaussianMixture(
@@ -98,7 +98,7 @@ checks["(4) = (10)"] = abs(over_x - over_z), 1e-9
 figures.kl_figure(line.x, log_p, log_q)
 
 # %% [markdown]
-# Both give 1.32 nats. All of it, and more, is owed to the student's mass between the modes.
+# Both give 1.32 nats. All of it, and more, comes from the student's mass between the modes.
 #
 # ## 2. Its gradient (11) to (13): the constant drops out
 #
@@ -128,14 +128,14 @@ checks["the 1 in (13) drops out"] = float((with_one - without).abs().max()), 1e-
 # %% [markdown]
 # ## 3. How a density moves: the continuity equation (14) to (26)
 #
-# (13) needs $\partial p_\theta/\partial\theta_k$, which no one has for an image model. The way out is to look at samples. Change
-# $\theta_k$ a little and each sample moves with velocity $\partial G_\theta(z)/\partial\theta_k$. All samples that sit at $x$ move on
+# (13) needs $\partial p_\theta/\partial\theta_k$, which is unknown for an image model. The way out is to look at samples. Change
+# $\theta_k$ a little and each sample moves with velocity $\partial G_\theta(z)/\partial\theta_k$. All samples at $x$ move on
 # average with
 #
 # $$u_k(x) = \mathbb E\Big[\tfrac{\partial G_\theta(z)}{\partial\theta_k} \,\Big|\, G_\theta(z) = x\Big], \qquad
 # \frac{\partial p_\theta}{\partial\theta_k} = -\nabla\!\cdot\!\big(p_\theta\,u_k\big). \quad (26)$$
 #
-# This is conservation of mass, as for a fluid. Here exactly one $z$ leads to each $x$, so $u_k(x)$ is one number and no mean. The
+# This is conservation of mass, as for a fluid. Here exactly one $z$ leads to each $x$, so $u_k(x)$ is one number, not a mean. The
 # figure draws both sides of (26) for each parameter: wide and pale the finite difference of the density at a fixed $x$, dashed minus
 # the divergence of the flow. Read the panels as motion: $m$ moves the density to the right, $a$ widens it.
 
@@ -149,22 +149,22 @@ checks["(26) continuity equation"] = error, 2e-5
 figures.continuity_figure(line.x, change, -flow, d.PARAMETERS)
 
 # %% [markdown]
-# The curves lie on each other. What is left of the difference, some $10^{-6}$, is the grid's: halving its step divides it by four.
+# The curves coincide. The remaining difference, about $10^{-6}$, comes from the grid: halving its step divides it by four.
 #
 # ## 4. The score form (27) to (36)
 #
 # Put (26) into (13) and integrate by parts. The derivative moves from the flow to the bracket, the boundary terms vanish, and the 1
-# is gone because its derivative is 0:
+# disappears because its derivative is 0:
 #
 # $$\frac{\partial\mathcal L}{\partial\theta_k} = \int p_\theta\,u_k\cdot\nabla\big[\log p_\theta - \log q\big]dx \quad (30)
 # \;=\; \mathbb E_z\Big[\tfrac{\partial G_\theta(z)}{\partial\theta_k}\cdot
 # \underbrace{\big(s_\theta - s_q\big)}_{\Delta s}(G_\theta(z))\Big]. \quad (36)$$
 #
-# The last step is the law of total expectation: a mean over $x$ of a conditional mean is a mean over $z$. Now no density and no
-# inverse is left, only samples, their Jacobian (which `backward()` applies) and two scores, which diffusion models provide.
+# The last step is the law of total expectation: a mean over $x$ of a conditional mean is a mean over $z$. Now there is no density and no
+# inverse left, only samples, their Jacobian (which `backward()` applies) and two scores, which diffusion models provide.
 #
-# The table has three roads to one number: finite differences of the KL divergence, (36) with the integral over $z$, and (36) as it is
-# used, a mean over random draws with its standard error.
+# The table shows three ways to one number: finite differences of the KL divergence, (36) with the integral over $z$, and (36) as used
+# in practice, a mean over random draws with its standard error.
 
 # %%
 weights = d.log_normal(noise_line.x, 0.0, 1.0).exp()[:, None]
@@ -180,7 +180,7 @@ checks["(36) is the gradient of (10)"] = float((by_quadrature - exact).abs().max
 checks["(36) from draws, in standard errors"] = float(((mean - exact) / spread).abs().max()), 4.5
 
 # %% [markdown]
-# To eight digits the score form **is** the gradient. The derivation needs no approximation. What is approximate in practice comes
+# To eight digits the score form **is** the gradient. The derivation needs no approximation. The approximations of practice come
 # from elsewhere: the fake network's score is learned, the teacher's is guided, and both are taken at noised samples.
 #
 # ## 5. Why noise, and what the code computes
@@ -188,10 +188,10 @@ checks["(36) from draws, in standard errors"] = float(((mean - exact) / spread).
 # (5) takes the scores at $x_t = \alpha_t x + \sigma_t\varepsilon$, not at $x$. The reason is in the next figure. Let the student be a
 # narrow Gaussian $\mathcal N(m, s^2)$, as narrow as the teacher's modes, and look at $d\,\mathrm{KL}_t/dm$:
 #
-# - **Left:** the student sits on the left mode. At $t = 0$ the gradient is zero: the scores agree there, and nothing in them says that
-#   another mode exists. With noise the modes overlap, and the gradient (negative: it pushes $m$ to the right) tells of the other one.
-# - **Right:** the student sits at $-1$, beside that mode. At $t = 0$ the gradient grows like $1/s^2$: thin supports that miss
-#   each other have an enormous score difference. With noise it stays finite whatever $s$ is.
+# - **Left:** the student is on the left mode. At $t = 0$ the gradient is zero: the scores agree there, and nothing in them shows that
+#   another mode exists. With noise the modes overlap, and the gradient (negative: it pushes $m$ to the right) points to the other one.
+# - **Right:** the student is at $-1$, next to that mode. At $t = 0$ the gradient grows like $1/s^2$: thin supports that miss
+#   each other have an enormous score difference. With noise it stays finite for every $s$.
 
 # %%
 times, near_times = [n / 40 for n in range(41)], [n / 100 for n in range(36)]
@@ -203,12 +203,12 @@ for width in (0.3, 0.1, 0.03):
     on[width] = [dn.pull(-2.0, width, narrow, t, fine) for t in times]
     near[width] = [dn.pull(-1.0, width, narrow, t, fine) for t in near_times]
 print(
-    "beside a mode, at t = 0:",
+    "next to a mode, at t = 0:",
     {width: f"{values[0]:.1f}" for width, values in near.items()},
     "=",
     "1 / s²",
 )
-checks["beside a mode the force is 1 / s², relative"] = (
+checks["next to a mode the force is 1 / s², relative"] = (
     max(abs(values[0] * width**2 - 1) for width, values in near.items()),
     5e-3,
 )
@@ -245,7 +245,7 @@ theta, square, worst = (
     0.0,
 )
 for t in (0.2, 0.5, 0.8):
-    truth = d.finite_differences(lambda at: dn.diffused_kl(at, plane64, t, square), theta)
+    truth = d.finite_differences(lambda at, t=t: dn.diffused_kl(at, plane64, t, square), theta)
     batches = dn.surrogate_gradients(theta, plane, t, 20, DRAWS // 20, stream(SEED, "surrogate", t))
     mean, spread = batches.mean(0), batches.std(0) / math.sqrt(20)
     worst = max(worst, float(((mean - truth) / spread).abs().max()))
@@ -267,20 +267,22 @@ checks["(5) by the workbench's code, in standard errors"] = worst, 5.0
 #
 # $$D_\beta = \frac{1 - \int q^{\beta} p^{1-\beta}\,dx}{\beta(1-\beta)}, \qquad D_0 = \mathrm{KL}(p\|q), \quad D_1 = \mathrm{KL}(q\|p).$$
 #
-# We take this family, not a weighted sum of the two ends, because parts 2 to 4 go through for it with one change. Its gradient is (36)
+# We take this family, not a weighted sum of the two ends, because parts 2 to 4 hold for it with one change. Its gradient is (36)
 # with a weight, as f-distill ([arXiv 2502.15681](https://arxiv.org/abs/2502.15681)) derives for every f-divergence:
 #
 # $$\nabla_\theta D_\beta = \mathbb E_z\Big[\big(q/p_\theta\big)^{\beta}\,\big(\tfrac{\partial G}{\partial\theta}\big)^{\!\top}\Delta s\Big].$$
 #
 # DMD is $\beta = 0$: a sample in a region that the teacher visits often and the student rarely counts no more than any other. The cell
 # checks the weighted form at $\beta = 1/2$ and $1$ first. Then it follows the local minima, from each mode upwards and from the wide fit
-# downwards. Look for where a branch ends.
+# downwards. Look at the end of each branch.
 
 # %%
 for beta in (0.5, 1.0):
     weighted = noise_line.integral(weights * d.score_form(student, teacher, noise_line.x, beta))
     truth = d.finite_differences(
-        lambda at: d.alpha_divergence(d.BentStudent(at).log_density(line.x), log_q, line, beta),
+        lambda at, beta=beta: d.alpha_divergence(
+            d.BentStudent(at).log_density(line.x), log_q, line, beta
+        ),
         student.theta,
     )
     checks[f"(36) weighted, β = {beta:g}"] = float((weighted - truth).abs().max()), 1e-5
@@ -307,10 +309,10 @@ figures.family_figure(wide_line.x, wide_q, fits, branches)
 
 # %% [markdown]
 # - **Forward KL** ($\beta = 1$) has one minimum, the moments of the teacher: mean 0.6, std 1.97. It covers both modes and the gap.
-# - **Reverse KL** ($\beta = 0$) has two, one a mode. On mode $k$ it costs $-\log w_k$: dropping 65 % of the teacher's mass costs
+# - **Reverse KL** ($\beta = 0$) has two, one per mode. On mode $k$ it costs $-\log w_k$: dropping 65 % of the teacher's mass costs
 #   1.05 nats, dropping 35 % costs 0.43. To drop a mode of 1 % costs 0.01. Nothing in the loss objects to losing rare modes.
-# - Between them the minima appear and vanish. The best fit jumps from wide to narrow near $\beta = 0.57$, but the narrow ones are
-#   already there: the right mode holds a student up to about 0.6, the left one up to about 0.5.
+# - Between them the minima appear and vanish. The best fit jumps from wide to narrow near $\beta = 0.57$, but the narrow ones exist
+#   already: the right mode holds a student up to about 0.6, the left one up to about 0.5.
 #
 # **Is it only that one Gaussian cannot do better?** No. The bent student can cover both modes well. The next cell minimises reverse KL
 # with it from three starts: wide, and narrow on each mode.
@@ -344,20 +346,20 @@ figures.endings_figure(
 )
 
 # %% [markdown]
-# One student, one loss, three ends. With this capacity the collapse is no property of the minimum. It is where the optimiser stays when
-# it has lost a mode: samples are drawn from the student, none falls on the lost mode, so no term pushes back. DP-DMD's answer is a
+# One student, one loss, three ends. With this capacity the collapse is not a property of the minimum. It is where the optimiser stays
+# after it has lost a mode: samples are drawn from the student, none falls on the lost mode, so no term pushes back. DP-DMD adds a
 # term that does, on the first step.
 #
-# **Does noise change this?** Part 5 says that it might: at large $t$ a student on one mode feels the other. The cell minimises averages over
-# $t$ for the Gaussian student, from each mode. First $\mathrm{KL}_t$ with equal weights; then with $\sigma_t^2/\alpha_t^2$, which is what the plain
-# $x_0$-space $g$ of the code amounts to, with $t$ uniform.
+# **Does noise change this?** Part 5 suggests that it might: at large $t$ a student on one mode feels the other. The cell minimises averages over
+# $t$ for the Gaussian student, from each mode. First $\mathrm{KL}_t$ with equal weights; then with $\sigma_t^2/\alpha_t^2$, which is equivalent to the plain
+# $x_0$-space $g$ of the code, with $t$ uniform.
 
 # %%
 coarse, noisy = d.QuadratureGrid.line(-12, 12, 721), {}
 for name, weight in (("equal weights", lambda t: 1.0), ("x0 space", lambda t: (t / (1 - t)) ** 2)):
     for mode in (-2.0, 2.0):
         end = d.minimised(
-            lambda at: dn.weighted_kl(at, teacher, weight, LEVELS, coarse),
+            lambda at, weight=weight: dn.weighted_kl(at, teacher, weight, LEVELS, coarse),
             torch.tensor([mode, math.log(0.525)]).double(),
         )
         noisy[name, mode] = end
@@ -373,23 +375,23 @@ checks["x0 space: both starts end at one fit"] = (
 
 # %% [markdown]
 # With equal weights the noise moves the two minima a little, and both stay. In $x_0$ space there is one minimum left, and it covers both
-# modes: the weight $\sigma^2/\alpha^2$ listens to large $t$. So **"reverse KL seeks modes" is a statement about $t = 0$; the choice of
-# $w_t$ decides how much of it is left.** This is a student of two parameters with an exact fake and all $t$ at once. It does not say that DMD
-# keeps its modes on images, where it is seen to lose them. It says that the loss alone does not settle it, and that a lost mode can also come
+# modes: the weight $\sigma^2/\alpha^2$ favours large $t$. So **"reverse KL seeks modes" is a statement about $t = 0$; the choice of
+# $w_t$ decides how much of it remains.** This is a student of two parameters with an exact fake and all $t$ together. It does not say that
+# DMD keeps its modes on images, where it loses them in practice. It says that the loss alone does not settle it, and that a lost mode can also come
 # from the fake network's lag, the guidance, the few steps, or modes too thin for the weights to reach (try widths of 0.05).
 #
 # ## 7. The target of the first step: a chord (6)
 #
-# DP-DMD gives the student's first step a target of its own. The teacher walks $K$ Euler steps from the same noise $x_1$ to $z_{t_K}$, and
+# DP-DMD gives the student's first step its own target. The teacher walks $K$ Euler steps from the same noise $x_1$ to $z_{t_K}$, and
 #
 # $$v_{\rm target} = \frac{x_1 - z_{t_K}}{1 - t_K} \quad (6) \;=\; \frac{1}{1 - t_K}\sum_{k<K}(t_k - t_{k+1})\,v_k .$$
 #
 # It is the chord of the teacher's path, hence the time-weighted mean of the velocities along it. One Euler step of the student with
 # $v_{\rm target}$ from $t = 1$ to $t_K$ lands on $z_{t_K}$ exactly. The cell checks both for every $K$ of $T = 30$.
 #
-# Then look at $x_1 - v_{\rm target}$, the $x_0$ to which the chord leads if drawn on. At $K = 1$ it is the tangent at pure noise, where
-# the teacher knows nothing of the image: the target is the **mean of all data, the same for each seed**. At $K = T$ it is the teacher's sample.
-# The right panel shows how it passes from one to the other: its error, its spread over seeds (both in units of the samples'
+# Then look at $x_1 - v_{\rm target}$, the $x_0$ to which the extended chord leads. At $K = 1$ it is the tangent at pure noise, where
+# the teacher knows nothing about the image: the target is the **mean of all data, the same for each seed**. At $K = T$ it is the teacher's sample.
+# The right panel shows the transition from one to the other: its error, its spread over seeds (both in units of the samples'
 # spread), and the share of seeds whose target is nearest to the mode where the teacher ends. The left panel draws seed 0.
 
 # %%
@@ -434,17 +436,17 @@ figures.chord_figure(
 
 # %% [markdown]
 # The chord is a compromise. A small $K$ is cheap and its target is almost the tangent: nearly the same for all seeds. A large $K$ knows the
-# mode but must be paid for with teacher steps, and it leaves the later steps less to do. SD3.5-M's shift of 3 moves $K = 5$ to
+# mode but costs teacher steps, and it leaves the later steps less to do. SD3.5-M's shift of 3 moves $K = 5$ to
 # $t_K = 0.94$, close to the noise; on this mixture that decides very little. How early an image's layout is decided is a question about
-# images, which notebooks on the `scenes` world can answer and this one cannot.
+# images, which the notebooks on the `scenes` world can answer and this one cannot.
 #
 # ## 8. Velocity or $x_0$: (7) and (41) at $t = 1$
 #
 # (7) compares velocities, (41) compares $x_0$. For a flow $\hat x_0 = x_t - t\,v$, so the squared $x_0$ error is $t^2$ times the squared
-# velocity error. The first step starts at $t = 1$: there **for one and the same target (7) and (41) are one number** (the targets (6) and (39) are still two), and `diversity_loss` is one function.
+# velocity error. The first step starts at $t = 1$: there **(7) and (41) are the same number for the same target** (the targets (6) and (39) still differ), and `diversity_loss` is one function.
 #
-# For an eps teacher (40) divides by $\alpha$. At SDXL's $t = 1$, $\alpha = 0.068$: an error in $\hat\varepsilon$ comes out
-# $\sigma/\alpha$ times larger in $\hat x_0$. The last line shows what this does to rounding alone:
+# For an eps teacher (40) divides by $\alpha$. At SDXL's $t = 1$, $\alpha = 0.068$: an error in $\hat\varepsilon$ becomes
+# $\sigma/\alpha$ times larger in $\hat x_0$. The last line shows the effect on rounding alone:
 # $\hat\varepsilon$ stored in bf16, read as $\hat x_0$.
 
 # %%
@@ -475,12 +477,12 @@ checks["(40) magnifies by σ/α = 14.6"] = abs(magnified - 14.6), 0.1
 # ## 9. The normaliser: no sample turns, the batch does
 #
 # Practice divides each sample's $g$ by one number: $\mathrm{mean}|x_t - \hat x_0^{\rm real}|$ in the released script,
-# $\mathrm{mean}|x - \hat x_0^{\rm real}|$ in DMD2. One positive number a sample cannot turn that sample's gradient.
+# $\mathrm{mean}|x - \hat x_0^{\rm real}|$ in DMD2. One positive number per sample cannot turn that sample's gradient.
 # But a parameter's gradient is a **sum over samples**, and a sum with other weights points elsewhere.
 # So the normaliser is a choice of $w$, per sample and noise level.
 #
 # The cell uses two modes of different widths in 16 dimensions and an affine student $x = Az + b$ with 272 parameters. It prints the angle between
-# the parameter gradients over all levels and at one level, with the angle between two halves of the draws as the yardstick of chance. `KL_t` is
+# the parameter gradients over all levels and at one level, with the angle between two halves of the draws as a measure of chance. `KL_t` is
 # $\alpha^2/\sigma^2\,g$: the plain mean of the KL gradients. The figure shows the weights.
 
 # %%
@@ -490,43 +492,49 @@ for name, t in (
     ("all levels", FLOW.draw_times(200_000, stream(SEED, "t"))),
     ("t = 0.5 alone", torch.full((200_000,), 0.5)),
 ):
-    seen = dn.Reweighted.of(wide, means.mean(0), 0.8, t, stream(SEED, "normaliser", name))
+    reweighted = dn.Reweighted.of(wide, means.mean(0), 0.8, t, stream(SEED, "normaliser", name))
     cosine = min(
-        float(F.cosine_similarity(seen.gradients["none"], seen.gradients[rule], dim=1).min())
+        float(
+            F.cosine_similarity(
+                reweighted.gradients["none"], reweighted.gradients[rule], dim=1
+            ).min()
+        )
         for rule in ("released", "dmd2")
     )
     print(
         f"{name}: a sample keeps its direction (cosine {cosine:.6f}); the batch turns by "
-        + ", ".join(f"{rule} {seen.turned(rule):.1f}°" for rule in ("released", "dmd2", "KL_t"))
-        + f"; chance {seen.chance():.1f}°"
+        + ", ".join(
+            f"{rule} {reweighted.turned(rule):.1f}°" for rule in ("released", "dmd2", "KL_t")
+        )
+        + f"; chance {reweighted.chance():.1f}°"
     )
     checks[f"one sample turns, {name}: 1 − cosine"] = abs(1 - cosine), 1e-5
     checks[f"the batch turns, {name}: chance / angle"] = (
-        seen.chance() / seen.turned("released"),
+        reweighted.chance() / reweighted.turned("released"),
         0.8,
     )
 
 levels = [(n + 0.5) / 30 for n in range(30)]
-seen = dn.Reweighted.of(
+reweighted = dn.Reweighted.of(
     wide, means.mean(0), 0.8, torch.tensor(levels).repeat_interleave(300), stream(SEED, "levels")
 )
 bands = {
     rule: w.reshape(30, 300).quantile(torch.tensor([0.1, 0.5, 0.9]), dim=1).tolist()
-    for rule, w in seen.weights.items()
+    for rule, w in reweighted.weights.items()
 }
 figures.weights_figure(levels, bands)
 
 # %% [markdown]
-# No sample turns. The batch turns by some ten degrees with `released`, several times what chance does, and with `dmd2` by two over all
+# No sample turns. The batch turns by about ten degrees with `released`, several times more than chance, and with `dmd2` by two over all
 # levels, which is chance, and by four at one level, nearly twice chance. So "the DMD gradient" of two code bases can point in different directions on the same batch, with the same two networks.
 #
-# - `none` ($x_0$ space) already has a choice in it: against `KL_t`, the plain mean over $t$, it turns the most. That is part 6's choice of $w_t$.
+# - `none` ($x_0$ space) already contains a choice: against `KL_t`, the plain mean over $t$, it turns the most. That is part 6's choice of $w_t$.
 # - `released` and `dmd2` are about flat above $t = 0.5$. Below, both denominators go to zero with $t$, and the weight rises tenfold and more: they
-#   give back to small $t$ a part of what $x_0$ space took away.
-# - At one level the batch turns too, for the weights differ from sample to sample (the pale bands). The script draws one $t$ a batch, so within an
-#   update this is the only turn; between updates the levels are weighted as drawn here.
+#   give small $t$ back a part of the weight that $x_0$ space took away.
+# - At one level the batch turns too, because the weights differ from sample to sample (the pale bands). The script draws one $t$ per batch,
+#   so within an update this is the only turn; between updates the levels are weighted as drawn here.
 #
-# How far it turns depends on the mixture; that it turns does not. On images the mean runs over 65,536 numbers (SDXL) or 262,144 (SD3.5-M), and samples differ less.
+# The angle depends on the mixture; the turn itself does not. On images the mean runs over 65,536 numbers (SDXL) or 262,144 (SD3.5-M), and samples differ less.
 #
 # ## 10. The gradient stop (8)
 #

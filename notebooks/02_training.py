@@ -11,13 +11,13 @@
 # %% [markdown]
 # # 2. Training: DMD and DP-DMD, live
 #
-# Two students are distilled from the same teacher, with the same prompts, noises, rates and rounds. One learns by DMD. The other by DP-DMD: its first
-# step follows the teacher, DMD trains the rest, and DMD's gradient stops behind step 1.
+# Two students are distilled from the same teacher, with the same prompts, noises, rates and rounds. One learns by DMD, the other by DP-DMD: its first
+# step follows the teacher, DMD trains the rest, and DMD's gradient stops after step 1.
 #
 # You will see: Algorithm 1 as it runs; a dashboard with losses, gradients, diversity and samples, in which you can pause and resume; the two students side by
 # side and measured; and the student you trained, saved, exported and loaded by plain `diffusers`.
 #
-# It takes about five minutes on two CPU cores. It ends in two asserted numbers: how much diversity each student keeps, and that diffusers makes our images.
+# It takes about five minutes on two CPU cores. It ends with two asserted numbers: the diversity that each student keeps, and the difference between diffusers' images and ours.
 
 # %% tags=["parameters"]
 import os
@@ -30,7 +30,7 @@ PROMPTS, LIMIT, SEEDS = (
     "scenes",
     6 if SHORT else 0,
     4 if SHORT else 9,
-)  # what the students are measured on; "neutral" for other teachers
+)  # the students are measured on these; "neutral" for other teachers
 METRICS = ("diversity", "spread", "geneval")  # of other teachers ("diversity",)
 PROMPT = "a circle"  # of the pictures
 SEED = 0
@@ -45,7 +45,7 @@ session = begin(SEED, device)
 # %% [markdown]
 # ## The recipe
 #
-# A recipe is a frozen dataclass: all that was asked, and the only place of defaults. The two of this notebook differ in one word.
+# A recipe is a frozen dataclass: all settings of a run, and the only place of their defaults. The two recipes of this notebook differ in one word.
 
 # %%
 from dataclasses import asdict, replace
@@ -102,11 +102,11 @@ del distiller  # and its networks
 # %% [markdown]
 # ## The dashboard
 #
-# Both runs, one after the other, each in a folder of its own. In JupyterLab the dashboard is live: **Pause** waits behind the update in progress, **Stop** ends it, and
-# **Start** goes on from the last checkpoint, bit for bit as if nothing had happened. Look at *gradient norm by student step* while it runs: under
+# Both runs, one after the other, each in its own folder. In JupyterLab the dashboard is live: **Pause** waits after the update in progress, **Stop** ends it, and
+# **Start** continues from the last checkpoint, bit for bit as if nothing had happened. Look at *gradient norm by student step* while it runs: under
 # DP-DMD the first step gets the diversity term alone, and of DMD exactly nothing.
 #
-# (Run folders are called after their recipe. Run this again, and it shows what is there; delete `runs/` to train anew.)
+# (Run folders are named after their recipe. Run this again, and it shows the existing runs; delete `runs/` to train again.)
 
 # %%
 from pathlib import Path
@@ -129,8 +129,8 @@ dashboard
 await dashboard.finished()
 
 # %% [markdown]
-# The figure as it stands, to keep. DMD's loss is no distance to the teacher: it is half the mean square of the normalised difference g of (5), so a flat curve says nothing about
-# quality. What to watch is the diversity below right.
+# The final figure, as a static one. DMD's loss is not a distance to the teacher: it is half the mean square of the normalised difference g of (5), so a flat curve says nothing about
+# quality. Watch the diversity at the lower right.
 
 # %%
 dashboard.figure()
@@ -158,7 +158,7 @@ as_output(grid)
 # %% [markdown]
 # ## Measured
 #
-# One prompt is an anecdote. The same on the captions of `reported_on`, on which no setting of this project was chosen; intervals are over prompts.
+# One prompt is an anecdote. Here is the same on the captions of `reported_on`, on which no setting of this project was chosen; intervals are over prompts.
 
 # %%
 from itertools import chain
@@ -171,10 +171,10 @@ from workbench.evaluation.request import EvaluationRequest
 from workbench.evaluation.tables import number_table
 from workbench.io.progress import watched
 
-asked = EvaluationRequest(
+request = EvaluationRequest(
     tuple(models), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER
 )
-evaluation = Evaluation(Path("runs") / f"02-evaluation-{recipe.digest}", asked)
+evaluation = Evaluation(Path("runs") / f"02-evaluation-{recipe.digest}", request)
 watched(chain(evaluation.generate(backend, models.__getitem__), evaluation.read(device)))
 results = evaluation.results()
 Markdown(number_table(evaluation, results).markdown)
@@ -182,8 +182,8 @@ Markdown(number_table(evaluation, results).markdown)
 # %% [markdown]
 # ## Saved and exported
 #
-# The run's `student/` is what the app's Compare tab offers. `export_student` writes an ordinary diffusers pipeline (of a LoRA run the adapter) with a model card. The code of that
-# card is all that somebody else needs:
+# The run's `student/` is what the app's Compare tab offers. `export_student` writes an ordinary diffusers pipeline (for a LoRA run the adapter) with a model card. Others need only the code of that
+# card:
 
 # %%
 import shutil
@@ -196,7 +196,7 @@ code = card_code(exported, TEACHER)
 print(code)
 
 # %% [markdown]
-# We run it as it is printed, but for our own noise, and compare with what the workbench samples.
+# We run it as printed, except for our own noise, and compare with the workbench's sample.
 
 # %%
 import numpy as np
@@ -213,13 +213,13 @@ ours = (
     .numpy()
 )
 difference = float(np.abs(np.asarray(image) / 255 - ours).mean())
-print(f"mean difference of a pixel, of 1: {difference:.5f}")
+print(f"mean difference per pixel, of 1: {difference:.5f}")
 as_output(image.resize((192, 192)))
 
 # %% [markdown]
 # ## What came out
 #
-# The share of the teacher's diversity that each student keeps. After these few rounds, in this regime (one fake update a round, and a student that learns
+# The share of the teacher's diversity that each student keeps. After these few rounds, in this regime (one fake update per round, and a student that learns
 # twice as fast as its fake network), DMD has lost a good part of it and DP-DMD has not. The regime is part of the result: notebook 3 shows where it ends.
 
 # %%

@@ -11,20 +11,20 @@
 # %% [markdown]
 # # 3. Ablation: what matters, and in which regime
 #
-# The paper's ablations on the embedded world, ours beside the paper's: the anchor step K (Table 3), the weight lambda (Table 4), the gradient stop (Figure 5). Then three
+# The paper's ablations on the embedded world, next to the paper's numbers: the anchor step K (Table 3), the weight lambda (Table 4), the gradient stop (Figure 5). Then three
 # questions the paper leaves open: the number of student steps N, how they are placed, and how far the fake network may lag before DMD collapses.
 #
-# Each section trains a small sweep: one process a core, every run in a folder named by its recipe. What is there is not trained again, and what was interrupted goes on.
-# With two training seeds its 50 runs took 155 core-minutes on a busy machine, some 80 minutes on two cores; executed again it takes seconds.
+# Each section trains a small sweep: one process per core, every run in a folder named by its recipe. Finished runs are not trained again, and interrupted ones continue.
+# With two training seeds its 50 runs took 155 core-minutes on a busy machine, about 80 minutes on two cores; executed again it takes seconds.
 #
-# It ends in asserted numbers: what DMD loses, what DP-DMD wins back, and that DMD loses nothing where the fake network keeps up.
+# It ends with asserted numbers: the diversity that DMD loses, the part that DP-DMD wins back, and that DMD loses nothing if the fake network keeps up.
 
 # %% tags=["parameters"]
 import os
 
 SHORT = (
     "WORKBENCH_SHORT" in os.environ
-)  # the settings of CI: seconds instead of minutes, and nothing to be learned from the numbers
+)  # the settings of CI: seconds instead of minutes, and meaningless numbers
 TEACHER = "scenes"  # also "scenes-eps"; on a GPU a hub id or a pipeline's folder, with METRICS that need no scenes
 SETTINGS = {}  # of every recipe; on a GPU dict(prompts="prompts.txt", lora=64, batch=4, ...)
 ROUNDS, TRAINING_SEEDS = (1, (0,)) if SHORT else (100, (0, 1))
@@ -48,6 +48,7 @@ from statistics import mean
 
 from IPython.display import Markdown
 
+from workbench.cli import main
 from workbench.core.paper_tables import SD35, TABLE_3, TABLE_4
 from workbench.core.presets import recipe_of
 from workbench.io.progress import watched
@@ -68,14 +69,15 @@ how = dict(
     seeds=TRAINING_SEEDS,
     scoring=Scoring(PROMPTS, LIMIT, SEEDS, METRICS),
     device=device,
+    main=main if SHORT else None,  # short runs in this process: it has the imports
 )
 
 # %% [markdown]
 # ## The anchor step K: Table 3
 #
-# The teacher takes K of its steps, and the student's first step learns to arrive where that leads (6). With K = 1 the target is one Euler step, mostly the mean of all
+# The teacher takes K of its steps, and the student's first step learns to predict the result (6). With K = 1 the target is one Euler step, mostly the mean of all
 # images of the prompt; with K = T it is the teacher's finished image, which one straight step cannot predict well. So there should be a best K in between, or at least a
-# K from which on little changes. Dashed in the figure: the teacher, and DMD.
+# K after which little changes. Dashed in the figure: the teacher, and DMD.
 
 # %%
 steps = (1, 2) if SHORT else (1, 3, 5, 10, 30)
@@ -119,17 +121,17 @@ Markdown(sweep_table("lambda", f"The weight λ, K = {dp_dmd.k}", lam_sweep, TABL
 # %% [markdown]
 # ## The gradient stop: Figure 5
 #
-# The same diversity term, with and without DMD's gradient stopped behind the first step. The paper reads the difference as a conflict of two gradients at step 1.
+# The same diversity term, with and without stopping DMD's gradient after the first step. The paper reads the difference as a conflict of two gradients at step 1.
 
 # %%
 stop_sweep = Sweep(
     {"DMD": dmd, "no stop": replace(dp_dmd, method="dp_dmd_no_stop"), "DP-DMD": dp_dmd}, **how
 )
 watched(stop_sweep.run(), "round")
-Markdown(sweep_table("stop", "The gradient stop behind step 1", stop_sweep).markdown)
+Markdown(sweep_table("stop", "The gradient stop after step 1", stop_sweep).markdown)
 
 # %% [markdown]
-# ## Student steps N, and where they stand
+# ## Student steps N, and their times
 #
 # The paper has N = 4 throughout. With fewer steps the first one has to cover more of the path. And the times at which a student steps are a choice
 # as well: `even` spreads them evenly before the teacher's shift, `diffusers` is the grid its scheduler makes for N steps (see `workbench.core.schedules`).
@@ -164,7 +166,7 @@ Markdown(sweep_table("grid", "How the student's steps are placed", grid_sweep).m
 # ## How far the fake network lags
 #
 # DMD's gradient is the difference of two networks: the teacher, and a fake network that has to know the student's samples as they are *now*. The fewer updates it gets, and the
-# faster the student moves, the more it describes the student of a while ago. The map is plain DMD: in each cell the share of the teacher's diversity that is left.
+# faster the student moves, the more it describes an earlier student. The map is plain DMD: each cell shows the share of the teacher's diversity that remains.
 
 # %%
 updates, factors = ((1,), (2,)) if SHORT else ((1, 2, 5), (1, 2, 4))
@@ -192,13 +194,13 @@ lag_map(
     [rate / dmd.fake_rate for rate in rates],
     kept,
     means[QUALITY],
-    "What DMD keeps of the teacher's diversity",
+    "The share of the teacher's diversity that DMD keeps",
 )
 
 # %% [markdown]
 # ## Diversity against quality
 #
-# Every setting of the tables above in one plane. The dotted line is the frontier: settings that no other beats in both. The line through a point spans its training seeds.
+# Every setting of the tables above in one plane. The dotted line is the frontier: the settings that no other beats in both. The line through a point spans its training seeds.
 
 # %%
 everything = {
@@ -214,25 +216,25 @@ points = {
 plane(
     points,
     (k_sweep.teacher["diversity lite0"], k_sweep.teacher[QUALITY]),
-    "right, by the exact detector" if QUALITY == "correct" else QUALITY,
+    "correct, by the exact detector" if QUALITY == "correct" else QUALITY,
     "Diversity and quality of all settings",
 )
 
 # %% [markdown]
-# ## Where scenes agrees with the paper, and where not
+# ## Agreement with the paper
 #
 # **Agrees.** The longer the teacher's path to the anchor, the more diversity the student keeps, and K = 1 wins back little (22 %, within the spread of two seeds; 19 % in the paper): Table 3's order.
 # A larger lambda keeps more, up to a plateau: Table 4's. DMD collapses, DP-DMD does not, at about the same correctness. DMD loses and DP-DMD keeps with two, four or
 # eight steps and on both grids; with N = 2 DMD loses less (21 % instead of 34 %).
 #
 # **Does not agree.** The paper's best settings win back half of the loss, ours all of it. There K = 10 and K = 30 are equal, and VQ-R1 is best at K = 3 and 5; here diversity rises up to K = T, to
-# more than the teacher's own, and correctness tells none of them apart. There lambda = 0.05 is on the plateau; here only 0.3 is, probably because a hundred rounds are not thousands. And the
-# gradient stop, which Figure 5 shows to be decisive, changes nothing that can be told here: with lambda = 1 the diversity term is the stronger one at step 1 anyway, and the two gradients
+# more than the teacher's own, and correctness does not distinguish them. There lambda = 0.05 is on the plateau; here only 0.3 is, probably because a hundred rounds are not thousands. And the
+# gradient stop, which Figure 5 shows to be decisive, makes no measurable difference here: with lambda = 1 the diversity term is the stronger one at step 1 anyway, and the two gradients
 # hardly oppose each other (cosine -0.17 on one student in notebook 4, 0 within its deviation during training in the README's table).
 #
-# **What the paper does not say.** Here, whether DMD collapses at all depends on how far the fake network lags. With five updates a round it keeps all of the teacher's diversity at every rate we
-# tried; with one, and a student twice as fast as its fake network, it loses a third, and four times as fast about half. It cannot be the whole story:
-# the paper's DMD collapses with five fake updates at equal rates, after thousands of rounds. But before paying for a remedy one should ask how far the fake network lags.
+# **Not in the paper.** Here, whether DMD collapses at all depends on how far the fake network lags. With five updates per round it keeps all of the teacher's diversity at every rate we
+# tried; with one, and a student twice as fast as its fake network, it loses a third, and four times as fast about half. That cannot be the whole story:
+# the paper's DMD collapses with five fake updates at equal rates, after thousands of rounds. But before paying for a remedy, check how far the fake network lags.
 #
 # All of this is one small world, a hundred rounds, and few training seeds: read orders and shares, not digits.
 
@@ -241,17 +243,17 @@ share = {
     label: mean(x for x, _ in found) / k_sweep.teacher["diversity lite0"]
     for label, found in points.items()
 }
-print(f"of the teacher's diversity DMD keeps {share['DMD']:.0%} and DP-DMD {share['DP-DMD']:.0%}")
-failed = {
+print(f"of the teacher's diversity, DMD keeps {share['DMD']:.0%} and DP-DMD {share['DP-DMD']:.0%}")
+failures = {
     run: why
     for sweep in (k_sweep, lam_sweep, stop_sweep, n_sweep, grid_sweep, lag_sweep)
-    for run, why in sweep.left.items()
+    for run, why in sweep.failures.items()
 }
-assert not failed, failed
+assert not failures, failures
 assert all(0 < value < 2 for value in share.values())
 if not SHORT and TEACHER == "scenes":
-    assert share["DMD"] < 0.85 < 0.9 < share["DP-DMD"]  # the collapse, and what is won back
-    assert min(kept[-1]) > 0.9  # with five fake updates there is none
+    assert share["DMD"] < 0.85 < 0.9 < share["DP-DMD"]  # the collapse, and the recovery
+    assert min(kept[-1]) > 0.9  # no collapse with five fake updates
 
 # %%
 session.end()

@@ -11,13 +11,13 @@
 # %% [markdown]
 # # 5. Epsilon: the same method on a teacher that predicts noise
 #
-# Appendix C. SDXL predicts the noise, not a velocity, on a variance-preserving schedule. What changes in DP-DMD, and what does not? Only the rule that makes the diversity target,
-# and the student's times, change: (6) and (7) become (39) to (41).
+# Appendix C. SDXL predicts the noise, not a velocity, on a variance-preserving schedule. What changes in DP-DMD, and what does not? Only the rule for the diversity target
+# and the student's times change: (6) and (7) become (39) to (41).
 #
-# You will see: that the chord (6) is refused here, and why; how (40) magnifies an error of the first prediction; the four times at which the student steps; a short run of DP-DMD with
-# its eps teacher; and the shipped students side by side, where the collapse is the clearest of this project.
+# You will see: that the chord (6) is refused here, and why; how (40) magnifies an error of the first prediction; the four times of the student's steps; a short run of DP-DMD with
+# its eps teacher; and the shipped students side by side, with the clearest collapse of this project.
 #
-# It takes little more than a minute on two CPU cores and ends in asserted numbers: the magnification, and the diversity that DMD loses and DP-DMD keeps.
+# It takes just over a minute on two CPU cores and ends with asserted numbers: the magnification, and the diversity that DMD loses and DP-DMD keeps.
 
 # %% tags=["parameters"]
 import os
@@ -28,7 +28,7 @@ SETTINGS = {}  # of the recipe; on a GPU dict(prompts="prompts.txt", lora=64, ba
 MODELS = (
     "dmd",
     "dp-dmd",
-)  # students that ship; for SDXL "dmd2-sdxl", "hyper-sdxl" ...: see `python -m workbench models`
+)  # shipped students; for SDXL "dmd2-sdxl", "hyper-sdxl" ...: see `python -m workbench models`
 PROMPT = "a red circle"
 SEEDS, ROUNDS = (3, 1) if SHORT else (9, 15)
 PROMPTS, LIMIT = "scenes", 3 if SHORT else 0  # "neutral" for other teachers,
@@ -60,11 +60,11 @@ print(
 # %% [markdown]
 # ## The schedule
 #
-# $x_t = \alpha_t x_0 + \sigma_t \epsilon$ with $\alpha_t^2 + \sigma_t^2 = 1$, from the scheduler's $\bar\alpha$. At the last timestep the signal is not quite gone: $\alpha_T$ is about 0.07. So
+# $x_t = \alpha_t x_0 + \sigma_t \epsilon$ with $\alpha_t^2 + \sigma_t^2 = 1$, from the scheduler's $\bar\alpha$. At the last timestep some signal remains: $\alpha_T$ is about 0.07. So
 #
 # $$\hat x_0 = \frac{x_T - \sigma_T\,\epsilon_\theta(x_T)}{\alpha_T} \qquad (40)$$
 #
-# divides by a small number: an error $\delta$ of the predicted noise becomes an error $\delta\,\sigma_T/\alpha_T$ of $\hat x_0$. That is why it is computed in fp32.
+# divides by a small number: an error $\delta$ of the predicted noise becomes an error $\delta\,\sigma_T/\alpha_T$ of $\hat x_0$. So it is computed in fp32.
 
 # %%
 alpha, sigma = (float(value) for value in backend.schedule.alpha_sigma(torch.tensor(1.0)))
@@ -91,10 +91,10 @@ print(
 # %% [markdown]
 # ## The anchor: (39), not (6)
 #
-# A flow's path runs along velocities, and the chord from $x_1$ to $z_{t_K}$ is their mean (notebook 1). Here the state at the anchor is $\alpha_K x_0 + \sigma_K \epsilon$, no point on a straight
-# line from the noise, and the chord's target is no image. So the target is what the teacher *believes* at the anchor: its own $\hat x_0$ there, one evaluation more.
+# A flow's path runs along velocities, and the chord from $x_1$ to $z_{t_K}$ is their mean (notebook 1). Here the state at the anchor is $\alpha_K x_0 + \sigma_K \epsilon$, not a point on a straight
+# line from the noise, and the chord's target is not an image. So the target is the teacher's *belief* at the anchor: its own $\hat x_0$ there, at one more evaluation.
 #
-# First the figure: for each K the distance of the target (39) to the image that the teacher ends up with. It falls as the anchor comes nearer to the end.
+# First the figure: for each K the distance of the target (39) to the teacher's final image. It falls as the anchor approaches the end.
 
 # %%
 from workbench.core.objectives.diversity import denoised_target, secant_target
@@ -132,7 +132,7 @@ figure.add_hline(others, line_dash="dash", annotation_text="between the final im
 figure.update_layout(
     template=TEMPLATE,
     height=340,
-    title="How far the target (39) is from where the teacher goes",
+    title="Distance of the target (39) to the teacher's final image",
     xaxis_title="anchor step K",
     yaxis_title="RMS distance in latents",
     yaxis_rangemode="tozero",
@@ -151,8 +151,8 @@ print("timesteps", [round(float(t) * backend.schedule.levels - 1) for t in times
 # %% [markdown]
 # ## A short run
 #
-# The same distiller, the same rounds, the same objective with another anchor: `anchor="denoised"`. Fifteen rounds: the student begins as the teacher, the first large updates throw its loss up, and it comes
-# back. They show that it runs and recovers, not that it is better than it began; `scenes-eps-dp-dmd` in full takes five minutes.
+# The same distiller, the same rounds, the same objective with another anchor: `anchor="denoised"`. Fifteen rounds: the student starts as the teacher, the first large updates raise its loss, and it
+# recovers. They show that it runs and recovers, not that it is better than at the start; `scenes-eps-dp-dmd` in full takes five minutes.
 
 # %%
 from dataclasses import replace
@@ -176,7 +176,7 @@ print(" ".join(f"{loss:.3f}" for loss in losses))
 # %% [markdown]
 # ## The shipped students
 #
-# Trained for 100 rounds each, in the regime of `scenes-eps-dmd` and `scenes-eps-dp-dmd`. Look along DMD's row.
+# Each was trained for 100 rounds, in the regime of `scenes-eps-dmd` and `scenes-eps-dp-dmd`. Look along DMD's row.
 
 # %%
 from workbench.grid.generate import model_loader
@@ -191,7 +191,7 @@ open_model = model_loader(request, backend, students_of(TEACHER))
 as_output(seed_grid(request, backend, open_model))
 
 # %% [markdown]
-# And measured on captions that chose nothing:
+# And measured on captions that no setting was chosen on:
 
 # %%
 from itertools import chain
@@ -205,19 +205,19 @@ from workbench.evaluation.request import EvaluationRequest
 from workbench.evaluation.tables import number_table
 from workbench.io.progress import watched
 
-asked = EvaluationRequest(
+evaluation_request = EvaluationRequest(
     ("teacher", *MODELS), prompt_list(PROMPTS, LIMIT), tuple(range(SEEDS)), METRICS, teacher=TEACHER
 )
-evaluation = Evaluation(Path("runs/05-evaluation"), asked)
+evaluation = Evaluation(Path("runs/05-evaluation"), evaluation_request)
 watched(chain(evaluation.generate(backend, open_model), evaluation.read(device)))
 results = evaluation.results()
 Markdown(number_table(evaluation, results).markdown)
 
 # %% [markdown]
-# ## What came out
+# ## Results
 #
 # DMD's student draws the right thing nearly always, and nearly always the same picture: it has lost more than half of the diversity, and hardly anything else. DP-DMD keeps all of
-# it. Both are right a few points less often than the teacher, with overlapping intervals. The effect is stronger than on the flow teacher after as many rounds (notebook 2). (The shipped students here are adapters of rank 16, the nearest to the whole networks;
+# it. Both are correct a few points less often than the teacher, with overlapping intervals. The effect is stronger than on the flow teacher after the same number of rounds (notebook 2). (The shipped students here are adapters of rank 16, the nearest to the whole networks;
 # the README has both.)
 
 # %%

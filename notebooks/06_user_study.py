@@ -12,12 +12,12 @@
 # # 6. A user study: from votes to a report
 #
 # Appendix D asks people: which of two grids is more diverse, which has the better images? This notebook makes such a study, answers it with simulated people whose taste we
-# know, and checks whether the analysis finds the truth. Then it plans one: how many people, how many prompts?
+# know, and checks whether the analysis finds the truth. Then it plans a study: how many people, how many prompts?
 #
-# You will see: a question as participants see it; why an interval that takes votes for independent is wrong; what careless participants do, and the rule that excludes
-# them; the report; and what power depends on.
+# You will see: a question as participants see it; why an interval that treats votes as independent is wrong; the effect of careless participants, and the rule that excludes
+# them; the report; and the factors that power depends on.
 #
-# It takes about half a minute on one CPU core and ends in asserted numbers: how often each interval covers the truth, and the power of the planned study.
+# It takes about half a minute on one CPU core and ends with asserted numbers: how often each interval covers the truth, and the power of the planned study.
 
 # %% tags=["parameters"]
 import os
@@ -26,9 +26,9 @@ SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI: seconds instead o
 TEACHER, METHODS = (
     "scenes",
     ("dmd", "dp-dmd"),
-)  # whose samples are shown; on a GPU any teacher and its students
+)  # the shown methods; on a GPU any teacher and its students
 PROMPTS = 3 if SHORT else 8
-PEOPLE, ASKED, TRIALS = (
+PEOPLE, ITEMS, TRIALS = (
     20,
     40,
     20,
@@ -47,7 +47,7 @@ session = begin(SEED, device)
 # %% [markdown]
 # ## A study is frozen before anyone votes
 #
-# The images first: DMD and DP-DMD from the same noise, four seeds a prompt. `create_study` renders a sheet for each prompt and method, of one size, under names that say nothing, and freezes
+# The images first: DMD and DP-DMD from the same noise, four seeds per prompt. `create_study` renders a sheet for each prompt and method, all of one size, under neutral names, and freezes
 # the design with them. Its digest will be in the report. The same from a shell: `python -m workbench study create --models dmd,dp-dmd`.
 
 # %%
@@ -63,13 +63,13 @@ from workbench.models.students import open_model, students_of
 from workbench.study.stimuli import create_study, samples_of_evaluation
 
 backend, students = load_backend(TEACHER, device), students_of(TEACHER)
-asked = EvaluationRequest(
+request = EvaluationRequest(
     METHODS,
     prompt_list("scenes" if TEACHER.startswith("scenes") else "neutral", PROMPTS),
     tuple(range(4)),
     teacher=TEACHER,
 )
-evaluation = Evaluation(Path("runs/06-images"), asked)
+evaluation = Evaluation(Path("runs/06-images"), request)
 watched(evaluation.generate(backend, lambda name: open_model(students[name], backend, name)))
 shutil.rmtree("runs/06-study", ignore_errors=True)
 store = create_study(
@@ -79,13 +79,13 @@ store = create_study(
 )
 design = store.design
 print(
-    f"study {design.digest}: {len(design.prompts)} prompts, {design.length} questions a participant, who is excluded for failing more than {design.max_gold_failures} of {design.gold} gold questions"
+    f"study {design.digest}: {len(design.prompts)} prompts, {design.length} questions per participant; participants who fail more than {design.max_gold_failures} of {design.gold} gold questions are excluded"
 )
 
 # %% [markdown]
 # ## One question
 #
-# A participant joins and is asked. The store says what is on the left and on the right by tokens that are good for this question alone, and that is all the page ever learns. (The first question is for practice.)
+# A participant joins and gets a question. The store names the left and the right image by tokens that are valid for this question only; the page never learns more. (The first question is for practice.)
 
 # %%
 import io
@@ -109,8 +109,8 @@ as_output(page)
 # %% [markdown]
 # ## Simulated people
 #
-# Real votes share people and prompts: some people prefer one method more than others do, and some prompts show the difference better. So a simulated participant has a taste of
-# their own, and a prompt an effect of its own. Our method is truly better in diversity, and truly equal in quality.
+# Real votes share people and prompts: some people prefer one method more than others do, and some prompts show the difference better. So each simulated participant has an individual
+# taste, and each prompt an individual effect. Our method is truly better in diversity, and truly equal in quality.
 
 # %%
 from workbench.study.analysis.simulation import simulated_ballots, true_rate
@@ -120,7 +120,7 @@ truth = {"diversity": {"ours": 0.7, "theirs": 0.0}, "quality": {"ours": 0.0, "th
 ballots = simulated_ballots(
     truth,
     participants=PEOPLE,
-    prompts=ASKED,
+    prompts=ITEMS,
     trials=TRIALS,
     ties=0.15,
     skips=0.03,
@@ -139,8 +139,8 @@ for result in win_rates(ballots):
 # %% [markdown]
 # ## Are the intervals right?
 #
-# One study proves nothing. Here are many in which the methods are *equal*. A test that keeps its level calls 5 % of them different, and its p is flat. The one that takes votes
-# for independent sees differences that are not there in about a fifth of them: a lab that used it would publish noise.
+# One study proves nothing. Here are many in which the methods are *equal*. A test that keeps its level calls 5 % of them different, and its p is flat. A test that treats votes
+# as independent finds false differences in about a fifth of them: a lab that used it would publish noise.
 
 # %%
 from scipy import stats
@@ -150,7 +150,7 @@ from workbench.study.figures_power import p_histogram
 null = {"quality": {"ours": 0.0, "theirs": 0.0}}
 studies = [
     win_rates(
-        simulated_ballots(null, participants=PEOPLE, prompts=ASKED, trials=TRIALS, seed=seed)
+        simulated_ballots(null, participants=PEOPLE, prompts=ITEMS, trials=TRIALS, seed=seed)
     )[0]
     for seed in range(STUDIES)
 ]
@@ -164,7 +164,7 @@ p_histogram(
 )
 
 # %% [markdown]
-# And the other way round: how often does each interval hold the truth, when there is a difference?
+# Conversely: how often does each interval contain the truth, if there is a difference?
 
 # %%
 true = true_rate(0.7)
@@ -173,7 +173,7 @@ different = [
         simulated_ballots(
             {"diversity": truth["diversity"]},
             participants=PEOPLE,
-            prompts=ASKED,
+            prompts=ITEMS,
             trials=TRIALS,
             seed=seed,
         )
@@ -190,7 +190,7 @@ rejected = {
     "as if independent": sum(p < 0.05 for p in naive) / STUDIES,
 }
 print(
-    "the 95 % interval holds the truth in",
+    "the 95 % interval contains the truth in",
     {name: f"{share:.1%}" for name, share in covered.items()},
 )
 print(
@@ -201,7 +201,7 @@ print(
 # %% [markdown]
 # ## Careless participants
 #
-# Two of the twenty simulated participants press keys at random. Questions with a known answer (a blurred sheet against a sharp one) find them; the rule for excluding was frozen in the design, and the report has
+# Two of the twenty simulated participants press keys at random. Questions with a known answer (a blurred sheet against a sharp one) find them; the exclusion rule was frozen in the design, and the report has
 # every number with and without them.
 
 # %%
@@ -212,7 +212,7 @@ from workbench.study.figures import study_figures
 planned = StudyDesign(
     "Simulated",
     ("theirs", "ours"),
-    tuple(f"prompt {n:03}" for n in range(ASKED)),
+    tuple(f"prompt {n:03}" for n in range(ITEMS)),
     (0, 1, 2, 3),
     trials=TRIALS,
     gold=3,
@@ -226,7 +226,7 @@ figures["participants"]
 # %% [markdown]
 # ## The report
 #
-# Figure B of the paper, with intervals that may be believed; tables, protocol and every vote beside it. Of a real study: `python -m workbench study report STUDY`.
+# Figure B of the paper, with trustworthy intervals; with tables, protocol and every vote. For a real study: `python -m workbench study report STUDY`.
 
 # %%
 from workbench.study.report import findings_told, write_study_report
@@ -236,10 +236,10 @@ print(*findings_told(planned, found, "ours"), sep="\n")
 figures["preferences"]
 
 # %% [markdown]
-# ## Planning one
+# ## Planning a study
 #
-# How many prompts, how many people? Power by simulation, with the very test of the report. Votes of one person share that person's taste, and votes on one prompt share that
-# prompt's effect. So **the same number of votes is worth more when it is spread over more prompts**. Doubling the people doubles the votes too, and helps still more, at twice the price.
+# How many prompts, how many people? Power by simulation, with the test of the report. Votes of one person share that person's taste, and votes on one prompt share that
+# prompt's effect. So **the same number of votes is worth more if it is spread over more prompts**. Doubling the people doubles the votes too, and helps even more, at twice the price.
 
 # %%
 from workbench.study.analysis.power import power, power_table
@@ -261,13 +261,13 @@ power_curves(
 # %%
 more_people, more_prompts = (
     power(people, prompts, TRIALS, 0.6, repetitions=REPETITIONS, seed=SEED)
-    for people, prompts in ((2 * PEOPLE, ASKED), (PEOPLE, 2 * ASKED))
+    for people, prompts in ((2 * PEOPLE, ITEMS), (PEOPLE, 2 * ITEMS))
 )
-base = next(one for one in plans if one.prompts == ASKED and one.rate == 0.6)
+base = next(one for one in plans if one.prompts == ITEMS and one.rate == 0.6)
 print(
     f"a true rate of 0.6 is found by {base.power:.0%} of such studies; with twice the people {more_people.power:.0%}, with twice the prompts {more_prompts.power:.0%}"
 )
-strong = next(one for one in plans if one.prompts == ASKED and one.rate == 0.7)
+strong = next(one for one in plans if one.prompts == ITEMS and one.rate == 0.7)
 assert set(found.excluded) <= {f"p{PEOPLE - 2:03}", f"p{PEOPLE - 1:03}"}
 assert strong.power > 0.9
 if not SHORT:

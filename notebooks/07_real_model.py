@@ -11,12 +11,12 @@
 # %% [markdown]
 # # 7. A real model, end to end
 #
-# From nothing to an exported DP-DMD student of SD3.5-Medium (or SDXL) on one GPU: what it will need, training, comparison, measurement, export.
+# From nothing to an exported DP-DMD student of SD3.5-Medium (or SDXL) on one GPU: requirements, training, comparison, measurement, export.
 #
-# What you need: a CUDA GPU with 24 GB, the licence of SD3.5-Medium accepted on its page, and a token (`hf auth login`). **If one of them is missing this notebook says so in its
-# second cell, and goes through the same cells on the embedded teacher**, as a rehearsal: the code is the same.
+# You need a CUDA GPU with 24 GB, the licence of SD3.5-Medium accepted on its page, and a token (`hf auth login`). **If one of them is missing, this notebook says so in its
+# second cell, and runs the same cells on the embedded teacher**, as a rehearsal: the code is the same.
 #
-# On a GPU take an evening (the planner says how long); the rehearsal takes a minute. It ends in an asserted number: the exported student makes the images of the trained one.
+# On a GPU it takes an evening (the planner says how long); the rehearsal takes a minute. It ends with an asserted number: the difference between the images of the exported and the trained student.
 
 # %% tags=["parameters"]
 import os
@@ -24,9 +24,9 @@ import os
 SHORT = "WORKBENCH_SHORT" in os.environ  # the settings of CI
 TEACHER = "stabilityai/stable-diffusion-3.5-medium"  # or "stabilityai/stable-diffusion-xl-base-1.0", or a pipeline's folder
 PROMPT_FILE = (
-    ""  # one prompt a line; empty: the 200 that ship with the workbench, enough for a first look
+    ""  # one prompt per line; empty: the 200 that ship with the workbench, enough for a first look
 )
-CARD = "rtx4090"  # to plan for: rtx4090, l40s, a100, h100
+GPU = "rtx4090"  # to plan for: rtx4090, l40s, a100, h100
 ROUNDS = 1000
 SETTINGS = dict(
     lora=64,
@@ -60,14 +60,14 @@ if missing:
     print(f"{TEACHER} cannot be distilled here yet:")
     print(*(f"  - {reason}" for reason in missing), sep="\n")
     print(
-        "Nothing is wrong. The plan below is for the real model; from there on this is a rehearsal on the embedded teacher."
+        "Nothing is wrong. The plan below is for the real model; after it this is a rehearsal on the embedded teacher."
     )
 
 # %% [markdown]
 # ## The plan
 #
-# What the recipe needs, before anything is downloaded: the network is built on the meta device, where tensors have shapes and no numbers, and one evaluation with its backward
-# pass is metered. See the README for what was compared with it.
+# The recipe's needs, before any download: the network is built on the meta device, where tensors have shapes but no numbers, and one evaluation with its backward
+# pass is metered. The README compares it with measurements.
 
 # %%
 from workbench.core.presets import recipe_of
@@ -85,10 +85,10 @@ recipe = replace(
     **SETTINGS,
 )
 planned = plan(recipe)
-print(as_text(planned, CARD, 0.4))
+print(as_text(planned, GPU, 0.4))
 
 # %% [markdown]
-# If that does not fit, change `SETTINGS` as it says. Whole networks instead of adapters (`lora=0`) take 80 GB, or 48 GB with every saving in the README's table.
+# If it does not fit, change `SETTINGS` as the plan says. Whole networks instead of adapters (`lora=0`) take 80 GB, or 48 GB with every saving in the README's table.
 
 # %%
 teacher = TEACHER
@@ -111,7 +111,7 @@ print(
 # %% [markdown]
 # ## Training
 #
-# With the dashboard of notebook 2. Training goes on in the background; a kernel that is restarted goes on from the last checkpoint. For long runs use the command line instead,
+# With the dashboard of notebook 2. Training continues in the background; a restarted kernel continues from the last checkpoint. For long runs use the command line instead,
 # `python -m workbench resume FOLDER` on the same folder, and open the dashboard on it whenever you want to look.
 
 # %%
@@ -132,7 +132,7 @@ dashboard.figure()
 # %% [markdown]
 # ## Side by side
 #
-# Adapters share the teacher's network, so teacher and student fit on one card together.
+# Adapters share the teacher's network, so teacher and student fit on one GPU together.
 
 # %%
 from workbench.grid.request import GridRequest
@@ -154,8 +154,8 @@ as_output(grid)
 # %% [markdown]
 # ## Measured
 #
-# Eq. (9) on lite0 features, which are here at once. `python -m workbench evaluate` measures the paper's columns, with DINOv3, CLIP, VisualQuality-R1 and the rest, each downloaded on first use.
-# (After the rehearsal's few rounds the student may read as more diverse than the teacher. That is no success: unfinished pictures differ too, and Eq. (9) alone says nothing of quality.)
+# Eq. (9) on lite0 features, which need no download. `python -m workbench evaluate` measures the paper's columns, with DINOv3, CLIP, VisualQuality-R1 and the rest, each downloaded on first use.
+# (After the rehearsal's few rounds the student may read as more diverse than the teacher. That is not a success: unfinished pictures differ too, and Eq. (9) alone says nothing about quality.)
 
 # %%
 import pandas
@@ -176,7 +176,7 @@ pandas.DataFrame(
 # %% [markdown]
 # ## Exported
 #
-# A LoRA file that plain diffusers loads, with a model card. This is the code of the card:
+# A LoRA file that plain diffusers loads, with a model card. The code of the card:
 
 # %%
 import shutil
@@ -205,7 +205,7 @@ expected = (
     .numpy()
 )
 difference = float(np.abs(np.asarray(image) / 255 - expected).mean())
-print(f"mean difference of a pixel, of 1: {difference:.5f}")
+print(f"mean difference per pixel, of 1: {difference:.5f}")
 assert difference < 0.02
 
 # %%

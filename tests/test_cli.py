@@ -190,8 +190,10 @@ def test_plan_says_what_a_recipe_needs_and_what_would_make_it_fit(teacher_folder
         "--rounds",
         "10",
     ]
-    assert main([*common, "--card", "a100", "--utilisation", "0.5"]) == 0
+    assert main([*common, "--card", "a100", "--utilisation", "0.5"]) == 0  # the earlier name
     shown = capsys.readouterr().out
+    assert main([*common, "--gpu", "a100", "--utilisation", "0.5"]) == 0
+    assert capsys.readouterr().out == shown
     for part in (
         "adapters of rank 4",
         "16 px, batch 2",

@@ -71,16 +71,19 @@ def _parser() -> argparse.ArgumentParser:
         "--mode", choices=("full", "lora"), help="lora: --lora 64 unless given; full: --lora 0"
     )
     planned.add_argument(
-        "--card",
+        "--gpu",
         choices=GPUS,
         default="h100",
-        help="whose hours to estimate (default: %(default)s)",
+        help="the GPU to estimate hours for (default: %(default)s)",
+    )
+    planned.add_argument(  # its earlier name
+        "--card", dest="gpu", choices=GPUS, default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
     planned.add_argument(
         "--utilisation",
         type=float,
         default=0.4,
-        help="share of the card's peak (default: %(default)s)",
+        help="share of the GPU's peak (default: %(default)s)",
     )
     planned.add_argument(
         "--json", action="store_true", help="print JSON: bytes, operations and hours"

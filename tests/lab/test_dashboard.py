@@ -1,6 +1,4 @@
-"""Dashboards: what they train is what `train` trains; buttons, errors, and what stands there where
-no widgets are.
-"""
+"""Dashboards: they train like `train`; buttons, errors, and the text for pages without widgets."""
 
 import asyncio
 import time
@@ -32,7 +30,7 @@ WILD = replace(TINY, student_rate=1e30, fake_rate=1e30, clip=0.0)
 
 
 def awaited(coroutine):
-    """In a thread of its own: the browser tests of the same session leave this one's event loop
+    """In its own thread: the browser tests of the same session leave this one's event loop
     running.
     """
     with ThreadPoolExecutor(1) as pool:
@@ -111,7 +109,7 @@ def test_paused_stopped_and_started_again_it_comes_to_the_weights_of_plain_train
     dashboard._buttons["Resume"].click()
     assert dashboard.state == "training"
     assert enabled(dashboard) == ["Pause", "Stop"]
-    until(lambda: updates(run) >= 5 or dashboard.state == "done")  # behind the first checkpoint
+    until(lambda: updates(run) >= 5 or dashboard.state == "done")  # after the first checkpoint
     dashboard._buttons["Stop"].click()
     awaited(dashboard.finished())
     assert dashboard.state == "stopped"
@@ -138,7 +136,7 @@ def test_paused_stopped_and_started_again_it_comes_to_the_weights_of_plain_train
     assert [len(trace.x or ()) for trace in shown if trace.type == "scatter"] == [
         len(trace.x or ()) for trace in stays if trace.type == "scatter"
     ]
-    again = Dashboard({"one": Run.open(run.path)})  # made anew it shows what was before it
+    again = Dashboard({"one": Run.open(run.path)})  # a new one shows the earlier training
     assert again._bar.value == 4
     assert again.picture("one").name == "round-000004.png"
     assert again._pictures["one"].value == again.picture("one").read_bytes()
@@ -158,7 +156,7 @@ def test_stopping_the_first_run_leaves_the_second_alone(tmp_path):
     assert not (runs["two"].path / "metrics.jsonl").exists()
 
 
-def test_started_again_while_it_stops_it_goes_on(dashboard):
+def test_started_again_while_it_stops_it_continues(dashboard):
     run = dashboard.runs["one"]
     dashboard.start()
     until(lambda: updates(run) >= 1)
@@ -188,7 +186,7 @@ def test_one_run_is_trained_by_one_dashboard_at_a_time(dashboard):
     other.stop()
 
 
-def test_what_training_raises_is_shown_and_raised_where_it_is_awaited(tmp_path):
+def test_an_error_of_training_is_shown_and_raised_by_the_awaiting_cell(tmp_path):
     dashboard = Dashboard({"wild": Run.create(tmp_path / "run", WILD, "cpu")})
     dashboard.start()
     with pytest.raises(RuntimeError, match="is not finite"):
@@ -198,7 +196,7 @@ def test_what_training_raises_is_shown_and_raised_where_it_is_awaited(tmp_path):
     assert enabled(dashboard) == ["Start"]
 
 
-def test_interrupting_what_awaits_it_stops_it(dashboard):
+def test_interrupting_the_awaiting_cell_stops_it(dashboard):
     async def interrupted():
         task = asyncio.create_task(dashboard.finished())
         await asyncio.sleep(0.5)

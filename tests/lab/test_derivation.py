@@ -55,7 +55,7 @@ def test_bent_student_is_inverted_and_its_density_has_mass_one():
     assert float(LINE.integral(STUDENT.log_density(LINE.x).exp())) == pytest.approx(1, abs=1e-10)
 
 
-def test_jacobian_slope_and_score_are_what_autograd_says():
+def test_jacobian_slope_and_score_are_those_of_autograd():
     jacobian = torch.autograd.functional.jacobian(
         lambda theta: d.BentStudent(theta)(Z), STUDENT.theta
     )
@@ -172,7 +172,7 @@ def test_normalisers_scale_every_sample_and_turn_the_batch():
     assert seen.turned("released") > 2 * seen.chance()
 
 
-def test_affine_gradient_is_what_backward_says():
+def test_affine_gradient_is_that_of_backward():
     z, g = (
         torch.randn(30, 3, generator=stream(0, "z")),
         torch.randn(30, 3, generator=stream(0, "g")),

@@ -29,7 +29,7 @@ def source(folder: Path, *cells: str) -> Path:
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory):
-    """The tiny notebook in full and with short settings, each in a folder of its own."""
+    """The tiny notebook in full and with short settings, each in its own folder."""
     folder = tmp_path_factory.mktemp("notebook")
     path = source(folder, *CELLS)
     (folder / "short").mkdir()
@@ -50,8 +50,8 @@ def test_it_runs_in_its_folder_and_knows_of_short_settings_only_with_short(twice
 
 def test_short_settings_of_ours_are_not_those_of_a_full_notebook(tmp_path, monkeypatch):
     monkeypatch.setenv(SHORT, "1")
-    ((told,),) = outputs(executed(source(tmp_path, CELLS[0]), tmp_path))
-    assert told.text.startswith("None ")
+    ((stream,),) = outputs(executed(source(tmp_path, CELLS[0]), tmp_path))
+    assert stream.text.startswith("None ")
 
 
 def test_widgets_and_times_are_left_out(twice):
@@ -64,10 +64,10 @@ def test_widgets_and_times_are_left_out(twice):
         assert WIDGET not in nbformat.writes(notebook)
 
 
-def test_what_is_logged_is_left_out_and_what_is_printed_over_ends_as_it_was_seen(twice):
-    (told,) = outputs(twice[0])[2]
-    assert told.name == "stdout"
-    assert told.text == "3 of 3\n"
+def test_logs_are_omitted_and_overwritten_lines_end_as_a_terminal_shows_them(twice):
+    (stream,) = outputs(twice[0])[2]
+    assert stream.name == "stdout"
+    assert stream.text == "3 of 3\n"
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_a_second_execution_has_the_same_cells_and_counts(twice):
     nbformat.validate(first)
 
 
-def test_what_is_written_is_the_source_with_outputs(tmp_path):
+def test_the_written_notebook_is_the_source_with_outputs(tmp_path):
     path = source(tmp_path, "1 + 1")
     assert execute_and_save(path) == tmp_path / "tiny.ipynb"
-    kept, asked = nbformat.read(tmp_path / "tiny.ipynb", 4), jupytext.read(path)
-    assert [cell.source for cell in kept.cells] == [cell.source for cell in asked.cells]
+    kept, written_from = nbformat.read(tmp_path / "tiny.ipynb", 4), jupytext.read(path)
+    assert [cell.source for cell in kept.cells] == [cell.source for cell in written_from.cells]
     assert outputs(kept)[0][0].data["text/plain"] == "2"
     assert sorted(file.name for file in tmp_path.iterdir()) == ["tiny.ipynb", "tiny.py"]
 
@@ -129,7 +129,7 @@ def test_too_large_a_notebook_is_refused_and_nothing_is_written(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_the_command_goes_on_behind_a_notebook_that_fails_and_writes_nothing_with_short(tmp_path):
+def test_the_command_continues_after_a_failing_notebook_and_writes_nothing_with_short(tmp_path):
     fine, dies = source(tmp_path, "print('fine')"), tmp_path / "dies.py"
     dies.write_text("# %%\nimport os\nos._exit(1)\n")
     command = [

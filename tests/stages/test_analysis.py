@@ -1,6 +1,4 @@
-"""An examination on an untrained embedded world: what it does, what it keeps, and what it says is
-left.
-"""
+"""An analysis on an untrained embedded world: its tasks, its results, and its unfinished tasks."""
 
 import json
 import math
@@ -39,7 +37,7 @@ from workbench.stages.report import (
 from workbench.stages.tasks import Branch, Record, Swap
 from workbench.stages.trajectory import Trajectory, trajectory_bytes
 
-ASKED = GridRequest(("a red circle",), (0, 3, 7), ("teacher", "dmd"), teacher_steps=5)
+REQUEST = GridRequest(("a red circle",), (0, 3, 7), ("teacher", "dmd"), teacher_steps=5)
 
 
 def small():
@@ -54,27 +52,29 @@ def backend(world):
 @pytest.fixture
 def open_model(world, backend):
     return model_loader(
-        ASKED, backend, {"dmd": world / "students" / "dmd", "dp-dmd": world / "students" / "dp-dmd"}
+        REQUEST,
+        backend,
+        {"dmd": world / "students" / "dmd", "dp-dmd": world / "students" / "dp-dmd"},
     )
 
 
-def examination(backend, open_model, request=ASKED, **settings) -> StageAnalysis:
+def new_analysis(backend, open_model, request=REQUEST, **settings) -> StageAnalysis:
     return StageAnalysis(
         request, backend, open_model, **{"branches": 2, "parents": 2, "feature": small} | settings
     )
 
 
-def done(seen: StageAnalysis) -> list:
-    return [event for event in seen.run() if not isinstance(event, Progress)]
+def done(analysis: StageAnalysis) -> list:
+    return [event for event in analysis.run() if not isinstance(event, Progress)]
 
 
 def test_everything_is_done_in_order_and_adds_up(backend, open_model):
-    seen = examination(backend, open_model)
-    events = list(seen.run())
+    analysis = new_analysis(backend, open_model)
+    events = list(analysis.run())
     tasks = [event for event in events if not isinstance(event, Progress)]
-    assert tasks == seen.tasks
-    assert not seen.left
-    assert not seen.failed
+    assert tasks == analysis.tasks
+    assert not analysis.unfinished
+    assert not analysis.failures
     assert tasks[:2] == [Record("teacher"), Record("dmd")]
     assert [
         task.step for task in tasks if isinstance(task, Branch) and task.model == "teacher"
@@ -85,15 +85,17 @@ def test_everything_is_done_in_order_and_adds_up(backend, open_model):
     parts = [event.done for event in events if isinstance(event, Progress)]
     assert parts == sorted(parts)
     assert parts[-1] == pytest.approx(1)
-    reading = seen.results[Record("dmd")]
+    reading = analysis.results[Record("dmd")]
     assert reading.full.fixed.shape == (4,)
     assert float(reading.full.fixed[-1]) == pytest.approx(1, abs=1e-3)
-    assert torch.equal(seen.results[Swap("teacher", "dmd", 0)].images, seen.pictures["dmd"].final)
     assert torch.equal(
-        seen.results[Swap("teacher", "dmd", 4)].images,
-        seen.results[Swap("dmd", "teacher", 0)].images,
+        analysis.results[Swap("teacher", "dmd", 0)].images, analysis.pictures["dmd"].final
     )
-    numbers = json.loads(json.dumps(numbers_of(seen)))
+    assert torch.equal(
+        analysis.results[Swap("teacher", "dmd", 4)].images,
+        analysis.results[Swap("dmd", "teacher", 0)].images,
+    )
+    numbers = json.loads(json.dumps(numbers_of(analysis)))
     assert numbers["feature"] == "lite0@32"
     assert set(numbers["models"]) == {"teacher", "dmd"}
     assert len(numbers["swaps"]) == 10
@@ -106,77 +108,79 @@ def test_everything_is_done_in_order_and_adds_up(backend, open_model):
     }
 
 
-def test_one_that_is_stopped_keeps_what_it_has_and_goes_on(backend, open_model):
-    seen = examination(backend, open_model)
-    events = seen.run()
+def test_a_stopped_analysis_keeps_its_results_and_continues(backend, open_model):
+    analysis = new_analysis(backend, open_model)
+    events = analysis.run()
     next(event for event in events if event == Branch("teacher", 1))
     events.close()
-    assert Record("dmd") in seen.results
-    assert Branch("teacher", 2) not in seen.results
-    assert any("teacher branched behind step 2" in line for line in seen.left)
-    assert any("more like these" in line for line in seen.left)
-    strip, whole = strip_figures(seen), examination(backend, open_model)
+    assert Record("dmd") in analysis.results
+    assert Branch("teacher", 2) not in analysis.results
+    assert any("teacher branched after step 2" in line for line in analysis.unfinished)
+    assert any("more like these" in line for line in analysis.unfinished)
+    strip, whole = strip_figures(analysis), new_analysis(backend, open_model)
     assert strip.keys() >= {"strip", "commitment"}
-    assert not swap_figures(seen)
+    assert not swap_figures(analysis)
     assert not {Record("teacher"), Record("dmd"), Branch("teacher", 0), Branch("teacher", 1)} & set(
-        done(seen)
+        done(analysis)
     )
     done(whole)
-    assert not seen.left
-    assert numbers_of(seen) == numbers_of(whole)
+    assert not analysis.unfinished
+    assert numbers_of(analysis) == numbers_of(whole)
 
 
 def test_seeds_that_were_recorded_before_a_stop_are_not_recorded_again(backend, open_model):
     looks = []
-    request = replace(ASKED, seeds=tuple(range(12)), models=("dmd",))  # two batches
-    seen = examination(
+    request = replace(REQUEST, seeds=tuple(range(12)), models=("dmd",))  # two batches
+    analysis = new_analysis(
         backend,
         spying(open_model, lambda x, t: looks.append(len(x))),
         request,
         branches=0,
         swaps=False,
     )
-    for _ in seen.run():
-        if "dmd" in seen.trajectories:
+    for _ in analysis.run():
+        if "dmd" in analysis.trajectories:
             break
-    assert seen.trajectories["dmd"].seeds == tuple(range(6))
+    assert analysis.trajectories["dmd"].seeds == tuple(range(6))
     assert len(looks) == 5
-    done(seen)
-    assert seen.trajectories["dmd"].seeds == tuple(range(12))
+    done(analysis)
+    assert analysis.trajectories["dmd"].seeds == tuple(range(12))
     assert sum(looks) == 4 * 12 + 6
 
 
 def test_a_model_that_does_not_open_leaves_the_others(backend, open_model):
-    seen = examination(backend, open_model, replace(ASKED, models=("teacher", "gone", "dmd")))
-    done(seen)
-    assert len(seen.left) == 1
-    assert "the passes of gone" in seen.left[0]
-    assert "no longer on offer" in seen.left[0]
-    assert Swap("dmd", "teacher", 2) in seen.results
-    assert not any("gone" in str(task) for task in seen.results)
+    analysis = new_analysis(
+        backend, open_model, replace(REQUEST, models=("teacher", "gone", "dmd"))
+    )
+    done(analysis)
+    assert len(analysis.unfinished) == 1
+    assert "the passes of gone" in analysis.unfinished[0]
+    assert "no longer on offer" in analysis.unfinished[0]
+    assert Swap("dmd", "teacher", 2) in analysis.results
+    assert not any("gone" in str(task) for task in analysis.results)
 
 
 def test_without_its_passes_a_model_is_neither_branched_nor_swapped(backend, open_model):
     def fail(x_t, t):
-        raise RuntimeError("the card fell off")
+        raise RuntimeError("the GPU fell off")
 
-    seen = examination(backend, spying(open_model, fail), replace(ASKED, models=("dmd",)))
-    assert done(seen) == [Record("dmd")]
-    assert seen.left[0] == "the passes of dmd: the card fell off"
-    assert not any("'" in line for line in seen.left)
+    analysis = new_analysis(backend, spying(open_model, fail), replace(REQUEST, models=("dmd",)))
+    assert done(analysis) == [Record("dmd")]
+    assert analysis.unfinished[0] == "the passes of dmd: the GPU fell off"
+    assert not any("'" in line for line in analysis.unfinished)
 
 
-def test_a_model_that_changes_meanwhile_is_not_mixed_with_what_it_was(backend, world):
+def test_a_model_that_changes_meanwhile_is_not_mixed_with_its_earlier_self(backend, world):
     source = {"dmd": world / "students" / "dmd"}
-    seen = examination(backend, lambda name: model_loader(ASKED, backend, source)(name))
-    events = seen.run()
+    analysis = new_analysis(backend, lambda name: model_loader(REQUEST, backend, source)(name))
+    events = analysis.run()
     next(event for event in events if event == Record("dmd"))
     events.close()
     source["dmd"] = world / "students" / "dp-dmd"  # other weights
     write_student_like(source["dmd"])
-    done(seen)
-    assert any("dmd has changed since this was begun" in line for line in seen.left)
-    assert not any(isinstance(task, Swap) and 0 < task.step < 4 for task in seen.results)
+    done(analysis)
+    assert any("dmd has changed since this began" in line for line in analysis.unfinished)
+    assert not any(isinstance(task, Swap) and 0 < task.step < 4 for task in analysis.results)
 
 
 def write_student_like(folder):
@@ -189,8 +193,8 @@ def write_student_like(folder):
 
 
 def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backend, world, tmp_path):
-    """Where there is room for one student only, each is closed for the next; a closed adapter
-    would run as the bare teacher.
+    """If only one student fits, each is closed for the next; a closed adapter would run as the bare
+    teacher.
     """
     students = {}
     for number, name in enumerate(("one", "two")):
@@ -206,16 +210,16 @@ def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backen
         (students[name] / "student.json").write_text(
             (world / "students" / "dmd" / "student.json").read_text()
         )
-    request = replace(ASKED, models=("one", "two"))
+    request = replace(REQUEST, models=("one", "two"))
     tight, roomy = (
-        examination(
+        new_analysis(
             backend, model_loader(request, backend, students, ModelCache(backend, room)), request
         )
         for room in (lambda: False, lambda: True)
     )
     done(tight), done(roomy)
-    assert not tight.left
-    assert not roomy.left
+    assert not tight.unfinished
+    assert not roomy.unfinished
     assert tight.results.keys() == roomy.results.keys()
     for task, found in roomy.results.items():
         if isinstance(task, Swap):
@@ -223,7 +227,7 @@ def test_adapters_that_do_not_fit_beside_each_other_are_opened_one_by_one(backen
     assert not torch.equal(tight.trajectories["one"].x0, tight.trajectories["two"].x0)
 
 
-def test_a_failure_is_told_and_can_be_tried_again(backend, open_model):
+def test_a_failure_is_listed_and_can_be_retried(backend, open_model):
     broken = []
 
     def fail():
@@ -232,37 +236,37 @@ def test_a_failure_is_told_and_can_be_tried_again(backend, open_model):
         return small()
 
     broken.append(1)
-    seen = examination(backend, open_model, feature=fail, swaps=False)
-    done(seen)
-    assert Record("teacher") in seen.results
-    assert "dmd branched behind step 0: no memory" in seen.left
+    analysis = new_analysis(backend, open_model, feature=fail, swaps=False)
+    done(analysis)
+    assert Record("teacher") in analysis.results
+    assert "dmd branched after step 0: no memory" in analysis.unfinished
     broken.clear()
-    assert done(seen) == [task for task in seen.tasks if isinstance(task, Branch)]
-    assert not seen.left
+    assert done(analysis) == [task for task in analysis.tasks if isinstance(task, Branch)]
+    assert not analysis.unfinished
 
 
 def test_more_than_fits_is_cut_and_said(backend, open_model):
     each = sum(trajectory_bytes(backend.latent_shape, steps, 1) for steps in (5, 4))
-    seen = examination(
+    analysis = new_analysis(
         backend,
         open_model,
-        replace(ASKED, seeds=(0, 1, 2, 3, 4)),
+        replace(REQUEST, seeds=(0, 1, 2, 3, 4)),
         memory=3 * each,
         branches=0,
         swaps=False,
     )
-    done(seen)
-    assert seen.seeds == (0, 1, 2)
-    assert seen.trajectories["dmd"].seeds == (0, 1, 2)
-    assert len(seen.left) == 1
-    assert "seeds 3, 4" in seen.left[0]
-    assert "GiB" in seen.left[0]
+    done(analysis)
+    assert analysis.seeds == (0, 1, 2)
+    assert analysis.trajectories["dmd"].seeds == (0, 1, 2)
+    assert len(analysis.unfinished) == 1
+    assert "seeds 3, 4" in analysis.unfinished[0]
+    assert "GiB" in analysis.unfinished[0]
 
 
 def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_model, tmp_path):
-    seen = examination(backend, open_model, branches=0, swaps=False)
-    done(seen)
-    save_trajectories(seen.trajectories, tmp_path)
+    analysis = new_analysis(backend, open_model, branches=0, swaps=False)
+    done(analysis)
+    save_trajectories(analysis.trajectories, tmp_path)
     known, evaluations = saved_trajectories(tmp_path), []
     assert [one.model for one in known] == ["dmd", "teacher"]
     hook = register_module_forward_pre_hook(
@@ -271,40 +275,41 @@ def test_saved_trajectories_are_taken_where_they_are_the_same(backend, open_mode
         )
     )
     try:
-        again = examination(backend, open_model, branches=0, swaps=False, known=known)
+        again = new_analysis(backend, open_model, branches=0, swaps=False, existing=known)
         done(again)
         assert not evaluations
-        assert numbers_of(again) == numbers_of(seen)
+        assert numbers_of(again) == numbers_of(analysis)
         other, request = (
-            model_loader(replace(ASKED, teacher_steps=6), backend, {}),
-            replace(ASKED, models=("teacher",)),
+            model_loader(replace(REQUEST, teacher_steps=6), backend, {}),
+            replace(REQUEST, models=("teacher",)),
         )
-        done(examination(backend, other, request, branches=0, swaps=False, known=known))
+        done(new_analysis(backend, other, request, branches=0, swaps=False, existing=known))
         assert len(evaluations) == 6  # other steps, another pass
     finally:
         hook.remove()
 
 
 def test_a_trajectory_of_another_image_size_is_not_taken(backend, open_model):
-    seen = examination(backend, open_model, branches=0, swaps=False)
-    done(seen)
+    analysis = new_analysis(backend, open_model, branches=0, swaps=False)
+    done(analysis)
     half = [
         replace(one, x0=one.x0[..., :4, :4], x_t=one.x_t[..., :4, :4])
-        for one in seen.trajectories.values()
+        for one in analysis.trajectories.values()
     ]
-    again = examination(backend, open_model, branches=0, swaps=False, known=half)
+    again = new_analysis(backend, open_model, branches=0, swaps=False, existing=half)
     done(again)
-    assert again.trajectories["dmd"].x0.shape == seen.trajectories["dmd"].x0.shape
-    assert not again.left
+    assert again.trajectories["dmd"].x0.shape == analysis.trajectories["dmd"].x0.shape
+    assert not again.unfinished
 
 
 def test_a_folder_keeps_one_prompt(backend, open_model, tmp_path):
-    seen = examination(
-        backend, open_model, replace(ASKED, models=("dmd",)), branches=0, swaps=False
+    analysis = new_analysis(
+        backend, open_model, replace(REQUEST, models=("dmd",)), branches=0, swaps=False
     )
-    done(seen)
+    done(analysis)
     save_trajectories(
-        seen.trajectories | {"d/md": seen.trajectories["dmd"], "d-md": seen.trajectories["dmd"]},
+        analysis.trajectories
+        | {"d/md": analysis.trajectories["dmd"], "d-md": analysis.trajectories["dmd"]},
         tmp_path,
     )
     names = sorted(path.name for path in (tmp_path / "trajectories").iterdir())
@@ -312,22 +317,22 @@ def test_a_folder_keeps_one_prompt(backend, open_model, tmp_path):
     with pytest.raises(
         ValueError, match="of another prompt, “a red circle”: choose another folder"
     ):
-        save_trajectories({"dmd": replace(seen.trajectories["dmd"], prompt="a star")}, tmp_path)
+        save_trajectories({"dmd": replace(analysis.trajectories["dmd"], prompt="a star")}, tmp_path)
 
 
 def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, tmp_path):
-    seen = examination(backend, open_model, branches=0, swaps=False)
-    done(seen)
+    analysis = new_analysis(backend, open_model, branches=0, swaps=False)
+    done(analysis)
     known = [
         replace(one, settings=one.settings | {"weights": "other"}) if one.model == "dmd" else one
-        for one in seen.trajectories.values()
+        for one in analysis.trajectories.values()
     ]
-    opened = examination(backend, as_recorded(open_model, known), known=known)
+    opened = new_analysis(backend, as_recorded(open_model, known), existing=known)
     done(opened)
-    assert torch.equal(opened.trajectories["dmd"].x0, seen.trajectories["dmd"].x0)
+    assert torch.equal(opened.trajectories["dmd"].x0, analysis.trajectories["dmd"].x0)
     assert Branch("teacher", 1) in opened.results
-    assert opened.left == [
-        "branching and swaps of dmd: dmd is now another model, or sampled otherwise, than when "
+    assert opened.unfinished == [
+        "branching and swaps of dmd: dmd is another model, or sampled differently, than when "
         "this was recorded"
     ]
     assert not any(isinstance(task, Swap) for task in opened.results)
@@ -339,17 +344,17 @@ def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, t
 )
 def test_requests_that_cannot_be_compared_are_refused(backend, open_model, changes, message):
     with pytest.raises(ValueError, match=message):
-        examination(backend, open_model, replace(ASKED, **changes))
+        new_analysis(backend, open_model, replace(REQUEST, **changes))
     for wrong in ({"branches": 1}, {"parents": 1}, {"branches": -2}):
         with pytest.raises(ValueError, match="two or more"):
-            examination(backend, open_model, **wrong)
+            new_analysis(backend, open_model, **wrong)
 
 
 def test_a_folder_without_trajectories_has_none_and_a_broken_file_is_named(tmp_path):
     assert saved_trajectories(tmp_path) == []
     (tmp_path / "trajectories").mkdir()
     (tmp_path / "trajectories" / "dmd.safetensors").write_bytes(b"")
-    with pytest.raises(ValueError, match="dmd.safetensors is not a recorded trajectory"):
+    with pytest.raises(ValueError, match=r"dmd\.safetensors is not a recorded trajectory"):
         saved_trajectories(tmp_path)
 
 
@@ -359,14 +364,13 @@ def test_long_passes_are_branched_most_where_they_begin():
     assert all(0 <= step < 100 for step in branch_steps(100))
 
 
-# ---- figures and files
-
-
 @pytest.fixture(scope="module")
 def whole(world, backend):
-    seen = examination(backend, model_loader(ASKED, backend, {"dmd": world / "students" / "dmd"}))
-    done(seen)
-    return seen
+    analysis = new_analysis(
+        backend, model_loader(REQUEST, backend, {"dmd": world / "students" / "dmd"})
+    )
+    done(analysis)
+    return analysis
 
 
 def test_the_strip_has_its_columns_at_equal_noise_level(whole):
@@ -419,19 +423,19 @@ def test_the_swap_matrix_has_an_image_and_numbers_in_each_cell(whole):
     assert len(made["swap"].layout.images) == 10
     assert len(made["swap"].layout.annotations) == 10
     assert all(
-        "Div" in note.text and "% right" in note.text for note in made["swap"].layout.annotations
+        "Div" in note.text and "% correct" in note.text for note in made["swap"].layout.annotations
     )
     assert len(made["swap-curves"].data) == 4
 
 
-def test_the_report_needs_nothing_else_and_says_what_is_missing(whole, tmp_path):
-    whole.failed[Branch("dmd", 9)] = "<b>no memory</b>"
+def test_the_report_needs_nothing_else_and_lists_missing_parts(whole, tmp_path):
+    whole.failures[Branch("dmd", 9)] = "<b>no memory</b>"
     try:
         page = write_stage_report(tmp_path, whole, stage_figures(whole), [], []).read_text(
             encoding="utf-8"
         )
     finally:
-        whole.failed.clear()
+        whole.failures.clear()
     assert page.count("Plotly.newPlot") >= 8
     assert "&lt;b&gt;no memory&lt;/b&gt;" in page
     assert 'src="http' not in page

@@ -10,7 +10,7 @@ from workbench.stages.bands import band_edges, band_names, band_power, relative_
 
 
 def wave(u: int, v: int, height: float, side: int = 64) -> torch.Tensor:
-    """A cosine of u / 2 and v / 2 cycles an image, mirrored at the edges; its mean square is
+    """A cosine of u / 2 and v / 2 cycles per image, mirrored at the edges; its mean square is
     height^2 / 4 (/ 2 with u or v = 0).
     """
     x = (torch.arange(side, dtype=torch.float64) + 0.5) * math.pi / side

@@ -10,7 +10,7 @@ FINALS = torch.eye(6).reshape(6, 1, 2, 3)  # six seeds, each as far from every o
 
 
 def blurred(amounts):
-    """Beliefs that are the final image times a: what a blur does to independent finals."""
+    """Beliefs that are the final image times a: the effect of a blur on independent finals."""
     return torch.stack([a * FINALS for a in amounts])
 
 
@@ -30,7 +30,7 @@ def test_a_belief_in_another_seeds_image_is_worse_than_none():
     )
 
 
-def test_the_low_passed_version_does_not_see_what_blur_takes_away():
+def test_the_low_passed_version_does_not_see_blur():
     torch.manual_seed(0)
     coarse = torch.rand(5, 3, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
     checker = (torch.arange(64)[:, None] + torch.arange(64)) % 2 * 2.0 - 1

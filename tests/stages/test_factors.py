@@ -1,4 +1,4 @@
-"""The step at which a factor settles, on scenes that are drawn to change at known steps."""
+"""The step at which a factor settles, on scenes drawn to change at known steps."""
 
 import copy
 import math
@@ -56,7 +56,7 @@ def test_rendered_scenes_settle_when_they_were_drawn_to():
     assert len(set(names)) > 1
 
 
-def test_what_is_right_only_for_a_while_is_not_settled():
+def test_a_factor_that_is_right_only_for_a_while_is_not_settled():
     there, away = (
         Seen(
             (DetectedObject("circle", "red", x, 0.0, 0.4, 0.0, (0.9, 0.1, 0.1), 0.0),),

@@ -188,7 +188,7 @@ def test_a_teacher_has_no_such_gradients(backend):
         next(probe(teacher_model(backend), "teacher", backend, "scenes", "a circle"))
 
 
-def test_the_figure_says_what_arrives_where(run, teacher_folder):
+def test_the_figure_shows_which_gradient_reaches_which_step(run, teacher_folder):
     backend = SD3Backend(tiny_pipeline())
     found = last(
         probe(

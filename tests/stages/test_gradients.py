@@ -40,7 +40,7 @@ def test_the_summands_add_up_to_each_terms_gradient(backend, objective, settings
             )
 
 
-def test_behind_the_stop_nothing_of_dmd_arrives_and_without_it_it_does(backend):
+def test_dmd_reaches_step_1_only_without_the_stop(backend):
     d = distiller(backend)
     (*_, stopped), (*_, open_) = (
         gradient_reach(d, make(0.05, 2), 2) for make in (dp_dmd, dp_dmd_no_stop)
@@ -96,6 +96,6 @@ def test_measuring_changes_nothing(backend):
     after = [p for learner in d.learners.values() for p in learner.parameters]
     assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, after))
     assert d.student_updates == 0
-    twice = [list(gradient_reach(distiller(backend), dmd(), 1))[0].norms["dmd"] for _ in range(2)]
+    twice = [next(gradient_reach(distiller(backend), dmd(), 1)).norms["dmd"] for _ in range(2)]
     assert torch.equal(*twice)
     assert not math.isnan(float(twice[0].sum()))

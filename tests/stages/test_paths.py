@@ -1,4 +1,4 @@
-"""Paths that lie in a plane of their own."""
+"""Paths that lie in a known plane."""
 
 import math
 

@@ -9,13 +9,14 @@ from workbench.core.schedules import perturb
 from workbench.core.seeds import grid_noise, grid_renoise
 from workbench.models.model import Model, teacher_model
 from workbench.stages.recording import branched, record, swapped
+from workbench.stages.tasks import Swap
 from workbench.stages.trajectory import Trajectory
 
 PROMPT = "a red circle"
 
 
 def student(backend, name="student", steps=3, sampler="ode", seed=0):
-    """An untrained student with weights of its own."""
+    """An untrained student with its own weights."""
     torch.manual_seed(seed)
     network = backend.new_network()
     with torch.no_grad():
@@ -90,7 +91,7 @@ def test_a_trajectory_of_a_seed_is_the_same_in_every_batch(backend):
     model = teacher_model(backend, 3, 2.0)
     whole, alone = (
         recorded(model, backend, (0, 1, 2, 3)),
-        recorded(model, backend, (0, 1, 2, 3), together=1),
+        recorded(model, backend, (0, 1, 2, 3), batch_size=1),
     )
     torch.testing.assert_close(whole.x_t.float(), alone.x_t.float(), atol=2e-3, rtol=2e-3)
 
@@ -118,7 +119,7 @@ def test_a_pass_that_is_not_finite_is_named(backend):
             found = model.denoiser(x_t, t, condition)
             return replace(found, raw=found.raw * float("nan")) if float(t[0]) < 0.9 else found
 
-    with pytest.raises(RuntimeError, match="seed 3 is not finite .* from step 2 on"):
+    with pytest.raises(RuntimeError, match=r"seed 3 is not finite .* from step 2 on"):
         recorded(replace(model, denoiser=Wild()), backend)
 
 
@@ -133,9 +134,6 @@ def test_a_pass_that_fails_for_one_seed_says_why(backend):
         recorded(replace(student(backend), denoiser=Broken()), backend)
 
 
-# ---- branching
-
-
 def test_branches_share_the_steps_before_them_and_nothing_else(backend):
     model = student(backend, steps=4)
     kept = recorded(model, backend, (3, 5, 8))
@@ -146,11 +144,11 @@ def test_branches_share_the_steps_before_them_and_nothing_else(backend):
     spread = {step: float(end.var(1).mean()) for step, end in ends.items()}
     assert spread[3] < spread[2] < spread[1] < spread[0]
     assert len({float(x) for x in ends[3][:, :, 0, 0, 0].flatten()}) == 9  # no noise twice
-    again = torch.cat(list(branched(model, backend, kept, 2, 3, together=2))).unflatten(0, (3, 3))
+    again = torch.cat(list(branched(model, backend, kept, 2, 3, batch_size=2))).unflatten(0, (3, 3))
     torch.testing.assert_close(again, ends[2], atol=1e-4, rtol=1e-4)
 
 
-def test_a_branch_goes_on_from_the_belief_noised_again(backend):
+def test_a_branch_continues_from_the_belief_noised_again(backend):
     """From the last step of all there is one evaluation left: that of the noised belief."""
     model = student(backend, steps=2)
     kept = recorded(model, backend, (3,))
@@ -174,15 +172,12 @@ def test_a_branch_goes_on_from_the_belief_noised_again(backend):
     assert 0.9 < float(noise.std()) < 1.1
 
 
-def test_branching_behind_the_last_step_is_refused(backend):
+def test_branching_after_the_last_step_is_refused(backend):
     model = student(backend)
     kept = recorded(model, backend)
     for step in (-1, 3):
-        with pytest.raises(ValueError, match="behind step 0 to 2"):
+        with pytest.raises(ValueError, match="after step 0 to 2"):
             list(branched(model, backend, kept, step, 2))
-
-
-# ---- swapping
 
 
 def mixed(first, then, backend, step, seeds=(3, 5), **settings):
@@ -191,10 +186,8 @@ def mixed(first, then, backend, step, seeds=(3, 5), **settings):
         list(
             swapped(
                 models.__getitem__,
-                "first",
-                "then",
+                Swap("first", "then", step),
                 levels,
-                step,
                 backend,
                 PROMPT,
                 seeds,
@@ -217,8 +210,8 @@ def test_the_ends_of_a_swap_are_the_models_alone(backend):
 @pytest.mark.parametrize("sampler", ["ode", "renoise"])
 @pytest.mark.parametrize("family", ["backend", "sdxl"])
 def test_a_model_swapped_with_itself_is_itself(family, sampler, request):
-    """Also when noise is drawn between the steps: the second part goes on with the noise of its
-    own steps.
+    """Also when noise is drawn between the steps: the second part continues with the noise
+    of its own steps.
     """
     backend = request.getfixturevalue(family)
     model = student(backend, steps=4, sampler=sampler)
@@ -228,7 +221,7 @@ def test_a_model_swapped_with_itself_is_itself(family, sampler, request):
         )
 
 
-def test_a_renoising_student_draws_the_noise_of_its_own_steps_behind_a_long_teacher(backend):
+def test_a_renoising_student_draws_the_noise_of_its_own_steps_after_a_long_teacher(backend):
     teacher, few = teacher_model(backend, 9, 1.0), student(backend, steps=3, sampler="renoise")
     condition, level = backend.encode([PROMPT]), few.times[1]
     times = torch.cat([teacher.times[teacher.times > level], level[None]])
@@ -259,7 +252,7 @@ def test_batches_that_fail_are_swapped_and_branched_seed_by_seed(backend):
 
 
 def test_each_model_keeps_its_own_times_on_its_side(backend):
-    teacher, few, asked = (
+    teacher, few, evaluated = (
         teacher_model(backend, 6, 1.0),
         student(backend, steps=2),
         {"teacher": [], "few": []},
@@ -270,15 +263,15 @@ def test_each_model_keeps_its_own_times_on_its_side(backend):
             schedule = backend.schedule
 
             def __call__(self, x_t, t, condition):
-                asked[name].append(float(t[0]))
+                evaluated[name].append(float(t[0]))
                 return model.denoiser(x_t, t, condition)
 
         return replace(model, denoiser=Spied())
 
     mixed(spied(teacher, "teacher"), spied(few, "few"), backend, 1, (3,))
     level = float(few.times[1])
-    assert asked["few"] == [level]
-    assert asked["teacher"] == [float(t) for t in teacher.times if t > level]
+    assert evaluated["few"] == [level]
+    assert evaluated["teacher"] == [float(t) for t in teacher.times if t > level]
 
 
 def test_renoising_between_steps_is_named_by_the_step(backend):

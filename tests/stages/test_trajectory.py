@@ -1,4 +1,4 @@
-"""Trajectories in memory and on disk, and pictures that are decoded when they are looked at."""
+"""Trajectories in memory and on disk, and pictures that are decoded on first use."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ def made(seeds=(0, 1, 2), steps=4) -> Trajectory:
     )
 
 
-def test_what_is_saved_is_opened_again(tmp_path):
+def test_a_saved_trajectory_is_opened_again(tmp_path):
     kept = made()
     kept.save(tmp_path / "t.safetensors")
     again = Trajectory.open(tmp_path / "t.safetensors")
@@ -77,22 +77,22 @@ def test_groups_of_seeds_are_put_together_and_taken_apart():
 
 
 def test_pictures_are_decoded_once_and_only_when_looked_at():
-    kept, asked = made(), []
+    kept, decoded = made(), []
 
     def decode(latents):
-        asked.append(latents.clone())
+        decoded.append(latents.clone())
         return latents[:, :3].sigmoid()
 
     pictures = TrajectoryImages(kept, decode)
-    assert not asked
+    assert not decoded
     torch.testing.assert_close(pictures[2], kept.x0[2, :, :3].float().sigmoid(), atol=0.003, rtol=0)
     pictures[2]
-    assert len(asked) == 1
+    assert len(decoded) == 1
     torch.testing.assert_close(
         pictures.final, kept.x_t[4, :, :3].float().sigmoid(), atol=0.003, rtol=0
     )
     assert [step.shape for step in pictures.beliefs] == [(3, 3, 8, 8)] * 4
-    assert len(asked) == 5
+    assert len(decoded) == 5
     with pytest.raises(IndexError):
         pictures[5]
 

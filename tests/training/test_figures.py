@@ -1,14 +1,14 @@
-"""The figure of a training as it goes on."""
+"""The figure of a training in progress."""
 
 import pytest
 
-from workbench.training.figures import POINTS, training_figure
+from workbench.training.figures import LINE_POINTS, training_figure
 
 TERMS = {"dmd": ["dmd"], "dp-dmd": ["dmd", "diversity"]}
 
 
 def rows_of(terms, rounds):
-    """A fake and a student update a round; every other round a reading, and gradients whose first
+    """A fake and a student update per round; every other round a reading, and gradients whose first
     step has the diversity term alone.
     """
     rows = []
@@ -59,7 +59,7 @@ def test_the_traces_are_the_same_from_no_rows_to_many():
             (trace.type, trace.name, getattr(trace, "xaxis", None), getattr(trace, "yaxis", None))
             for trace in drawn(rounds, teacher).data
         ]
-        for rounds, teacher in ((0, None), (1, None), (2, 0.4), (3 * POINTS, 0.4))
+        for rounds, teacher in ((0, None), (1, None), (2, 0.4), (3 * LINE_POINTS, 0.4))
     ]
     assert all(shape == shapes[0] for shape in shapes)
     # each run: its terms, the denoising loss, two norms, its terms by step, its diversity; then the
@@ -99,8 +99,8 @@ def test_the_gauge_has_the_last_reading_against_the_teachers():
 
 def test_long_lines_are_thinned_and_numbers_short():
     longest = max(
-        drawn(3 * POINTS).data,
+        drawn(3 * LINE_POINTS).data,
         key=lambda trace: len(trace.x or ()) if trace.type == "scatter" else 0,
     )
-    assert len(longest.x) == POINTS
+    assert len(longest.x) == LINE_POINTS
     assert all(len(f"{value:g}") <= 9 for value in longest.y)

@@ -69,6 +69,6 @@ def test_the_map_of_the_lag_tells_both_readings_in_each_cell(rows, columns):
     (heat,) = lag_map(rows, columns, kept, right, "What is kept").data
     assert list(heat.y) == [str(row) for row in rows]
     assert list(heat.x) == [f"{column:g}" for column in columns]
-    assert heat.text[0][0] == "50%<br>right 0.70"
+    assert heat.text[0][0] == "50%<br>correct 0.70"
     assert len(heat.z) == len(rows)
     assert len(heat.z[0]) == len(columns)

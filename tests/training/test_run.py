@@ -113,8 +113,11 @@ def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher_fol
         file.write('{"kind": "student", "rou')  # what a kill in the middle of a row leaves
     assert len(list(train(run))) == 4  # rounds 3 and 4, two updates each
     assert_equal(state_of(run), state_of(whole))
-    without_time = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-    assert without_time(run.metrics()) == without_time(whole.metrics())
+    timeless, expected = (
+        [{k: v for k, v in row.items() if k != "seconds"} for row in one.metrics()]
+        for one in (run, whole)
+    )
+    assert timeless == expected
 
 
 def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_folder, tmp_path):
@@ -128,7 +131,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_no_earlier_checkpoint(teacher_fo
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # no file may grow beyond 200 kB
     try:
         with pytest.raises(
-            FolderError, match="cannot write .*round-000003.pt.*Free some disk space"
+            FolderError, match=r"cannot write .*round-000003.pt.*Free some disk space"
         ):
             list(steps)
     finally:
@@ -145,7 +148,7 @@ def test_a_damaged_checkpoint_names_the_file_and_the_earlier_one(teacher_folder,
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(
         FolderError,
-        match="cannot read the checkpoint .*round-000002.pt.*delete it to go on from "
+        match=r"cannot read the checkpoint .*round-000002.pt.*delete it to continue from "
         "round-000001.pt",
     ):
         list(train(run))
@@ -161,28 +164,28 @@ def test_a_folder_with_a_run_is_never_overwritten(teacher_folder, tmp_path):
         Run.open(tmp_path / "nothing")
 
 
-def test_a_run_at_a_place_is_created_then_opened_and_another_recipe_is_refused(
+def test_a_run_at_a_folder_is_created_then_opened_and_another_recipe_is_refused(
     teacher_folder, tmp_path
 ):
-    place, asked = tmp_path / "new" / "run", recipe(teacher_folder)
-    made = Run.at(place, asked, "cpu")
-    assert made.recipe == asked
-    assert Run.open(place).manifest == made.manifest
-    made.log(kind="student", round=1, update=1)
-    again = Run.at(str(place), recipe(teacher_folder), "cpu")
-    assert again.manifest == made.manifest
+    folder, wanted = tmp_path / "new" / "run", recipe(teacher_folder)
+    created = Run.at(folder, wanted, "cpu")
+    assert created.recipe == wanted
+    assert Run.open(folder).manifest == created.manifest
+    created.log(kind="student", round=1, update=1)
+    again = Run.at(str(folder), recipe(teacher_folder), "cpu")
+    assert again.manifest == created.manifest
     assert len(again.metrics()) == 1
     other = recipe(teacher_folder, seed=1)
     with pytest.raises(
         FolderError,
-        match=f"run holds a run of another recipe .{asked.digest}, not {other.digest}.; choose "
+        match=f"run holds a run of another recipe .{wanted.digest}, not {other.digest}.; choose "
         "another folder",
     ):
-        Run.at(place, other, "cpu")
-    assert Run.open(place).recipe == asked
-    (place / "manifest.json").write_text("{")
+        Run.at(folder, other, "cpu")
+    assert Run.open(folder).recipe == wanted
+    (folder / "manifest.json").write_text("{")
     with pytest.raises(FolderError, match="is not readable JSON"):
-        Run.at(place, asked, "cpu")
+        Run.at(folder, wanted, "cpu")
 
 
 def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
@@ -203,7 +206,7 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     assert len(run.checkpoints()) == 2
 
 
-def test_where_nothing_can_be_locked_the_work_goes_on(tmp_path):
+def test_work_continues_if_nothing_can_be_locked(tmp_path):
     (tmp_path / ".lock").mkdir()
     with exclusive_lock(tmp_path), exclusive_lock(tmp_path):
         assert tmp_path.is_dir()
@@ -229,7 +232,7 @@ def test_a_student_of_another_architecture_is_refused(teacher_folder, tmp_path, 
     folder = run.path / "student"
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"num_layers": 1}))
-    with pytest.raises(FolderError, match="another architecture|cannot load"):
+    with pytest.raises(FolderError, match=r"another architecture|cannot load"):
         load_student(folder, backend)
     (folder / "student.json").unlink()
     with pytest.raises(FolderError, match="cannot load the student"):

@@ -1,4 +1,4 @@
-"""Sweeps of tiny runs, in processes of their own, on an untrained world."""
+"""Sweeps of tiny runs on an untrained world, in processes and in this one."""
 
 import json
 import time
@@ -9,7 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from workbench.cli import main
 from workbench.core.presets import SCENES
+from workbench.models.embedded import EMBEDDED
 from workbench.training.run import Run
 from workbench.training.sweep import Scoring, Sweep
 
@@ -33,9 +35,10 @@ SCORING = Scoring(limit=2, seeds=2, metrics=("diversity",))
 
 @pytest.fixture(scope="module", autouse=True)
 def untrained(world):
-    """The processes of this file open the untrained world."""
+    """This process and those that it starts open the untrained world."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WORKBENCH_SCENES", str(world))
+        patch.setitem(EMBEDDED, "scenes", world)
         yield
 
 
@@ -81,9 +84,9 @@ def test_the_steps_count_the_rounds_of_all_runs(swept):
     assert all(0 <= step.done <= step.total for step in steps)
 
 
-def test_a_run_that_diverges_is_told_and_keeps_no_other_from_being_scored(swept):
+def test_a_run_that_diverges_is_listed_and_the_others_are_scored(swept):
     sweep, _ = swept
-    ((folder, reason),) = sweep.left.items()
+    ((folder, reason),) = sweep.failures.items()
     assert [Path(folder)] == sweep.runs("wild")
     assert sweep.scored["wild"] == []
     assert reason.startswith("workbench: round")
@@ -97,22 +100,58 @@ def test_the_teacher_is_scored_once_for_all(swept):
     assert sweep.teacher["diversity lite0"] >= 0
 
 
-def test_what_is_finished_is_not_started_again(swept):
+def test_finished_runs_are_not_started_again(swept):
     done, _ = swept
-    sweep = replace(done, recipes={"DMD": DMD}, left={})
+    sweep = replace(done, recipes={"DMD": DMD}, failures={})
     before = {file: file.stat().st_mtime_ns for file in sweep.folder.rglob("*")}
     (step,) = sweep.run()
     assert (step.done, step.total) == (1, 1)
-    assert not sweep.left
+    assert not sweep.failures
     assert {file: file.stat().st_mtime_ns for file in sweep.folder.rglob("*")} == before
+
+
+TIMES = ("seconds", "milliseconds")
+
+
+def timeless(numbers: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in numbers.items() if name not in TIMES}
+
+
+def test_a_sweep_in_this_process_has_the_same_results(swept, tmp_path):
+    other, _ = swept
+    sweep = replace(other, folder=tmp_path, main=main, failures={})
+    steps = list(sweep.run())
+    assert (steps[-1].done, steps[-1].total) == (4, 4)
+    assert [step.done for step in steps] == sorted(step.done for step in steps)
+    ((mine,), (theirs,)) = sweep.scored["DMD"], other.scored["DMD"]
+    assert timeless(mine) == timeless(theirs)
+    assert timeless(sweep.teacher) == timeless(other.teacher)
+    assert all(mine[name] > 0 for name in TIMES)
+    ((folder, reason),) = sweep.failures.items()
+    assert [Path(folder)] == sweep.runs("wild")
+    assert reason == other.failures[str(other.runs("wild")[0])]
+
+
+def test_a_sweep_in_this_process_starts_no_process_and_prints_nothing(tmp_path, capfd):
+    sweep = Sweep({"DMD": DMD}, tmp_path, scoring=SCORING, main=main)
+    for _ in sweep.run():
+        assert children() == []
+    assert capfd.readouterr().out == ""
+    assert "1 rounds" in (sweep.runs("DMD")[0] / "log.txt").read_text()
+
+
+def test_an_interruption_of_a_sweep_in_this_process_is_raised(tmp_path):
+    sweep = Sweep({"DMD": DMD}, tmp_path, scoring=SCORING, main=lambda command: 130)
+    with pytest.raises(KeyboardInterrupt):
+        list(sweep.run())
 
 
 def test_scores_of_another_scoring_are_not_taken(swept):
     sweep, _ = swept
     for other in (replace(SCORING, seeds=3), replace(SCORING, metrics=("diversity", "spread"))):
-        asked = replace(sweep, scoring=other)
-        assert asked.scored["DMD"] == []
-        assert asked.teacher == {}
+        rescored = replace(sweep, scoring=other)
+        assert rescored.scored["DMD"] == []
+        assert rescored.teacher == {}
 
 
 def test_a_teacher_of_another_size_is_another_one(swept):
@@ -120,15 +159,13 @@ def test_a_teacher_of_another_size_is_another_one(swept):
     assert replace(sweep, recipes={"large": replace(DMD, resolution=128)}).teacher == {}
 
 
-def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_being_scored(
-    swept, tmp_path
-):
+def test_a_run_that_cannot_start_is_listed_and_the_others_are_scored(swept, tmp_path):
     done, _ = swept
     sweep = Sweep(
         {"DMD": DMD, "another": TINY, "wild": WILD}, tmp_path, scoring=SCORING, processes=3
     )
-    (scored,), (damaged,), (blocked,) = (sweep.runs(label) for label in sweep.recipes)
-    for source in (done.runs("DMD")[0], *done.folder.glob("teacher-*")):  # that is done
+    _, (damaged,), (blocked,) = (sweep.runs(label) for label in sweep.recipes)
+    for source in (done.runs("DMD")[0], *done.folder.glob("teacher-*")):  # these are finished
         (tmp_path / source.name).mkdir()
         (tmp_path / source.name / "scores.json").write_bytes((source / "scores.json").read_bytes())
     damaged.mkdir()
@@ -136,12 +173,12 @@ def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_bein
     blocked.write_text("a file where a folder should be")
     assert list(sweep.run())[-1].done == 5
     assert sweep.scored["DMD"] == done.scored["DMD"]
-    assert "is not readable JSON" in sweep.left[str(damaged)]
-    assert blocked.name in sweep.left[str(blocked)]
-    assert len(sweep.left) == 2
+    assert "is not readable JSON" in sweep.failures[str(damaged)]
+    assert blocked.name in sweep.failures[str(blocked)]
+    assert len(sweep.failures) == 2
 
 
-def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint(tmp_path):
+def test_stopping_leaves_no_process_and_the_next_run_continues_from_the_checkpoint(tmp_path):
     recipe = replace(TINY, rounds=100_000, keep=1)
     sweep = Sweep({"long": recipe}, tmp_path, scoring=SCORING, processes=2)
     (folder,) = sweep.runs("long")
@@ -149,7 +186,7 @@ def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint
     begun = len(_rounds(folder))
     _, rounds = _until_a_checkpoint(sweep, folder, above=first)
     assert min(rounds[begun:]) == first + 1  # not from the first round again
-    assert not sweep.left
+    assert not sweep.failures
     assert json.loads((folder / "manifest.json").read_text())["recipe"] == recipe.to_dict()
 
 
@@ -160,7 +197,8 @@ def _until_a_checkpoint(sweep, folder, above=0):
     deadline = time.monotonic() + 120
     with closing(sweep.run()) as steps:
         for _ in steps:
-            assert time.monotonic() < deadline and not sweep.left, sweep.left
+            assert time.monotonic() < deadline
+            assert not sweep.failures, sweep.failures
             if _last(folder) > above:
                 assert len(children()) >= 1
                 break
@@ -176,7 +214,7 @@ def _last(folder: Path) -> int:
 
 
 def _rounds(folder: Path) -> list[int]:
-    """Of each row as it was written, those of a round that was done twice included."""
+    """The round of each row, also of repeated rounds."""
     return [
         json.loads(line)["round"]
         for line in (folder / "metrics.jsonl").read_text().splitlines()
@@ -184,14 +222,14 @@ def _rounds(folder: Path) -> list[int]:
     ]
 
 
-def test_a_process_that_is_killed_is_told_with_what_to_do(tmp_path):
+def test_a_killed_process_is_listed_with_advice(tmp_path):
     sweep = Sweep({"long": replace(TINY, rounds=100_000)}, tmp_path, scoring=SCORING, processes=2)
     (folder,) = sweep.runs("long")
     for _ in sweep.run():
         for child in children():
             if str(folder) in child.cmdline():
                 child.kill()
-    assert "killed by SIGKILL" in sweep.left[str(folder)]
+    assert "killed by SIGKILL" in sweep.failures[str(folder)]
     assert sweep.scored["long"] == []
     assert sweep.teacher
 

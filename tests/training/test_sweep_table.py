@@ -65,7 +65,7 @@ def test_means_spreads_and_the_share_that_is_won_back(sweep):
     assert ("ours", "factor spread") not in found["DMD"]  # it was not measured
 
 
-def test_a_share_of_some_of_the_seeds_is_blank_and_what_is_not_done_says_so(sweep):
+def test_a_share_of_some_of_the_seeds_is_blank_and_unfinished_cells_say_so(sweep):
     found = rows(sweep)
     assert found["λ = 0.3"]["ours", "diversity"] == "0.500"
     assert found["λ = 0.3"]["ours", "won back"] == ""

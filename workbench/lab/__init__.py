@@ -1,5 +1,5 @@
-"""What the notebooks need beside the workbench itself: a first and a last line, pictures, a live
-dashboard, and their execution from outside.
+"""Tools of the notebooks: a first and a last line, pictures, a live dashboard, the derivation's
+mathematics, and execution from outside.
 """
 
 from workbench.lab.session import NotebookSession, begin

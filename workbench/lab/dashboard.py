@@ -1,15 +1,14 @@
-"""Trainings in a notebook, seen and steered while they go on: start, pause, resume, stop; losses,
-gradients, diversity, samples.
+"""Live training in a notebook: start, pause, resume, stop; losses, gradients, diversity, samples.
 
     runs = {"dmd": Run.create("runs/dmd", recipe, device), "dp-dmd": ...}
     dashboard = Dashboard(runs)
     dashboard               # in JupyterLab: buttons and figures
     dashboard.start()
-    await dashboard.finished()      # prints a line now and then, also where nobody looks
+    await dashboard.finished()      # prints progress, also without a display
 
-The runs are trained one after the other in a thread, so that the notebook stays usable. Everything
-shown is read from the run folders, which is why a dashboard made anew, in another notebook or
-after a restart, shows all that was before it, and goes on from there.
+The runs are trained one after the other in a thread, so that the notebook stays usable. All data
+is read from the run folders, so a new dashboard, in another notebook or after a restart, shows the
+earlier training and continues from there.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import plotly.graph_objects as go
 
 from workbench.core.distiller import Distiller
 from workbench.io.theme import title_of
-from workbench.lab.pictures import WIDTH
+from workbench.lab.pictures import COLUMN_WIDTH
 from workbench.models.model import teacher_model
 from workbench.stages.gradients import gradient_reach
 from workbench.training.build import new_distiller, new_objective
@@ -34,13 +33,13 @@ from workbench.training.figures import training_figure
 from workbench.training.run import Run
 from workbench.training.train import PanelMeasurement, read_panel, train
 
-REDRAW = 1.0  # seconds between two drawings, and two looks at the readings
-ALIVE = ("training", "paused")
-_training: set[Path] = set()  # of this process: one run is trained once at a time
+REDRAW = 1.0  # seconds between two drawings, and two checks for readings
+ACTIVE = ("training", "paused")
+_training: set[Path] = set()  # the runs that this process trains: each only once at a time
 
 
 class Dashboard:
-    """`runs` by name, trained on `device` in their order. `state` is ready, training, paused,
+    """`runs` by name, trained on `device` in this order. `state` is ready, training, paused,
     stopped, done or failed.
     """
 
@@ -48,27 +47,25 @@ class Dashboard:
         if not runs:
             raise ValueError("there are no runs to train: give at least one")
         self.runs, self.device, self.state, self.error = runs, device, "ready", None
-        self.teacher: float | None = None  # its diversity on the panel, when it is known
+        self.teacher: float | None = None  # its diversity on the panel, once measured
         self._going, self._drawn, self._thread, self._stopping = threading.Event(), 0.0, None, False
-        self._changing = threading.RLock()  # of `state`: clicks and the thread both do it
-        self._now = next(iter(runs))
+        self._changing = threading.RLock()  # guards `state`: clicks and the thread change it
+        self._current = next(iter(runs))
         self._terms = {
             name: [term.name for term in new_objective(run.recipe).terms]
             for name, run in runs.items()
         }
         self._build()
 
-    # ---- steering
-
     def start(self) -> None:
-        """Trains in the background, from the last checkpoints; goes on when it is paused."""
+        """Trains in the background, from the last checkpoints; resumes a paused training."""
         with self._changing:
-            if self.state in ALIVE and not self._stopping:
+            if self.state in ACTIVE and not self._stopping:
                 self._going.set()
                 self._become("training")
                 return
         if self._thread:
-            self._thread.join()  # the one that ends just now
+            self._thread.join()  # one that is about to end
         self._claim()
         self._stopping, self.error = False, None
         self._going.set()
@@ -77,53 +74,48 @@ class Dashboard:
         self._thread.start()
 
     def pause(self) -> None:
-        """Waits behind the update in progress; nothing is lost."""
+        """Waits after the update in progress; nothing is lost."""
         with self._changing:
             if self.state == "training" and not self._stopping:
                 self._going.clear()
                 self._become("paused")
 
     def stop(self) -> None:
-        """Ends behind the update in progress. Started again, it goes on from the last checkpoint
-        and comes to the same result.
+        """Ends after the update in progress. Started again, it continues from the last checkpoint
+        to the same result.
         """
         self._stop_soon()
         if self._thread:
             self._thread.join()
 
     async def finished(self) -> None:
-        """Returns when all is done, or stopped. Prints a line for each reading; raises what the
-        training raised. It is awaited, because a kernel takes clicks while a cell awaits
-        something, and not while it computes.
+        """Returns when all runs are done, or stopped. Prints a line per reading; raises the error
+        of the training. It is awaited, because a kernel handles clicks while a cell awaits, but not
+        while it computes.
         """
-        told = {name: 0 for name in self.runs}
+        printed = {name: 0 for name in self.runs}  # the round of the last line
         try:
             while self._thread and self._thread.is_alive():
                 await asyncio.sleep(REDRAW)
-                self._tell(told)
+                self._print_readings(printed)
         except (KeyboardInterrupt, asyncio.CancelledError):
             self.stop()
             raise
-        self._tell(told)
+        self._print_readings(printed)
         if self.error:
             raise self.error
 
-    def _tell(self, told: dict[str, int]) -> None:
+    def _print_readings(self, printed: dict[str, int]) -> None:
+        teacher = f" (the teacher's is {self.teacher:.3f})" if self.teacher else ""
         for name, run in self.runs.items():
-            for row in (
-                row
-                for row in run.metrics()
-                if row["kind"] == "reading" and row["round"] > told[name]
-            ):
-                told[name] = row["round"]
-                print(
-                    f"{title_of(name)}, round {row['round']} of {run.recipe.rounds}: diversity "
-                    f"{row['diversity']:.3f}"
-                    + (f" (the teacher's is {self.teacher:.3f})" if self.teacher else ""),
-                    flush=True,
-                )
-
-    # ---- the thread
+            for row in run.metrics():
+                if row["kind"] == "reading" and row["round"] > printed[name]:
+                    printed[name] = row["round"]
+                    print(
+                        f"{title_of(name)}, round {row['round']} of {run.recipe.rounds}: "
+                        f"diversity {row['diversity']:.3f}{teacher}",
+                        flush=True,
+                    )
 
     def _claim(self) -> None:
         folders = {run.path.resolve() for run in self.runs.values()}
@@ -135,7 +127,8 @@ class Dashboard:
 
     def _work(self) -> None:
         try:
-            for self._now, run in self.runs.items():
+            for name, run in self.runs.items():
+                self._current = name
                 for _ in self._trained(run):
                     self._draw()
                     self._going.wait()
@@ -143,15 +136,15 @@ class Dashboard:
                         self._become("stopped")
                         return
             self._become("done")
-        except Exception as error:  # any: it is shown, and raised by `finished`
+        except Exception as error:  # any: shown here, raised by `finished`
             self.error = error
             self._become("failed")
         finally:
             _training.difference_update(run.path.resolve() for run in self.runs.values())
-            self._draw(at_once=True)
+            self._draw(throttled=False)
 
     def _trained(self, run: Run) -> Iterator[object]:
-        """The events of one run; with each reading goes one of the gradients by step."""
+        """The events of one run; at each reading the gradients by step are logged too."""
         distiller = new_distiller(run.recipe, self.device)
         if self.teacher is None:
             model = teacher_model(distiller.backend, run.recipe.teacher_steps, run.recipe.guidance)
@@ -171,10 +164,8 @@ class Dashboard:
             norms={term: norms[0].tolist() for term, norms in reach.norms.items()},
         )
 
-    # ---- what is seen
-
     def figure(self) -> go.Figure:
-        """What the dashboard shows, as a figure that stays."""
+        """The dashboard's figure as of now, as a static one."""
         steps = max(run.recipe.student_steps for run in self.runs.values())
         return training_figure(
             {name: run.metrics() for name, run in self.runs.items()},
@@ -184,11 +175,11 @@ class Dashboard:
         )
 
     def picture(self, name: str) -> Path | None:
-        """The last samples of a run: a row a prompt of the panel, a column a seed; None before
-        there are any.
+        """The last samples of a run: a row per prompt of the panel, a column per seed; None before
+        the first.
         """
-        found = sorted((self.runs[name].path / "samples").glob("round-*.png"))
-        return found[-1] if found else None
+        pictures = sorted((self.runs[name].path / "samples").glob("round-*.png"))
+        return pictures[-1] if pictures else None
 
     def _build(self) -> None:
         self._buttons = {
@@ -196,8 +187,8 @@ class Dashboard:
             for what, tip in (
                 ("Start", "train from the last checkpoints"),
                 ("Pause", "wait; nothing is lost"),
-                ("Resume", "go on"),
-                ("Stop", "end; Start goes on from the last checkpoint"),
+                ("Resume", "continue"),
+                ("Stop", "end; Start continues from the last checkpoint"),
             )
         }
         for what, act in (
@@ -209,7 +200,7 @@ class Dashboard:
             self._buttons[what].on_click(lambda _, act=act: self._clicked(act))
         self._bar = widgets.IntProgress(layout=widgets.Layout(width="220px"))
         self._line = widgets.HTML()
-        self._figure = go.FigureWidget(self.figure().update_layout(width=WIDTH))
+        self._figure = go.FigureWidget(self.figure().update_layout(width=COLUMN_WIDTH))
         self._pictures = {
             name: widgets.Image(format="png", layout=widgets.Layout(width="300px", display="none"))
             for name in self.runs
@@ -224,56 +215,56 @@ class Dashboard:
             [widgets.HBox([*self._buttons.values(), self._bar, self._line]), self._figure, samples]
         )
         self._become("ready")
-        self._draw(at_once=True)
+        self._draw(throttled=False)
 
     def _clicked(self, act) -> None:
         try:
             act()
-        except Exception as error:  # a click has nobody else to tell
+        except Exception as error:  # nothing else would show the error of a click
             self._line.value = _alarm(error)
 
     def _stop_soon(self) -> None:
-        """Without waiting for it, so that the page stays alive."""
+        """Stops without waiting, so that the page stays responsive."""
         with self._changing:
             self._stopping = True
             self._going.set()
 
     def _become(self, state: str) -> None:
-        alive = state in ALIVE
+        active = state in ACTIVE
         usable = {
-            "Start": not alive and state != "done",
+            "Start": not active and state != "done",
             "Pause": state == "training",
             "Resume": state == "paused",
-            "Stop": alive,
+            "Stop": active,
         }
         with self._changing:
             self.state = state
             for what, button in self._buttons.items():
                 button.disabled = not usable[what]
-        self._say()
+        self._show_progress()
 
-    def _say(self) -> None:
-        run = self.runs[self._now]
+    def _show_progress(self) -> None:
+        run = self.runs[self._current]
         rows = run.metrics()
         done = max((row["round"] for row in rows if row["kind"] == "student"), default=0)
         self._bar.max, self._bar.value = max(run.recipe.rounds, 1), done
         seconds = [row["seconds"] for row in rows if "seconds" in row]
-        left = (
+        remaining = (
             f", about {(run.recipe.rounds - done) * sum(seconds) / done / 60:.1f} min left"
             if done and self.state == "training"
             else ""
         )
-        told = f"{title_of(self._now)}: round {done} of {run.recipe.rounds}{left}; "
-        with self._changing:  # or an older state would be written last
-            self._line.value = _alarm(self.error) if self.error else escape(told + self.state)
+        text = f"{title_of(self._current)}: round {done} of {run.recipe.rounds}{remaining}; "
+        with self._changing:  # else an older state could be written last
+            self._line.value = _alarm(self.error) if self.error else escape(text + self.state)
 
-    def _draw(self, at_once: bool = False) -> None:
-        """Figures, samples and words as of now, in place; not more often than every `REDRAW`
+    def _draw(self, throttled: bool = True) -> None:
+        """Updates figures, samples and text in place; if `throttled`, at most every `REDRAW`
         seconds.
         """
-        if not at_once and time.monotonic() - self._drawn < REDRAW:
+        if throttled and time.monotonic() - self._drawn < REDRAW:
             return
-        self._say()
+        self._show_progress()
         new = self.figure()
         with self._figure.batch_update():
             for shown, trace in zip(self._figure.data, new.data):
@@ -284,7 +275,7 @@ class Dashboard:
         self._drawn = time.monotonic()
 
     def _repr_mimebundle_(self, **options) -> dict:
-        """The widgets; in words where no widgets are."""
+        """The widgets, with a text for pages without widgets."""
         shown = self.view._repr_mimebundle_(**options)
         data = shown[0] if isinstance(shown, tuple) else shown
         return data | {

@@ -1,11 +1,13 @@
-r"""What the derivation notebook computes: Appendix A on exact densities of a line, each function
-with its equation number.
+r"""The computations of the derivation notebook: Appendix A on exact densities of a line, each
+function with its equation number.
 
-    (4), (10)   kl, kl_of_student          (14)-(26)   BentStudent.velocities, Grid.divergence
-    (11)-(13)   finite_differences         (33)-(36)   score_form; with another divergence, alpha_divergence
+    (4), (10)    kl, kl_of_student
+    (11)-(13)    finite_differences
+    (14)-(26)    BentStudent.velocities, QuadratureGrid.divergence
+    (33)-(36)    score_form; with another divergence, alpha_divergence
 
-All of it is fp64, so that an identity holds to quadrature. `workbench.lab.derivation_noise` goes
-on at noise level t.
+All values are fp64, so that an identity holds up to quadrature. `workbench.lab.derivation_noise`
+continues at noise level t.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ PARAMETERS = ("m", "a", "b", "c", "d")
 
 @dataclass(frozen=True)
 class QuadratureGrid:
-    """Points [N, D], fp64, and the volume of their `cell`: a sum integrates what is smooth and
-    dies away at the edges to rounding.
+    """Points [N, D], fp64, and the volume of their `cell`: a sum integrates a smooth function that
+    vanishes at the edges up to rounding.
     """
 
     points: Tensor
@@ -35,11 +37,13 @@ class QuadratureGrid:
 
     @classmethod
     def line(cls, low: float, high: float, count: int) -> QuadratureGrid:
+        """`count` even points of the interval [low, high]."""
         axis = torch.linspace(low, high, count, dtype=torch.float64)
         return cls(axis[:, None], (high - low) / (count - 1))
 
     @classmethod
     def square(cls, half: float, count: int) -> QuadratureGrid:
+        """`count` x `count` even points of the square [-half, half]^2."""
         axis = torch.linspace(-half, half, count, dtype=torch.float64)
         return cls(torch.cartesian_prod(axis, axis), (2 * half / (count - 1)) ** 2)
 
@@ -53,7 +57,7 @@ class QuadratureGrid:
         return values.sum(0) * self.cell
 
     def divergence(self, flow: Tensor) -> Tensor:
-        """D flow / dx [N, ...] on a line, by central differences of second order."""
+        """The derivative d flow / dx [N, ...] on a line, by central differences of second order."""
         return torch.gradient(flow, spacing=self.cell, dim=0, edge_order=2)[0]
 
 
@@ -62,14 +66,14 @@ class BentStudent:
     """The one-step student G(z) = m + a z + b tanh(c (z - d)) of z ~ N(0, 1), increasing: a > 0
     and b c >= 0.
 
-    theta [5], fp64: (m, a, b, c, d). With large b c it maps a Gaussian to two humps, with the
-    share P(z < d) in the left one.
+    theta [5], fp64: (m, a, b, c, d). With large b c it maps a Gaussian to two humps, the left one
+    with the share P(z < d).
     """
 
     theta: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
-        """X [N] of z [N]."""
+        """The images x [N] of z [N]."""
         m, a, b, c, d = self.theta
         return m + a * z + b * torch.tanh(c * (z - d))
 
@@ -86,7 +90,7 @@ class BentStudent:
         return torch.stack([torch.ones_like(z), z, bend, steep * (z - d), -steep * c], -1)
 
     def inverse(self, x: Tensor) -> Tensor:
-        """Z [N] with G(z) = x, by halving an interval of width 2 |b| / a."""
+        """The z [N] with G(z) = x, by halving an interval of width 2 |b| / a."""
         m, a, b, _, _ = self.theta.detach()
         low, high = (x - m - b.abs()) / a, (x - m + b.abs()) / a
         for _ in range(60):
@@ -96,13 +100,13 @@ class BentStudent:
         return (low + high) / 2
 
     def log_density_at(self, z: Tensor) -> Tensor:
-        """Log p_theta(G(z)) [N] = log N(z) - log dG/dz: the change of variables, without an
-        inverse.
+        """The values log p_theta(G(z)) [N] = log N(z) - log dG/dz: the change of variables, without
+        an inverse.
         """
         return log_normal(z, 0.0, 1.0) - self.slope(z).log()
 
     def log_density(self, x: Tensor) -> Tensor:
-        """Log p_theta(x) [N]."""
+        """The values log p_theta(x) [N]."""
         return self.log_density_at(self.inverse(x))
 
     def score_at(self, z: Tensor) -> Tensor:
@@ -117,7 +121,7 @@ class BentStudent:
 
 
 def log_normal(x: Tensor, mean: Tensor | float, std: Tensor | float) -> Tensor:
-    """Log N(x; mean, std^2) of a scalar x, elementwise."""
+    """The log-density log N(x; mean, std^2) of a scalar x, elementwise."""
     std = torch.as_tensor(std, dtype=x.dtype)
     return -0.5 * ((x - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
 
@@ -129,13 +133,13 @@ def slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def log_density(mixture: GaussianMixture, points: Tensor, t: float = 0.0) -> Tensor:
-    """Log p_t [N] of a mixture at points [N, D], or [N] on a line."""
+    """The values log p_t [N] of a mixture at points [N, D], or [N] on a line."""
     points = points[:, None] if points.ndim == 1 else points
     return mixture.log_density(points, torch.full((len(points),), t, dtype=points.dtype))
 
 
 def score(mixture: GaussianMixture, points: Tensor, t: float = 0.0) -> Tensor:
-    """Grad log p_t, shaped like points, in their precision and at t = 0 too, where
+    """The gradient of log p_t, shaped like points, in their precision and at t = 0 too, where
     `Prediction.score` is fp32 and infinite.
     """
     return slope_of(lambda at: log_density(mixture, at, t), points)
@@ -147,7 +151,7 @@ def kl(log_p: Tensor, log_q: Tensor, grid: QuadratureGrid) -> Tensor:
 
 
 def kl_of_student(theta: Tensor, teacher: GaussianMixture, noise: QuadratureGrid) -> Tensor:
-    """The same as a mean over z: E_z[log p_theta(G(z)) - log q(G(z))], theta [5], `noise` a line
+    """`kl` as a mean over z: E_z[log p_theta(G(z)) - log q(G(z))], theta [5], `noise` a line
     of z. Eq. (4).
     """
     student, z = BentStudent(theta), noise.x
@@ -173,7 +177,7 @@ def alpha_divergence(log_p: Tensor, log_q: Tensor, grid: QuadratureGrid, beta: f
 def finite_differences(
     function: Callable[[Tensor], Tensor], theta: Tensor, step: float = 1e-4
 ) -> Tensor:
-    """D function / d theta_k [P, ...] for theta [P], by central differences."""
+    """The derivatives d function / d theta_k [P, ...] for theta [P], by central differences."""
     moves = step * torch.eye(len(theta), dtype=theta.dtype)
     return torch.stack(
         [(function(theta + move) - function(theta - move)) / (2 * step) for move in moves]

@@ -1,8 +1,8 @@
-"""The figures of the derivation notebook: densities, both sides of an identity, local minima,
-paths and weights.
+"""The figures of the derivation notebook: densities, both sides of an identity, local minima, paths
+and weights.
 
 Every function takes lists or 1-D tensors and keeps a thinned fp32 copy, so that a figure stays
-small inside a notebook.
+small in a notebook.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from torch import Tensor
 
 from workbench.io.theme import FAINT, INK, NAMED, TEMPLATE, faded
 
-TEACHER, STUDENT, THIRD = NAMED["teacher"], NAMED["dp-dmd"], NAMED["dmd"]
-SCALE = (STUDENT, "#7c3aed", "#c026d3", "#ea580c", "#ca8a04")  # from reverse KL to forward KL
-POINTS = 180  # of a line
-SHOWN = [-5.5, 5.5]  # of x
-BELOW = dict(
-    orientation="h", x=1, xanchor="right", y=0, yref="container", yanchor="bottom"
-)  # a legend of the right panel
+_TEACHER, _STUDENT, _THIRD = NAMED["teacher"], NAMED["dp-dmd"], NAMED["dmd"]
+SCALE = (_STUDENT, "#7c3aed", "#c026d3", "#ea580c", "#ca8a04")  # from reverse KL to forward KL
+_POINTS = 180  # per line
+SHOWN = [-5.5, 5.5]  # the range of x
+# the legend of the right panel
+BELOW = dict(orientation="h", x=1, xanchor="right", y=0, yref="container", yanchor="bottom")
 
 
 def kl_figure(x: Tensor, log_p: Tensor, log_q: Tensor) -> go.Figure:
@@ -31,14 +30,14 @@ def kl_figure(x: Tensor, log_p: Tensor, log_q: Tensor) -> go.Figure:
     divergence. Eq. (10).
     """
     figure = _panels(["densities", "integrand of (10): p log(p / q)"])
-    _line(figure, x, log_p.exp(), "student p", STUDENT, 1, fill=True)
-    _line(figure, x, log_q.exp(), "teacher q", TEACHER, 1, fill=True)
-    _line(figure, x, log_p.exp() * (log_p - log_q), "p log(p / q)", THIRD, 2, fill=True)
+    _line(figure, x, log_p.exp(), "student p", _STUDENT, 1, fill=True)
+    _line(figure, x, log_q.exp(), "teacher q", _TEACHER, 1, fill=True)
+    _line(figure, x, log_p.exp() * (log_p - log_q), "p log(p / q)", _THIRD, 2, fill=True)
     return figure.update_xaxes(title="x", range=SHOWN)
 
 
 def continuity_figure(x: Tensor, change: Tensor, flow: Tensor, names: Sequence[str]) -> go.Figure:
-    """A panel for each parameter: dp / dtheta_k by finite differences (wide, pale), and -d(p u_k)
+    """A panel per parameter: dp / dtheta_k by finite differences (wide, pale), and -d(p u_k)
     / dx (dashed). Eq. (26).
     """
     figure = _panels(list(names), shared_yaxes=True)
@@ -48,7 +47,7 @@ def continuity_figure(x: Tensor, change: Tensor, flow: Tensor, names: Sequence[s
             x,
             change[:, column],
             "dp / dθ by finite differences",
-            STUDENT,
+            _STUDENT,
             column + 1,
             legend=column == 0,
             width=6,
@@ -76,11 +75,11 @@ def noise_figure(
     near_times: Sequence[float],
     near: dict[float, list[float]],
 ) -> go.Figure:
-    """dKL_t / dm against the noise level, a line for each width of the modes: a student on one
-    mode, and one beside it.
+    """dKL_t / dm against the noise level, a line per width of the modes: a student on one mode,
+    and one next to it.
     """
     figure = _panels(
-        ["student on the left mode: dKL_t / dm", "student beside it: dKL_t / dm at small t"]
+        ["student on the left mode: dKL_t / dm", "student next to it: dKL_t / dm at small t"]
     )
     for tint, (width, values) in zip((SCALE[0], SCALE[2], SCALE[3]), on.items()):
         _line(figure, times, values, f"modes of width {width:g}", tint, 1)
@@ -95,14 +94,13 @@ def family_figure(
     fits: dict[float, tuple[float, float, float]],
     branches: dict[str, tuple[Sequence[float], list[tuple[float, float, float]]]],
 ) -> go.Figure:
-    """Left: the teacher and the best Gaussian for each beta of `fits` (mean, std, ...). Right: the
-    mean of every local minimum, by beta.
+    """Left: the teacher and the best Gaussian per beta of `fits` (mean, std, ...). Right: the mean
+    of every local minimum, by beta.
     """
     figure = _panels(["the best Gaussian for D_β", "means of the local minima"])
-    _line(figure, x, log_q.exp(), "teacher", TEACHER, 1, fill=True)
-    for tint, thick, (beta, (mean, std, _)) in zip(
-        SCALE, (7, 4, 1.4, 4.5, 1.6), fits.items()
-    ):  # those that agree lie on each other
+    _line(figure, x, log_q.exp(), "teacher", _TEACHER, 1, fill=True)
+    # lines that agree lie on each other
+    for tint, thick, (beta, (mean, std, _)) in zip(SCALE, (7, 4, 1.4, 4.5, 1.6), fits.items()):
         _line(
             figure,
             x,
@@ -113,7 +111,7 @@ def family_figure(
             width=thick,
         )
     for (name, (betas, branch)), tint, size in zip(
-        branches.items(), ("#0f766e", THIRD, INK), (11, 7, 3)
+        branches.items(), ("#0f766e", _THIRD, INK), (11, 7, 3)
     ):
         figure.add_trace(
             go.Scatter(
@@ -138,13 +136,13 @@ def family_figure(
 
 
 def endings_figure(x: Tensor, log_q: Tensor, endings: dict[str, Tensor]) -> go.Figure:
-    """The teacher, and the log-density at which one student ended from several starts, a panel
-    each.
+    """The teacher, and the log-density at which one student ended from several starts, a panel per
+    start.
     """
     figure = _panels(list(endings), shared_yaxes=True)
     for column, (_name, log_p) in enumerate(endings.items(), 1):
-        _line(figure, x, log_q.exp(), "teacher", TEACHER, column, legend=column == 1, fill=True)
-        _line(figure, x, log_p.exp(), "student", STUDENT, column, legend=column == 1)
+        _line(figure, x, log_q.exp(), "teacher", _TEACHER, column, legend=column == 1, fill=True)
+        _line(figure, x, log_p.exp(), "student", _STUDENT, column, legend=column == 1)
     return figure.update_xaxes(title="x", range=SHOWN).update_layout(height=360)
 
 
@@ -156,11 +154,11 @@ def chord_figure(
     curves: dict[str, list[float]],
     marks: dict[str, float],
 ) -> go.Figure:
-    """Left: a teacher's path [T + 1, 2] with the chord through each anchor z_K, drawn on to its
-    x0. Right: `curves` over t_K, and vertical `marks`.
+    """Left: a teacher's path [T + 1, 2] with the chord through each anchor z_K, extended to its x0.
+    Right: `curves` over t_K, and vertical `marks`.
     """
     figure = _panels(
-        ["one path and its chords, drawn on to t = 0", "the target x1 − v_target, by anchor"]
+        ["one path and its chords, extended to t = 0", "the target x1 − v_target, by anchor"]
     )
     figure.add_trace(
         go.Scatter(
@@ -168,7 +166,7 @@ def chord_figure(
             y=_short(means[:, 1]),
             mode="markers",
             name="modes",
-            marker=dict(color=faded(TEACHER, 0.3), size=26),
+            marker=dict(color=faded(_TEACHER, 0.3), size=26),
         ),
         1,
         1,
@@ -250,11 +248,11 @@ def weights_figure(
     times: Sequence[float], weights: dict[str, tuple[list[float], list[float], list[float]]]
 ) -> go.Figure:
     """The weight of a sample's x0_fake − x0_real by noise level: median over samples, with the
-    range of 8 in 10.
+    range of the middle 80 %.
     """
     figure = go.Figure(layout=dict(template=TEMPLATE, height=380))
     for tint, (name, (low, middle, high)) in zip(
-        (FAINT, STUDENT, THIRD, "#0f766e"), weights.items()
+        (FAINT, _STUDENT, _THIRD, "#0f766e"), weights.items()
     ):
         figure.add_trace(
             go.Scatter(
@@ -310,7 +308,7 @@ def _line(
 ) -> None:
     x, y = torch.as_tensor(x), torch.as_tensor(y)
     x, y = x[(x >= SHOWN[0]) & (x <= SHOWN[1])], y[(x >= SHOWN[0]) & (x <= SHOWN[1])]
-    step = max(1, round(len(x) / POINTS))
+    step = max(1, round(len(x) / _POINTS))
     figure.add_trace(
         go.Scatter(
             x=_short(x[::step]),
@@ -329,7 +327,7 @@ def _line(
 
 
 def _short(values) -> np.ndarray:
-    """fp32, which plotly writes as base64: half a list's size, and no line a number in a
+    """fp32, which plotly writes as base64: half a list's size, and not one line per number in a
     notebook's file.
     """
     return np.array([float(value) for value in values], dtype=np.float32)

@@ -1,11 +1,13 @@
-r"""What the derivation notebook computes at noise level t, with the workbench's own gradient,
+r"""The computations of the derivation notebook at noise level t, with the workbench's own gradient,
 anchors and roll-out.
 
-    (5)   diffused_kl, pull, surrogate_gradients; weighted_kl is its mean over t       (6)   mean_velocity, anchor_curves
-    (8)   step_gradients                                                              the normaliser   Reweighted
+    (5)               diffused_kl, pull, surrogate_gradients; weighted_kl is its mean over t
+    (6)               mean_velocity, anchor_curves
+    (8)               step_gradients
+    the normaliser    Reweighted
 
-Students are N(mean, std^2 I), whose fake is exact at every t. Exact values are fp64, what passes
-through `Prediction` is fp32.
+Students are N(mean, std^2 I), whose fake is exact at every t. Exact values are fp64, values from
+`Prediction` are fp32.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ def weighted_kl(
 def pull(
     mean: float, std: float, teacher: GaussianMixture, t: float, grid: QuadratureGrid
 ) -> float:
-    """D KL(p_t || q_t) / d mean of the student N(mean, std^2) on a line: alpha_t E[s_fake(x_t) -
-    s_real(x_t)]. Eq. (5) at one t.
+    """The derivative d KL(p_t || q_t) / d mean for the student N(mean, std^2) on a line:
+    alpha_t E[s_fake(x_t) - s_real(x_t)]. Eq. (5) at one t.
     """
     student = isotropic(torch.tensor([mean], dtype=torch.float64), std, teacher.schedule)
     gap = score(student, grid.x, t) - score(teacher, grid.x, t)
@@ -77,11 +79,11 @@ def surrogate_gradients(
     size: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """What training computes, once a batch [batches, D + 1]: the gradient of `surrogate` with
+    """Training's gradient, one per batch [batches, D + 1]: the gradient of `surrogate` with
     `dmd_gradient` unnormalised and an exact fake, times alpha^2 / sigma^2. Its mean is the
     gradient of `diffused_kl`. Eq. (5).
     """
-    found, theta = [], theta.float()
+    gradients, theta = [], theta.float()
     fake = isotropic(theta[:-1], theta[-1], teacher.schedule)
     alpha, sigma = teacher.schedule.alpha_sigma(torch.tensor(t))
     for _ in range(batches):
@@ -90,11 +92,10 @@ def surrogate_gradients(
         x = at[:-1] + at[-1] * z
         x_t = perturb(teacher.schedule, x.detach(), noise, times)
         loss = surrogate(x, dmd_gradient(x, teacher(x_t, times), fake(x_t, times), "none"))
-        dimensions = (
-            x.numel() / size
-        )  # surrogate divides by numel, an expectation over samples by their number
-        found.append(torch.autograd.grad(loss, at)[0] * dimensions * alpha**2 / sigma**2)
-    return torch.stack(found)
+        # surrogate divides by numel, an expectation over samples by their number
+        dimensions = x.numel() / size
+        gradients.append(torch.autograd.grad(loss, at)[0] * dimensions * alpha**2 / sigma**2)
+    return torch.stack(gradients)
 
 
 def mean_velocity(stages: list[Stage]) -> Tensor:
@@ -106,7 +107,7 @@ def mean_velocity(stages: list[Stage]) -> Tensor:
 
 
 def anchor_curves(targets: list[Tensor], last: Tensor, modes: Tensor) -> dict[str, list[float]]:
-    """Of the targets [B, D] of each anchor: their error to the teacher's end points `last` and
+    """For the targets [B, D] of each anchor: their error to the teacher's end points `last` and
     their spread over seeds, both RMS in units of the spread of `last`, and the share of seeds
     whose target is nearest to the mode [M, D] of its end point.
     """
@@ -129,7 +130,7 @@ def anchor_curves(targets: list[Tensor], last: Tensor, modes: Tensor) -> dict[st
 
 @dataclass(frozen=True)
 class Reweighted:
-    """Samples' gradients [B, D] in x0 space under each rule of `weights` [B], of a student mean +
+    """Samples' gradients [B, D] in x0 space under each rule of `weights` [B], for a student mean +
     std z, z [B, D]: the normalisers, and "KL_t", alpha^2 / sigma^2, under which (5) is the plain
     mean of the KL gradients at every level.
     """
@@ -186,10 +187,10 @@ def affine_gradient(gradient: Tensor, z: Tensor) -> Tensor:
 
 
 def step_gradients(stages: list[Stage], loss: Tensor) -> list[float]:
-    """The norm of the loss's gradient in each step's raw output; exactly 0 where no path of the
-    graph leads there. Eq. (8).
+    """The norm of the loss's gradient in each step's raw output; exactly 0 if no path of the graph
+    leads there. Eq. (8).
     """
-    found = torch.autograd.grad(
+    gradients = torch.autograd.grad(
         loss, [stage.prediction.raw for stage in stages], allow_unused=True, retain_graph=True
     )
-    return [0.0 if one is None else float(one.norm()) for one in found]
+    return [0.0 if one is None else float(one.norm()) for one in gradients]

@@ -1,11 +1,13 @@
 """Executes notebooks from their `py:percent` sources.
 
-    python -m workbench.lab.execute notebooks/*.py            # full settings; writes the .ipynb beside each, with outputs
-    python -m workbench.lab.execute --short notebooks/*.py    # seconds instead of minutes; writes nothing
+    # full settings; writes the .ipynb of each, with outputs
+    python -m workbench.lab.execute notebooks/*.py
+    # seconds instead of minutes; writes nothing
+    python -m workbench.lab.execute --short notebooks/*.py
 
-Written outputs are kept small and plain: a PNG stands beside every plotly figure, for pages that
-run no JavaScript; states of widgets, which break GitHub's view, are left out; so is what makes two
-executions differ for no reason. A cell that fails stops it, and then nothing is written.
+Written outputs are small and plain: every plotly figure has a PNG too, for pages that run no
+JavaScript; widget states, which break GitHub's view, are omitted, and so are times and other
+differences between two executions. A cell that fails stops the execution, and nothing is written.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from PIL import Image
 
 from workbench.io.files import write_atomically
 
-SHORT = "WORKBENCH_SHORT"  # the environment variable that each notebook's parameters look at
+SHORT = "WORKBENCH_SHORT"  # the environment variable that each notebook's parameters read
 LARGEST = 400_000  # bytes of a notebook with its outputs
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -39,7 +41,7 @@ def executed(
     """The notebook of `source` with its outputs, executed in `folder`; `pictures` adds a PNG to
     every figure (needs Chromium).
 
-    Raises nbclient's CellExecutionError, which shows the cell, for one that fails.
+    Raises nbclient's CellExecutionError, with the cell, if a cell fails.
     """
     notebook = jupytext.read(source)
     for number, cell in enumerate(notebook.cells):
@@ -60,7 +62,7 @@ def executed(
 
 
 def stripped(notebook: NotebookNode) -> NotebookNode:
-    """Without widgets, times and what goes to stderr (progress bars, what libraries log), and with
+    """The notebook without widgets, times and stderr (progress bars, logs of libraries), and with
     small pictures.
     """
     notebook.metadata.pop("widgets", None)
@@ -83,7 +85,7 @@ def stripped(notebook: NotebookNode) -> NotebookNode:
 
 
 def _last_state(line: str) -> str:
-    """What a terminal would show of a line that was written over."""
+    """The text that a terminal shows for a line that was overwritten."""
     return line.rstrip("\r").rsplit("\r", 1)[-1]
 
 
@@ -97,8 +99,8 @@ def quantised_png(png: str) -> str:
 
 
 def execute_and_save(source: Path) -> Path:
-    """Executes `source` beside itself with full settings and writes its notebook. Raises
-    ValueError for one that came out too large.
+    """Executes `source` in its folder with full settings and writes its notebook. Raises
+    ValueError if the notebook is too large.
     """
     notebook = executed(source, source.parent, pictures=True)
     text = nbformat.writes(notebook) + "\n"
@@ -112,13 +114,14 @@ def execute_and_save(source: Path) -> Path:
     return target
 
 
-def main() -> int:
+def execute_notebooks() -> int:
+    """Executes the notebooks of the command line; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sources", nargs="+", type=Path, help="notebooks as .py files")
     parser.add_argument(
         "--short",
         action="store_true",
-        help="the settings of CI, in a folder that is thrown away; writes nothing",
+        help="the settings of CI, in a temporary folder; writes nothing",
     )
     options = parser.parse_args()
     failed = []
@@ -142,4 +145,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(execute_notebooks())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from IPython.display import Image as Shown
+from IPython.display import Image as DisplayedImage
 from PIL import Image
 
 from workbench.core.denoiser import Backend
@@ -12,11 +12,11 @@ from workbench.grid.export import grid_sheet
 from workbench.grid.generate import Grid, ModelLoader, generate_grid
 from workbench.grid.request import GridRequest
 
-WIDTH = 880  # pixels: what a notebook's column shows
+COLUMN_WIDTH = 880  # pixels: the width of a notebook's column
 
 
 def seed_grid(request: GridRequest, backend: Backend, open_model: ModelLoader) -> Grid:
-    """The painted grid. Raises ValueError where a cell could not be made, with the reason."""
+    """The generated grid. Raises ValueError, with the reason, if a cell failed."""
     grid = Grid(request, str(backend.device))
     for event in generate_grid(request, backend, open_model):
         grid.add(event)
@@ -26,7 +26,7 @@ def seed_grid(request: GridRequest, backend: Backend, open_model: ModelLoader) -
     return grid
 
 
-def as_output(source: Grid | Image.Image, width: int = WIDTH) -> Shown:
+def as_output(source: Grid | Image.Image, width: int = COLUMN_WIDTH) -> DisplayedImage:
     """A grid's sheet, or an image, as an output of at most `width` pixels."""
     image = grid_sheet(source) if isinstance(source, Grid) else source.convert("RGB")
     if image.width > width:
@@ -35,4 +35,4 @@ def as_output(source: Grid | Image.Image, width: int = WIDTH) -> Shown:
         )
     file = io.BytesIO()
     image.save(file, "JPEG", quality=85)
-    return Shown(file.getvalue(), format="jpeg")
+    return DisplayedImage(file.getvalue(), format="jpeg")

@@ -1,4 +1,4 @@
-"""Whether a real model can be worked with here."""
+"""Whether this machine can distil a full-size model."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from workbench.models.backends.source import TeacherError, pipeline_index
 
 
 def missing_requirements(teacher: str) -> list[str]:
-    """What is missing to distil `teacher`, a pipeline's folder or hub id, in plain words; empty
-    when nothing is. Loads no weights.
+    """The missing requirements for distilling `teacher`, a pipeline's folder or hub id, in plain
+    words; empty if there are none. Loads no weights.
     """
-    missing = (
-        []
-        if torch.cuda.is_available()
-        else ["there is no CUDA GPU: open this notebook on a machine with one"]
-    )
+    missing = []
+    if not torch.cuda.is_available():
+        missing.append("there is no CUDA GPU: open this notebook on a machine with one")
     try:
         pipeline_index(teacher)
     except TeacherError as error:

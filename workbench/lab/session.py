@@ -1,4 +1,4 @@
-"""The first and the last line of a notebook: what it runs on, and how long it took."""
+"""The first and the last line of a notebook: its machine and versions, and its wall time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import plotly.io as pio
 import torch
 
 from workbench.io.files import PACKAGES, version
-from workbench.lab.pictures import WIDTH
+from workbench.lab.pictures import COLUMN_WIDTH
 
-IN_LAB = "plotly_mimetype"  # JupyterLab draws it by itself: no script from a network
+IN_LAB = "plotly_mimetype"  # JupyterLab draws it without a script from the network
 
 
 @dataclass(frozen=True)
 class NotebookSession:
-    """A notebook that has begun."""
+    """A running notebook."""
 
     begun: float
 
@@ -32,7 +32,7 @@ def begin(seed: int = 0, device: str = "cpu") -> NotebookSession:
     """Seeds torch, and prints the seed, the device and the versions."""
     torch.manual_seed(seed)
     pio.renderers.default = os.environ.get("PLOTLY_RENDERER", IN_LAB)
-    pio.renderers["png"].width = WIDTH
+    pio.renderers["png"].width = COLUMN_WIDTH
     on = (
         f"{torch.cuda.get_device_name(device)} ({device})"
         if device.startswith("cuda")

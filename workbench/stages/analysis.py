@@ -1,14 +1,15 @@
-"""Everything that the stages measure of some models on one prompt, task by task.
+"""All stage measurements of some models on one prompt, task by task.
 
-    seen = Examination(request, backend, opener(request, backend, students_of("scenes")))
-    for event in seen.run():
-        ...                       # a Task that is done or has failed, or Progress; stop iterating to stop
-    seen.left                     # what is not done, and why
+    open_model = model_loader(request, backend, students_of("scenes"))
+    analysis = StageAnalysis(request, backend, open_model)
+    for event in analysis.run():  # stop iterating to stop
+        ...                       # a Task that is done or has failed, or Progress
+    analysis.unfinished           # the tasks that are not done, and why
 
-What is done stays when the rest is stopped or fails, and a second `run` goes on with what is left.
-Trajectories that were recorded before (`workbench.stages.trajectory`) are taken instead of
-sampling again, where prompt, seeds and model agree. No model is held longer than its task:
-`open_model` may keep what fits.
+Results stay when the rest is stopped or fails, and a second `run` continues with the unfinished
+tasks. `existing` trajectories (`workbench.stages.trajectory`) are used instead of sampling again if
+prompt, seeds and model agree. No model is held longer than its task: `open_model` may keep what
+fits.
 """
 
 from __future__ import annotations
@@ -42,16 +43,21 @@ from workbench.stages.factors import settled
 from workbench.stages.paths import displacement
 from workbench.stages.recording import branched, record, swapped
 from workbench.stages.tasks import Branch, Mixed, Record, StageMeasurement, Swap, Task, TaskResult
-from workbench.stages.trajectory import SIDE as PICTURE_SIDE
-from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsampled, trajectory_bytes
+from workbench.stages.trajectory import (
+    PICTURE_SIDE,
+    Trajectory,
+    TrajectoryImages,
+    downsampled,
+    trajectory_bytes,
+)
 
 MEMORY = 4 * 2**30  # bytes of all trajectories together
-POINTS = 8  # steps behind which a long pass is branched
+BRANCH_POINTS = 8  # steps after which a long pass is branched
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is remembered of a model that need not be open."""
+    """The facts of a model that are needed while it is not open."""
 
     times: Tensor
     evaluations: int
@@ -60,7 +66,7 @@ class Facts:
 
 @dataclass
 class StageAnalysis:
-    """The trajectories, pictures and results of `request` (one prompt), as far as they are there."""
+    """The trajectories, pictures and results of `request` (one prompt) so far."""
 
     request: GridRequest
     backend: Backend
@@ -69,14 +75,16 @@ class StageAnalysis:
     parents: int = 6
     swaps: bool = True
     feature: Callable[[], Lite0] = Lite0.load
-    known: list[Trajectory] = field(default_factory=list)
+    existing: list[Trajectory] = field(default_factory=list)
     memory: int = MEMORY
-    models: dict[str, Facts] = field(default_factory=dict)
-    closed: dict[str, str] = field(default_factory=dict)  # models that do not open, and why
-    trajectories: dict[str, Trajectory] = field(default_factory=dict)
-    pictures: dict[str, TrajectoryImages] = field(default_factory=dict)
-    results: dict[Task, TaskResult] = field(default_factory=dict)
-    failed: dict[Task, str] = field(default_factory=dict)
+    # what `run` finds
+    models: dict[str, Facts] = field(default_factory=dict, init=False)
+    trajectories: dict[str, Trajectory] = field(default_factory=dict, init=False)
+    pictures: dict[str, TrajectoryImages] = field(default_factory=dict, init=False)
+    results: dict[Task, TaskResult] = field(default_factory=dict, init=False)
+    # the reason, by model that does not open and by task
+    unopened: dict[str, str] = field(default_factory=dict, init=False)
+    failures: dict[Task, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
         if len(self.request.prompts) != 1:
@@ -91,13 +99,12 @@ class StageAnalysis:
 
     @property
     def prompt(self) -> str:
+        """The one prompt."""
         return self.request.prompts[0]
 
     @cached_property
     def scene(self) -> Request | None:
-        """The prompt as a caption of scenes, where the pictures can be read exactly; None
-        elsewhere.
-        """
+        """The prompt as a caption of scenes, if the pictures can be read exactly; else None."""
         if self.backend.latent_shape[-1] * self.backend.pipeline.vae_scale_factor != SCENES_SIDE:
             return None
         try:
@@ -107,23 +114,18 @@ class StageAnalysis:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Those whose trajectories fit in `memory` together, at least two; the request's first
-        ones.
+        """The request's first seeds, as many as have trajectories that fit in `memory` together;
+        at least two.
         """
-        one = (
-            sum(
-                trajectory_bytes(self.backend.latent_shape, len(facts.times) - 1, 1)
-                for facts in self.models.values()
-            )
-            or 1
+        per_seed = sum(
+            trajectory_bytes(self.backend.latent_shape, len(facts.times) - 1, 1)
+            for facts in self.models.values()
         )
-        return self.request.seeds[: max(self.memory // one, 2)]
+        return self.request.seeds[: max(self.memory // (per_seed or 1), 2)]
 
     @property
     def tasks(self) -> list[Task]:
-        """What there is to do, in order; the recordings alone before the first `run` has opened
-        the models.
-        """
+        """All tasks, in order; only the recordings until the first `run` has opened the models."""
         branches = [
             Branch(name, step)
             for name, facts in self.models.items()
@@ -141,83 +143,80 @@ class StageAnalysis:
         )
 
     def levels(self, first: str, then: str) -> Tensor:
-        """The noise levels at which two models take over from each other: the times of the one
-        with fewer steps.
+        """The noise levels at which two models can be swapped: the times of the one with fewer
+        steps.
         """
         return min((self.models[name].times for name in (first, then)), key=len)
 
     @property
-    def left(self) -> list[str]:
-        """What of the request is not there, in words; what failed with its reason."""
+    def unfinished(self) -> list[str]:
+        """A line per seed, model and task that is not done, with the reason of a failure."""
         dropped = self.request.seeds[len(self.seeds) :]
         limit = f"the trajectories would take more than {self.memory / 2**30:.1f} GiB"
-        said = [f"seeds {', '.join(map(str, dropped))}: {limit}"] if dropped else []
-        said += [f"{task}: {reason}" for task, reason in self.failed.items()]
-        said += [
+        lines = [f"seeds {', '.join(map(str, dropped))}: {limit}"] if dropped else []
+        lines += [f"{task}: {reason}" for task, reason in self.failures.items()]
+        lines += [
             f"branching and swaps of {name}: {reason}"
-            for name, reason in self.closed.items()
+            for name, reason in self.unopened.items()
             if name in self.trajectories
         ]
         open_tasks = [
-            task for task in self.tasks if task not in self.results and task not in self.failed
+            task for task in self.tasks if task not in self.results and task not in self.failures
         ]
         for kind in (Record, Branch, Swap):
             same = [str(task) for task in open_tasks if isinstance(task, kind)]
-            said += (
-                same
-                if len(same) < 4
-                else [f"{', '.join(same[:2])} and {len(same) - 2} more like these"]
-            )
-        return said
+            if len(same) >= 4:
+                same = [f"{', '.join(same[:2])} and {len(same) - 2} more like these"]
+            lines += same
+        return lines
 
     def run(self) -> Iterator[Progress | Task]:
-        """Does what is left; yields each task when it is done or has failed, and the progress in
-        between.
+        """Runs the unfinished tasks; yields each task when it is done or has failed, and the
+        progress in between.
         """
         self._open_all()
-        tasks, self.failed = self.tasks, {}
+        tasks, self.failures = self.tasks, {}
         costs = {task: self._cost(task) for task in tasks}
-        total, done = (
-            sum(costs.values()) or 1.0,
-            sum(cost for task, cost in costs.items() if task in self.results),
-        )
+        total = sum(costs.values()) or 1.0
+        done = sum(cost for task, cost in costs.items() if task in self.results)
         for task in tasks:
             if task in self.results:
                 continue
-            if all(
-                Record(name) in self.results for name in task.needs
-            ):  # without, the failed recording says it all
+            # without its recordings a task is skipped: the failed recording says why
+            if all(Record(name) in self.results for name in task.needs):
                 try:
-                    for part in self._do(task):
-                        yield Progress((done + costs[task] * part) / total)
-                except Exception as error:  # any: what is done stays, and the rest goes on
-                    self.failed[task] = reason_of(error)
+                    for share in self._do(task):
+                        yield Progress((done + costs[task] * share) / total)
+                except Exception as error:  # any: the results stay, and the other tasks run
+                    self.failures[task] = reason_of(error)
                 yield task
             done += costs[task]
             yield Progress(min(done / total, 1.0))
 
     def _open_all(self) -> None:
-        """Learns what there is to know of each model."""
-        self.closed = {}
+        """Reads the facts of each model."""
+        self.unopened = {}
         for name in self.request.models:
             try:
                 model = self.open_model(name)
                 facts = Facts(model.times, model.evaluations, model_settings(model))
                 self.models.setdefault(name, facts)
-            except Exception as error:  # any: the other models are worth seeing
-                self.closed[name] = reason_of(error)
+            except Exception as error:  # any: the other models are worth having
+                self.unopened[name] = reason_of(error)
                 self.models.pop(name, None)
         self.models = {
             name: self.models[name] for name in self.request.models if name in self.models
         }
 
     def _open(self, name: str) -> Model:
-        """The model, which has to be what it was at first: a run may have gone on meanwhile."""
-        if name in self.closed:
-            raise ValueError(self.closed[name])
+        """The model. Raises ValueError if it is not the same as at first: a run may have trained
+        on.
+        """
+        if name in self.unopened:
+            raise ValueError(self.unopened[name])
         model = self.open_model(name)
         if model_settings(model) != self.models[name].settings:
-            raise ValueError(f"{name} has changed since this was begun: begin anew")
+            raise ValueError(f"{name} has changed since this began: start again")
         return model
 
     def _do(self, task: Task) -> Iterator[float]:
@@ -230,25 +229,21 @@ class StageAnalysis:
 
     def _record(self, task: Record) -> Iterator[float]:
         name = task.model
-        parts = [
-            one for one in [*self.trajectories.values(), *self.known] if self._fits(one, name)
-        ][:1]
-        there = len(parts[0].seeds) if parts else 0
-        for made in (
-            record(self._open(name), self.backend, self.prompt, self.seeds[there:])
-            if there < len(self.seeds)
-            else []
-        ):
-            if isinstance(made, Trajectory):
-                parts.append(made)
-                self.trajectories[name] = Trajectory.cat(parts)
-            else:
-                yield made / 2
-        self.trajectories[name] = kept = Trajectory.cat(parts)
-        self.pictures[name] = pictures = TrajectoryImages(kept, self.backend.decode)
-        for index in range(len(kept) + 1):
+        earlier = [*self.trajectories.values(), *self.existing]
+        batches = [one for one in earlier if self._fits(one, name)][:1]
+        missing = self.seeds[len(batches[0].seeds) if batches else 0 :]
+        if missing:
+            for event in record(self._open(name), self.backend, self.prompt, missing):
+                if isinstance(event, Trajectory):
+                    batches.append(event)
+                    self.trajectories[name] = Trajectory.cat(batches)
+                else:
+                    yield event / 2
+        self.trajectories[name] = trajectory = Trajectory.cat(batches)
+        self.pictures[name] = pictures = TrajectoryImages(trajectory, self.backend.decode)
+        for index in range(len(trajectory) + 1):
             pictures[index]
-            yield 0.5 + index / len(kept) / 2
+            yield 0.5 + index / len(trajectory) / 2
         factors = (
             settled([detect(step) for step in pictures.beliefs], detect(pictures.final), self.scene)
             if self.scene
@@ -259,23 +254,20 @@ class StageAnalysis:
             commitment(pictures.beliefs, pictures.final),
             low,
             relative_power(pictures.beliefs, pictures.final),
-            displacement(kept.x_t),
+            displacement(trajectory.x_t),
             factors,
         )
 
     def _fits(self, one: Trajectory, name: str) -> bool:
-        """Whether a trajectory holds the first seeds of what is asked for; of a model that does
-        not open, whatever it was recorded with.
+        """Whether a trajectory starts with the requested seeds; one of a model that does not open
+        may have any settings.
         """
-        asked = (
+        return (
             one.model == name
             and one.prompt == self.prompt
             and one.seeds == self.seeds[: len(one.seeds)]
-        )
-        return (
-            asked
             and tuple(one.x0.shape[2:]) == tuple(self.backend.latent_shape)
-            and (name in self.closed or one.settings == self.models[name].settings)
+            and (name in self.unopened or one.settings == self.models[name].settings)
         )
 
     def _branch(self, task: Branch) -> Iterator[float]:
@@ -294,30 +286,17 @@ class StageAnalysis:
 
     def _swap(self, task: Swap) -> Iterator[float]:
         levels = self.levels(task.first, task.then)
-        alone = {0: task.then, len(levels) - 1: task.first}.get(task.step)
-        parts = [self.pictures[alone].final] if alone else []  # which is recorded
-        for latents in (
-            ()
-            if alone
-            else swapped(
-                self._open,
-                task.first,
-                task.then,
-                levels,
-                task.step,
-                self.backend,
-                self.prompt,
-                self.seeds,
-            )
-        ):
-            parts.append(downsampled(self.backend.decode(latents), PICTURE_SIDE))
-            yield sum(map(len, parts)) / len(self.seeds)
-        images = torch.cat(parts)
-        correct = (
-            sum(satisfies(seen, self.scene) for seen in detect(images)) / len(images)
-            if self.scene
-            else None
-        )
+        if alone := task.alone(len(levels)):
+            images = self.pictures[alone].final  # recorded already
+        else:
+            batches = []
+            for latents in swapped(self._open, task, levels, self.backend, self.prompt, self.seeds):
+                batches.append(downsampled(self.backend.decode(latents), PICTURE_SIDE))
+                yield sum(map(len, batches)) / len(self.seeds)
+            images = torch.cat(batches)
+        correct = None
+        if self.scene:
+            correct = sum(satisfies(seen, self.scene) for seen in detect(images)) / len(images)
         self.results[task] = Mixed(
             images, seed_interval(self.feature().features(images).cpu()), correct
         )
@@ -326,47 +305,41 @@ class StageAnalysis:
         """In network evaluations of one image."""
         if isinstance(task, Record):
             facts = self.models.get(task.model)
-            return (
-                len(self.seeds) * (facts.evaluations + DECODING * len(facts.times))
-                if facts
-                else DECODING
-            )
+            if not facts:
+                return DECODING
+            return len(self.seeds) * (facts.evaluations + DECODING * len(facts.times))
         if isinstance(task, Branch):
             facts = self.models[task.model]
             share = 1 - task.step / (len(facts.times) - 1)
-            return (
-                min(self.parents, len(self.seeds))
-                * self.branches
-                * (facts.evaluations * share + DECODING)
-            )
+            images = min(self.parents, len(self.seeds)) * self.branches
+            return images * (facts.evaluations * share + DECODING)
         share = task.step / (len(self.levels(task.first, task.then)) - 1)
         first, then = (self.models[name].evaluations for name in (task.first, task.then))
         return len(self.seeds) * (share * first + (1 - share) * then + DECODING) * (0 < share < 1)
 
 
 def save_trajectories(trajectories: dict[str, Trajectory], folder: Path) -> None:
-    """Writes trajectories/MODEL.safetensors for each. Raises ValueError, and writes nothing, in a
-    folder with those of another prompt.
+    """Writes trajectories/MODEL.safetensors for each. Raises ValueError, and writes nothing, if
+    the folder holds those of another prompt.
     """
     files = {}
-    for name, kept in trajectories.items():
-        plain = "".join(
-            letter if letter.isalnum() or letter in "-_" else "-" for letter in name
-        ).strip("-")
-        files[
-            next(
-                file for n in itertools.count(1) if (file := plain + f"-{n}" * (n > 1)) not in files
-            )
-        ] = kept
-    check_folder(folder, {kept.prompt for kept in files.values()})
+    for name, trajectory in trajectories.items():
+        plain = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in name)
+        stem = plain = plain.strip("-")
+        for n in itertools.count(2):
+            if stem not in files:
+                break
+            stem = f"{plain}-{n}"
+        files[stem] = trajectory
+    check_folder(folder, {trajectory.prompt for trajectory in files.values()})
     (folder / "trajectories").mkdir(parents=True, exist_ok=True)
-    for file, kept in files.items():
-        kept.save(folder / "trajectories" / f"{file}.safetensors")
+    for stem, trajectory in files.items():
+        trajectory.save(folder / "trajectories" / f"{stem}.safetensors")
 
 
 def saved_trajectories(folder: Path) -> list[Trajectory]:
-    """What `save_trajectories` wrote there; none in a folder without. Raises ValueError for a file
-    that is no trajectory.
+    """The trajectories that `save_trajectories` wrote to a folder; none if there are none. Raises
+    ValueError for a file that is no trajectory.
     """
     return [
         Trajectory.open(path) for path in sorted((folder / "trajectories").glob("*.safetensors"))
@@ -383,16 +356,16 @@ def check_folder(folder: Path, prompts: set[str]) -> None:
             )
 
 
-def as_recorded(open_model: ModelLoader, known: list[Trajectory]) -> ModelLoader:
-    """Opens models as `open_model` does, but refuses one that is not what a trajectory of its name
-    was recorded with.
+def as_recorded(open_model: ModelLoader, existing: list[Trajectory]) -> ModelLoader:
+    """Opens models as `open_model` does. Raises ValueError for a model that differs from the one
+    that a trajectory of its name was recorded with.
     """
 
     def opened(name: str) -> Model:
         model = open_model(name)
-        if any(one.model == name and one.settings != model_settings(model) for one in known):
+        if any(one.model == name and one.settings != model_settings(model) for one in existing):
             raise ValueError(
-                f"{name} is now another model, or sampled otherwise, than when this was recorded"
+                f"{name} is another model, or sampled differently, than when this was recorded"
             )
         return model
 
@@ -400,9 +373,9 @@ def as_recorded(open_model: ModelLoader, known: list[Trajectory]) -> ModelLoader
 
 
 def branch_steps(steps: int) -> list[int]:
-    """The steps of a pass behind which it is branched: all of a short one; of a long one some,
-    closest where it begins.
+    """The steps after which a pass is branched: all of a short one; some of a long one, closest at
+    its beginning.
     """
-    if steps <= POINTS:
+    if steps <= BRANCH_POINTS:
         return list(range(steps))
-    return sorted({round(steps * (n / POINTS) ** 2) for n in range(POINTS)} | {1})
+    return sorted({round(steps * (n / BRANCH_POINTS) ** 2) for n in range(BRANCH_POINTS)} | {1})

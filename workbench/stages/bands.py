@@ -1,11 +1,10 @@
 r"""Frequency bands: in which order coarse and fine structure enter the belief x0.
 
 The power of an image's band [a, b) is the sum of the squared coefficients of its orthonormal
-cosine transform (DCT-II) with a <= sqrt(u^2 + v^2) / 2 < b cycles an image, a pixel's share: all
-bands and the squared mean add up to the mean square (Parseval). The cosine transform continues an
-image by its mirror image; a Fourier transform would see a step at the edges and leak it into every
-band. Bands are octaves: below 2 cycles an image, 2 to 4, 4 to 8, ... up to the corner of the
-spectrum.
+cosine transform (DCT-II) with a <= sqrt(u^2 + v^2) / 2 < b cycles per image, per pixel: all bands
+and the squared mean add up to the mean square (Parseval). The cosine transform continues an image
+by its mirror image; a Fourier transform would see a step at the edges and leak it into every band.
+Bands are octaves: below 2 cycles per image, 2 to 4, 4 to 8, ... up to the corner of the spectrum.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ from workbench.metrics.diversity import Interval, jackknife_interval
 
 
 def band_edges(side: int) -> tuple[float, ...]:
-    """The ends of the octaves of an image `side` pixels wide, in cycles an image: 0, 2, 4, ...,
-    the last one open.
+    """The ends of the octaves of an image `side` pixels wide, in cycles per image: 0, 2, 4, ...,
+    infinity.
     """
     return (0.0, *(2.0**power for power in range(1, max(int(math.log2(side)) - 1, 1))), math.inf)
 
 
 def band_names(side: int) -> list[str]:
+    """The octaves in words: "below 2", "2 to 4", ..., "16 and above"."""
     edges = band_edges(side)
     return [
         f"below {high:g}"
@@ -44,8 +44,8 @@ def band_names(side: int) -> list[str]:
 
 
 def band_power(images: Tensor) -> Tensor:
-    """[..., bands] fp64 power of square images [..., C, H, W], a mean over the channels, without
-    the mean of the image.
+    """[..., bands] fp64 power of square images [..., C, H, W]: the mean over the channels, without
+    the image's mean.
 
     Raises ValueError for images that are not square.
     """
@@ -54,12 +54,8 @@ def band_power(images: Tensor) -> Tensor:
         raise ValueError(
             f"bands are read from square images [..., C, H, W], not {list(images.shape)}"
         )
-    power = (
-        np.square(dctn(images.detach().double().cpu().numpy(), axes=(-2, -1), norm="ortho")).mean(
-            -3
-        )
-        / side**2
-    )
+    values = images.detach().double().cpu().numpy()
+    power = np.square(dctn(values, axes=(-2, -1), norm="ortho")).mean(-3) / side**2
     return torch.stack([torch.as_tensor(power[..., mask].sum(-1)) for mask in _masks(side)], -1)
 
 
@@ -72,9 +68,7 @@ class BandPower:
 
     @property
     def relative(self) -> Tensor:
-        """[N, bands] power over the final images', each a sum over the seeds: 1 is as much as they
-        have.
-        """
+        """[N, bands] power relative to the final images', each summed over the seeds; 1: equal."""
         return self.beliefs.sum(1) / self.finals.sum(0)
 
     def interval(self, step: int, band: int, level: float = 0.95) -> Interval:

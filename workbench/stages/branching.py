@@ -1,21 +1,25 @@
-r"""Branching: how much diversity is left behind step k, and so how much each step decides.
+r"""Branching: how much diversity is left after step k, and so how much each step decides.
 
-P parents are sampled up to step k; from there B branches each go on with noise of their own. For
+P parents are sampled up to step k; from there B branches each continue with their own noise. For
 features f of the finished images
 
-    within  = mean over parents of 1/2 mean_{b != b'} |f_pb - f_pb'|^2          what the later steps can still change
-    cross   = 1/2 mean over p != p' of |f_pb - f_p'b'|^2                         what differs between parents, later steps included
-    between = cross - within                                                     what the first k steps have decided
-    ICC     = between / cross                                                    the intraclass correlation: 0 nothing, 1 everything
+    within  = mean over parents of 1/2 mean_{b != b'} |f_pb - f_pb'|^2
+              the variance that the later steps can still change
+    cross   = 1/2 mean over p != p' of |f_pb - f_p'b'|^2
+              the variance between parents, later steps included
+    between = cross - within
+              the variance that the first k steps have decided
+    ICC     = between / cross
+              the intraclass correlation: 0 nothing is decided, 1 everything
 
 These are the mean squares of a one-way random-effects analysis of variance (within = MSW, between
 = (MSB - MSW) / B, ICC(1) of Shrout and Fleiss 1979), summed over the features' dimensions. For
 features of unit length 1/2 |f - f'|^2 = 1 - cos, so within and cross are Eq. (9) over the branches
-of a parent, and over parents. `between` may come out a little below 0, as any such estimate.
+of a parent, and over parents. `between` may be a little below 0, like any such estimate.
 
-An ODE sampler has no noise of its own behind step k, so its belief x0_k is noised again to the
-level of step k + 1: x = alpha x0_k + sigma noise, where the ODE would take the noise that it came
-with (`workbench.stages.recording.branched`).
+An ODE sampler draws no noise after step k, so its belief x0_k is noised again to the level of step
+k + 1: x = alpha x0_k + sigma noise, instead of the noise that the ODE carries
+(`workbench.stages.recording.branched`).
 
 Sources: branching from a level to see what it decides is Sclocchi et al. 2024 (arXiv 2402.16991)
 and Li and Chen 2024 (2403.01633).
@@ -34,8 +38,8 @@ from workbench.metrics.diversity import Interval, jackknife_interval
 
 @dataclass(frozen=True)
 class Split:
-    """The three numbers of the formulas above, each with its interval over parents (nan ends for
-    fewer than three parents).
+    """Three numbers of the formulas above, each with its interval over parents (nan ends for fewer
+    than three parents).
     """
 
     within: Interval
@@ -44,8 +48,8 @@ class Split:
 
 
 def variance_split(features: Tensor, level: float = 0.95) -> Split:
-    """The split of features [P, B, D] of P parents with B branches, in fp64; the ICC is nan where
-    nothing differs at all.
+    """The split of features [P, B, D] of P parents with B branches, in fp64; the ICC is nan if
+    all features are equal.
 
     Raises ValueError for fewer than two parents or branches, and for features that are not finite.
     """
@@ -55,11 +59,12 @@ def variance_split(features: Tensor, level: float = 0.95) -> Split:
             f"{list(features.shape)}"
         )
     f = features.double()
-    means, within = f.mean(1), (f - f.mean(1, keepdim=True)).square().sum((1, 2)) / (f.shape[1] - 1)
+    means = f.mean(1)
+    within = (f - f.mean(1, keepdim=True)).square().sum((1, 2)) / (f.shape[1] - 1)
     point = _numbers(means, within, f.shape[1])
     if len(f) < 3:
         return Split(*(Interval(value, math.nan, math.nan) for value in point.tolist()))
-    rest = [torch.arange(len(f)) != left_out for left_out in range(len(f))]
+    rest = [torch.arange(len(f)) != omitted for omitted in range(len(f))]
     without = torch.stack([_numbers(means[kept], within[kept], f.shape[1]) for kept in rest])
     return Split(
         *(
@@ -70,7 +75,7 @@ def variance_split(features: Tensor, level: float = 0.95) -> Split:
 
 
 def _numbers(means: Tensor, within: Tensor, branches: int) -> Tensor:
-    """[3] within, cross and ICC from the parents' means [P, D] and their own variances [P]."""
-    left = within.mean()
-    between = (means - means.mean(0)).square().sum() / (len(means) - 1) - left / branches
-    return torch.stack([left, between + left, between / (between + left)])
+    """[3] within, cross and ICC from the parents' means [P, D] and their variances [P]."""
+    mean = within.mean()
+    between = (means - means.mean(0)).square().sum() / (len(means) - 1) - mean / branches
+    return torch.stack([mean, between + mean, between / (between + mean)])

@@ -1,84 +1,88 @@
-"""The command `stages`: everything that the Stages tab shows for one prompt, as a report in a
+"""The command `stages`: everything that is measured of some models on one prompt, as a report in a
 folder.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from workbench.models.options import common_recipe, load_models
 
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
 
 def _stages(options: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from workbench.grid.request import GridRequest
     from workbench.io.notation import TEACHER
     from workbench.models.loading import check_prompt
-    from workbench.stages.analysis import (
-        StageAnalysis,
-        check_folder,
-        save_trajectories,
-        saved_trajectories,
-    )
-    from workbench.stages.gradient_probe import probe
-    from workbench.stages.report import stage_figures, write_stage_report
+    from workbench.stages.analysis import StageAnalysis, check_folder, saved_trajectories
 
     folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
     check_folder(folder, {options.prompt})
     backend, models = load_models(options)
     check_prompt(backend, options.prompt)
     by_name = {model.name: model for model in models}
-    request = GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name))
-    seen = StageAnalysis(
-        request,
+    analysis = StageAnalysis(
+        GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name)),
         backend,
         by_name.__getitem__,
         options.branches,
         options.parents,
         not options.no_swap,
-        known=saved_trajectories(folder),
+        existing=saved_trajectories(folder),
     )
-    gradients, students = (
-        [],
-        [] if options.no_gradients else [name for name in by_name if name != TEACHER],
-    )
-    left = {name: "not measured" for name in students}
+    students = [] if options.no_gradients else [name for name in by_name if name != TEACHER]
+    gradients, failures = [], {name: "not measured" for name in students}
     _, teacher = common_recipe(options, list(by_name))
     try:
-        _advance(
-            tqdm(total=1.0, desc="stages", bar_format=BAR),
-            ((step.done, None) for step in seen.run() if hasattr(step, "done")),
-        )
+        _follow("stages", analysis.run())
         for name in students:
-            events = probe(by_name[name], name, backend, teacher, options.prompt)
             try:
-                gradients.append(
-                    _advance(
-                        tqdm(total=1.0, desc=f"gradients of {name}", bar_format=BAR),
-                        ((p.done, p) for p in events),
-                    )
-                )
-                del left[name]
+                gradients.append(_gradients(by_name[name], analysis, teacher))
+                del failures[name]
             except (ValueError, RuntimeError, KeyError) as error:
                 # too little memory, an old checkpoint ...: the others are worth having
-                left[name] = str(error)
-    finally:  # also when it is interrupted: what is done is kept
-        missing = [f"gradients of {name}: {reason}" for name, reason in left.items()]
-        if seen.trajectories:
-            save_trajectories(seen.trajectories, folder)
-            print(write_stage_report(folder, seen, stage_figures(seen), gradients, missing))
-        for line in [*seen.left, *missing]:
-            print(f"not done: {line}")
+                failures[name] = str(error)
+    finally:  # also when it is interrupted: finished tasks are kept
+        _save(folder, analysis, gradients, failures)
 
 
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+def _gradients(model, analysis, teacher: str):
+    """The gradients of one student, measured under a progress bar."""
+    from workbench.stages.gradient_probe import probe
+
+    return _follow(
+        f"gradients of {model.name}",
+        probe(model, model.name, analysis.backend, teacher, analysis.prompt),
+    )
 
 
-def _advance(bar, events):
-    """Follows (part done, result) events with a bar; returns the last result."""
-    with bar:
-        for done, result in events:
-            bar.update(done - bar.n)
-    return result
+def _save(folder: Path, analysis, gradients: list, failures: dict[str, str]) -> None:
+    """Writes trajectories and report, and prints the unfinished tasks."""
+    from workbench.stages.analysis import save_trajectories
+    from workbench.stages.report import stage_figures, write_stage_report
+
+    missing = [f"gradients of {name}: {reason}" for name, reason in failures.items()]
+    if analysis.trajectories:
+        save_trajectories(analysis.trajectories, folder)
+        figures = stage_figures(analysis)
+        print(write_stage_report(folder, analysis, figures, gradients, missing))
+    for line in [*analysis.unfinished, *missing]:
+        print(f"not done: {line}")
+
+
+def _follow(title: str, events: Iterable):
+    """Shows `Progress` and `Probed` events under a bar; returns the last event."""
+    from tqdm import tqdm
+
+    from workbench.io.progress import Progress
+    from workbench.stages.gradient_probe import Probed
+
+    event = None
+    with tqdm(total=1.0, desc=title, bar_format=BAR) as bar:
+        for event in events:
+            if isinstance(event, (Progress, Probed)):
+                bar.update(event.done - bar.n)
+    return event

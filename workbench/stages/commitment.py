@@ -1,14 +1,15 @@
-r"""Commitment: from which step on the model's belief x0 is the image that the sample ends up as.
+r"""Commitment: the step from which the model's belief x0 is the sample's final image.
 
-Of step k and seed i, with x0_k,i the decoded belief and F_i the decoded end of the pass:
+For step k and seed i, with x0_k,i the decoded belief and F_i the decoded end of the pass:
 
-    own_k,i    = mean (x0_k,i - F_i)^2                         distance to the seed's own final image
-    others_k,i = mean over j != i of mean (x0_k,i - F_j)^2     the control: other seeds' finals
-    fixed_k    = 1 - sum_i own_k,i / sum_i others_k,i          0: no nearer to its own end than to any other; 1: there
+    own_k,i    = mean (x0_k,i - F_i)^2                       distance to the seed's own final image
+    others_k,i = mean over j != i of mean (x0_k,i - F_j)^2   the control: other seeds' finals
+    fixed_k    = 1 - sum_i own_k,i / sum_i others_k,i        0: no nearer to its own end than to any
+                                                             other; 1: equal to it
 
-A belief F_mean + a (F_i - F_mean), right but blurred by a in [0, 1], has fixed = 2 a / (1 + a^2)
-when the F_i are independent: blur lowers it, although nothing is undecided. So it is read on a
-low-passed version too, 8 x 8 means, that is up to 4 cycles an image.
+A belief F_mean + a (F_i - F_mean), right but blurred by a in [0, 1], has fixed = 2 a / (1 + a^2) if
+the F_i are independent: blur lowers it, although nothing is undecided. So it is also read on a
+low-passed version, 8 x 8 means, that is up to 4 cycles per image.
 
 Source: the control is ours; the observation is Figure A and Appendix B of the paper.
 """
@@ -25,12 +26,12 @@ from torch import Tensor
 
 from workbench.metrics.diversity import Interval
 
-CELLS = 8  # of the low-passed version, a side
+CELLS = 8  # per side of the low-passed version
 
 
 @dataclass(frozen=True)
 class Commitment:
-    """Mean squared distances [N, S, S] of the beliefs of N steps to final images: of seed i's
+    """Mean squared distances [N, S, S] of the beliefs of N steps to final images: from seed i's
     belief to seed j's image.
     """
 
@@ -38,23 +39,23 @@ class Commitment:
 
     @property
     def own(self) -> Tensor:
-        """[N, S]."""
+        """[N, S] the distance to the seed's own final image."""
         return self.distance.diagonal(dim1=1, dim2=2)
 
     @property
     def others(self) -> Tensor:
-        """[N, S]."""
+        """[N, S] the mean distance to the other seeds' finals."""
         return (self.distance.sum(2) - self.own) / (self.distance.shape[1] - 1)
 
     @property
     def by_seed(self) -> Tensor:
-        """[N, S] `fixed` of each seed alone; nan where all finals are equal."""
+        """[N, S] `fixed` of each seed alone; nan if all finals are equal."""
         return 1 - self.own / self.others
 
     @property
     def fixed(self) -> Tensor:
-        """[N] the share of the final structure that is there at each step, by the formula above;
-        at most 1.
+        """[N] the share of the final structure that is fixed at each step, by the formula above; at
+        most 1.
         """
         return 1 - self.own.sum(1) / self.others.sum(1)
 
@@ -85,39 +86,40 @@ def low_passed(images: Tensor, cells: int = CELLS) -> Tensor:
 
 
 def first_step(share: Tensor, level: float) -> int:
-    """The first step, counting from 1, from which `share` [N] stays at `level` or above; N + 1
-    when it never does.
+    """The first step, counting from 1, from which `share` [N] stays at `level` or above; N + 1 if
+    it never does.
     """
     below = (share < level).nonzero()
     return int(below[-1]) + 2 if len(below) else 1
 
 
-def fixed_by(seen: Commitment, share: float, level: float = 0.95) -> Interval:
+def fixed_by(measured: Commitment, share: float, level: float = 0.95) -> Interval:
     """The step by which `share` of the final structure is fixed, with its percentile bootstrap
     interval over the seeds.
     """
-    drawn = [first_step(line, share) for line in _resampled(seen)]
+    drawn = [first_step(line, share) for line in _resampled(measured)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    return Interval(first_step(seen.fixed, share), int(low), int(high))
+    return Interval(first_step(measured.fixed, share), int(low), int(high))
 
 
-def fixed_curve(seen: Commitment, level: float = 0.95) -> list[Interval]:
+def fixed_curve(measured: Commitment, level: float = 0.95) -> list[Interval]:
     """`fixed` of each step with its percentile bootstrap interval over the seeds. Simulated with 9
     seeds, 95 % intervals cover 94 to 95 %.
     """
-    low, high = np.quantile(_resampled(seen).numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return [Interval(*map(float, step)) for step in zip(seen.fixed, low, high)]
+    low, high = np.quantile(
+        _resampled(measured).numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0
+    )
+    return [Interval(*map(float, step)) for step in zip(measured.fixed, low, high)]
 
 
-def _resampled(seen: Commitment, resamples: int = 2000, seed: int = 0) -> Tensor:
-    """[resamples, N] `fixed` of seeds drawn again with replacement. The finals of the control are
-    those of the drawn seeds too, but never a copy of the seed's own.
+def _resampled(measured: Commitment, resamples: int = 2000, seed: int = 0) -> Tensor:
+    """[resamples, N] `fixed` of seeds drawn with replacement. The control takes the finals of the
+    drawn seeds too, but never a copy of the seed's own.
     """
-    seeds = seen.distance.shape[1]
+    seeds = measured.distance.shape[1]
     drawn = np.random.default_rng(seed).multinomial(seeds, [1 / seeds] * seeds, size=resamples)
-    weights = torch.from_numpy(
-        drawn[drawn.max(1) < seeds]
-    ).double()  # one seed alone has no control
-    between = seen.distance - torch.diag_embed(seen.own)
+    drawn = drawn[drawn.max(1) < seeds]  # one seed alone has no control
+    weights = torch.from_numpy(drawn).double()
+    between = measured.distance - torch.diag_embed(measured.own)
     others = torch.einsum("rs,nsj,rj->rn", weights / (seeds - weights), between, weights)
-    return 1 - weights @ seen.own.T / others
+    return 1 - weights @ measured.own.T / others

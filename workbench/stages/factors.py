@@ -1,12 +1,12 @@
-r"""On scenes: the step at which each factor of the picture becomes what it ends up being, read by
-the exact detector.
+r"""On scenes: the step at which each factor of the picture reaches its final value, read by the
+exact detector.
 
-A factor of a seed is settled from the first step on from which it stays as in the final image, for
-every object there:
+A factor of a seed is settled from the first step from which it stays as in the final image, for
+every object:
 
     shape, colour                   the same name
-    position, size, background      within a quarter of the world's own spread for this caption (`data_spread`), so that factors
-                                    of different units compare
+    position, size, background      within a quarter of the world's own spread for this caption
+                                    (`data_spread`), so that factors of different units compare
 
 Objects are matched to those of the final image by the least sum of squared distances; while their
 number differs, no object's factor is settled. A background is its colour at the four corners.
@@ -30,8 +30,8 @@ WITHIN = 0.25  # of the world's spread
 def settled(
     beliefs: list[list[Seen]], finals: list[Seen], request: Request
 ) -> dict[str, np.ndarray]:
-    """Whether each factor is settled, [N, S] bool, from what is seen at N steps of S seeds and in
-    their final images.
+    """Whether each factor is settled, [N, S] bool by factor, from the detections in the beliefs of
+    N steps of S seeds and in their final images.
     """
     spread = data_spread(request, max(len(finals), 2))
     alike = {name: np.zeros((len(beliefs), len(finals)), bool) for name in SETTLED_FACTORS}
@@ -43,9 +43,7 @@ def settled(
 
 
 def settled_at(one: np.ndarray) -> np.ndarray:
-    """[S] the first settled step, counting from 1, of a factor's [N, S]; N + 1 where there is
-    none.
-    """
+    """[S] the first settled step, counting from 1, of a factor's [N, S]; N + 1 if there is none."""
     return len(one) + 1 - one.sum(0)
 
 

@@ -1,9 +1,9 @@
 """A student set up as in training, to measure which term's gradient reaches which of its steps
 (`workbench.stages.gradients`).
 
-A run's own folder gives student and fake network as they were at its last checkpoint. A student
-that comes without a fake network gets one as training makes it: a copy of the teacher, fitted to
-the student's samples for some updates of Algorithm 1's fake phase.
+A run folder gives student and fake network as of its last checkpoint. A student without a fake
+network gets one as in training: a copy of the teacher, fitted to the student's samples for some
+updates of Algorithm 1's fake phase.
 """
 
 from __future__ import annotations
@@ -27,20 +27,18 @@ from workbench.stages.gradients import GradientNorms, gradient_reach
 from workbench.training.build import new_objective
 from workbench.training.run import Run
 
-FIGURE_5 = ("dmd", "dp_dmd_no_stop", "dp_dmd")  # its methods from left to right
+PROBED_METHODS = ("dmd", "dp_dmd_no_stop", "dp_dmd")  # Figure 5 from left to right
 FAKE_UPDATES = 60
-# of a batch on an embedded teacher; one by one on others, whose evaluations with gradients are
-# large
-SAMPLES = 16
+SAMPLES = 16  # per batch on an embedded teacher; 1 on others, whose graphs are large
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What is known so far of a student: for each method the gradients by step."""
+    """The gradients of a student so far, by method and step; `done` is the share of the work."""
 
     model: str
     prompt: str
-    fake: str  # where the fake network comes from
+    fake: str  # the source of the fake network
     reaches: dict[str, GradientNorms]
     done: float
 
@@ -51,16 +49,16 @@ def probe(
     backend: PipelineBackend,
     teacher: str,
     prompt: str,
-    methods: tuple[str, ...] = FIGURE_5,
+    methods: tuple[str, ...] = PROBED_METHODS,
     batches: int = 4,
     fake_updates: int = FAKE_UPDATES,
 ) -> Iterator[Probed]:
-    """The gradients of each method at `prompt`, on the student behind `model` (which was opened
-    from `source`); what is known so far after each piece of work. Neither the model nor the
-    teacher is changed, and what was put on the teacher's network is taken off.
+    """The gradients of each method at `prompt`, on the student `model`, opened from `source`; the
+    results so far after each piece of work. Model and teacher stay as they are: adapters put on the
+    teacher's network are removed.
 
-    Raises ValueError for the teacher and for students that are sampled as none is trained here,
-    `FolderError` for a checkpoint that cannot be read, and what training raises.
+    Raises ValueError for the teacher and for students sampled in a way that is not trained here,
+    `FolderError` for an unreadable checkpoint, and the errors of training.
     """
     run = _run(source, model.info.digest)
     recipe = _recipe(model, run, teacher, backend.device.type)
@@ -91,23 +89,38 @@ def _probed(
         distiller.learners["student"].bare.load_state_dict(merged_state(model.network))
     fake = f"of round {distiller.rounds_done}" if run else f"fitted for {fitting} updates"
     reaches: dict[str, GradientNorms] = {}
-    total, done = (
-        fitting + 4 * batches * len(methods),
-        0,
-    )  # a student pass takes about as long as four fake updates
+    # a student pass takes about as long as four fake updates
+    total, done = fitting + 4 * batches * len(methods), 0
     for _ in distiller.fake_phase(fitting):
         done += 1
         yield Probed(model.name, prompt, fake, dict(reaches), done / total)
     for method in methods:
-        for reaches[method] in gradient_reach(
-            distiller, new_objective(replace(distiller.recipe, method=method)), batches
-        ):
+        objective = new_objective(replace(distiller.recipe, method=method))
+        for norms in gradient_reach(distiller, objective, batches):
+            reaches[method] = norms
             done += 4
             yield Probed(model.name, prompt, fake, dict(reaches), done / total)
 
 
 def _recipe(model: Model, run: Run | None, teacher: str, device: str) -> Recipe:
-    """The recipe that the student was trained by, or its teacher's preset, in small batches."""
+    """The run's recipe, or the one saved with the student, or its teacher's preset; in small
+    batches.
+    """
+    _check(model)
+    if run:
+        return _small(run.recipe, teacher, device)
+    recipe = model.info.recipe or replace(recipe_of(teacher), teacher=teacher)
+    return replace(
+        _small(recipe, teacher, device),
+        lora=0,
+        method="dmd",
+        student_sampler=model.sampler,
+        student_steps=len(model.times) - 1,
+    )
+
+
+def _check(model: Model) -> None:
+    """Raises ValueError for a model that is no student as trained here."""
     if model.name == TEACHER:
         raise ValueError("the gradients are those of a student: choose one")
     if (
@@ -119,37 +132,28 @@ def _recipe(model: Model, run: Run | None, teacher: str, device: str) -> Recipe:
             f"{model.name} is sampled in a way that no student is trained in here (its guidance, "
             "timesteps or sampler)"
         )
-    preset = replace(recipe_of(teacher), teacher=teacher)
-    recipe = run.recipe if run else model.info.recipe or preset
-    recipe = replace(
+
+
+def _small(recipe: Recipe, teacher: str, device: str) -> Recipe:
+    """The recipe with settings for measuring: small batches, no average, no caches."""
+    embedded = teacher in EMBEDDED
+    return replace(
         recipe,
         ema=0.0,
         compile=False,
         embeddings="",
         offload=False,
-        batch=SAMPLES if teacher in EMBEDDED else 1,
+        batch=SAMPLES if embedded else 1,
         accumulate=1,
-        precision="fp32"
-        if recipe.precision == "fp16"
-        else recipe.precision,  # fp16 needs a scaled loss
-        checkpointing=recipe.checkpointing or (device != "cpu" and teacher not in EMBEDDED),
-    )
-    return (
-        recipe
-        if run
-        else replace(
-            recipe,
-            lora=0,
-            method="dmd",
-            student_sampler=model.sampler,
-            student_steps=len(model.times) - 1,
-        )
+        # fp16 would need a scaled loss
+        precision="fp32" if recipe.precision == "fp16" else recipe.precision,
+        checkpointing=recipe.checkpointing or (device != "cpu" and not embedded),
     )
 
 
 def _run(source: str | Path, digest: str | None) -> Run | None:
-    """The run that a student of this recipe's digest is from, by its folder, when it has a
-    checkpoint.
+    """The run that a student comes from: at or above its folder, with a checkpoint and the digest
+    of its recipe.
     """
     for folder in (Path(source), Path(source).parent):
         try:

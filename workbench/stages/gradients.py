@@ -4,13 +4,14 @@ gradient at each of the N steps.
 One network serves all steps, so the gradient of a term with respect to its parameters is a sum
 over the steps' evaluations:
 
-    dL/dtheta = sum_k J_k^T c_k,     J_k = d raw_k / dtheta at step k's own input, held fixed,     c_k = dL/d raw_k
+    dL/dtheta = sum_k J_k^T c_k
+    J_k = d raw_k / dtheta at step k's own input, held fixed
+    c_k = dL/d raw_k, the total derivative, through every later step that step k leads to
 
-where c_k is the total derivative, through every later step that step k leads to. The graph of the
-roll-out gives the c_k, and evaluating each step once more gives its summand: no copy of the
-network, and one step's graph at a time. Behind the gradient stop of (8) there is no c_1 of DMD's
-at all, so its summand is exactly 0. Without it (Figure 5) both terms pull at step 1, and the
-cosine of their summands there says whether they agree.
+The graph of the roll-out gives the c_k, and evaluating each step once more gives its summand: no
+copy of the network, and one step's graph at a time. With the gradient stop of (8) DMD has no c_1,
+so its summand is exactly 0. Without it (Figure 5) both terms pull at step 1, and the cosine of
+their summands there says whether they agree.
 """
 
 from __future__ import annotations
@@ -28,15 +29,14 @@ from workbench.core.draws import MicroBatch
 from workbench.core.objectives import Objective
 from workbench.core.sampler import Rollout, walk
 
-StepGradients = dict[
-    str, list[Tensor]
-]  # of one step: a term that reaches it -> its gradient, for every parameter
+# of one step: a term that reaches it -> its gradient, for every parameter
+StepGradients = dict[str, list[Tensor]]
 
 
 @dataclass(frozen=True)
 class GradientNorms:
-    """Of several batches, for N steps: `norms` of each term's weighted gradient [batches, N], and
-    the cosine [batches, N] of each two terms, nan where one of them is 0.
+    """For several batches and N steps: `norms` of each term's weighted gradient [batches, N], and
+    the cosine [batches, N] of each pair of terms, nan where one of them is 0.
     """
 
     detach_after: int
@@ -48,20 +48,20 @@ def gradient_reach(
     distiller: Distiller, objective: Objective, batches: int = 4
 ) -> Iterator[GradientNorms]:
     """Measures `objective` on the distiller's student, fake network and teacher, whose weights
-    stay as they are. Yields what is known behind each batch: a micro-batch of the recipe, of the
-    draws of student updates 0, 1, ..., the same for every objective.
+    stay as they are. Yields the result so far after each batch: a micro-batch of the recipe, from
+    the draws of student updates 0, 1, ..., the same for every objective.
     """
     norms = {term.name: [] for term in objective.terms}
     cosines = {pair: [] for pair in itertools.combinations(norms, 2)}
     for update in range(batches):
         steps = [
-            _read(step)
+            _products(step)
             for step in summands(distiller, objective, distiller.draws("student", update)[0])
         ]
-        for name, kept in norms.items():
-            kept.append([found.get((name, name), 0.0) ** 0.5 for found in steps])
-        for (one, other), kept in cosines.items():
-            kept.append([_cosine(found, one, other) for found in steps])
+        for name, rows in norms.items():
+            rows.append([products.get((name, name), 0.0) ** 0.5 for products in steps])
+        for (one, other), rows in cosines.items():
+            rows.append([_cosine(products, one, other) for products in steps])
         yield GradientNorms(
             objective.detach_after,
             {name: torch.tensor(rows) for name, rows in norms.items()},
@@ -72,13 +72,12 @@ def gradient_reach(
 def summands(
     distiller: Distiller, objective: Objective, micro: MicroBatch
 ) -> Iterator[StepGradients]:
-    """Each term's gradient, with its weight, step by step: the J_k^T c_k above, whose sum over k
-    is the term's whole gradient. A term that does not reach a step is absent there.
+    """Each term's weighted gradient, step by step: the J_k^T c_k above, whose sum over k is the
+    term's whole gradient. A term that does not reach a step is absent from it.
     """
     student, parameters = distiller.student, distiller.learners["student"].parameters
-    with attention(
-        distiller.backend.device.type, distiller.recipe.precision
-    ):  # also of the backward passes
+    # the context covers the backward passes too
+    with attention(distiller.backend.device.type, distiller.recipe.precision):
         stages = list(
             walk(
                 student,
@@ -89,28 +88,28 @@ def summands(
                 renoise=micro.renoise,
             )
         )
-        seen = distiller.student_pass(micro, Rollout(stages[0].prediction, stages[-1].x_s))
+        outputs = distiller.student_pass(micro, Rollout(stages[0].prediction, stages[-1].x_s))
         raw = [stage.prediction.raw for stage in stages]
         toward = {
-            term.name: _toward(term.weight * term.loss(seen), raw) for term in objective.terms
+            term.name: _toward(term.weight * term.loss(outputs), raw) for term in objective.terms
         }
         inputs = [(stage.prediction.x_t.detach(), stage.prediction.t) for stage in stages]
-        del stages, seen, raw  # and with them the graph
+        del stages, outputs, raw  # and with them the graph
         for step, (x, t) in enumerate(inputs):
-            found, reached = {}, [name for name in toward if toward[name][step] is not None]
+            gradients, reached = {}, [name for name in toward if toward[name][step] is not None]
             again = student(x, t, micro.condition).raw if reached else None
             for name in reached:
-                gradients = torch.autograd.grad(
+                own = torch.autograd.grad(
                     again,
                     parameters,
                     toward[name][step],
                     retain_graph=name != reached[-1],
                     allow_unused=True,
                 )
-                found[name] = [
-                    torch.zeros_like(p) if g is None else g for p, g in zip(parameters, gradients)
+                gradients[name] = [
+                    torch.zeros_like(p) if g is None else g for p, g in zip(parameters, own)
                 ]
-            yield found
+            yield gradients
 
 
 def _toward(loss: Tensor, raw: list[Tensor]) -> tuple[Tensor | None, ...]:
@@ -122,8 +121,8 @@ def _toward(loss: Tensor, raw: list[Tensor]) -> tuple[Tensor | None, ...]:
     )
 
 
-def _read(step: StepGradients) -> dict[tuple[str, str], float]:
-    """The products of each two terms' gradients, and of each with itself."""
+def _products(step: StepGradients) -> dict[tuple[str, str], float]:
+    """The inner product of each pair of terms' gradients, and of each with itself."""
     pairs = itertools.combinations_with_replacement(step, 2)
     return {
         (one, other): math.fsum(float((a * b).sum()) for a, b in zip(step[one], step[other]))
@@ -131,6 +130,6 @@ def _read(step: StepGradients) -> dict[tuple[str, str], float]:
     }
 
 
-def _cosine(found: dict[tuple[str, str], float], one: str, other: str) -> float:
-    lengths = math.sqrt(found.get((one, one), 0.0) * found.get((other, other), 0.0))
-    return found[one, other] / lengths if lengths else math.nan
+def _cosine(products: dict[tuple[str, str], float], one: str, other: str) -> float:
+    lengths = math.sqrt(products.get((one, one), 0.0) * products.get((other, other), 0.0))
+    return products[one, other] / lengths if lengths else math.nan

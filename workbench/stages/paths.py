@@ -1,9 +1,9 @@
-"""Paths: all trajectories of a prompt on one plane, and how far each step moves.
+"""Paths: all trajectories of a prompt on one plane, and the length of each step.
 
-The plane is that of the two largest principal components of all points of all paths together, so
+The plane is spanned by the two largest principal components of all points of all paths together, so
 that models can be compared in it. A curve in such a plane says little by itself: the paths of most
-diffusion models bend alike there (arXiv 2506.10177), whatever they show. Read which paths lie
-beside each other, and where they part.
+diffusion models bend alike there (arXiv 2506.10177). Read which paths run together, and where they
+part.
 """
 
 from __future__ import annotations
@@ -14,24 +14,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 2**16  # numbers of a point that are in fp64 at a time
+CHUNK = 2**16  # numbers of a point that are held in fp64 at a time
 
 
 @dataclass(frozen=True)
 class Plane:
-    """Coordinates [K_m, S, 2] of each path, and the share of all variance that each of the two
-    axes has.
-    """
+    """Coordinates [K_m, S, 2] of each path, and each axis's share of the total variance."""
 
     paths: list[Tensor]
     explained: tuple[float, float]
 
 
 def project(paths: list[Tensor]) -> Plane:
-    """The common plane of paths [K_m, S, ...], K_m points of S seeds each. The sign of an axis
-    makes its largest coordinate positive.
+    """The common plane of paths [K_m, S, ...], K_m points of S seeds each. An axis's largest
+    coordinate is positive.
 
-    Raises ValueError when there are fewer than three points.
+    Raises ValueError for fewer than three points.
     """
     counts = [path.shape[:2] for path in paths]
     flat = [path.flatten(2).flatten(0, 1) for path in paths]
@@ -39,19 +37,18 @@ def project(paths: list[Tensor]) -> Plane:
     if total < 3:
         raise ValueError("a plane needs three points or more")
     products = torch.zeros(total, total, dtype=torch.float64)
-    for first in range(
-        0, flat[0].shape[1], CHUNK
-    ):  # points are few and long: their products are a small matrix
-        part = torch.cat([rows[:, first : first + CHUNK] for rows in flat]).double()
-        part -= part.mean(0)
-        products += part @ part.T
+    # points are few and long: their products are a small matrix
+    for first in range(0, flat[0].shape[1], CHUNK):
+        chunk = torch.cat([rows[:, first : first + CHUNK] for rows in flat]).double()
+        chunk -= chunk.mean(0)
+        products += chunk @ chunk.T
     values, vectors = torch.linalg.eigh(products)
     values, vectors = values.flip(0)[:2].clamp(min=0), vectors.flip(1)[:, :2]
     points = vectors * values.sqrt()
     points = points * points.gather(0, points.abs().argmax(0, keepdim=True)).sign()
     split = points.split([steps * seeds for steps, seeds in counts])
     return Plane(
-        [part.unflatten(0, count) for part, count in zip(split, counts)],
+        [path.unflatten(0, count) for path, count in zip(split, counts)],
         tuple((values / products.trace().clamp(min=1e-30)).tolist()),
     )
 

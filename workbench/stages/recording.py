@@ -1,8 +1,8 @@
 """Sampling for the stages: passes that are recorded, that branch, and that change the model half
 way.
 
-Everything is a generator that works batch by batch, and again seed by seed where a batch fails
-(out of memory, say). All noise is a function of the seed, so every picture can be made again.
+Everything is a generator that works batch by batch, and seed by seed if a batch fails (out of
+memory, say). All noise is a function of the seed, so every picture can be reproduced.
 """
 
 from __future__ import annotations
@@ -21,31 +21,38 @@ from workbench.grid.generate import BATCH_SIZE
 from workbench.models.identity import model_settings
 from workbench.models.model import Model
 from workbench.models.sampling import even_batches, in_batches
+from workbench.stages.tasks import Swap
 from workbench.stages.trajectory import Trajectory
 
 
 def record(
-    model: Model, backend: Backend, prompt: str, seeds: tuple[int, ...], together: int = BATCH_SIZE
+    model: Model,
+    backend: Backend,
+    prompt: str,
+    seeds: tuple[int, ...],
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[float | Trajectory]:
-    """The part of the work done, after each step; and the trajectory of each batch of seeds, as
-    soon as it is finished.
+    """The share of the work that is done, after each step; and the trajectory of each batch of
+    seeds, as soon as it is finished.
 
     The cost is that of sampling: nothing is decoded. Raises RuntimeError, with the seed, for a
     pass that is not finite.
     """
     done = 0
-    for made in in_batches(
-        even_batches(seeds, together), lambda batch: _recorded(model, backend, prompt, batch)
+    for event in in_batches(
+        even_batches(seeds, batch_size), lambda batch: _recorded(model, backend, prompt, batch)
     ):
-        if isinstance(made, Trajectory):
-            done += len(made.seeds)
-        yield made if isinstance(made, Trajectory) else min((done + made) / len(seeds), 1.0)
+        if isinstance(event, Trajectory):
+            done += len(event.seeds)
+            yield event
+        else:
+            yield min((done + event) / len(seeds), 1.0)
 
 
 def _recorded(
     model: Model, backend: Backend, prompt: str, seeds: list[int]
 ) -> Iterator[float | Trajectory]:
-    """Yields how many passes' worth of steps are done, then the trajectory."""
+    """Yields the steps done, in passes, then the trajectory."""
     condition = backend.encode([prompt]).expand(len(seeds))
     x = grid_noise(backend.latent_shape, seeds).to(backend.device)
     beliefs, states, steps = [], [_half(x)], len(model.times) - 1
@@ -81,17 +88,17 @@ def branched(
     trajectory: Trajectory,
     step: int,
     branches: int,
-    together: int = 2 * BATCH_SIZE,
+    batch_size: int = 2 * BATCH_SIZE,
 ) -> Iterator[Tensor]:
-    """Final latents [*, C, h, w], batch by batch, of `branches` passes for each recorded seed that
-    share the first `step` steps with it and go on with fresh noise: its belief x0 there, noised
-    again to the level that the step leads to. All branches of the first seed come first, then
-    those of the second. Step 0 shares nothing but the prompt.
+    """Final latents [*, C, h, w], batch by batch, of `branches` passes per recorded seed, which
+    share its first `step` steps and continue with fresh noise: its belief x0 there, noised again to
+    the level that the step leads to. All branches of the first seed come first, then those of the
+    second. Step 0 shares nothing but the prompt. Raises ValueError for a step outside the pass.
     """
     steps = len(model.times) - 1
     if not 0 <= step < steps:
         raise ValueError(
-            f"a pass of {steps} steps branches behind step 0 to {steps - 1}, not {step}"
+            f"a pass of {steps} steps branches after step 0 to {steps - 1}, not {step}"
         )
     condition, rest = backend.encode([trajectory.prompt]), replace(model, times=model.times[step:])
     todo = [
@@ -111,50 +118,43 @@ def branched(
             )
         yield rest.sampled(x.to(backend.device), condition.expand(len(x)), names, step)
 
-    yield from in_batches(even_batches(todo, together), finished)
+    yield from in_batches(even_batches(todo, batch_size), finished)
 
 
 def swapped(
     open_model: Callable[[str], Model],
-    first: str,
-    then: str,
+    swap: Swap,
     levels: Tensor,
-    step: int,
     backend: Backend,
     prompt: str,
     seeds: tuple[int, ...],
-    together: int = BATCH_SIZE,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[Tensor]:
-    """Final latents [*, C, h, w], batch by batch, of passes by `first` from the seeds' own noise
-    up to the noise level levels[step], and by `then` from there on. Each model keeps its own times
-    on its side of that level, and the noises of its own steps; step 0 is `then` alone, the last
-    one `first` alone. Only one model has to be open at a time.
+    """Final latents [*, C, h, w], batch by batch, of passes from the seeds' own noise: by
+    `swap.first` down to the noise level levels[swap.step], and by `swap.then` from there. Each
+    model keeps its own times on its side of that level, and the noises of its own steps. Only one
+    model has to be open at a time.
     """
-    level, alone = levels[step], {0: then, len(levels) - 1: first}.get(step)
+    level, alone = levels[swap.step], swap.alone(len(levels))
 
-    def finished(part: list[int]) -> Iterator[Tensor]:
-        x, condition = (
-            grid_noise(backend.latent_shape, part).to(backend.device),
-            backend.encode([prompt]).expand(len(part)),
-        )
-        for upper, name in ((True, first), (False, then)) if alone is None else ((True, alone),):
-            model = open_model(name)
-            above, below = (
-                model.times[model.times > level + 1e-6],
-                model.times[model.times < level - 1e-6],
-            )
-            times = (
-                model.times
-                if alone
-                else torch.cat([above, level[None]] if upper else [level[None], below])
-            )
-            if len(times) > 1:
-                x = replace(model, times=times).sampled(
-                    x, condition, part, 0 if upper else len(above)
-                )
+    def finished(batch: list[int]) -> Iterator[Tensor]:
+        x = grid_noise(backend.latent_shape, batch).to(backend.device)
+        condition = backend.encode([prompt]).expand(len(batch))
+        if alone:
+            yield open_model(alone).sampled(x, condition, batch)
+            return
+        first = open_model(swap.first)
+        times = torch.cat([first.times[first.times > level + 1e-6], level[None]])
+        if len(times) > 1:
+            x = replace(first, times=times).sampled(x, condition, batch)
+        then = open_model(swap.then)
+        times = torch.cat([level[None], then.times[then.times < level - 1e-6]])
+        taken = int((then.times > level + 1e-6).sum())
+        if len(times) > 1:
+            x = replace(then, times=times).sampled(x, condition, batch, taken)
         yield x
 
-    yield from in_batches(even_batches(seeds, together), finished)
+    yield from in_batches(even_batches(seeds, batch_size), finished)
 
 
 def _half(x: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ def write_stage_report(
     """
     shown = [figures[name] for names in SECTIONS.values() for name in names if name in figures]
     shown += [figure for found in gradients for figure in gradient_figure(found).values()]
-    unfinished = [*seen.left, *left]
+    unfinished = [*seen.unfinished, *left]
     notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
     page = report_page("Stages", *shown, *notes)
     folder.mkdir(parents=True, exist_ok=True)

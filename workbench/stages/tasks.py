@@ -1,4 +1,4 @@
-"""What an examination does, task by task, and what each kind of task finds."""
+"""The tasks of a `StageAnalysis`, and the result of each kind of task."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from workbench.stages.commitment import Commitment
 
 @dataclass(frozen=True)
 class Record:
-    """Samples the model, keeps the trajectory, and reads it."""
+    """Sample the model, keep the trajectory and measure it."""
 
     model: str
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The models whose trajectories have to be there."""
+        """The models whose trajectories it uses."""
         return ()
 
     def __str__(self) -> str:
@@ -29,17 +29,18 @@ class Record:
 
 @dataclass(frozen=True)
 class Branch:
-    """Goes on from behind step `step` with fresh noise."""
+    """Continue after step `step` with fresh noise."""
 
     model: str
     step: int
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """The model whose trajectory it branches."""
         return (self.model,)
 
     def __str__(self) -> str:
-        return f"{self.model} branched behind step {self.step}"
+        return f"{self.model} branched after step {self.step}"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,14 @@ class Swap:
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Both models: the ends of a swap are their recorded passes."""
         return self.first, self.then
+
+    def alone(self, levels: int) -> str | None:
+        """The model that takes every step, if one does: with `levels` noise levels step 0 is `then`
+        alone, the last one `first` alone.
+        """
+        return {0: self.then, levels - 1: self.first}.get(self.step)
 
     def __str__(self) -> str:
         return f"{self.first} for {self.step} steps, then {self.then}"
@@ -63,9 +71,9 @@ Task = Record | Branch | Swap
 
 @dataclass(frozen=True)
 class StageMeasurement:
-    """What recorded passes of N steps show: commitment on the full and the low-passed pictures,
-    band power, the length [N, S] of each step in the latents and, on scenes, what is settled ([N,
-    S] bool by factor).
+    """Measurements of recorded passes of N steps: commitment on the full and the low-passed
+    pictures, band power, the length [N, S] of each step in the latents and, on scenes, whether each
+    factor is settled ([N, S] bool by factor).
     """
 
     full: Commitment
@@ -77,8 +85,8 @@ class StageMeasurement:
 
 @dataclass(frozen=True)
 class Mixed:
-    """What a `Swap` makes: images [S, 3, H, W] in [0, 1], Eq. (9) over the seeds, and on scenes
-    the share that is right.
+    """The result of a `Swap`: images [S, 3, H, W] in [0, 1], Eq. (9) over the seeds, and on scenes
+    the share of correct images.
     """
 
     images: Tensor

@@ -1,9 +1,8 @@
-"""A recorded pass of a model: for every seed its states x_t and, at each step, what the model
-believes the image to be, x0.
+"""A recorded pass of a model: for every seed its states x_t and, at each step, the model's belief
+x0 of the image.
 
 Latents are kept on the CPU in half precision: 9 seeds x 30 steps at 1024 px take 0.3 GB.
-`TrajectoryImages` decodes a step when somebody looks at it, and keeps it at a size that is good
-for a screen.
+`TrajectoryImages` decodes a step on first use, and keeps it at screen size.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from torch import Tensor
 
 from workbench.io.files import write_atomically
 
-SIDE = 256  # pixels of a picture that is measured; larger ones are averaged down to it
+PICTURE_SIDE = 256  # pixels of a measured picture; larger ones are averaged down to it
 _TENSORS = ("times", "alpha_sigma", "x0", "x_t")
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """N steps of S seeds. Step k = 1..N starts at times[k - 1] from the state x_t[k - 1], where
-    the model believes x0[k - 1], and leads to x_t[k] at times[k]; x_t[0] is the initial noise and
-    x_t[N] the final latent.
+    """N steps of S seeds. Step k = 1..N starts at times[k - 1] from the state x_t[k - 1] with the
+    belief x0[k - 1], and leads to x_t[k] at times[k]; x_t[0] is the initial noise and x_t[N] the
+    final latent.
     """
 
     prompt: str
@@ -47,7 +46,7 @@ class Trajectory:
 
     def save(self, path: str | Path) -> None:
         """Writes one safetensors file, whole or not at all."""
-        told = {
+        header = {
             "prompt": self.prompt,
             "model": self.model,
             "seeds": self.seeds,
@@ -56,7 +55,7 @@ class Trajectory:
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
         write_atomically(
             Path(path),
-            lambda part: save_file(tensors, part, metadata={"trajectory": json.dumps(told)}),
+            lambda part: save_file(tensors, part, metadata={"trajectory": json.dumps(header)}),
         )
 
     @classmethod
@@ -66,17 +65,17 @@ class Trajectory:
         """
         try:
             with safe_open(path, "pt") as file:
-                told = json.loads(file.metadata()["trajectory"])
+                header = json.loads(file.metadata()["trajectory"])
                 tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            found = cls(
-                told["prompt"],
-                told["model"],
-                tuple(told["seeds"]),
-                settings=dict(told["settings"]),
+            trajectory = cls(
+                header["prompt"],
+                header["model"],
+                tuple(header["seeds"]),
+                settings=dict(header["settings"]),
                 **tensors,
             )
-            found._check()
-            return found
+            trajectory._check()
+            return trajectory
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} is not a recorded trajectory ({error}); record it again"
@@ -111,14 +110,14 @@ class Trajectory:
         )
 
     def first(self, count: int) -> Trajectory:
-        """The same of the first `count` seeds."""
+        """The trajectory of the first `count` seeds."""
         return replace(
             self, seeds=self.seeds[:count], x0=self.x0[:, :count], x_t=self.x_t[:, :count]
         )
 
 
 def trajectory_bytes(latent_shape: tuple[int, ...], steps: int, seeds: int) -> int:
-    """What a trajectory takes in memory and on disk."""
+    """The size of a trajectory in memory and on disk."""
     return 2 * math.prod(latent_shape) * seeds * (2 * steps + 1)
 
 
@@ -128,35 +127,37 @@ class TrajectoryImages:
     """
 
     def __init__(
-        self, trajectory: Trajectory, decode: Callable[[Tensor], Tensor], side: int = SIDE
+        self, trajectory: Trajectory, decode: Callable[[Tensor], Tensor], side: int = PICTURE_SIDE
     ):
         self.trajectory, self._decode, self._side = trajectory, decode, side
-        self._steps: dict[
-            int, Tensor
-        ] = {}  # uint8: a quarter of the memory, and as exact as a file
+        # uint8: a quarter of the memory, and as exact as a file
+        self._steps: dict[int, Tensor] = {}
 
     def __getitem__(self, index: int) -> Tensor:
         """The beliefs of step `index` + 1; index N is the final image."""
         if index not in self._steps:
-            known, last = self.trajectory, len(self.trajectory)
+            trajectory, last = self.trajectory, len(self.trajectory)
             if not 0 <= index <= last:
                 raise IndexError(f"step {index} of {last}")
-            images = self._decode((known.x_t if index == last else known.x0)[index].float())
-            if not torch.isfinite(images).all():  # which would become black
+            images = self._decode(
+                (trajectory.x_t if index == last else trajectory.x0)[index].float()
+            )
+            if not torch.isfinite(images).all():  # they would turn black
                 raise ValueError(
-                    f"the pictures of {known.model} at step {min(index + 1, last)} are not finite "
-                    "(NaN)"
+                    f"the pictures of {trajectory.model} at step {min(index + 1, last)} are not "
+                    "finite (NaN)"
                 )
             self._steps[index] = (downsampled(images, self._side) * 255).round().byte()
         return self._steps[index].float() / 255
 
     @property
     def final(self) -> Tensor:
+        """The final images [S, 3, H, W]."""
         return self[len(self.trajectory)]
 
     @property
     def beliefs(self) -> Iterator[Tensor]:
-        """[S, 3, H, W] of every step, one after the other."""
+        """The beliefs [S, 3, H, W] of every step, one after the other."""
         return (self[index] for index in range(len(self.trajectory)))
 
 

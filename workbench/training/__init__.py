@@ -1,3 +1,1 @@
-"""Training as it is kept on disk: run folders, sweeps over recipes, exports, and plans of memory
-and time.
-"""
+"""Training on disk: run folders, sweeps over recipes, exports, and plans of memory and time."""

@@ -1,6 +1,4 @@
-"""From a recipe to what trains it: its prompts, its objective, and the `Distiller` with all three
-networks.
-"""
+"""From a recipe to its training: prompts, objective, and the `Distiller` with three networks."""
 
 from __future__ import annotations
 
@@ -40,6 +38,7 @@ def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
 
 
 def new_distiller(recipe: Recipe, device: str = "cpu") -> Distiller:
+    """A distiller at round 0, with the teacher loaded and the prompts checked."""
     backend = load_backend(
         recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling
     )

@@ -23,7 +23,7 @@ def _train(options: argparse.Namespace) -> None:
 
     device = _own_device(options)
     folder = options.out or Path("runs") / f"{recipe.method.replace('_', '-')}-{recipe.digest}"
-    if PartialState().is_main_process:  # of several processes the first makes the folder
+    if PartialState().is_main_process:  # the first of several processes makes the folder
         Run.create(folder, recipe, device)
     PartialState().wait_for_everyone()
     _follow(Run.open(folder), device)
@@ -42,12 +42,13 @@ def _plan(options: argparse.Namespace) -> None:
         )
     if options.table:
         for line in as_markdown(recipe, ("sd3.5-medium", "sdxl"), (512, 1024)):
-            print(line, flush=True)  # it takes minutes in all
+            print(line, flush=True)  # the whole table takes minutes
         return
     planned = plan(recipe)
-    report = as_dict if options.json else as_text
-    shown = report(planned, options.card, options.utilisation)
-    print(json.dumps(shown, indent=1) if options.json else shown)
+    if options.json:
+        print(json.dumps(as_dict(planned, options.gpu, options.utilisation), indent=1))
+    else:
+        print(as_text(planned, options.gpu, options.utilisation))
 
 
 def _resume(options: argparse.Namespace) -> None:
@@ -57,7 +58,7 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _own_device(options: argparse.Namespace) -> str:
-    """The device of this process: each of several has a GPU of its own."""
+    """The device of this process; of several processes each has its own GPU."""
     from accelerate import PartialState
 
     from workbench.models.loading import best_device
@@ -74,24 +75,23 @@ def _follow(run, device: str) -> None:
     from workbench.training.build import new_distiller
     from workbench.training.train import PanelMeasurement, train
 
-    distiller, shown = new_distiller(run.recipe, device), {}
-    main = distiller.accelerator.is_main_process
-    with tqdm(total=run.recipe.rounds, unit="round", disable=not main) as bar:
+    distiller, numbers = new_distiller(run.recipe, device), {}
+    is_main = distiller.accelerator.is_main_process
+    with tqdm(total=run.recipe.rounds, unit="round", disable=not is_main) as bar:
         for event in train(run, distiller):
             if isinstance(event, PanelMeasurement):
-                shown["div"] = f"{event.diversity:.3f}"
+                numbers["div"] = f"{event.diversity:.3f}"
             else:
-                shown |= {name: f"{loss:.4f}" for name, loss in event.losses.items()}
-            bar.set_postfix(shown)
+                numbers |= {name: f"{loss:.4f}" for name, loss in event.losses.items()}
+            bar.set_postfix(numbers)
             bar.update(distiller.rounds_done - bar.n)
         bar.update(distiller.rounds_done - bar.n)
-    if main:
+    if is_main:
         print(
             f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student "
-            "updates, "
-            f"{distiller.fake_updates} fake updates; student in {run.path / 'student'}"
+            f"updates, {distiller.fake_updates} fake updates; student in {run.path / 'student'}"
         )
-    # waits for the threads of several processes' exchange: Python ending under them is an abort
+    # waits for the communication threads of several processes: Python aborts if it ends before them
     distiller.accelerator.end_training()
 
 

@@ -1,14 +1,17 @@
-"""A run's student as what others load: a diffusers pipeline, or a LoRA file, with its few-step
-times and a model card.
+"""A run's student in a form that others load: a diffusers pipeline, or a LoRA file, with its
+few-step times and a model card.
 
-    folder/                          full student: an ordinary pipeline (its teacher's, with the student as the network)
-    folder/pytorch_lora_weights.safetensors        an adapter: for `load_lora_weights` on the teacher
-    folder/README.md                 model card: how to sample, recipe, metrics, licence of the base
-    folder/student.json              as in the run; says so when an adapter was extracted from a whole student
+    folder/                     a full student: an ordinary pipeline, its teacher's with the
+                                student as the network
+    folder/pytorch_lora_weights.safetensors
+                                an adapter: for `load_lora_weights` on the teacher
+    folder/README.md            model card: how to sample, recipe, metrics, licence of the base
+    folder/student.json         as in the run; with the rank if an adapter was extracted from a
+                                full student
 
 A flow student is sampled at explicit `sigmas`, because diffusers' own grid for few steps is
-another (see `workbench.core.schedules`). An eps student's times are those of its scheduler with
-`timestep_spacing="trailing"`, or of the LCM scheduler where it re-noises.
+different (see `workbench.core.schedules`). The times of an eps student are those of its scheduler
+with `timestep_spacing="trailing"`, or of the LCM scheduler if it re-noises.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import string
 from pathlib import Path
 
 import torch
@@ -33,11 +37,13 @@ from workbench.models.model import Model
 from workbench.models.students import STUDENT_FILE, load_student, recipe_of_student
 from workbench.training.run import Run
 
+CARD = Path(__file__).with_name("model_card.md")
+
 
 def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") -> Path:
-    """Writes the student of a run (or a student's folder) to `folder` and returns it; a whole
-    student as a pipeline, or as the nearest adapter of rank `lora`. Raises `FolderError` when
-    `folder` exists and is not empty, or when there is no student.
+    """Writes the student of a run (or a student's folder) to `folder` and returns the folder; a
+    full student as a pipeline, or as the nearest adapter of rank `lora`. Raises `FolderError` if
+    `folder` is not empty, or if there is no student.
     """
     source = run / "student" if (run / "student").is_dir() else run
     if lora < 0:
@@ -78,25 +84,21 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
 
 def few_step_scheduler(model: Model, backend: PipelineBackend):
     """The diffusers scheduler that walks the student's times (a flow's are given as `sigmas` at
-    the call). Raises `FolderError` when diffusers has none.
+    the call). Raises `FolderError` if diffusers has none.
     """
-    config, steps, again = (
-        backend.pipeline.scheduler.config,
-        len(model.times) - 1,
-        model.sampler == "renoise",
-    )
+    config, steps = backend.pipeline.scheduler.config, len(model.times) - 1
+    renoises = model.sampler == "renoise"
     if not isinstance(backend, SDXLBackend):
-        return FlowMatchEulerDiscreteScheduler.from_config(config, stochastic_sampling=again)
-    offered = (
-        [LCMScheduler.from_config(config, original_inference_steps=steps)]
-        if again
-        else [
+        return FlowMatchEulerDiscreteScheduler.from_config(config, stochastic_sampling=renoises)
+    if renoises:
+        candidates = [LCMScheduler.from_config(config, original_inference_steps=steps)]
+    else:
+        candidates = [
             EulerDiscreteScheduler.from_config(config, timestep_spacing=spacing)
             for spacing in ("trailing", "leading")
         ]
-    )
     wanted = model.times[:-1] * backend.schedule.levels - 1
-    for scheduler in offered:
+    for scheduler in candidates:
         scheduler.set_timesteps(steps)
         if torch.allclose(scheduler.timesteps.float(), wanted, rtol=0, atol=0.5):
             return scheduler
@@ -122,61 +124,45 @@ def sampling_call(model: Model, backend: PipelineBackend) -> str:
 def model_card(
     model: Model, backend: PipelineBackend, scheduler: str, adapter: bool, reading: dict | None
 ) -> str:
-    """Markdown: what it is, how to sample it with diffusers alone, the recipe, and what was
-    measured.
+    """Markdown, from model_card.md: how to sample the student with diffusers alone, its recipe, and
+    the last `reading` of its run.
     """
     recipe = model.info.recipe.to_dict()
-    kind = type(backend.pipeline).__name__
-    precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
-    given = (
-        ", text_encoder_3=None, tokenizer_3=None"
-        if getattr(backend.pipeline, "text_encoder_3", True) is None
-        else ""
-    )
-    given += f", dtype={precision}"
-    base = (
-        f"the embedded teacher {recipe['teacher']}"
-        if recipe["teacher"] in EMBEDDED
-        else recipe["teacher"]
-    )
-    load = (
-        f'pipeline = {kind}.from_pretrained(TEACHER{given})\npipeline.load_lora_weights("FOLDER")\n'
-        f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")'
-        if adapter
-        else f'pipeline = {kind}.from_pretrained("FOLDER"{given})'
-    )
+    embedded, kind = recipe["teacher"] in EMBEDDED, type(backend.pipeline).__name__
     measured = (
         f"\n## Measured\n\nDiversity (Eq. 9) on {reading['feature']} over the run's own panel: "
-        f"{reading['diversity']:.3f} at round "
-        f"{reading['round']}.\n"
+        f"{reading['diversity']:.3f} at round {reading['round']}.\n"
         if reading
         else ""
     )
-    licence = "that of this project" if recipe["teacher"] in EMBEDDED else "that of the base model"
-    settings = "\n".join(f"| {name} | {value} |" for name, value in recipe.items())
-    return f"""---
-library_name: diffusers
-tags: [text-to-image, distillation, few-step]
----
+    return string.Template(CARD.read_text(encoding="utf-8")).substitute(
+        method=method_title(model.info.method),
+        base=f"the embedded teacher {recipe['teacher']}" if embedded else recipe["teacher"],
+        evaluations=len(model.times) - 1,
+        rounds=model.info.rounds,
+        licence="that of this project" if embedded else "that of the base model",
+        imports=f"{kind}, {scheduler}" if adapter else kind,
+        load=_loading_code(backend, kind, scheduler, adapter),
+        sampling=sampling_call(model, backend),
+        measured=measured,
+        digest=model.info.digest,
+        settings="\n".join(f"| {name} | {value} |" for name, value in recipe.items()),
+    )
 
-# {method_title(model.info.method)} student of {base}
 
-{len(model.times) - 1} network evaluations an image, {model.info.rounds} rounds. Licence: {licence}.
-
-```python
-import torch
-from diffusers import {kind}{f", {scheduler}" if adapter else ""}
-
-{load}
-image = pipeline(PROMPT, {sampling_call(model, backend)}).images[0]
-```
-{measured}
-## Recipe (digest {model.info.digest})
-
-| setting | value |
-| --- | --- |
-{settings}
-"""
+def _loading_code(backend: PipelineBackend, kind: str, scheduler: str, adapter: bool) -> str:
+    """Python that loads the exported FOLDER as `pipeline`; an adapter onto its TEACHER."""
+    precision = "torch.bfloat16" if backend.network.dtype == torch.bfloat16 else "torch.float32"
+    options = f", dtype={precision}"
+    if getattr(backend.pipeline, "text_encoder_3", True) is None:
+        options = f", text_encoder_3=None, tokenizer_3=None{options}"
+    if not adapter:
+        return f'pipeline = {kind}.from_pretrained("FOLDER"{options})'
+    return (
+        f"pipeline = {kind}.from_pretrained(TEACHER{options})\n"
+        'pipeline.load_lora_weights("FOLDER")\n'
+        f'pipeline.scheduler = {scheduler}.from_pretrained("FOLDER/scheduler")'
+    )
 
 
 def card_code(folder: Path, teacher: str) -> str:

@@ -1,4 +1,4 @@
-"""A training as it goes on: losses, gradient norms by update and by the student's step, and the
+"""A training in progress: losses, gradient norms by update and by the student's step, and the
 diversity of the run's panel.
 """
 
@@ -16,7 +16,7 @@ DASHES = {
     "adversarial": "dot",
     "denoising": "solid",
 }
-POINTS = 400  # of a line; of a longer one every so many
+LINE_POINTS = 400  # at most, per line; longer ones are thinned evenly
 
 
 def training_figure(
@@ -25,10 +25,10 @@ def training_figure(
     steps: int,
     teacher: float | None = None,
 ) -> go.Figure:
-    """Of each run the rows of its metrics.jsonl (`Run.metrics`), with the `terms` of its student's
-    loss and the number of the student's `steps`; `teacher` is the teacher's diversity on the same
-    panel. The traces are the same ones from the first round on, so that a live figure can be
-    filled again in place.
+    """The curves of each run in `rows`, the rows of its metrics.jsonl (`Run.metrics`), with the
+    `terms` of its student's loss and the number of the student's `steps`; `teacher` is the
+    teacher's diversity on the same panel. The traces are the same from the first round on, so that
+    a live figure can be updated in place.
     """
     figure = make_subplots(
         2,
@@ -51,59 +51,9 @@ def training_figure(
         template=TEMPLATE, height=520, margin=dict(t=70, r=24), bargap=0.3, barmode="group"
     )
     tints = colours(list(rows))
-    for name, found in rows.items():
-        student, fake, readings, reaches = (
-            _of(found, kind) for kind in ("student", "fake", "reading", "gradients")
-        )
-        for term in terms[name]:
-            figure.add_trace(
-                _line(
-                    name,
-                    tints[name],
-                    student,
-                    lambda row: row["losses"].get(term),
-                    term,
-                    DASHES.get(term, "dot"),
-                ),
-                1,
-                1,
-            )
-        figure.add_trace(
-            _line(name, tints[name], fake, lambda row: row["losses"]["denoising"], "denoising"),
-            1,
-            2,
-        )
-        figure.add_trace(
-            _line(name, tints[name], student, lambda row: row["grad_norm"], "student", legend=True),
-            2,
-            1,
-        )
-        figure.add_trace(
-            _line(name, tints[name], fake, lambda row: row["grad_norm"], "fake", "dot"), 2, 1
-        )
-        last = reaches[-1]["norms"] if reaches else {}
-        for term in terms[name]:
-            figure.add_trace(
-                go.Bar(
-                    x=[f"{n}" for n in range(1, steps + 1)],
-                    y=last.get(term, [None] * steps),
-                    name=term,
-                    showlegend=False,
-                    marker=dict(color=tints[name], opacity=1.0 if term == "dmd" else 0.45),
-                    hovertemplate=f"{title_of(name)}, {term}, step %{{x}}: "
-                    f"%{{y:.3f}}<extra></extra>",
-                ),
-                2,
-                2,
-            )
-        figure.add_trace(
-            _line(
-                name, tints[name], readings, lambda row: row["diversity"], "diversity", marks=True
-            ),
-            2,
-            3,
-        )
-    ends = [0, max((row["round"] for found in rows.values() for row in found), default=1)]
+    for name, run in rows.items():
+        _add_run(figure, name, tints[name], run, terms[name], steps)
+    ends = [0, max((row["round"] for run in rows.values() for row in run), default=1)]
     figure.add_trace(
         go.Scatter(
             x=ends,
@@ -128,15 +78,47 @@ def training_figure(
     return figure
 
 
+def _add_run(
+    figure: go.Figure, name: str, colour: str, rows: list[dict], terms: list[str], steps: int
+) -> None:
+    """The traces of one run."""
+    student, fake, readings, gradients = (
+        _of(rows, kind) for kind in ("student", "fake", "reading", "gradients")
+    )
+
+    def line(row: int, column: int, rows: list[dict], values: list, what: str, **style) -> None:
+        figure.add_trace(_line(name, colour, rows, values, what, **style), row, column)
+
+    for term in terms:
+        losses = [row["losses"].get(term) for row in student]
+        line(1, 1, student, losses, term, dash=DASHES.get(term, "dot"))
+    line(1, 2, fake, [row["losses"]["denoising"] for row in fake], "denoising")
+    line(2, 1, student, [row["grad_norm"] for row in student], "student", legend=True)
+    line(2, 1, fake, [row["grad_norm"] for row in fake], "fake", dash="dot")
+    last = gradients[-1]["norms"] if gradients else {}
+    for term in terms:
+        figure.add_trace(
+            go.Bar(
+                x=[f"{n}" for n in range(1, steps + 1)],
+                y=last.get(term, [None] * steps),
+                name=term,
+                showlegend=False,
+                marker=dict(color=colour, opacity=1.0 if term == "dmd" else 0.45),
+                hovertemplate=f"{title_of(name)}, {term}, step %{{x}}: %{{y:.3f}}<extra></extra>",
+            ),
+            2,
+            2,
+        )
+    line(2, 3, readings, [row["diversity"] for row in readings], "diversity", marks=True)
+
+
 def _gauge(
     rows: dict[str, list[dict]], tints: dict[str, str], teacher: float | None
 ) -> go.Indicator:
-    """The last reading of the run that was read last, against the teacher's."""
-    read = {
-        name: _of(found, "reading")[-1] for name, found in rows.items() if _of(found, "reading")
-    }
-    name = list(read)[-1] if read else None
-    value = read[name]["diversity"] if name else None
+    """The last reading of the last run that has one, against the teacher's."""
+    readings = {name: _of(run, "reading") for name, run in rows.items()}
+    name = next((name for name in reversed(readings) if readings[name]), None)
+    value = readings[name][-1]["diversity"] if name else None
     top = 1.25 * (teacher or value or 0.4)
     return go.Indicator(
         mode="gauge+number",
@@ -163,16 +145,16 @@ def _line(
     name: str,
     colour: str,
     rows: list[dict],
-    read,
+    values: list[float | None],
     what: str,
     dash: str = "solid",
     legend: bool = False,
     marks: bool = False,
 ) -> go.Scatter:
-    thinned = rows[:: -(-len(rows) // POINTS) or 1]
+    every = -(-len(rows) // LINE_POINTS) or 1
     return go.Scatter(
-        x=[row["round"] for row in thinned],
-        y=[_rounded(read(row)) for row in thinned],
+        x=[row["round"] for row in rows[::every]],
+        y=[_rounded(value) for value in values[::every]],
         mode="lines+markers" if marks else "lines",
         name=title_of(name),
         legendgroup=name,

@@ -1,5 +1,5 @@
-"""An ablation's figures: the plane of diversity and quality with its frontier, a setting's ladder,
-and the map of the lag.
+"""The figures of an ablation: the plane of diversity and quality with its frontier, the ladder of a
+setting, and the map of the fake network's lag.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from plotly.subplots import make_subplots
 from workbench.io.theme import FAINT, INK, LINE, NAMED, TEMPLATE, faded
 
 Point = tuple[float, float]  # diversity, quality
-DMD, OURS = NAMED["dmd"], NAMED["dp-dmd"]
+_DMD, _OURS = NAMED["dmd"], NAMED["dp-dmd"]
 
 
 def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: str) -> go.Figure:
     """Each setting at the mean of its training seeds (one point each), with lines over their
-    range; the steps join those that no other beats in both: the frontier. `quality` says what goes
-    up.
+    range; the steps join the settings that no other beats in both: the frontier. `quality` is the
+    title of the vertical axis.
     """
-    first = {
-        tuple(found): label for label, found in reversed(points.items())
-    }  # runs that two settings share are one point
+    # runs that two settings share are one point
+    first = {tuple(seeds): label for label, seeds in reversed(points.items())}
     means = {
-        label: mean_of(found) for label, found in points.items() if first[tuple(found)] == label
+        label: mean_of(seeds) for label, seeds in points.items() if first[tuple(seeds)] == label
     }
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=430, showlegend=False))
     edge = frontier(list(means.values()))
@@ -38,7 +37,7 @@ def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: s
         )
     )
     for n, (label, (x, y)) in enumerate(means.items()):
-        colour = DMD if label.startswith("DMD") else OURS
+        colour = _DMD if label.startswith("DMD") else _OURS
         across, up = ([value[axis] for value in points[label]] for axis in (0, 1))
         figure.add_trace(
             go.Scatter(
@@ -72,9 +71,7 @@ def plane(points: dict[str, list[Point]], teacher: Point, quality: str, title: s
 
 
 def frontier(points: list[Point]) -> list[Point]:
-    """Those points that no other reaches in both coordinates, from the lowest first coordinate to
-    the highest.
-    """
+    """The points that no other reaches in both coordinates, by rising first coordinate."""
     best, kept = float("-inf"), []
     for x, y in sorted(points, reverse=True):
         if y > best:
@@ -83,8 +80,9 @@ def frontier(points: list[Point]) -> list[Point]:
     return kept[::-1]
 
 
-def mean_of(found: list[Point]) -> Point:
-    return statistics.mean(x for x, _ in found), statistics.mean(y for _, y in found)
+def mean_of(points: list[Point]) -> Point:
+    """The mean of both coordinates."""
+    return statistics.mean(x for x, _ in points), statistics.mean(y for _, y in points)
 
 
 def _range(values: list[float], mean: float, colour: str) -> dict:
@@ -105,25 +103,27 @@ def ladder(
     title: str,
     log: bool = False,
 ) -> go.Figure:
-    """A panel for each reading over a setting called `name`: a line through the means, a dot for
-    each training seed (a gap where there is none); dashed what `references` gives by reading, e.g.
-    the teacher and DMD.
+    """A panel per reading over a setting called `name`: a line through the means, a dot per
+    training seed (a gap if there is none); dashed the `references` by reading, e.g. the teacher and
+    DMD.
     """
     figure = make_subplots(1, len(readings), subplot_titles=list(readings), horizontal_spacing=0.14)
     figure.update_layout(
         template=TEMPLATE, title=title, height=340, showlegend=False, margin=dict(t=84, r=60)
     )
-    for column, (reading, found) in enumerate(readings.items(), 1):
-        means = [statistics.mean(values) if values else None for values in found]
+    for column, (reading, scores) in enumerate(readings.items(), 1):
+        means = [statistics.mean(values) if values else None for values in scores]
         figure.add_trace(
-            go.Scatter(x=settings, y=means, mode="lines", line=dict(color=OURS, width=2)), 1, column
+            go.Scatter(x=settings, y=means, mode="lines", line=dict(color=_OURS, width=2)),
+            1,
+            column,
         )
         figure.add_trace(
             go.Scatter(
-                x=[x for x, values in zip(settings, found) for _ in values],
-                y=[value for values in found for value in values],
+                x=[x for x, values in zip(settings, scores) for _ in values],
+                y=[value for values in scores for value in values],
                 mode="markers",
-                marker=dict(color=OURS, size=7),
+                marker=dict(color=_OURS, size=7),
                 hovertemplate=f"{name} = %{{x}}: %{{y:.3f}}<extra></extra>",
             ),
             1,
@@ -132,7 +132,7 @@ def ladder(
         for label, value in references[reading].items():
             figure.add_hline(
                 value,
-                line=dict(color=DMD if label.startswith("DMD") else FAINT, dash="dash", width=1.2),
+                line=dict(color=_DMD if label.startswith("DMD") else FAINT, dash="dash", width=1.2),
                 row=1,
                 col=column,
                 annotation_text=label,
@@ -155,9 +155,9 @@ def lag_map(
     quality: list[list[float]],
     title: str,
 ) -> go.Figure:
-    """What DMD keeps of the teacher's diversity, as a share, by fake updates a round (rows) and
-    the student's rate over the fake network's (columns); in each cell also how many images are
-    right.
+    """The share of the teacher's diversity that DMD keeps, by fake updates per round (rows) and the
+    student's rate over the fake network's (columns); each cell also holds the share of correct
+    images.
     """
     figure = go.Figure(
         go.Heatmap(
@@ -168,10 +168,10 @@ def lag_map(
             zmax=1.1,
             xgap=3,
             ygap=3,
-            colorscale=[[0, DMD], [0.5, "#fbe3d6"], [1, "#8b84e6"]],
+            colorscale=[[0, _DMD], [0.5, "#fbe3d6"], [1, "#8b84e6"]],
             colorbar=dict(title="share kept", tickformat=".0%"),
             text=[
-                [f"{kept:.0%}<br>right {right:.2f}" for kept, right in zip(*pair)]
+                [f"{kept:.0%}<br>correct {right:.2f}" for kept, right in zip(*pair)]
                 for pair in zip(diversity, quality)
             ],
             texttemplate="%{text}",
@@ -187,6 +187,6 @@ def lag_map(
         linecolor=LINE,
     )
     figure.update_yaxes(
-        title="fake updates a round", type="category", showgrid=False, linecolor=LINE
+        title="fake updates per round", type="category", showgrid=False, linecolor=LINE
     )
     return figure

@@ -1,13 +1,13 @@
-"""A run folder: what was asked, what happened, and all that is needed to go on.
+"""A run folder: the recipe, the history, and the state to resume from.
 
     manifest.json               recipe and its digest, versions, git commit, device, command, start
-    metrics.jsonl               one JSON object a line, only ever appended to
+    metrics.jsonl               one JSON object per line, only appended to
     samples/round-000040.png    grids of a fixed panel of prompts and seeds
     checkpoints/round-000050.pt the last `keep` states
     student/                    the network to sample (diffusers format) and student.json
 
 Every file but metrics.jsonl is written under another name, flushed to disk and renamed: an
-interruption at any instant leaves the earlier one whole. A resumed run repeats the rounds since
+interruption at any time leaves the earlier version whole. A resumed run repeats the rounds since
 its checkpoint, bit for bit, so later rows of metrics.jsonl replace equal earlier ones when read.
 """
 
@@ -29,7 +29,7 @@ from workbench.io.files import PACKAGES, FolderError, version, write_atomically
 
 class Run:
     """A run folder at `path`. `Run.create` starts one, `Run.open` reads one; both raise
-    `FolderError` when they cannot.
+    `FolderError` if they cannot.
     """
 
     def __init__(self, path: Path, manifest: dict):
@@ -37,6 +37,7 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, device: str) -> Run:
+        """A new run at `path`. Raises `FolderError` if the folder holds one."""
         path = Path(path)
         if (path / "manifest.json").exists():
             raise FolderError(f"{path} already holds a run; resume it, or choose another folder")
@@ -60,7 +61,7 @@ class Run:
 
     @classmethod
     def at(cls, path: str | Path, recipe: Recipe, device: str) -> Run:
-        """The run of `recipe` at `path`, opened if it is there and created if not. Raises
+        """The run of `recipe` at `path`, opened if it exists and created if not. Raises
         `FolderError` for a run of another recipe.
         """
         if not (Path(path) / "manifest.json").exists():
@@ -75,6 +76,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
+        """The run at `path`. Raises `FolderError` if there is none, or its manifest is damaged."""
         path = Path(path)
         try:
             return cls(path, json.loads((path / "manifest.json").read_text()))
@@ -85,6 +87,7 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
+        """The recipe of the manifest."""
         return Recipe.from_json(json.dumps(self.manifest["recipe"]))
 
     def log(self, **row) -> None:
@@ -99,8 +102,8 @@ class Run:
             raise FolderError(f"cannot append to {path}: {error.strerror}") from error
 
     def metrics(self) -> list[dict]:
-        """The rows of metrics.jsonl, the last one of each (kind, round, update); unfinished lines
-        are left out.
+        """The rows of metrics.jsonl, the last one of each (kind, round, update), without unfinished
+        lines.
         """
         path = self.path / "metrics.jsonl"
         rows = {}
@@ -127,22 +130,23 @@ class Run:
         return path
 
     def load_checkpoint(self) -> dict | None:
-        """The last checkpoint's state, None when there is none yet."""
-        found = self.checkpoints()
-        if not found:
+        """The last checkpoint's state, None before the first. Raises `FolderError` for a damaged
+        one.
+        """
+        checkpoints = self.checkpoints()
+        if not checkpoints:
             return None
-        try:
-            return torch.load(
-                found[-1], map_location="cpu", weights_only=True, mmap=True
-            )  # processes share its memory
+        last = checkpoints[-1]
+        try:  # mmap: processes share its memory
+            return torch.load(last, map_location="cpu", weights_only=True, mmap=True)
         except Exception as error:  # torch raises many types for a damaged file
             earlier = (
-                f"to go on from {found[-2].name}"
-                if len(found) > 1
+                f"to continue from {checkpoints[-2].name}"
+                if len(checkpoints) > 1
                 else "to start again from round 0"
             )
             raise FolderError(
-                f"cannot read the checkpoint {found[-1]} ({type(error).__name__}: {error}); "
+                f"cannot read the checkpoint {last} ({type(error).__name__}: {error}); "
                 f"delete it {earlier}"
             ) from error
 

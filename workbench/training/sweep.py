@@ -1,14 +1,15 @@
 """Many distillations side by side, scored alike: the ablations.
 
-    sweep = Sweep({"K = 1": replace(SCENES, k=1), "K = 10": SCENES}, Path("runs/sweep"), seeds=(0, 1))
-    for step in sweep.run():            # stop iterating to stop, call again to go on
+    recipes = {"K = 1": replace(SCENES, k=1), "K = 10": SCENES}
+    sweep = Sweep(recipes, Path("runs/sweep"), seeds=(0, 1))
+    for step in sweep.run():            # stop iterating to stop, call again to continue
         print(step)
-    sweep.scored["K = 1"]               # a dict of numbers for each training seed
+    sweep.scored["K = 1"]               # a dict of numbers per training seed
 
-Each recipe and seed is a run folder called after its digest, so what two sweeps have in common is
-trained once, and a sweep that was interrupted goes on from the last checkpoints. A run trains in a
-process of its own, with its share of the cores, and is then evaluated into its own folder. One
-that fails is told in `left` and keeps none of the others from being done.
+Each recipe and seed is a run folder named after its digest, so a run that two sweeps share is
+trained once, and an interrupted sweep continues from the last checkpoints. A run is two commands of
+the command line, `resume` and then `evaluate` into its own folder, each in its own process with its
+share of the cores. A run that fails is listed in `failures`; the others still run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -31,8 +33,8 @@ from workbench.io.notation import TEACHER
 from workbench.io.progress import Progress
 from workbench.training.run import Run
 
-METRICS = ("diversity", "spread", "geneval")
 POLL = 0.5  # seconds
+INTERRUPTED = 130  # the command line's exit status after Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,17 @@ class Scoring:
     prompts: str = "scenes"
     limit: int = 0
     seeds: int = 9
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = ("diversity", "spread", "geneval")
     features: tuple[str, ...] = ("lite0",)
 
 
 @dataclass
 class Sweep:
-    """Recipes by label, trained with each of `seeds` below `folder`. `processes` 0: one a core on
+    """Recipes by label, trained with each of `seeds` below `folder`. `processes` 0: one per core on
     a CPU, else one.
+
+    With `main` (`workbench.cli.main`) no process is started: the commands run in this process, one
+    after another, to the same results. That pays for the imports once, so short runs take seconds.
     """
 
     recipes: dict[str, Recipe]
@@ -58,7 +63,8 @@ class Sweep:
     scoring: Scoring = field(default_factory=Scoring)
     device: str = "cpu"
     processes: int = 0
-    left: dict[str, str] = field(default_factory=dict)  # runs that failed, and why
+    main: Callable[[list[str]], int] | None = None
+    failures: dict[str, str] = field(default_factory=dict)  # the reason, by run folder
 
     def __post_init__(self):
         if not self.recipes or not self.seeds:
@@ -72,43 +78,42 @@ class Sweep:
 
     @property
     def scored(self) -> dict[str, list[dict[str, float]]]:
-        """For each label the numbers of those training seeds that are done."""
+        """The numbers of each label's finished training seeds."""
         return {
             label: [
-                numbers
-                for run in self.runs(label)
-                if (numbers := self._numbers(run / "scores.json"))
+                numbers for run in self.runs(label) if (numbers := _scores_of(run, self.scoring))
             ]
             for label in self.recipes
         }
 
     @property
     def teacher(self) -> dict[str, float]:
-        """The numbers of the first recipe's teacher; empty before they are there."""
-        return self._numbers(self._teacher_folder / "scores.json") or {}
+        """The numbers of the first recipe's teacher; empty before it is scored."""
+        return _scores_of(self._teacher_folder, self.scoring) or {}
 
     def run(self) -> Iterator[Progress]:
-        """Does what is not done yet; yields how many rounds of all runs are."""
-        self.left = {}
+        """Runs the jobs that are not finished; yields the rounds done of all runs."""
+        self.failures = {}
         jobs = self._jobs()
         total = sum(job.rounds for job in jobs)
-        waiting, going = deque(job for job in jobs if not job.finished), []
-        finished = sum(job.rounds for job in jobs) - sum(job.rounds for job in waiting)
+        waiting, active = deque(job for job in jobs if not job.finished), []
+        finished = total - sum(job.rounds for job in waiting)
         try:
-            while waiting or going:
-                while waiting and len(going) < self._side_by_side:
-                    going.append(waiting.popleft())
-                    going[-1].advance(_Job.start)
-                time.sleep(POLL)
-                for job in list(going):
-                    if not job.over:
-                        job.advance(_Job.follow)
-                    if job.over:
-                        going.remove(job)
-                        finished += job.rounds
-                yield Progress(finished + sum(job.done for job in going), total, "rounds")
-        finally:  # also when it is stopped: no process stays behind
-            running = [job.process for job in going if job.process]
+            while waiting or active:
+                while waiting and len(active) < self._side_by_side:
+                    active.append(waiting.popleft())
+                for job in active:
+                    job.advance()
+                for job in [job for job in active if job.over]:
+                    active.remove(job)
+                    finished += job.rounds
+                    if job.failure:
+                        self.failures[str(job.folder)] = job.failure
+                yield Progress(finished + sum(job.done for job in active), total, "rounds")
+                if active and not self.main:
+                    time.sleep(POLL)
+        finally:  # also when it is stopped: no process outlives the sweep
+            running = [job.process for job in active if job.process]
             for process in running:
                 process.terminate()
             for process in running:
@@ -117,17 +122,59 @@ class Sweep:
 
     @property
     def _side_by_side(self) -> int:
+        if self.main:
+            return 1
         return self.processes or ((os.cpu_count() or 1) if self.device == "cpu" else 1)
 
     def _jobs(self) -> list[_Job]:
-        """The teacher's evaluation, then one job for each run; equal recipes are one run."""
-        wanted = {
+        """The teacher's evaluation, then one job per run; equal recipes are one run."""
+        recipes = {
             run: replace(recipe, seed=seed)
             for label, recipe in self.recipes.items()
             for seed, run in zip(self.seeds, self.runs(label))
         }
-        teacher = _Job(self, self._teacher_folder, None)
-        return [teacher, *(_Job(self, run, recipe) for run, recipe in wanted.items())]
+        return [
+            self._job(self._teacher_folder, None),
+            *(self._job(run, recipe) for run, recipe in recipes.items()),
+        ]
+
+    def _job(self, folder: Path, recipe: Recipe | None) -> _Job:
+        evaluation = self._evaluation(folder, recipe)
+        return _Job(folder, recipe, self.device, evaluation, self.scoring, self._launch)
+
+    def _evaluation(self, folder: Path, recipe: Recipe | None) -> list[str]:
+        """The command that scores a run, or the teacher."""
+        scoring, settings = self.scoring, recipe or self._first
+        options = {
+            "--models": str(folder) if recipe else TEACHER,
+            "--teacher": settings.teacher,
+            "--out": str(folder / "evaluation"),
+            "--prompts": scoring.prompts,
+            "--seeds": str(scoring.seeds),
+            "--metrics": ",".join(scoring.metrics),
+            "--features": ",".join(scoring.features),
+            "--guidance": str(settings.guidance),
+            "--teacher-steps": str(settings.teacher_steps),
+            "--resolution": str(settings.resolution),
+        }
+        if scoring.limit:
+            options["--limit"] = str(scoring.limit)
+        return ["evaluate", *(word for option in options.items() for word in option)]
+
+    def _launch(self, command: list[str], log: Path) -> subprocess.Popen | _Ended:
+        """Starts a command whose output is appended to `log`."""
+        command = [*command, "--device", self.device]
+        with log.open("a") as output:
+            if self.main:
+                with redirect_stdout(output), redirect_stderr(output):
+                    return _Ended(self.main(command))
+            threads = max((os.cpu_count() or 1) // self._side_by_side, 1)
+            return subprocess.Popen(
+                [sys.executable, "-m", "workbench", *command],
+                stdout=output,
+                stderr=output,
+                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
+            )
 
     @property
     def _first(self) -> Recipe:
@@ -142,31 +189,42 @@ class Sweep:
             / f"teacher-{Path(first.teacher).name}-{first.teacher_steps}-{first.guidance:g}{size}"
         )
 
-    def _numbers(self, file: Path) -> dict[str, float] | None:
-        """What was scored, when it was scored as this sweep asks."""
-        try:
-            saved = json.loads(file.read_text())
-        except (OSError, ValueError):
-            return None
-        return (
-            saved["numbers"]
-            if saved["scoring"] == json.loads(json.dumps(asdict(self.scoring)))
-            else None
-        )
+
+@dataclass
+class _Ended:
+    """A command that ran in this process, with the part of Popen's interface that a job uses.
+    Raises KeyboardInterrupt for one that Ctrl-C ended.
+    """
+
+    returncode: int
+
+    def __post_init__(self):
+        if self.returncode == INTERRUPTED:
+            raise KeyboardInterrupt
+
+    def poll(self) -> int:
+        return self.returncode
+
+    wait = poll
+
+    def terminate(self) -> None:
+        pass
 
 
 @dataclass
 class _Job:
-    """One run (or, without a recipe, the teacher): its process that trains, then the one that
-    evaluates.
-    """
+    """One run (or, without a recipe, the teacher): a command that trains, then the `evaluation`."""
 
-    sweep: Sweep
     folder: Path
     recipe: Recipe | None
-    process: subprocess.Popen | None = None
+    device: str
+    evaluation: list[str]
+    scoring: Scoring
+    launch: Callable[[list[str], Path], subprocess.Popen | _Ended]
+    process: subprocess.Popen | _Ended | None = None
     evaluating: bool = False
-    over: bool = False  # nothing is left to do
+    over: bool = False
+    failure: str = ""
 
     @property
     def rounds(self) -> int:
@@ -174,106 +232,80 @@ class _Job:
 
     @property
     def finished(self) -> bool:
-        return self.sweep._numbers(self.folder / "scores.json") is not None
+        return _scores_of(self.folder, self.scoring) is not None
 
     @property
     def done(self) -> int:
-        return (
-            self.rounds
-            if self.evaluating or not self.recipe
-            else _last_round(self.folder / "metrics.jsonl")
-        )
+        if self.evaluating or not self.recipe:
+            return self.rounds
+        return _last_round(self.folder / "metrics.jsonl")
 
-    def advance(self, how: Callable[[_Job], None]) -> None:
-        """`start` or `follow`; when that fails the job is over, with its reason in `left`, and the
-        others go on.
+    def advance(self) -> None:
+        """Starts the next command if none is running. An error ends the job, and is its
+        `failure`.
         """
         try:
-            how(self)
+            if self.process is None:
+                self._start()
+            elif self.process.poll() is not None:
+                self._follow_up(self.process.returncode)
         except (OSError, RuntimeError, ValueError) as error:
-            self.sweep.left[str(self.folder)], self.over = str(error), True
+            self.failure, self.over = str(error), True
 
-    def start(self) -> None:
+    def _start(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.recipe is None:
             self._evaluate()
         else:
-            Run.at(self.folder, self.recipe, self.sweep.device)
-            self._spawn("resume", str(self.folder))
+            Run.at(self.folder, self.recipe, self.device)
+            self._run(["resume", str(self.folder)])
 
-    def follow(self) -> None:
-        """Goes on with the evaluation when the training is over, and keeps its numbers when that
-        is.
-        """
-        if self.process.poll() is None:
-            return
-        if self.process.returncode:
-            raise RuntimeError(_reason(self.folder / "log.txt", self.process.returncode))
+    def _follow_up(self, code: int) -> None:
+        """Evaluates after training; saves the numbers after evaluating."""
+        if code:
+            raise RuntimeError(_reason(self.folder / "log.txt", code))
         if self.evaluating:
-            self._keep()
+            self._save_scores()
             self.over = True
         else:
             self._evaluate()
 
     def _evaluate(self) -> None:
-        asked, self.evaluating = self.sweep.scoring, True
-        recipe = self.recipe or self.sweep._first
-        limit = ["--limit", str(asked.limit)] if asked.limit else []
-        self._spawn(
-            "evaluate",
-            "--models",
-            str(self.folder) if self.recipe else TEACHER,
-            "--teacher",
-            recipe.teacher,
-            "--out",
-            str(self.folder / "evaluation"),
-            "--prompts",
-            asked.prompts,
-            "--seeds",
-            str(asked.seeds),
-            "--metrics",
-            ",".join(asked.metrics),
-            "--features",
-            ",".join(asked.features),
-            "--guidance",
-            str(recipe.guidance),
-            "--teacher-steps",
-            str(recipe.teacher_steps),
-            "--resolution",
-            str(recipe.resolution),
-            *limit,
-        )
+        self.evaluating = True
+        self._run(self.evaluation)
 
-    def _spawn(self, *arguments: str) -> None:
-        threads = max((os.cpu_count() or 1) // self.sweep._side_by_side, 1)
-        with (self.folder / "log.txt").open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "workbench", *arguments, "--device", self.sweep.device],
-                stdout=log,
-                stderr=log,
-                env=os.environ | {"OMP_NUM_THREADS": str(threads)},
-            )
+    def _run(self, command: list[str]) -> None:
+        self.process = self.launch(command, self.folder / "log.txt")
 
-    def _keep(self) -> None:
-        (result,) = json.loads(
-            (self.folder / "evaluation" / "numbers.json").read_text()
-        )  # of one model, as `evaluate` wrote it
+    def _save_scores(self) -> None:
+        # of one model, as `evaluate` wrote it
+        (result,) = json.loads((self.folder / "evaluation" / "numbers.json").read_text())
         numbers = {
             name: math.nan if number["mean"] is None else number["mean"]
             for name, number in result["numbers"].items()
         }
         numbers |= {
             "evaluations": result["evaluations"],
-            "seconds": _seconds(self.folder) if self.recipe else 0.0,
+            "milliseconds": result["milliseconds"],
+            "seconds": _training_seconds(self.folder) if self.recipe else 0.0,
         }
-        saved = {"scoring": asdict(self.sweep.scoring), "numbers": numbers}
+        saved = {"scoring": asdict(self.scoring), "numbers": numbers}
         write_atomically(
             self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1))
         )
 
 
+def _scores_of(folder: Path, scoring: Scoring) -> dict[str, float] | None:
+    """A run's saved numbers; None unless they were scored by `scoring`."""
+    try:
+        saved = json.loads((folder / "scores.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return saved["numbers"] if saved["scoring"] == json.loads(json.dumps(asdict(scoring))) else None
+
+
 def _last_round(file: Path) -> int:
-    """Rounds before that of the last whole line; 0 before there is one."""
+    """Rounds before that of the last whole line; 0 if there is none."""
     try:
         with file.open("rb") as lines:
             lines.seek(max(file.stat().st_size - 4096, 0))
@@ -283,17 +315,17 @@ def _last_round(file: Path) -> int:
         return 0
 
 
-def _seconds(folder: Path) -> float:
-    """What the updates took."""
+def _training_seconds(folder: Path) -> float:
+    """Seconds that the updates took."""
     return sum(row.get("seconds", 0.0) for row in Run.open(folder).metrics())
 
 
 def _reason(log: Path, code: int) -> str:
-    """The last line that a failed process wrote; of one that was killed, by what."""
+    """The last line that a failed process wrote, or the signal that killed it."""
     if code < 0:
         return (
             f"its process was killed by {signal.Signals(-code).name}: is there enough memory? "
             "Lower processes, and run again"
         )
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "the process ended without a word"
+    return lines[-1] if lines else "the process ended without a message"

@@ -1,4 +1,4 @@
-"""A sweep as a table, with the paper's rows of the same settings beside ours."""
+"""A sweep as a table, with the paper's numbers for the same settings beside ours."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ BASELINE = "DMD"
 
 
 def sweep_table(name: str, title: str, sweep: Sweep, paper: tuple[PaperRow, ...] = ()) -> Table:
-    """A row a label: mean and standard deviation over training seeds of `COLUMNS`, and the share
-    of the diversity lost by DMD that is won back. Of the paper's rows of the same label its DINO
-    diversity, VQ-R1 and the same share, on SD3.5-M and Pick-a-Pic: other features and another
-    quality, so that only shares and directions can be compared.
+    """A row per label: mean and standard deviation over training seeds of `COLUMNS`, and the share
+    of the diversity lost by DMD that is won back. For the paper's rows of the same label their DINO
+    diversity, VQ-R1 and the same share, on SD3.5-M and Pick-a-Pic: features and quality differ, so
+    compare only shares and directions.
     """
     scored, teacher = sweep.scored, sweep.teacher
     measured = {
         key
-        for numbers in (teacher, *(numbers for found in scored.values() for numbers in found))
+        for numbers in (teacher, *(numbers for runs in scored.values() for numbers in runs))
         for key in numbers
     }
     columns = {head: key for head, key in COLUMNS.items() if key in measured}
@@ -44,8 +44,8 @@ def sweep_table(name: str, title: str, sweep: Sweep, paper: tuple[PaperRow, ...]
             *((f"{base[0]:.3f}", f"{base[2]:.3f}", "") if paper else ()),
         )
     ]
-    for label, found in scored.items():
-        own = [_over_seeds([numbers[key] for numbers in found]) for key in columns.values()]
+    for label, runs in scored.items():
+        own = [_over_seeds([numbers[key] for numbers in runs]) for key in columns.values()]
         theirs = printed.get(label)
         beside = (
             (
@@ -58,13 +58,12 @@ def sweep_table(name: str, title: str, sweep: Sweep, paper: tuple[PaperRow, ...]
         )
         own += [
             _won_back(scored, teacher, len(sweep.seeds), label),
-            _over_seeds([numbers["seconds"] / 60 for numbers in found], 1),
+            _over_seeds([numbers["seconds"] / 60 for numbers in runs], 1),
         ]
         rows.append((label, *own, *(beside if paper else ())))
     note = (
         f"mean ± standard deviation over {len(sweep.seeds)} training seeds; minutes of training, "
-        "each run on its share of the cores, "
-        "beside whatever else the machine did"
+        "each run on its share of a machine that may have been busy"
     )
     return Table(name, title, tuple(heads), tuple(rows), (note,))
 
@@ -72,12 +71,12 @@ def sweep_table(name: str, title: str, sweep: Sweep, paper: tuple[PaperRow, ...]
 def _won_back(
     scored: dict[str, list[dict]], teacher: dict[str, float], seeds: int, label: str
 ) -> str:
-    """The share of the means over all training seeds; blank until all it takes is done."""
+    """The share of the means over all training seeds; blank until all of them are done."""
     key, pair = COLUMNS["diversity"], (scored[label], scored.get(BASELINE, []))
-    if key not in teacher or any(len(found) < seeds for found in pair):
+    if key not in teacher or any(len(runs) < seeds for runs in pair):
         return ""
     return _share(
-        *(statistics.mean(numbers[key] for numbers in found) for found in pair), teacher[key], label
+        *(statistics.mean(numbers[key] for numbers in runs) for runs in pair), teacher[key], label
     )
 
 

@@ -1,5 +1,5 @@
-"""A distillation kept in a run folder: rounds, log, checkpoints, and a reading of diversity on a
-fixed panel now and then.
+"""A distillation in a run folder: rounds, log, checkpoints, and at intervals the diversity of a
+fixed panel.
 """
 
 from __future__ import annotations
@@ -24,17 +24,14 @@ from workbench.models.students import save_student
 from workbench.training.build import new_distiller
 from workbench.training.run import Run
 
-PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = (
-    6,
-    4,
-    96,
-)  # lite0 on 96 px inputs: quick, for following a run, not for reporting
+# lite0 on 96 px inputs: quick, for following a run, not for reporting
+PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = 6, 4, 96
 
 
 @dataclass(frozen=True)
 class PanelMeasurement:
-    """The student on the run's panel after `round` rounds: Eq. (9) on lite0 at 96 px, and the
-    picture's file.
+    """The student on the run's panel after `round` rounds: Eq. (9) on lite0 at 96 px, and the file
+    of the picture.
     """
 
     round: int
@@ -48,8 +45,8 @@ def train(
     """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating
     to stop; resume by calling again.
 
-    Raises `DivergedError` naming the last good checkpoint, and `RunError` for a checkpoint that
-    cannot be read or written, and for a run that is being trained already.
+    Raises `DivergedError` naming the last good checkpoint, and `FolderError` for a checkpoint that
+    cannot be read or written, and for a run that another process trains.
     """
     distiller = distiller or new_distiller(run.recipe, device)
     with exclusive_lock(run.path) if distiller.accelerator.is_main_process else nullcontext():
@@ -75,17 +72,15 @@ def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]
                 else "There is no checkpoint yet."
             )
             raise DivergedError(f"{error} {where}") from None
-        # a sharded student is sampled and put together by all processes; the first one keeps what
-        # comes out
+        # a sharded student is sampled and assembled by all processes; the first one saves it
         done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
         if recipe.sample_every and (done % recipe.sample_every == 0 or end):
             reading = _read(run, distiller)
             if main:
                 yield reading
         if done % recipe.checkpoint_every == 0 or end:
-            save_student(
-                distiller, run.path / "student"
-            )  # first: a run that is resumed at its end would not save it again
+            # first: a run that is resumed at its end would not save it again
+            save_student(distiller, run.path / "student")
             state = distiller.state_dict()
             if main:
                 run.save_checkpoint(state, done, recipe.keep)
@@ -98,9 +93,9 @@ def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
         distiller.student_times,
         sampler=distiller.recipe.student_sampler,
     )
-    rows, found = read_panel(model, distiller.backend, distiller.prompts)
+    rows, value = read_panel(model, distiller.backend, distiller.prompts)
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
-    reading = PanelMeasurement(distiller.rounds_done, found, picture)
+    reading = PanelMeasurement(distiller.rounds_done, value, picture)
     if distiller.accelerator.is_main_process:
         write_atomically(picture, lambda part: tile(rows).save(part, format="PNG"))
         run.log(
@@ -113,8 +108,8 @@ def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
 
 
 def read_panel(model: Model, backend: Backend, prompts: list[str]) -> tuple[list[Tensor], float]:
-    """A row of images [S, 3, H, W] for each prompt of a run's panel, and their Eq. (9) on lite0 at
-    96 px; `prompts` are the run's.
+    """A row of images [S, 3, H, W] per prompt of a run's panel, and their Eq. (9) on lite0 at 96
+    px; `prompts` are the run's.
     """
     rows = list(images_of(model, backend, _panel(prompts), list(range(PANEL_SEEDS))))
     features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in rows])

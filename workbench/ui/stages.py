@@ -235,7 +235,7 @@ class StagesTab:
             branches if "branching" in parts else 0,
             swaps="swap" in parts,
             feature=partial(Lite0.load, LIVE_SIZE, self.place.device),
-            known=list(known),
+            existing=list(known),
         )
 
     def _begin(self, view: StagesView | None, seen: StageAnalysis) -> dict:
@@ -319,7 +319,7 @@ class StagesTab:
         return {
             self.start: gr.update(interactive=not going),
             self.stop: gr.update(interactive=going),
-            self.resume: gr.update(interactive=still and bool(view.seen.left)),
+            self.resume: gr.update(interactive=still and bool(view.seen.unfinished)),
             self.export: gr.update(interactive=there),
             self.open: gr.update(interactive=not going),
             self.measure: gr.update(interactive=not going),

@@ -52,7 +52,7 @@ class StagesView:
             else:
                 stale.add(type(event))
             recorded = all(
-                Record(name) in self.seen.results or Record(name) in self.seen.failed
+                Record(name) in self.seen.results or Record(name) in self.seen.failures
                 for name in self.seen.request.models
             )
             if time.monotonic() - shown_at > SHOW_EVERY:
@@ -94,7 +94,7 @@ class StagesView:
             return (
                 f"{'Stopping' if self.status == 'stopping' else 'Working'}: {self.done:.0%}{left}"
             )
-        missing = f" Not done: {'; '.join(self.seen.left)}." if self.seen.left else ""
+        missing = f" Not done: {'; '.join(self.seen.unfinished)}." if self.seen.unfinished else ""
         return f"{self.status.capitalize()} in {self.seconds:.0f} s.{missing}"
 
     def export(self, gradients: list[Probed]) -> str:

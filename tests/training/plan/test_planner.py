@@ -1,4 +1,4 @@
-"""The planner against figures got by other means: an earlier count at full size, real rounds, and
+"""The planner against figures from other methods: an earlier count at full size, real rounds, and
 torch's profiler.
 """
 
@@ -175,14 +175,14 @@ def test_evaluations_are_those_of_a_real_round(changes, backend):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_what_a_graph_keeps_is_what_the_profiler_sees(precision, teacher_folder):
+def test_the_bytes_a_graph_keeps_are_those_the_profiler_sees(precision, teacher_folder):
     """On a CPU, whose autocast lists the meter knows too."""
     built, half = architecture(str(teacher_folder)), precision == "bf16"
     network, condition = built.network(), built.condition(64)
     x_t, t = torch.empty(64, 4, 8, 8, device="meta"), torch.empty(64, device="meta")
     with MemoryMeter(network) as meter:
         raw = _denoiser(built, network, lambda: MeteredAutocast("cpu", half))(x_t, t, condition).raw
-        kept = meter.alive - raw.nbytes
+        kept = meter.live_bytes - raw.nbytes
     x_t, t, condition = (
         torch.zeros(64, 4, 8, 8),
         torch.ones(64),
@@ -221,14 +221,14 @@ def test_the_planned_peak_is_the_measured_one():
     assert all(abs(float(row[-2].strip(" %"))) < 3 for row in rows)
 
 
-def test_a_meter_forgets_what_was_freed():
+def test_a_meter_forgets_freed_storages():
     with MemoryMeter() as meter:
         a = torch.empty(1000, device="meta")
         for _ in range(5):
             b = a + 1
             b += 1  # no new storage
             del b
-        assert (meter.alive, meter.peak) == (4000, 8000)
+        assert (meter.live_bytes, meter.peak) == (4000, 8000)
         c = a.view(10, 100) @ torch.empty(100, 2, device="meta")
     assert c.shape == (10, 2)
     assert meter.flops == 2 * 10 * 100 * 2

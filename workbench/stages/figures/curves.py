@@ -1,8 +1,8 @@
-"""The curves over noise level t, teacher against students: commitment, what branching leaves, band
-power, and the factors of scenes.
+"""The curves over noise level t, teacher against students: commitment, diversity left after
+branching, band power, and the factors of scenes.
 
-All share one x axis, falling from noise (t = 1) to data; a belief stands at the level at which the
-model formed it.
+All share one x axis, falling from noise (t = 1) to data; a belief is drawn at the level at which
+the model formed it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def commitment_curves(
     trajectories: dict[str, Trajectory], full: dict[str, Commitment], low: dict[str, Commitment]
 ) -> go.Figure:
     """Left: the distance of each belief to its own final image (solid) and to other seeds'
-    (dashed), low-passed. Right: the share that is fixed, with intervals over seeds; dotted on the
-    full pictures. Below, the steps by which half and nine tenths are fixed.
+    (dashed), low-passed. Right: the share that is fixed, with intervals over seeds; dotted: on the
+    full pictures. Below: the steps by which half and nine tenths are fixed.
     """
     figure = make_subplots(
         1,
@@ -40,9 +40,9 @@ def commitment_curves(
     figure.update_layout(
         _layout("Commitment"), height=440, margin=dict(b=48 + 18 * len(trajectories))
     )
-    tints, told = colours(list(trajectories)), []
-    for name, kept in trajectories.items():
-        times, line = kept.times[:-1].tolist(), dict(color=tints[name], width=2)
+    tints, captions = colours(list(trajectories)), []
+    for name, trajectory in trajectories.items():
+        times, line = trajectory.times[:-1].tolist(), dict(color=tints[name], width=2)
         for distance, dash, what in (
             (low[name].own, "solid", "own"),
             (low[name].others, "dash", "others'"),
@@ -60,7 +60,9 @@ def commitment_curves(
                 1,
                 1,
             )
-        _band(figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(kept), 2)
+        _band(
+            figure, times, fixed_curve(low[name]), tints[name], title_of(name), len(trajectory), 2
+        )
         figure.add_trace(
             go.Scatter(
                 x=times,
@@ -74,12 +76,12 @@ def commitment_curves(
             1,
             2,
         )
-        told.append(
+        captions.append(
             f"<b>{title_of(name)}</b>: "
-            + "; ".join(_fixed_by(kept, low[name], share) for share in (0.5, 0.9))
+            + "; ".join(_fixed_by(trajectory, low[name], share) for share in (0.5, 0.9))
         )
     figure.add_annotation(
-        text="<br>".join(told),
+        text="<br>".join(captions),
         x=0,
         y=0,
         xref="paper",
@@ -97,20 +99,20 @@ def commitment_curves(
     return figure
 
 
-def _fixed_by(kept: Trajectory, seen: Commitment, share: float) -> str:
-    step, low, high = fixed_by(seen, share)
+def _fixed_by(trajectory: Trajectory, low_passed: Commitment, share: float) -> str:
+    step, low, high = fixed_by(low_passed, share)
     return (
-        f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(kept)} (t = "
-        f"{float(kept.times[step - 1]):.2f})"
+        f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(trajectory)} (t = "
+        f"{float(trajectory.times[step - 1]):.2f})"
     )
 
 
 def branching_curves(
     branches: dict[str, list[tuple[float, Split]]], whole: set[str], feature: str
 ) -> go.Figure:
-    """Diversity left behind a level, within parents, and the intraclass correlation beside it;
-    from (t, split) of each model. The lines of those that are `whole` go on to t = 0, where
-    nothing is left and everything decided.
+    """Diversity left after a level, within parents, and next to it the intraclass correlation;
+    from (t, split) of each model. The lines of `whole` models continue to t = 0, where no diversity
+    is left and everything is decided.
     """
     figure = make_subplots(
         1,
@@ -121,7 +123,7 @@ def branching_curves(
         ),
         horizontal_spacing=0.08,
     )
-    figure.update_layout(_layout("What fresh noise behind a level can still change"))
+    figure.update_layout(_layout("What fresh noise after a level can still change"))
     tints = colours(list(branches))
     for name, points in branches.items():
         times = [t for t, _ in points] + [0.0] * (name in whole)
@@ -147,7 +149,7 @@ def branching_curves(
 def band_curves(
     trajectories: dict[str, Trajectory], bands: dict[str, BandPower], side: int
 ) -> go.Figure:
-    """Band power of x0 over that of the final image with its interval over seeds, a panel for each
+    """Band power of x0 relative to the final image's, with its interval over seeds; a panel per
     octave of pictures `side` pixels wide.
     """
     names, tints = band_names(side), colours(list(trajectories))
@@ -159,16 +161,16 @@ def band_curves(
         horizontal_spacing=0.02,
     )
     figure.update_layout(_layout("Power of x0 by frequency band, against the final image's"))
-    for name, kept in trajectories.items():
+    for name, trajectory in trajectories.items():
         for column in range(len(names)):
-            found = [bands[name].interval(step, column) for step in range(len(kept))]
+            intervals = [bands[name].interval(step, column) for step in range(len(trajectory))]
             _band(
                 figure,
-                kept.times[:-1].tolist(),
-                found,
+                trajectory.times[:-1].tolist(),
+                intervals,
                 tints[name],
                 title_of(name),
-                len(kept),
+                len(trajectory),
                 column + 1,
                 legend=column == 0,
             )
@@ -178,26 +180,24 @@ def band_curves(
 
 
 def factor_curves(trajectories: dict[str, Trajectory], factors: dict[str, dict]) -> go.Figure:
-    """On scenes: the share of seeds whose factor is what it ends up being, a panel for each
-    factor.
-    """
+    """On scenes: the share of seeds whose factor has its final value, a panel per factor."""
     names, tints = list(next(iter(factors.values()))), colours(list(trajectories))
     figure = make_subplots(
         1, len(names), subplot_titles=names, shared_yaxes=True, horizontal_spacing=0.02
     )
-    figure.update_layout(_layout("When each factor is what it ends up being, share of seeds"))
-    for name, kept in trajectories.items():
+    figure.update_layout(_layout("When each factor has its final value, share of seeds"))
+    for name, trajectory in trajectories.items():
         for column, factor in enumerate(names, 1):
             figure.add_trace(
                 go.Scatter(
-                    x=kept.times[:-1].tolist(),
+                    x=trajectory.times[:-1].tolist(),
                     y=factors[name][factor].mean(1).tolist(),
                     mode="lines+markers",
                     name=title_of(name),
                     legendgroup=name,
                     showlegend=column == 1,
                     line=dict(color=tints[name], width=1.8, shape="hv"),
-                    marker=dict(size=_marker(len(kept))),
+                    marker=dict(size=_marker(len(trajectory))),
                     hovertemplate=f"{title_of(name)}, t %{{x:.3f}}: %{{y:.0%}}<extra></extra>",
                 ),
                 1,

@@ -1,5 +1,5 @@
-"""Which gradient reaches which step: for each method its terms by the student's steps, and where
-the gradient stops.
+"""Which gradient reaches which step: each method's terms by the student's steps, and the gradient
+stop.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from workbench.core.methods import method_title
 from workbench.io.theme import FAINT, INK, NAMED, TEMPLATE
 from workbench.stages.gradients import GradientNorms
 
-NAMES = {"dmd": "DMD", "diversity": "diversity"}
+TERM_TITLES = {"dmd": "DMD", "diversity": "diversity"}
 
 
 def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
-    """A panel for each method: the norm of each term's weighted gradient at each step, mean over
-    batches (their range on hover); a line where the gradient of later steps stops; below, the
-    cosine between two terms where both arrive.
+    """A panel per method: the norm of each term's weighted gradient at each step, mean over batches
+    (their range on hover); a line where the gradient of later steps stops; below, the cosine
+    between two terms where both arrive.
     """
     figure = make_subplots(
         1,
@@ -39,7 +39,7 @@ def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
         figure.add_trace(
             go.Heatmap(
                 x=steps,
-                y=[NAMES.get(term, term) for term in terms],
+                y=[TERM_TITLES.get(term, term) for term in terms],
                 z=[[_shade(value, top) for value in row] for row in mean],
                 zmin=0,
                 zmax=1,
@@ -48,12 +48,10 @@ def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
                 xgap=3,
                 ygap=3,
                 texttemplate="%{text}",
-                text=[
-                    [_written(reach, term, step) for step in range(len(steps))] for term in terms
-                ],
+                text=[[_cell(reach, term, step) for step in range(len(steps))] for term in terms],
                 hoverinfo="text",
                 hovertext=[
-                    [_told(reach, term, step) for step in range(len(steps))] for term in terms
+                    [_hover(reach, term, step) for step in range(len(steps))] for term in terms
                 ],
                 textfont=dict(size=13),
             ),
@@ -84,23 +82,23 @@ def reach_matrix(reaches: dict[str, GradientNorms], title: str) -> go.Figure:
 
 
 def _shade(value: float, top: float) -> float:
-    """From 0 to 1 over three orders of magnitude; a gradient that does not arrive has none."""
+    """From 0 to 1 over three orders of magnitude; 0 for a gradient that does not arrive."""
     return max(0.0, 1 + math.log10(value / top) / 3) * 0.75 + 0.05 if value > 0 else 0.0
 
 
-def _written(reach: GradientNorms, term: str, step: int) -> str:
+def _cell(reach: GradientNorms, term: str, step: int) -> str:
     values = reach.norms[term][:, step]
     if float(values.max()) == 0:
         return "0"
     return f"{float(values.mean()):.2g}"
 
 
-def _told(reach: GradientNorms, term: str, step: int) -> str:
+def _hover(reach: GradientNorms, term: str, step: int) -> str:
     values = reach.norms[term][:, step]
     if float(values.max()) == 0:
-        return f"{NAMES.get(term, term)} does not reach step {step + 1}"
+        return f"{TERM_TITLES.get(term, term)} does not reach step {step + 1}"
     return (
-        f"norm of {NAMES.get(term, term)}'s gradient at step {step + 1}: "
+        f"norm of {TERM_TITLES.get(term, term)}'s gradient at step {step + 1}: "
         f"{float(values.mean()):.3g}, over {len(values)} batches "
         f"{float(values.min()):.3g} to {float(values.max()):.3g}"
     )
@@ -108,13 +106,14 @@ def _told(reach: GradientNorms, term: str, step: int) -> str:
 
 def _agreement(reach: GradientNorms) -> str:
     """The cosine of two terms at the steps that both reach."""
-    said = []
+    lines = []
     for (one, other), values in reach.cosines.items():
         mean = values.nanmean(0)
-        said += [
-            f"step {step + 1}: cosine of {NAMES.get(one, one)} and {NAMES.get(other, other)} "
-            f"{float(mean[step]):+.2f}"
+        pair = f"{TERM_TITLES.get(one, one)} and {TERM_TITLES.get(other, other)}"
+        lines += [
+            f"step {step + 1}: cosine of {pair} {float(mean[step]):+.2f}"
             for step in range(len(mean))
             if not math.isnan(mean[step])
         ]
-    return f"<br><span style='font-size:11px;color:{INK if said else FAINT}'>{'; '.join(said) or ' '}</span>"
+    colour, text = (INK, "; ".join(lines)) if lines else (FAINT, " ")
+    return f"<br><span style='font-size:11px;color:{colour}'>{text}</span>"

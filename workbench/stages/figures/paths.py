@@ -30,7 +30,7 @@ def path_curves(
     )
     figure.update_layout(template=TEMPLATE, title="Paths", height=480, margin=dict(t=84))
     tints = colours(list(trajectories))
-    for (name, kept), points in zip(trajectories.items(), plane.paths):
+    for (name, trajectory), points in zip(trajectories.items(), plane.paths):
         steps, seeds = points.shape[:2]
         for seed in range(seeds):
             figure.add_trace(
@@ -48,7 +48,7 @@ def path_curves(
                         color=tints[name],
                     ),
                     customdata=[
-                        [kept.seeds[seed], step + 1, float(kept.times[step])]
+                        [trajectory.seeds[seed], step + 1, float(trajectory.times[step])]
                         for step in range(steps)
                     ],
                     hovertemplate=f"{title_of(name)}, seed %{{customdata[0]}}, step "
@@ -58,10 +58,10 @@ def path_curves(
                 1,
                 1,
             )
-        span = (kept.times[:-1] - kept.times[1:]).clamp(min=1e-6)
+        span = (trajectory.times[:-1] - trajectory.times[1:]).clamp(min=1e-6)
         figure.add_trace(
             go.Scatter(
-                x=((kept.times[:-1] + kept.times[1:]) / 2).tolist(),
+                x=((trajectory.times[:-1] + trajectory.times[1:]) / 2).tolist(),
                 y=(moved[name].mean(1) / span).tolist(),
                 mode="lines+markers",
                 legendgroup=name,

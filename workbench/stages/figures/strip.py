@@ -1,7 +1,7 @@
-"""The strip: what each model believes the image to be, x0, by seed and step, at equal noise level.
+"""The strip: each model's belief x0 of the image, by seed and step, at equal noise level.
 
-Columns are the steps of the model with most of them; another model's step stands in the column of
-its noise level, and its belief holds until its next step. Above the strip are the pictures of one
+Columns are the steps of the model with most steps; another model's step is in the column of its
+noise level, and its belief holds until its next step. Above the strip are the pictures of one
 column, all seeds of all models; slider and play move it.
 """
 
@@ -16,21 +16,14 @@ from torch import Tensor
 from workbench.io.theme import FAINT, INK, LINE, NAMED, TEMPLATE, data_uri, mosaic, placed, title_of
 from workbench.stages.trajectory import Trajectory, TrajectoryImages, downsampled
 
-WIDTH, LEFT, RIGHT, HEAD, FOOT, BETWEEN, GAP = (
-    1180,
-    116,
-    12,
-    76,
-    52,
-    84,
-    14,
-)  # pixels of the figure, and around its parts
-ROW, LARGE = 44, 120  # the most that a cell of the strip, or one of the pictures above, is wide
+# pixels: the figure's width, and the spaces around its parts
+_WIDTH, _LEFT, _RIGHT, _HEAD, _FOOT, _BETWEEN, _GAP = 1180, 116, 12, 76, 52, 84, 14
+_ROW, _LARGE = 44, 120  # the largest width of a cell of the strip, and of a picture above
 
 
 @dataclass(frozen=True)
 class _Panel:
-    """The rows of one model: at which column each of its steps stands."""
+    """The rows of one model, with the column of each of its steps."""
 
     name: str
     trajectory: Trajectory
@@ -45,7 +38,7 @@ def strip(
     fixed: dict[str, Tensor],
 ) -> go.Figure:
     """The figure. `fixed` [N, S] is each seed's commitment, for the hover texts. Raises ValueError
-    without a trajectory.
+    if there is no trajectory.
     """
     if not trajectories:
         raise ValueError("there is no trajectory to show: record one")
@@ -56,17 +49,17 @@ def strip(
         for name, one in trajectories.items()
     ]
     seeds, count = longest.seeds, len(levels)
-    inner = WIDTH - LEFT - RIGHT
-    large, row = min(LARGE, inner / len(seeds)), min(ROW, inner / count)
+    inner = _WIDTH - _LEFT - _RIGHT
+    large, row = min(_LARGE, inner / len(seeds)), min(_ROW, inner / count)
     bottoms = [_base(panels, n, seeds, row) for n in range(len(panels) + 1)]
     top, bottom = large * len(panels), row * (bottoms[-1])
-    tall = top + BETWEEN + bottom
+    tall = top + _BETWEEN + bottom
     figure = go.Figure(
         layout=dict(
             template=TEMPLATE,
-            width=WIDTH,
-            height=HEAD + tall + FOOT,
-            margin=dict(l=LEFT, r=RIGHT, t=HEAD, b=FOOT),
+            width=_WIDTH,
+            height=_HEAD + tall + _FOOT,
+            margin=dict(l=_LEFT, r=_RIGHT, t=_HEAD, b=_FOOT),
             showlegend=False,
             hovermode="closest",
             dragmode=False,
@@ -121,7 +114,7 @@ def strip(
     )
     images = [image for panel, base in zip(panels, bottoms) for image in _cells(panel, base, count)]
     figure.add_traces([_hover_strip(panel, base, row) for panel, base in zip(panels, bottoms)])
-    end = bottoms[-1] - GAP / row - 0.5
+    end = bottoms[-1] - _GAP / row - 0.5
     figure.add_traces([_cursor(0, end), _hover_large(panels, 0, levels, large)])
     figure.layout.images = [*images, _large(panels, levels, 0)]
     figure.frames = [
@@ -138,13 +131,13 @@ def strip(
 
 
 def _columns(one: Trajectory, levels: Tensor) -> list[int]:
-    """Where each step of a pass stands: the first column at or below its noise level."""
+    """The column of each step of a pass: the first one at or below its noise level."""
     return [min(int((levels > float(t) + 1e-4).sum()), len(levels) - 1) for t in one.times[:-1]]
 
 
 def _base(panels: list[_Panel], n: int, seeds: tuple, row: float) -> float:
     """The row at which panel `n` begins."""
-    return n * (len(seeds) + GAP / row)
+    return n * (len(seeds) + _GAP / row)
 
 
 def _ticks(count: int) -> list[int]:
@@ -153,14 +146,12 @@ def _ticks(count: int) -> list[int]:
 
 def _held(panel: _Panel, levels: Tensor, column: int) -> int:
     """The step, from 0, whose belief a model holds at a column."""
-    return max(sum(place <= column for place in panel.columns) - 1, 0)
+    return max(sum(own <= column for own in panel.columns) - 1, 0)
 
 
 def _cells(panel: _Panel, base: float, count: int) -> list[dict]:
-    """The pictures of a panel: one sheet for steps that follow each other, one a step where they
-    stand apart.
-    """
-    seeds, side = len(panel.trajectory.seeds), ROW
+    """The pictures of a panel: one sheet for adjacent steps, else one per step."""
+    seeds, side = len(panel.trajectory.seeds), _ROW
     if panel.columns == list(range(count)):
         sheet = mosaic(
             torch.stack([downsampled(step, side) for step in panel.pictures.beliefs], 1), side
@@ -181,12 +172,12 @@ def _cells(panel: _Panel, base: float, count: int) -> list[dict]:
 
 def _large(panels: list[_Panel], levels: Tensor, column: int) -> dict:
     rows = torch.stack(
-        [downsampled(panel.pictures[_held(panel, levels, column)], LARGE) for panel in panels]
+        [downsampled(panel.pictures[_held(panel, levels, column)], _LARGE) for panel in panels]
     )
     return placed(data_uri(mosaic(rows, rows.shape[-1])), -0.5, -0.5, rows.shape[1], len(panels))
 
 
-def _told(panel: _Panel, step: int, seed: int) -> list:
+def _hover_data(panel: _Panel, step: int, seed: int) -> list:
     alpha, sigma = panel.trajectory.alpha_sigma[step].tolist()
     return [
         title_of(panel.name),
@@ -209,7 +200,7 @@ HOVER = (
 
 
 def _hover_strip(panel: _Panel, base: float, row: float) -> go.Scatter:
-    """Invisible points in the middle of each cell, which carry the texts."""
+    """Invisible points in the middle of each cell, which carry the hover texts."""
     at = [
         (column, base + seed, step, seed)
         for step, column in enumerate(panel.columns)
@@ -223,7 +214,7 @@ def _hover_strip(panel: _Panel, base: float, row: float) -> go.Scatter:
         mode="markers",
         hovertemplate=HOVER,
         marker=dict(size=row, symbol="square", color="rgba(0,0,0,0)"),
-        customdata=[_told(panel, a[2], a[3]) for a in at],
+        customdata=[_hover_data(panel, a[2], a[3]) for a in at],
     )
 
 
@@ -239,7 +230,7 @@ def _hover_large(panels: list[_Panel], column: int, levels: Tensor, large: float
         mode="markers",
         hovertemplate=HOVER,
         marker=dict(size=large, symbol="square", color="rgba(0,0,0,0)"),
-        customdata=[_told(panels[a[0]], a[2], a[1]) for a in at],
+        customdata=[_hover_data(panels[a[0]], a[2], a[1]) for a in at],
     )
 
 
@@ -259,7 +250,7 @@ def _cursor(column: int, bottom: float) -> go.Scatter:
 
 def _add_controls(figure: go.Figure, levels: Tensor, column: float, y: float) -> None:
     """Slider and play below the large pictures, at `y`; `column` is the width of a column, so that
-    the grip stands above its column.
+    the handle is above its column.
     """
     still = dict(
         mode="immediate", frame=dict(duration=0, redraw=False), transition=dict(duration=0)

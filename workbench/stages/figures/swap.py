@@ -14,19 +14,14 @@ from torch import Tensor
 from workbench.io.theme import FAINT, TEMPLATE, colours, data_uri, mosaic, placed, title_of
 from workbench.metrics.diversity import Interval
 
-CELL, WIDTH, LEFT, GAP, NUMBERS = (
-    150,
-    1180,
-    190,
-    12,
-    52,
-)  # pixels: a cell, the figure, and the room beside and below cells
+# pixels: a cell, the figure, and the spaces next to and below cells
+_CELL, _WIDTH, _LEFT, _GAP, _NUMBERS = 150, 1180, 190, 12, 52
 
 
 @dataclass(frozen=True)
 class SwapRow:
     """A pair of models and its cells: (step, noise level of the switch, images [S, 3, H, W],
-    diversity, share that is right).
+    diversity, share of correct images).
     """
 
     first: str
@@ -35,23 +30,23 @@ class SwapRow:
 
 
 def swap_matrix(rows: list[SwapRow], prompt: str) -> go.Figure:
-    """Rows are pairs, columns how many of the common steps the first model takes; in each cell all
-    seeds, and below it the numbers. Cells that are not there yet stay empty.
+    """Rows are pairs, columns the number of common steps that the first model takes; in each cell
+    all seeds, and below it the numbers. Missing cells stay empty.
     """
     columns = 1 + max(cell[0] for row in rows for cell in row.cells)
-    side = min(CELL, (WIDTH - LEFT - GAP) / columns - GAP)
-    wide, high = side / (side + GAP), side / (side + NUMBERS)
+    side = min(_CELL, (_WIDTH - _LEFT - _GAP) / columns - _GAP)
+    wide, high = side / (side + _GAP), side / (side + _NUMBERS)
     figure = go.Figure(
         layout=dict(
             template=TEMPLATE,
             title=f"Swap test: the first steps by one model, the rest by another. “{prompt}”",
-            width=WIDTH,
-            height=(side + NUMBERS) * len(rows) + 88,
-            margin=dict(l=LEFT, r=GAP, t=76, b=12),
+            width=_WIDTH,
+            height=(side + _NUMBERS) * len(rows) + 88,
+            margin=dict(l=_LEFT, r=_GAP, t=76, b=12),
             showlegend=False,
             dragmode=False,
             xaxis=dict(
-                domain=[0, (side + GAP) * columns / (WIDTH - LEFT - GAP)],
+                domain=[0, (side + _GAP) * columns / (_WIDTH - _LEFT - _GAP)],
                 range=[0, columns],
                 side="top",
                 showgrid=False,
@@ -83,12 +78,12 @@ def swap_matrix(rows: list[SwapRow], prompt: str) -> go.Figure:
         dict(
             x=step + wide / 2,
             y=n + high,
-            text=_caption(level, found, correct),
+            text=_caption(level, diversity, correct),
             showarrow=False,
             yanchor="top",
             font=dict(size=11, color=FAINT),
         )
-        for n, step, level, _, found, correct in cells
+        for n, step, level, _, diversity, correct in cells
     ]
     figure.add_trace(
         go.Scatter(x=[0], y=[0], mode="markers", marker=dict(opacity=0), hoverinfo="skip")
@@ -97,13 +92,13 @@ def swap_matrix(rows: list[SwapRow], prompt: str) -> go.Figure:
 
 
 def swap_curves(rows: list[SwapRow], feature: str) -> go.Figure:
-    """Eq. (9) over the number of first steps, with intervals over seeds, a panel a pair both ways;
-    and the share that is right.
+    """Eq. (9) over the number of first steps, with intervals over seeds, a panel per pair both
+    ways; and the share of correct images.
     """
     pairs = list(dict.fromkeys(tuple(sorted((row.first, row.then))) for row in rows))
-    known = any(correct is not None for row in rows for *_, correct in row.cells)
+    has_correct = any(correct is not None for row in rows for *_, correct in row.cells)
     figure = make_subplots(
-        1 + known,
+        1 + has_correct,
         len(pairs),
         shared_yaxes=True,
         shared_xaxes=True,
@@ -115,20 +110,15 @@ def swap_curves(rows: list[SwapRow], feature: str) -> go.Figure:
     figure.update_layout(
         template=TEMPLATE,
         title="Which model's early steps keep diversity",
-        height=320 + 200 * known,
+        height=320 + 200 * has_correct,
         margin=dict(t=84),
     )
-    tints, shown = (
-        colours(list(dict.fromkeys(name for row in rows for name in (row.first, row.then)))),
-        set(),
-    )
+    tints = colours(list(dict.fromkeys(name for row in rows for name in (row.first, row.then))))
+    shown = set()
     for row in rows:
-        first, then, column = (
-            row.first,
-            row.then,
-            1 + pairs.index(tuple(sorted((row.first, row.then)))),
-        )
-        steps, values = [step for step, *_ in row.cells], [found for *_, found, _ in row.cells]
+        first, then = row.first, row.then
+        column = 1 + pairs.index(tuple(sorted((first, then))))
+        steps, values = [step for step, *_ in row.cells], [value for *_, value, _ in row.cells]
         style = dict(
             mode="lines+markers",
             line=dict(color=tints[first], width=2),
@@ -155,7 +145,7 @@ def swap_curves(rows: list[SwapRow], feature: str) -> go.Figure:
             column,
         )
         shown.add(first)
-        if known:
+        if has_correct:
             figure.add_trace(
                 go.Scatter(
                     x=steps, y=[correct for *_, correct in row.cells], showlegend=False, **style
@@ -165,10 +155,10 @@ def swap_curves(rows: list[SwapRow], feature: str) -> go.Figure:
             )
     figure.update_yaxes(rangemode="tozero", row=1)
     figure.update_yaxes(title=f"Div on {feature}", row=1, col=1)
-    figure.update_xaxes(title="steps by the first model", dtick=1, row=1 + known)
-    if known:
+    figure.update_xaxes(title="steps by the first model", dtick=1, row=1 + has_correct)
+    if has_correct:
         figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%", row=2)
-        figure.update_yaxes(title="right", row=2, col=1)
+        figure.update_yaxes(title="correct", row=2, col=1)
     return figure
 
 
@@ -178,10 +168,10 @@ def _sheet(images: Tensor) -> str:
     missing = across * -(-len(images) // across) - len(images)
     whole = torch.cat([images, torch.ones(missing, *images.shape[1:])])
     return data_uri(
-        mosaic(whole.unflatten(0, (-1, across)), min(images.shape[-1], 3 * CELL // across))
+        mosaic(whole.unflatten(0, (-1, across)), min(images.shape[-1], 3 * _CELL // across))
     )
 
 
-def _caption(level: float, found: Interval, correct: float | None) -> str:
-    right = f" · {correct:.0%} right" if correct is not None else ""
-    return f"switch at t = {level:.2f}<br>Div {found.mean:.3f}{right}"
+def _caption(level: float, diversity: Interval, correct: float | None) -> str:
+    share = f" · {correct:.0%} correct" if correct is not None else ""
+    return f"switch at t = {level:.2f}<br>Div {diversity.mean:.3f}{share}"

@@ -1,1 +1,1 @@
-"""What a recipe needs in memory and time, without weights or a GPU."""
+"""The memory and time that a recipe needs, without weights or a GPU."""

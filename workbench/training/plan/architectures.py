@@ -1,7 +1,8 @@
-"""What a teacher is made of, without its weights: the classes and configurations of its parts, and
-those parts on the meta device.
+"""The parts of a teacher without its weights: classes and configurations, and the parts on the meta
+device.
 
-    architecture("sd3.5-medium")     the published ones, by name or hub id; or an embedded one; or the folder of a diffusers pipeline
+    architecture("sd3.5-medium")     a published one, by name or hub id; or an embedded one; or the
+                                     folder of a diffusers pipeline
 
 The published configurations are the config.json files of stabilityai/stable-diffusion-3.5-medium
 and stabilityai/stable-diffusion-xl-base-1.0, as far as they differ from the classes' defaults.
@@ -124,24 +125,25 @@ class Architecture:
 
     @property
     def network_name(self) -> str:
+        """The name of the part that is distilled."""
         return "transformer" if "transformer" in self.parts else "unet"
 
     @property
     def flow(self) -> bool:
-        """Whether it is of the sd3 family, which predicts velocity; else of the sdxl family, which
-        predicts eps.
-        """
+        """Whether it is of the sd3 family, which predicts velocity; sdxl predicts eps."""
         return self.network_name == "transformer"
 
     @property
     def vae_scale_factor(self) -> int:
+        """Pixels per latent, along a side."""
         return 2 ** (len(self.parts["vae"][1]["block_out_channels"]) - 1)
 
     def network(self) -> nn.Module:
+        """The part that is distilled, on the meta device."""
         return self.part(self.network_name)
 
     def part(self, name: str) -> nn.Module:
-        """The part on the meta device, fp32 whatever its weights would be."""
+        """The part on the meta device, always in fp32."""
         kind, config = self.parts[name]
         with torch.device("meta"):
             if hasattr(diffusers, kind):
@@ -149,23 +151,24 @@ class Architecture:
             return getattr(transformers, kind)(getattr(transformers, kind).config_class(**config))
 
     def text_encoders(self) -> Iterator[nn.Module]:
+        """The text encoders, on the meta device."""
         return (self.part(name) for name in self.parts if name.startswith("text_encoder"))
 
     def latent_shape(self, resolution: int | None) -> tuple[int, int, int]:
-        """[C, h, w] at `resolution` pixels, or at the network's own. Raises ValueError."""
+        """[C, h, w] at `resolution` pixels, or at the network's own. Raises ValueError for a
+        resolution that does not divide.
+        """
         config = self.parts[self.network_name][1]
         return latent_shape(
             config["in_channels"], self.vae_scale_factor, resolution, config["sample_size"]
         )
 
     def condition(self, batch: int) -> Condition:
-        """What `batch` prompts become, on the meta device: the shapes that `SD3Backend.encode` and
-        `SDXLBackend.encode` give.
+        """The condition of `batch` prompts on the meta device, with the shapes of
+        `SD3Backend.encode` and `SDXLBackend.encode`.
         """
-        config, tokens = (
-            self.parts[self.network_name][1],
-            self.parts["text_encoder"][1].get("max_position_embeddings", 77),
-        )
+        config = self.parts[self.network_name][1]
+        tokens = self.parts["text_encoder"][1].get("max_position_embeddings", 77)
         if self.flow:
             length = tokens + (256 if "text_encoder_3" in self.parts else 0)
             return Condition(
@@ -188,8 +191,8 @@ class Architecture:
 
 @functools.cache
 def architecture(teacher: str) -> Architecture:
-    """The architecture of a recipe's `teacher`. Raises `TeacherError`; a hub id that is not
-    published here needs a folder.
+    """The architecture of a recipe's `teacher`. Raises `TeacherError`; other hub ids than those
+    listed here need a folder.
     """
     if teacher in ARCHITECTURES:
         return Architecture(ARCHITECTURES[teacher])

@@ -1,4 +1,4 @@
-"""Graphics cards that a plan can be made for."""
+"""GPUs that a plan can be made for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Gpu:
 
 
 GPUS = {"rtx4090": Gpu(24, 165), "l40s": Gpu(48, 362), "a100": Gpu(80, 312), "h100": Gpu(80, 989)}
-# of a card's memory: CUDA's context, what the driver reports less than the name says, fragmentation
-# (assumed)
+# the share of a GPU's memory for CUDA's context, memory missing from the nominal size, and
+# fragmentation (assumed)
 HEADROOM = 0.08

@@ -1,14 +1,15 @@
 """Bytes and floating-point operations of a network's evaluation, counted on the meta device: no
 weights, no GPU, no arithmetic.
 
-    with Meter() as meter, Autocast("cuda"):
+    with MemoryMeter() as meter, MeteredAutocast("cuda"):
         output = network(...)
-    meter.alive, meter.peak      bytes of the storages made inside that live now, and their most
-    meter.flops                  multiplications and additions of matrix products, convolutions and attention
+    meter.live_bytes, meter.peak     bytes of the storages made inside that live now, and their most
+    meter.flops                      multiplications and additions of matrix products, convolutions
+                                     and attention
 
-Every operator below autograd passes the meter, so what a graph saves for its backward pass is
-counted by living, not by a rule for each layer. What it cannot see are the allocator's rounding
-and fragmentation, and workspaces inside kernels.
+Every operator below autograd passes the meter, so the tensors that a graph saves for its backward
+pass are counted because they live, not by a rule per layer. The meter cannot see the allocator's
+rounding and fragmentation, nor workspaces inside kernels.
 
 The meta device has no autocast, so `MeteredAutocast` says which functions a device runs in bf16
 and which in fp32 (the lists of ATen's autocast_mode.h, as far as diffusion networks call them),
@@ -58,23 +59,26 @@ _FULL = {
     Tensor.exp,
     Tensor.sum,
 }
-FULL = {"cuda": _FULL, "cpu": set()}  # autocast on a CPU leaves these in whatever arrives
+FULL = {
+    "cuda": _FULL,
+    "cpu": set(),
+}  # autocast on a CPU leaves these in the precision of their input
 
 
 class MemoryMeter(TorchDispatchMode):
-    """Counts what is made inside its context; the tensors of `given` modules, and their gradients,
-    exist already.
+    """Counts the storages made inside its context, without the tensors of `existing` modules and
+    their gradients.
     """
 
-    def __init__(self, *given: nn.Module):
+    def __init__(self, *existing: nn.Module):
         super().__init__()
-        self.alive = self.peak = self.flops = 0
+        self.live_bytes = self.peak = self.flops = 0
         tensors = [
-            tensor for module in given for tensor in (*module.parameters(), *module.buffers())
+            tensor for module in existing for tensor in (*module.parameters(), *module.buffers())
         ]
         tensors += [tensor.grad for tensor in tensors if tensor.grad is not None]
-        self._known = weakref.WeakSet(tensor.untyped_storage() for tensor in tensors)
-        self._seen: dict[tuple, tuple] = {}
+        self._counted = weakref.WeakSet(tensor.untyped_storage() for tensor in tensors)
+        self._cached: dict[tuple, tuple] = {}
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result, flops = self._run(function, args, kwargs or {})
@@ -85,38 +89,38 @@ class MemoryMeter(TorchDispatchMode):
         return result
 
     def _run(self, function, args: tuple, kwargs: dict) -> tuple:
-        """The result and its operations. Blocks repeat, and torch works out shapes in Python: what
-        an operator made of the same shapes before is made again at once, unless it may share
-        storage with its arguments.
+        """The result and its operations. Blocks repeat, and torch works out shapes in Python: the
+        result for shapes that were seen before is cached, unless it may share storage with its
+        arguments.
         """
         if _aliases(function):
             return function(*args, **kwargs), 0
         key = (function, _described(args), _described(tuple(kwargs.items())))
-        if key not in self._seen:
+        if key not in self._cached:
             result = function(*args, **kwargs)
             count = flop_registry.get(function._overloadpacket)
             flops = count(*args, **kwargs, out_val=result) if count else 0
-            self._seen[key] = tree_map(_Layout.of, result), flops
+            self._cached[key] = tree_map(_Layout.of, result), flops
             return result, flops
-        layouts, flops = self._seen[key]
+        layouts, flops = self._cached[key]
         return tree_map(
             lambda value: value.new() if isinstance(value, _Layout) else value, layouts
         ), flops
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage not in self._known:
-            self._known.add(storage)
-            self.alive += storage.nbytes()
-            self.peak = max(self.peak, self.alive)
+        if storage not in self._counted:
+            self._counted.add(storage)
+            self.live_bytes += storage.nbytes()
+            self.peak = max(self.peak, self.live_bytes)
             weakref.finalize(storage, self._forget, storage.nbytes())
 
     def _forget(self, size: int) -> None:
-        self.alive -= size
+        self.live_bytes -= size
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """All there is to a tensor on the meta device."""
+    """A tensor on the meta device is its layout."""
 
     shape: torch.Size
     stride: tuple[int, ...]
@@ -178,8 +182,8 @@ class MeteredAutocast(TorchFunctionMode):
 
 
 def checkpoint_blocks(network: nn.Module, device: str, half: bool) -> None:
-    """Turns gradient checkpointing on; as torch does, the blocks that are evaluated again find the
-    arithmetic they had.
+    """Turns gradient checkpointing on; as in torch, the blocks are recomputed in the same
+    precision.
     """
     network.enable_gradient_checkpointing(
         functools.partial(

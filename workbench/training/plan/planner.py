@@ -1,24 +1,29 @@
-r"""What a recipe will need: memory by part, operations and network evaluations of a round; from
-the network on the meta device.
+r"""The memory, operations and network evaluations that a recipe needs, by part and round; from the
+network on the meta device.
 
 One evaluation is metered, with its backward pass, as the trainer makes it (`trainable_copy` or an
 adapter on a `SharedBase`, its denoiser, autocast). The phases follow by a formula, because a
 roll-out is N evaluations of one kind:
 
-    K   bytes a graph keeps between forward and backward pass (activations, bf16 copies of fp32 weights)
-    B   most bytes of one evaluation and its backward pass, gradients made on the way;  B'  the same, gradients there before
+    K   bytes a graph keeps between forward and backward pass (activations, bf16 copies of fp32
+        weights)
+    B   most bytes of one evaluation and its backward pass that makes the gradients
+    B'  the same if the gradients exist before
     T   most bytes of the teacher's evaluation without gradients, both branches of its guidance
 
-    student phase     max( (N-1) K + B,  (N-2) K + B',  N K + T )         N graphs: also step 1's lives, for the diversity loss
-    fake phase        B                                                    its roll-out keeps nothing and needs less
+    student phase     max( (N-1) K + B,  (N-2) K + B',  N K + T )
+                      N graphs: also step 1's lives, for the diversity loss
+    fake phase        B
+                      its roll-out keeps nothing and needs less
     reading           one image is decoded
-    optimizer step    4 bytes a trained parameter, AdamW on a GPU 8        gradients, and a square root of all of v; no graph
+    optimizer step    4 bytes per trained parameter, AdamW on a GPU 8
+                      gradients, and a square root of all of v; no graph
 
-With micro-batches gradients are there before: B' replaces B, N stays. To each come weights and
-optimizer states (with `offload` these only to the optimizer step, and one network's at a time).
-DMD-GAN adds one graph to the student's phase and two to the fake's. Not covered: the graph of
-DMD-LPIPS' decoder and features, what several processes exchange, the allocator's fragmentation
-(`HEADROOM` allows for it), text encoders that rest on a crowded card, and gradients that a frozen
+With micro-batches the gradients exist before: B' replaces B, N stays. Weights and optimizer states
+are added to each phase (with `offload` the states only to the optimizer step, and one network's at
+a time). DMD-GAN adds one graph to the student's phase and two to the fake's. Not covered: the graph
+of DMD-LPIPS' decoder and features, the exchange between processes, the allocator's fragmentation
+(`HEADROOM` allows for it), text encoders offloaded from a crowded GPU, and gradients that a frozen
 critic spares.
 """
 
@@ -48,8 +53,8 @@ from workbench.training.plan.meter import MemoryMeter, MeteredAutocast, checkpoi
 @dataclass(frozen=True)
 class Cost:
     """K, B, B' and T of the module's formula in bytes, and the operations of an evaluation of the
-    trained network, of its backward pass (with checkpointing the blocks are evaluated again there)
-    and of an unguided one of the teacher.
+    trained network, of its backward pass (with checkpointing it evaluates the blocks again) and of
+    an unguided evaluation of the teacher.
     """
 
     kept: int
@@ -63,8 +68,8 @@ class Cost:
 
 @dataclass(frozen=True)
 class Plan:
-    """`parts` and `phases` are bytes; `phases` holds what each moment needs beside the parts, and
-    the largest makes the peak.
+    """`parts` and `phases` are bytes; a phase needs its bytes in addition to all parts, and the
+    largest phase makes the peak.
     """
 
     recipe: Recipe
@@ -73,32 +78,33 @@ class Plan:
     parts: dict[str, int]
     phases: dict[str, int]
     evaluations: dict[str, dict[str, int]]
-    flops: int  # of a round, whole batch
+    flops: int  # per round, whole batch
 
     @property
     def peak(self) -> int:
+        """The most bytes at any time."""
         return sum(self.parts.values()) + max(self.phases.values())
 
     def fits(self, memory: float) -> bool:
-        """Whether the peak leaves a card of `memory` GiB its headroom."""
+        """Whether the peak leaves a GPU of `memory` GiB its headroom."""
         return self.peak <= (1 - HEADROOM) * memory * 2**30
 
-    def hours(self, card: Gpu, utilisation: float) -> float:
-        """An estimate: operations over what the card does at `utilisation` of its peak."""
-        return self.flops * self.recipe.rounds / (card.tflops * 1e12 * utilisation) / 3600
+    def hours(self, gpu: Gpu, utilisation: float) -> float:
+        """An estimate: the operations over the GPU's rate at `utilisation` of its peak."""
+        return self.flops * self.recipe.rounds / (gpu.tflops * 1e12 * utilisation) / 3600
 
 
 def plan(recipe: Recipe, device: str = "cuda") -> Plan:
-    """What `recipe` needs in one process on a `device`, cuda or cpu.
+    """The needs of `recipe` in one process on a `device`, cuda or cpu.
 
     A teacher that predicts eps is planned with the denoised anchor, the only one it takes. Raises
-    ValueError.
+    ValueError for an unknown teacher or resolution.
     """
     built = architecture(recipe.teacher)
     recipe = recipe if built.flow else replace(recipe, anchor="denoised")
     shape = built.latent_shape(recipe.resolution or None)
     parameters, parts = _standing(recipe, device)
-    cost = _cost(
+    setup = _Setup(
         recipe.teacher,
         recipe.lora,
         recipe.checkpointing,
@@ -108,6 +114,7 @@ def plan(recipe: Recipe, device: str = "cuda") -> Plan:
         recipe.precision,
         device,
     )
+    cost = _cost(setup)
     counted = evaluations(recipe)
     phases = _phases(recipe, cost, parameters["trained"], device)
     if recipe.sample_every:
@@ -125,9 +132,7 @@ def plan(recipe: Recipe, device: str = "cuda") -> Plan:
 
 def evaluations(recipe: Recipe) -> dict[str, dict[str, int]]:
     """Network evaluations for one sample of a fake and of a student update, by network; `backward`
-    of them are gone back through.
-
-    A guided evaluation of the teacher is two.
+    counts the backward passes. A guided evaluation of the teacher is two.
     """
     guided, method = 1 if recipe.guidance == 1 else 2, METHODS[recipe.method]
     of_fake, of_student = method.fake_extra(recipe), method.student_extra(recipe)
@@ -147,43 +152,40 @@ def evaluations(recipe: Recipe) -> dict[str, dict[str, int]]:
 
 
 def settings_to_fit(recipe: Recipe, memory: float) -> dict | None:
-    """The smallest set of settings that makes `recipe` fit a card of `memory` GiB: {} as it is,
-    None when no set does.
+    """The smallest set of settings that makes `recipe` fit a GPU of `memory` GiB: {} if it fits
+    already, None if no set helps.
 
-    Of equal size, the first by this order: text encoders freed, checkpointing, 8-bit states,
-    states offloaded, single samples. Adapters change what is trained, so they are offered only
-    when nothing else does.
+    Among sets of equal size the first in this order: text encoders freed, checkpointing, 8-bit
+    states, states offloaded, single samples. Adapters change the training itself, so they are
+    offered only if nothing else helps.
     """
-    offered = {
+    candidates = {
         "embeddings": recipe.embeddings or "embeddings",
         "checkpointing": True,
         "optimizer": "adamw8bit",
         "offload": True,
         "accumulate": recipe.batch,
     }
-    changes = {name: value for name, value in offered.items() if getattr(recipe, name) != value}
+    changes = {name: value for name, value in candidates.items() if getattr(recipe, name) != value}
     for adapters in ({}, {"lora": 64}) if not recipe.lora else ({},):
         for count in range(len(changes) + 1):
             for names in combinations(changes, count):
                 chosen = {name: changes[name] for name in names} | adapters
                 tried = replace(recipe, **chosen)
-                standing = sum(
-                    _standing(tried, "cuda")[1].values()
-                )  # at once; the rest takes seconds
+                # quick to know; the whole plan takes seconds
+                standing = sum(_standing(tried, "cuda")[1].values())
                 if standing < memory * 2**30 and plan(tried).fits(memory):
                     return chosen
     return None
 
 
 def _standing(recipe: Recipe, device: str) -> tuple[dict[str, int], dict[str, int]]:
-    """Parameters by network, and the bytes that live through all phases. Adapters are fp32 on a
-    base that is the teacher's.
+    """Parameters by network, and the bytes that live through all phases. Adapters are fp32 on the
+    teacher's network.
     """
     dtype = loaded_dtype(device, recipe.precision)
-    (teacher, trained), other = (
-        _networks(recipe.teacher, recipe.lora, dtype),
-        _other_parts(recipe.teacher, dtype),
-    )
+    teacher, trained = _networks(recipe.teacher, recipe.lora, dtype)
+    other = _other_parts(recipe.teacher, dtype)
     count, weights = sum(p.numel() for p in trained.parameters()), size(trained)
     base = size(teacher) - (weights if recipe.lora else 0)  # which carries the adapter
     parts = {
@@ -208,7 +210,7 @@ def _states(recipe: Recipe, count: int) -> int:
 
 @functools.cache
 def _other_parts(teacher: str, dtype: torch.dtype) -> dict[str, int]:
-    """Bytes of what is loaded with the network, in its precision."""
+    """Bytes of the parts that are loaded with the network, in its precision."""
     built = architecture(teacher)
     share = dtype.itemsize / 4
     return {
@@ -218,15 +220,15 @@ def _other_parts(teacher: str, dtype: torch.dtype) -> dict[str, int]:
 
 
 def loaded_dtype(device: str, precision: str) -> torch.dtype:
-    """The precision of what is loaded, as `workbench.models.loading.load_backend` chooses it; a
-    byte is a byte, so fp16 is counted as bf16.
+    """The precision of loaded parts, as `workbench.models.loading.load_backend` chooses it; fp16
+    has the size of bf16 and is counted as such.
     """
     return torch.bfloat16 if device == "cuda" and precision != "fp32" else torch.float32
 
 
 @functools.cache
 def _decoding(teacher: str, shape: tuple[int, int, int], dtype: torch.dtype) -> int:
-    """Most bytes of decoding one image."""
+    """The most bytes of decoding one image."""
     vae = architecture(teacher).part("vae").type(dtype).requires_grad_(False)
     with torch.no_grad(), MemoryMeter(vae) as meter:
         vae.decode(torch.empty(1, *shape, dtype=dtype, device="meta"), return_dict=False)
@@ -234,28 +236,29 @@ def _decoding(teacher: str, shape: tuple[int, int, int], dtype: torch.dtype) -> 
 
 
 def _phases(recipe: Recipe, cost: Cost, trained: int, device: str) -> dict[str, int]:
-    method, gradients = METHODS[recipe.method], 4 * trained
-    before = cost.later if recipe.accumulate > 1 else cost.first
+    """The module's formula: bytes of each phase."""
+    method = METHODS[recipe.method]
     graphs = recipe.student_steps + method.student_extra(recipe).fake
+    gradients, accumulates = 4 * trained, recipe.accumulate > 1
+    evaluation = cost.later if accumulates else cost.first
     student = max(
-        (graphs - 1) * cost.kept + before,
+        (graphs - 1) * cost.kept + evaluation,
         (graphs - 2) * cost.kept + cost.later if graphs > 1 else 0,
-        graphs * cost.kept + cost.guided + (gradients if recipe.accumulate > 1 else 0),
+        graphs * cost.kept + cost.guided + (gradients if accumulates else 0),
     )
-    step = gradients + (
-        gradients if recipe.optimizer == "adamw" and device == "cuda" else 0
-    )  # foreach takes all roots at once
-    step += _states(recipe, trained) * recipe.offload
+    step = gradients
+    if recipe.optimizer == "adamw" and device == "cuda":
+        step += gradients  # foreach takes all square roots together
+    if recipe.offload:
+        step += _states(recipe, trained)
     phases = {"student phase": student, "optimizer step": step}
-    return phases | (
-        {"fake phase": before + method.fake_extra(recipe).fake * cost.kept}
-        if recipe.fake_updates_per_round
-        else {}
-    )
+    if recipe.fake_updates_per_round:
+        phases["fake phase"] = evaluation + method.fake_extra(recipe).fake * cost.kept
+    return phases
 
 
 def _flops(recipe: Recipe, cost: Cost, counted: dict[str, dict[str, int]]) -> int:
-    """Operations of a round."""
+    """Operations per round."""
     fake, student = (
         part["teacher"] * cost.teacher
         + (part["student"] + part["fake"]) * cost.forward
@@ -267,34 +270,42 @@ def _flops(recipe: Recipe, cost: Cost, counted: dict[str, dict[str, int]]) -> in
 
 @functools.cache
 def _networks(teacher: str, lora: int, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
-    """The teacher's network and one that is trained from it, as `load_backend` and `new_network`
-    make them, on the meta device.
+    """The teacher's network and a trained one, as `load_backend` and `new_network` make them, on
+    the meta device.
     """
     network = architecture(teacher).network().eval().requires_grad_(False).type(dtype)
     with torch.device("meta"):
         return network, SharedBase(network).new(lora) if lora else trainable_copy(network)
 
 
+@dataclass(frozen=True)
+class _Setup:
+    """The settings that the cost of an evaluation depends on."""
+
+    teacher: str
+    lora: int
+    checkpointing: bool
+    shape: tuple[int, int, int]
+    batch: int
+    guided: bool
+    precision: str
+    device: str
+
+
 @functools.cache
-def _cost(
-    teacher: str,
-    lora: int,
-    checkpointing: bool,
-    shape: tuple[int, int, int],
-    batch: int,
-    guided: bool,
-    precision: str,
-    device: str,
-) -> Cost:
-    built, (network, trained), half = (
-        architecture(teacher),
-        _networks(teacher, lora, loaded_dtype(device, precision)),
-        precision != "fp32",
+def _cost(setup: _Setup) -> Cost:
+    built, shape, batch, guided = (
+        architecture(setup.teacher),
+        setup.shape,
+        setup.batch,
+        setup.guided,
     )
+    dtype, half = loaded_dtype(setup.device, setup.precision), setup.precision != "fp32"
+    network, trained = _networks(setup.teacher, setup.lora, dtype)
     bare(trained).disable_gradient_checkpointing()
-    if checkpointing:
-        checkpoint_blocks(bare(trained), device, half)
-    arithmetic = functools.partial(MeteredAutocast, device, half)
+    if setup.checkpointing:
+        checkpoint_blocks(bare(trained), setup.device, half)
+    arithmetic = functools.partial(MeteredAutocast, setup.device, half)
     run = functools.partial(_evaluate, built, _denoiser(built, trained, arithmetic), shape, batch)
     kept, first, forward, backward = evaluated(run, trained)
     later = evaluated(run, trained)[1]
@@ -305,15 +316,15 @@ def _cost(
 
 
 def evaluated(run: Callable[[], torch.Tensor], trained: nn.Module) -> tuple[int, int, int, int]:
-    """K, B, and the operations forward and backward, of `run()` and its backward pass. Gradients
-    that `trained` has count in B.
+    """K, B, and the operations forward and backward, of `run()` and its backward pass. Existing
+    gradients of `trained` count in B.
     """
-    there = sum(p.grad.nbytes for p in trained.parameters() if p.grad is not None)
+    existing = sum(p.grad.nbytes for p in trained.parameters() if p.grad is not None)
     with MemoryMeter(trained, bare(trained)) as meter:
         loss = run().square().mean()
-        kept, forward = meter.alive, meter.flops
+        kept, forward = meter.live_bytes, meter.flops
         loss.backward()
-    return kept, there + meter.peak, forward, meter.flops - forward
+    return kept, existing + meter.peak, forward, meter.flops - forward
 
 
 def _evaluate(

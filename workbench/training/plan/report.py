@@ -1,4 +1,4 @@
-"""A plan as text, as JSON and as the README's table. Memory in GiB; a round's operations in TFLOP;
+"""A plan as text, as JSON and as a Markdown table. Memory in GiB; operations per round in TFLOP;
 hours are an estimate.
 """
 
@@ -11,10 +11,10 @@ from workbench.core.recipe import Recipe
 from workbench.training.plan.gpus import GPUS, HEADROOM
 from workbench.training.plan.planner import Plan, plan, settings_to_fit
 
-MEMORIES = (24, 48, 80)  # GB, as cards are sold
+MEMORIES = (24, 48, 80)  # GB, as GPUs are sold
 
 
-def as_text(planned: Plan, card: str, utilisation: float) -> str:
+def as_text(planned: Plan, gpu: str, utilisation: float) -> str:
     """The whole plan, for a terminal."""
     recipe, counted = planned.recipe, planned.evaluations
     moment = max(planned.phases, key=planned.phases.get)
@@ -41,37 +41,37 @@ def as_text(planned: Plan, card: str, utilisation: float) -> str:
             ),
         ),
         _aligned(
-            f"a round of {recipe.fake_updates_per_round} fake updates and a student update",
+            f"per round: {recipe.fake_updates_per_round} fake updates and a student update",
             (
                 ("TFLOP", f"{planned.flops / 1e12:.4g}"),
                 (
-                    f"hours for {recipe.rounds} rounds on one {card} (estimate at "
+                    f"hours for {recipe.rounds} rounds on one {gpu} (estimate at "
                     f"{utilisation:.0%} of its peak)",
-                    f"{planned.hours(GPUS[card], utilisation):.3g}",
+                    f"{planned.hours(GPUS[gpu], utilisation):.3g}",
                 ),
             ),
         ),
         "\n".join(f"{memory} GB: {_verdict(recipe, memory)}" for memory in MEMORIES),
-        f"A card keeps {HEADROOM:.0%} of its memory free for what a plan cannot see (assumed).",
+        f"A GPU keeps {HEADROOM:.0%} of its memory free for unseen costs (assumed).",
     ]
     if recipe.method == "dmd_lpips":
         blocks.append(
-            "Not covered: memory and operations of the decoder and of the perceptual distance's "
-            "network."
+            "Not covered: the decoder and the network of the perceptual distance, in memory and "
+            "operations."
         )
     return "\n\n".join(blocks)
 
 
-def as_dict(planned: Plan, card: str, utilisation: float) -> dict:
+def as_dict(planned: Plan, gpu: str, utilisation: float) -> dict:
     """The same for JSON: bytes, operations and hours."""
     fits = {memory: settings_to_fit(planned.recipe, memory) for memory in MEMORIES}
     return {
         **asdict(planned),
         "recipe": planned.recipe.to_dict(),
         "peak": planned.peak,
-        "card": card,
+        "gpu": gpu,
         "utilisation": utilisation,
-        "hours": planned.hours(GPUS[card], utilisation),
+        "hours": planned.hours(GPUS[gpu], utilisation),
         "settings_to_fit": fits,
     }
 
@@ -79,9 +79,9 @@ def as_dict(planned: Plan, card: str, utilisation: float) -> dict:
 def as_markdown(
     recipe: Recipe, teachers: Iterable[str], resolutions: Iterable[int]
 ) -> Iterator[str]:
-    """The lines of the README's table: `recipe` for each teacher, mode and size."""
+    """The lines of a table: `recipe` for each teacher, mode and size."""
     yield (
-        "| teacher | trained | px | peak, GiB | TFLOP a round | "
+        "| teacher | trained | px | peak, GiB | TFLOP per round | "
         + " | ".join(f"{memory} GB" for memory in MEMORIES)
         + " |"
     )
@@ -112,14 +112,12 @@ def _verdict(recipe: Recipe, memory: int) -> str:
     changes = settings_to_fit(recipe, memory)
     if changes is None:
         return "does not fit"
-    return (
-        "with "
-        + " ".join(
-            f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items()
-        )
-        if changes
-        else "fits"
+    if not changes:
+        return "fits"
+    flags = (
+        f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items()
     )
+    return "with " + " ".join(flags)
 
 
 def _aligned(title: str, rows: Iterable[tuple[str, str]]) -> str:
