@@ -5,7 +5,7 @@ joining over a bad network.
 from playwright.sync_api import expect
 
 from tests.support.served_study import answer, answer_offline, begun, consented, expect_trial
-from workbench.study.stimuli import open_study
+from workbench.study.folder import open_study
 
 TOKEN, ASIDE, JOINING = "study-participant /", "study-aside /", "study-joining /"
 UNKNOWN = {

@@ -8,7 +8,7 @@ from contextlib import suppress
 from playwright.sync_api import Error, expect
 
 from tests.support.served_study import answer, answer_offline, expect_trial
-from workbench.study.stimuli import open_study
+from workbench.study.folder import open_study
 
 PICTURES = "**/api/picture/*"
 

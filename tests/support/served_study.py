@@ -15,7 +15,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.support.serving import free_port, wait_for
-from workbench.study.stimuli import create_study, open_study, samples_of_folders
+from workbench.study.folder import open_study
+from workbench.study.stimuli import create_study, samples_of_folders
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("secretone", "secrettwo")

@@ -22,6 +22,7 @@ DESIGN = StudyDesign(
     gold=1,
     repeats=1,
 )
+PROMPTS = ("a red fox", "two stars", "a hill")  # of the fixture `folders`
 CHOICES = ("left", "right", "tie")
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
-from torch import Tensor
 
 from workbench.io.notation import model_title
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 INK, FAINT, LINE = "#1c2430", "#5c6675", "#dfe3ea"
 NAMED = {

@@ -256,8 +256,8 @@ def _sampled(options: argparse.Namespace):
 def _serve(options: argparse.Namespace) -> None:
     import uvicorn
 
+    from workbench.study.folder import open_study
     from workbench.study.server.app import study_app
-    from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
         token = secrets.token_urlsafe(18)
@@ -279,7 +279,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from workbench.study.stimuli import open_study
+    from workbench.study.folder import open_study
 
     with open_study(options.folder, options.database) as store:
         status, design = store.status(), store.design
@@ -345,8 +345,8 @@ def _broken(folder: Path, design: StudyDesign) -> str:
 
 def _export(options: argparse.Namespace) -> None:
     from workbench.io.files import write_atomically
+    from workbench.study.folder import open_study
     from workbench.study.report import votes_csv
-    from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
         ballots = store.ballots()
@@ -356,8 +356,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    from workbench.study.folder import open_study
     from workbench.study.report import write_study_report
-    from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
         print(
@@ -371,7 +371,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _backup(options: argparse.Namespace) -> None:
-    from workbench.study.stimuli import open_study
+    from workbench.study.folder import open_study
 
     with open_study(options.folder, options.database) as store:
         print(f"backed up to {store.backup(options.to)}")

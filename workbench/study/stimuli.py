@@ -31,13 +31,13 @@ from workbench.metrics.inputs import pictures
 from workbench.models.sampling import seed_draws
 from workbench.study.design import SPOILED, StudyDesign
 from workbench.study.errors import StudyError
+from workbench.study.folder import STUDY_FILE
 from workbench.study.server.pictures import digest_of_sheets, outgoing_length
 from workbench.study.store.database import without_password
 from workbench.study.store.store import Store
 
 SIDE, GAP = 900, 4  # pixels: a sheet is about as wide; between its images
 PAPER = "#ffffff"
-STUDY_FILE = "study.json"
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -288,52 +288,3 @@ def create_study(folder: Path, samples: Samples, settings: dict, database: str =
     )
     write_atomically(folder / STUDY_FILE, lambda part: part.write_text(content, encoding="utf-8"))
     return store
-
-
-def open_study(folder: Path, database: str = "") -> Store:
-    """The study in a folder; `database` is its address where another than that in study.json is
-    needed, such as one with a password.
-
-    Raises `StudyError` where there is none, and where the database is another study's or
-    stimuli.json was changed. (The files of the pictures are checked where they are shown, by
-    `Pictures`: votes can be read without them.)
-    """
-    try:
-        saved = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
-        digest, database = saved["digest"], database or saved["database"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(
-            f"{folder} holds no study ({error}); make one with `python -m workbench study create`"
-        ) from error
-    store = Store.open(database or folder / "study.db")
-    try:
-        _check_frozen(folder, digest, store.design)
-    except BaseException:
-        store.close()
-        raise
-    return store
-
-
-def _check_frozen(folder: Path, digest: str, design: StudyDesign) -> None:
-    if design.digest != digest:
-        raise StudyError(
-            f"{folder} is of the study {digest}, and its database holds the study "
-            f"{design.digest}: give the database of this folder, or "
-            "the folder of that study"
-        )
-    file = folder / "stimuli.json"
-    if not design.pictures or not file.exists():
-        return
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        found = digest_of_sheets(saved["sheets"], saved["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(
-            f"{file} cannot be read ({error}); restore it from a copy of the folder"
-        ) from error
-    if found != design.pictures:
-        raise StudyError(
-            f"{file} is not that of the study {digest}: its pictures were changed after it was "
-            "made. Restore the folder from a copy, or "
-            "make a new study"
-        )

@@ -22,7 +22,7 @@ from workbench.study.errors import StudyError
 from workbench.study.figures import study_figures
 from workbench.study.report import findings_told, untold
 from workbench.study.server.app import study_app
-from workbench.study.stimuli import open_study
+from workbench.study.folder import open_study
 from workbench.study.store.store import Store
 from workbench.study.tables import study_tables
 from workbench.ui.figure_view import figures_component, figures_json
