@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit, logit
 
 from workbench.study.analysis.agreement import agreements, nominal_alpha
-from workbench.study.analysis.simulation import simulated_ballots
+from workbench.study.analysis.simulation import SimulatedStudy
 from workbench.study.ballots import Ballot, Choice
 
 # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability": D (4 observers, 12 units, missing
@@ -109,13 +109,13 @@ def true_alpha(difference, participant_sd, prompt_sd):
 def test_intervals_cover_the_truth(prompt_sd):
     truth, found = true_alpha(logit(0.65), 0.5, prompt_sd), []
     for seed in range(200):
-        ballots = simulated_ballots(
+        ballots = SimulatedStudy(
             {"q": {"a": logit(0.65), "b": 0.0}},
             participants=20,
             prompts=40,
             prompt_sd=prompt_sd,
             seed=seed,
-        )
+        ).ballots()
         found.append(agreements(ballots)[0].alpha)
     assert np.mean([alpha.low <= truth <= alpha.high for alpha in found]) >= 0.88
     assert np.mean([alpha.value for alpha in found]) == pytest.approx(truth, abs=0.02)
