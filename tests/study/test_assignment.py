@@ -37,7 +37,7 @@ def given_trials(
         skip = trial.position in skipped
         given.append(Given(f"{participant}-{trial.position}", trial, skip))
         filled[trial.item] += trial.kind == REAL and not skip
-    return [entry.draw for entry in given]
+    return [entry.content for entry in given]
 
 
 def test_a_participant_gets_what_the_design_says_and_no_item_twice():

@@ -48,7 +48,7 @@ def test_the_commands_of_a_study(folders, tmp_path, capsys):
         )
         == 0
     )
-    assert "1 pairs x 3 prompts, 5 questions a participant" in capsys.readouterr().out
+    assert "1 pairs x 3 prompts, 5 questions per participant" in capsys.readouterr().out
     with open_study(place) as store:
         person, _ = store.join(True)
         while trial := store.next_trial(person):
@@ -61,8 +61,8 @@ def test_the_commands_of_a_study(folders, tmp_path, capsys):
             )
     assert main(["study", "status", str(place)]) == 0
     told = capsys.readouterr().out
-    assert "1 participants, 1 of them finished\n3 of 9 votes wanted" in told
-    assert "votes that count: 1 on 3 of the pairs" in told
+    assert "1 participants, 1 of them finished\n3 of 9 votes collected" in told
+    assert "votes that count: 1 for 3 of the pairs" in told
     assert "cannot be served" not in told
     assert "excluded" not in told
     assert main(["study", "status", str(place), "--items"]) == 0
@@ -99,7 +99,7 @@ def test_the_commands_of_a_study(folders, tmp_path, capsys):
     assert main([*other[:3], str(tmp_path / "third"), *other[4:]]) == 1
     assert "did you mean 'name'" in capsys.readouterr().err
     assert main(["study", "create", "--out", str(place), "--images", images]) == 1
-    assert "holds a study already" in capsys.readouterr().err
+    assert "already holds a study" in capsys.readouterr().err
     assert (
         main(
             [
@@ -171,9 +171,9 @@ def test_the_settings_of_a_study_are_options(folders, tmp_path, capsys):
     for options, message in (
         (["--consent", str(tmp_path / "gone.txt")], "gone.txt cannot be read as a text"),
         (["--images", f"{images},one={tmp_path}"], "the method 'one' is named 2 times"),
-        (["--images", f"{images},three"], "'three' is no NAME=FOLDER"),
+        (["--images", f"{images},three"], "'three' is not of the form NAME=FOLDER"),
         (["--min-seconds", "0"], "min_seconds must be a number above 0"),
-        (["--pairs", "one:two,two:one"], "the pair two and one is there twice"),
+        (["--pairs", "one:two,two:one"], "the pair two and one is given twice"),
     ):
         assert main([*command, "--out", str(tmp_path / "new"), *options]) == 1
         assert message in capsys.readouterr().err
@@ -208,14 +208,12 @@ def test_the_status_tells_the_excluded_and_pictures_that_are_no_more_the_same(
     sheet_file.write_bytes(sheet_file.read_bytes() + b" ")
     assert main(["study", "status", str(place)]) == 0
     told = capsys.readouterr().out
-    assert "0 of 9 votes wanted" in told
+    assert "0 of 9 votes collected" in told
+    assert "1 participants are excluded by the design's rule so far, with 3 of 3 votes" in told
+    assert "votes that count: 0 for 3 of" in told
     assert (
-        "1 participants are excluded by the design's rule so far, and 3 of 3 votes with them"
+        f"the study cannot be served: {sheet_file} is not the picture that the study was created with"
         in told
-    )
-    assert "votes that count: 0 on 3 of" in told
-    assert (
-        f"it cannot be served: {sheet_file} is not the picture that the study was made with" in told
     )
     assert main(["study", "status", str(place), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -223,7 +221,7 @@ def test_the_status_tells_the_excluded_and_pictures_that_are_no_more_the_same(
     assert "is not the picture" in told["pictures"]
     assert [entry[1:] for entry in told["items"]] == [[1, 0, 0]] * 3
     assert main(["study", "serve", str(place)]) == 1
-    assert "is not the picture that the study was made with" in capsys.readouterr().err
+    assert "is not the picture that the study was created with" in capsys.readouterr().err
     assert main(["study", "report", str(place)]) == 0
     assert "It excludes 1 of 1 participants" in (place / "report" / "report.md").read_text()
 

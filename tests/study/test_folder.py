@@ -36,8 +36,8 @@ def test_what_is_shown_is_frozen_with_the_design(folders, tmp_path):
     shutil.copy(tmp_path / "other" / "stimuli.json", place / "stimuli.json")
     with pytest.raises(
         StudyError,
-        match=f"stimuli.json is not that of the study {digest}: its pictures were changed after "
-        "it was made",
+        match=f"stimuli.json does not belong to the study {digest}: its pictures were changed after "
+        "it was created",
     ):
         open_study(place)
     (place / "stimuli.json").write_text("{}")
@@ -50,7 +50,7 @@ def test_what_is_shown_is_frozen_with_the_design(folders, tmp_path):
     )
     with pytest.raises(
         StudyError,
-        match=f"is of the study 0123456789ab, and its database holds the study {digest}: give the "
+        match=f"belongs to the study 0123456789ab, but its database holds the study {digest}: give the "
         "database of this",
     ):
         open_study(place)
@@ -113,7 +113,7 @@ def test_a_study_is_made_once_and_opened_again(folders, tmp_path):
         assert store.design.digest == digest
         assert store.design.prompts == PROMPTS
         assert store.design.seeds == (0, 1, 2, 3, 4)
-    with pytest.raises(StudyError, match="holds a study already, and it stays as it is"):
+    with pytest.raises(StudyError, match="already holds a study, which stays unchanged"):
         create_study(place, samples_of_folders(folders), SETTINGS)
     with pytest.raises(StudyError, match="trials = 9 is more than the 3 items"):
         create_study(tmp_path / "other", samples_of_folders(folders), SETTINGS | {"trials": 9})

@@ -77,26 +77,26 @@ def test_an_evaluations_images_become_samples(backend, tmp_path):
 
 
 def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
-    with pytest.raises(StudyError, match="there is no folder .*gone of three's images"):
+    with pytest.raises(StudyError, match="there is no folder .*gone with the images of three"):
         samples_of_folders(folders | {"three": tmp_path / "gone"})
     (folders["two"] / "prompt-1" / "0.png").unlink()
     with pytest.raises(
         StudyError,
-        match="of “two stars” .*one/prompt-1 and .*two/prompt-1 hold images of different names, "
+        match=r"for “two stars”, .*one/prompt-1 and .*two/prompt-1 hold images with different names, "
         "and '0' is in one",
     ):
         samples_of_folders(folders)
     (folders["one"] / "prompt-1" / "0.png").unlink()
     with pytest.raises(
         StudyError,
-        match="equally many images, at least one, and there are 4 of “two stars” and 5 of “a hill”",
+        match="the same number of images, at least one, but there are 4 of “two stars” and 5 of “a hill”",
     ):
         samples_of_folders(folders)
     Image.new("RGB", (48, 32)).save(folders["one"] / "prompt-2" / "3.png")
     (folders["one"] / "prompt-1" / "0.png").write_bytes(
         (folders["one"] / "prompt-1" / "1.png").read_bytes()
     )
-    with pytest.raises(StudyError, match="must all be squares of one size"):
+    with pytest.raises(StudyError, match="must be squares of one size"):
         render_sheets(samples_of_folders({"one": folders["one"]}), tmp_path / "study")
     (folders["one"] / "prompt-0" / "0.png").write_bytes(b"no image")
     with pytest.raises(StudyError, match="0.png cannot be read as an image"):
@@ -111,7 +111,7 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
     (folders["two"] / "more" / "prompt-3").rename(folders["two"] / "prompt-3")
     with pytest.raises(
         StudyError,
-        match="prompt-1 and .*prompt-3 are both of the prompt “two stars”: put their images into "
+        match="prompt-1 and .*prompt-3 both have the prompt “two stars”: put their images into "
         "one folder",
     ):
         samples_of_folders({"two": folders["two"]})
@@ -134,7 +134,7 @@ def test_images_belong_together_by_their_names_and_not_by_their_places(folders):
     (folders["two"] / "prompt-0" / "4.png").rename(folders["two"] / "prompt-0" / "5.png")
     with pytest.raises(
         StudyError,
-        match="hold images of different names, and '4' is in one of them only: give every method "
+        match="hold images with different names, and '4' is in only one of them: give every method "
         "an image of each",
     ):
         samples_of_folders(folders)
@@ -149,7 +149,7 @@ def test_images_belong_together_by_their_names_and_not_by_their_places(folders):
     assert samples.seeds == (0, 1, 2, 3, 4)
     assert samples.images("one", "a hill")[0].getpixel((0, 0)) == (0, 120, 160)
     Image.new("RGB", (32, 32)).save(folders["one"] / "prompt-0" / "7.jpg")
-    with pytest.raises(StudyError, match="7.jpg and 7.webp in .*prompt-0 have one name"):
+    with pytest.raises(StudyError, match="7.jpg and 7.webp in .*prompt-0 have the same name"):
         samples_of_folders(folders)
 
 

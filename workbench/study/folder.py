@@ -23,19 +23,19 @@ STUDY_FILE = "study.json"
 
 
 def open_study(folder: Path, database: str = "") -> Store:
-    """The study in a folder; `database` is its address where another than that in study.json is
-    needed, such as one with a password.
+    """The study in a folder; `database` replaces the address in study.json, for example to add a
+    password.
 
-    Raises `StudyError` where there is none, and where the database is another study's or
-    stimuli.json was changed. (The files of the pictures are checked where they are shown, by
-    `Pictures`: votes can be read without them.)
+    Raises `StudyError` if there is no study, the database is another study's, or stimuli.json was
+    changed. (`Pictures` checks the files of the pictures before they are shown: votes can be read
+    without them.)
     """
     try:
         saved = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
         digest, database = saved["digest"], database or saved["database"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
-            f"{folder} holds no study ({error}); make one with `python -m workbench study create`"
+            f"{folder} holds no study ({error}); create one with `python -m workbench study create`"
         ) from error
     store = Store.open(database or folder / "study.db")
     try:
@@ -49,23 +49,21 @@ def open_study(folder: Path, database: str = "") -> Store:
 def _check_frozen(folder: Path, digest: str, design: StudyDesign) -> None:
     if design.digest != digest:
         raise StudyError(
-            f"{folder} is of the study {digest}, and its database holds the study "
-            f"{design.digest}: give the database of this folder, or "
-            "the folder of that study"
+            f"{folder} belongs to the study {digest}, but its database holds the study "
+            f"{design.digest}: give the database of this folder, or the folder of that study"
         )
     file = folder / "stimuli.json"
     if not design.pictures or not file.exists():
         return
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        found = digest_of_sheets(saved["sheets"], saved["sha256"])
+        digest_of_file = digest_of_sheets(saved["sheets"], saved["sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(
             f"{file} cannot be read ({error}); restore it from a copy of the folder"
         ) from error
-    if found != design.pictures:
+    if digest_of_file != design.pictures:
         raise StudyError(
-            f"{file} is not that of the study {digest}: its pictures were changed after it was "
-            "made. Restore the folder from a copy, or "
-            "make a new study"
+            f"{file} does not belong to the study {digest}: its pictures were changed after it was "
+            "created. Restore the folder from a copy, or create a new study"
         )

@@ -1,13 +1,13 @@
-"""The report of a pairwise user study: who was preferred, how the participants answered, and what
-all of it rests on.
+"""The report of a pairwise user study: preferences, conduct of the participants, and the protocol.
 
-    report.html             what was found, figures, tables, protocol, in one file that asks nothing of a network
-    report.md  report.tex   the same without figures; the tables
-    votes.csv               one line a ballot, every field
-    results.csv             every number with its interval, a line each
+    report.html   findings, figures, tables and protocol in one file that needs no network
+    report.md     the same without figures
+    report.tex    the tables
+    votes.csv     a line per ballot, with every field
+    results.csv   a line per number, with its interval
 
-Everything can be written at any time of a study; what cannot be told yet is blank, and named. Not
-here: the numbers (`study.analysis`), the tables (`study_tables`).
+The report can be written at any time of a study; numbers not determined yet are blank and listed.
+Not here: the numbers (`analysis`), the tables (`tables`).
 """
 
 from __future__ import annotations
@@ -41,24 +41,19 @@ OFFLINE = (
 )
 METHODS = (
     "Win rates: intervals and p are clustered by participant and by prompt (Cameron, Gelbach and "
-    "Miller 2011, on the logit scale with "
-    "Student's t), so they speak of other people and other prompts of the same kind; p is of the "
-    "rate being 50 %.",
+    "Miller 2011, on the logit scale with Student's t), so they apply to other people and other "
+    "prompts of the same kind; p is for a rate of 50 %.",
     "As if votes were independent: Wilson's interval, too narrow because votes share people and "
-    "prompts; it stands here because others "
-    "report it.",
-    "Sign test: the exact binomial test of as many prompts with a majority for the one method as "
-    "for the other; it takes these people as "
-    "they are.",
+    "prompts; given because others report it.",
+    "Sign test: the exact binomial test that as many prompts have a majority for one method as for "
+    "the other; it treats these people as fixed.",
     "Side bias and repeats: intervals are clustered by participant.",
-    "Krippendorff's alpha: nominal, the unit one prompt of one pair, the answers the methods or a "
-    "tie; jackknife intervals over prompts. "
-    "1 is agreement, 0 what chance gives; where people differ in taste, or the methods are equal, "
-    "it is low without anybody's fault.",
-    "Bradley-Terry: a tie is half a win each way; intervals are from a bootstrap of participants, "
-    "of prompts and of both, combined as for "
-    "win rates.",
-    "Intervals are 95 %. No p is corrected for the number of pairs and criteria.",
+    "Krippendorff's alpha: nominal; a unit is one prompt of one pair, its answers the methods or a "
+    "tie; jackknife intervals over prompts. 1 is agreement, 0 chance; it is low, through no fault "
+    "of anyone, if people differ in taste or the methods are equal.",
+    "Bradley-Terry: a tie is half a win each way; intervals from a bootstrap of participants, of "
+    "prompts and of both, combined as for win rates.",
+    "All intervals are 95 %. No p is corrected for the number of pairs and criteria.",
 )
 
 
@@ -69,11 +64,11 @@ def write_study_report(
     status: Status | None = None,
     reference: str = "",
 ) -> Path:
-    """Writes the files named above into `folder`, in place of an earlier report's; returns the
-    path of report.html.
+    """Writes the files named above into `folder`, replacing an earlier report; returns the path of
+    report.html.
 
     The same arguments give the same files. Raises StudyError for ballots of another study and an
-    unknown `reference` (see `figures.study.reference_of`), RunError where the disk is full.
+    unknown `reference` (see `figures.reference_of`), FolderError if the disk is full.
     """
     _check(design, ballots)
     found = analysis(ballots, design.max_gold_failures, design.min_seconds)
@@ -81,9 +76,9 @@ def write_study_report(
         study_tables(design, found, ballots, reference),
         study_figures(design, found, ballots, reference),
     )
-    told = {
-        "What was found": findings_told(design, found, reference),
-        "What cannot be told yet": untold(design, found, ballots),
+    sections = {
+        "Findings": findings_told(design, found, reference),
+        "Still open": untold(design, found, ballots),
         "Protocol": protocol(design, found, ballots, status),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,20 +91,23 @@ def write_study_report(
     put("votes.csv", votes_csv(ballots))
     put("results.csv", _csv(study_numbers(design, found, ballots, reference)))
     put("report.tex", "\n\n".join(table.latex for table in tables) + "\n")
-    put("report.md", _markdown(design, tables, told))
-    put("report.html", _page(design, tables, told, figures))
+    put("report.md", _markdown(design, tables, sections))
+    put("report.html", _page(design, tables, sections, figures))
     return folder / "report.html"
 
 
 def votes_csv(ballots: Iterable[Ballot]) -> str:
     """A line for each vote that counts, with all that the analysis knows of it."""
     return _csv(
-        [[field.name for field in dataclasses.fields(Ballot)], *map(dataclasses.astuple, ballots)]
+        [
+            [field.name for field in dataclasses.fields(Ballot)],
+            *(dataclasses.astuple(ballot) for ballot in ballots),
+        ]
     )
 
 
 def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
-    """One sentence for each pair and criterion with votes, without the excluded."""
+    """One sentence per pair and criterion with votes, without the excluded."""
     titles, lines = method_titles(design.methods, model_title), []
     for result in ordered_results(design, found.kept.pairs, reference_of(design, reference)):
         rate, count = result.half, votes_of(result)
@@ -122,7 +120,7 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
                     if rate.low > 0.5
                     else ": less than half"
                     if rate.high < 0.5
-                    else ": not to be told from half"
+                    else ": not distinguishable from half"
                 )
             votes = f"{count} vote{'s' * (count != 1)}"
             lines.append(
@@ -134,7 +132,7 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
 
 
 def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
-    """What these votes leave open; nothing where the study is complete."""
+    """The questions that these votes leave open; none if the study is complete."""
     ballots, titles = list(ballots), method_titles(design.methods, model_title)
     having = {
         (result.criterion, frozenset((result.first, result.second))): result
@@ -142,7 +140,9 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
         if votes_of(result)
     }
     keys = [(criterion.name, pair) for criterion in design.criteria for pair in design.pairs]
-    unasked = [_named(*key, titles) for key in keys if (key[0], frozenset(key[1])) not in having]
+    without_votes = [
+        _named(*key, titles) for key in keys if (key[0], frozenset(key[1])) not in having
+    ]
     open_ended = [
         _named(*key, titles)
         for key in keys
@@ -152,7 +152,7 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
     short = sum(votes < aim for votes in _votes_by_item(design, ballots, found))
     no_gold = design.gold and not any(gold.answered for gold in found.golds.values())
     lines = [
-        (unasked, f"Without votes: {'; '.join(unasked)}."),
+        (without_votes, f"Without votes: {'; '.join(without_votes)}."),
         (
             open_ended,
             "Without an interval (a single participant or prompt, or all votes equal): "
@@ -161,22 +161,22 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
         (
             short,
             f"{short} of {len(design.items)} items (a pair of methods for a prompt) have fewer "
-            f"votes than the {aim} aimed at{without}.",
+            f"than the intended {aim} votes{without}.",
         ),
         (
             design.repeats and not found.everyone.repeats.repeats,
-            "Whether repeats are answered as before: none was answered yet.",
+            "Consistency of repeats: none was answered yet.",
         ),
-        (no_gold, "Who fails gold trials: none was answered yet."),
+        (no_gold, "Failed gold trials: none was answered yet."),
         (found.kept.unscaled, f"One scale for all methods: {found.kept.unscaled}."),
     ]
-    return [line for there, line in lines if there]
+    return [line for applies, line in lines if applies]
 
 
 def protocol(
     design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], status: Status | None = None
 ) -> list[str]:
-    """What was asked of whom, by which rules, and how the numbers are made: one statement a line."""
+    """The questions, participants, rules and methods of the numbers, one statement per line."""
     had = _votes_by_item(design, ballots, found)
     people = f"{len(found.golds)} participants gave answers"
     if status is not None:
@@ -212,16 +212,14 @@ def protocol(
         f"Answers: left, right{', tie' if design.ties else ''}, or "
         f"skip{'' if design.ties else '; ties were not allowed'}.",
         f"A participant gets {design.trials} real trials, {design.gold} gold trials (with a right "
-        f"answer), {design.repeats} repeats "
-        "(sides exchanged), and one trial for practice that counts nowhere.",
-        f"Votes per item and criterion: {design.votes_per_item} aimed at, {min(had)} to "
-        f"{max(had)} had, {sum(had) / len(had):.1f} in the "
-        f"mean of {len(had)} items{without}.",
+        f"answer), {design.repeats} repeats (sides exchanged), and one practice trial that does "
+        "not count.",
+        f"Votes per item and criterion: {design.votes_per_item} intended; {min(had)} to {max(had)} "
+        f"collected, {sum(had) / len(had):.1f} on average over {len(had)} items{without}.",
         f"{people}.",
-        "Exclusion, by the design and so older than any vote: whoever has more than "
-        f"{design.max_gold_failures} failed gold trials{fast}, "
-        f"and nobody else. {out}. Figures and findings are without the excluded; tables are there "
-        "both ways.",
+        "Exclusion, fixed in the design before any vote: participants with more than "
+        f"{design.max_gold_failures} failed gold trials{fast}, and nobody else. {out}. Figures and "
+        "findings are without the excluded; tables are given both ways.",
         *METHODS,
     ]
 
@@ -240,13 +238,13 @@ def _check(design: StudyDesign, ballots: list[Ballot]) -> None:
         ):
             raise StudyError(
                 f"trial {vote.trial} ({' and '.join(vote.pair)}, {vote.criterion}, "
-                f"{vote.prompt!r}) is not of the study "
-                f"{design.title!r}; report the ballots with the design that they were given for"
+                f"{vote.prompt!r}) is not of the study {design.title!r}; report the ballots with "
+                "their own design"
             )
 
 
 def _votes_by_item(design: StudyDesign, ballots: Iterable[Ballot], found: Analysis) -> list[int]:
-    """Of every item the votes that count: without the excluded."""
+    """The votes that count for every item, without the excluded."""
     trials = {
         (vote.trial, vote.participant, frozenset(vote.pair), vote.prompt)
         for vote in ballots

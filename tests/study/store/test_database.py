@@ -180,7 +180,8 @@ def test_a_database_with_other_tables_is_left_alone(tmp_path):
     path = tmp_path / "other.sqlite"
     change(path, "CREATE TABLE vote (id INTEGER)")
     with pytest.raises(
-        StudyError, match="tables that are no study's .vote.; give a study one of its own"
+        StudyError,
+        match="tables that do not belong to a study .vote.; give the study its own database",
     ):
         Store.create(path, DESIGN)
     with pytest.raises(StudyError, match="there is no study in"):
@@ -285,9 +286,7 @@ def test_a_lock_that_never_ends_is_told_and_the_same_can_be_sent_again(file):
         with store._engine.connect() as connection:  # the one that the pool will give
             connection.exec_driver_sql("PRAGMA busy_timeout = 50")
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(
-            Busy, match="does not answer .database is locked.; .* send the same again"
-        ):
+        with pytest.raises(Busy, match="does not answer .database is locked.; .* try again"):
             store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
         other.execute("COMMIT")
         store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
