@@ -41,7 +41,7 @@ def test_what_is_shown_is_frozen_with_the_design(folders, tmp_path):
     ):
         open_study(place)
     (place / "stimuli.json").write_text("{}")
-    with pytest.raises(StudyError, match="stimuli.json cannot be read"):
+    with pytest.raises(StudyError, match=r"stimuli.json cannot be read"):
         open_study(place)
     (place / "stimuli.json").unlink()
     open_study(place).close()  # its votes can be had without the pictures
@@ -118,5 +118,5 @@ def test_a_study_is_made_once_and_opened_again(folders, tmp_path):
     with pytest.raises(StudyError, match="trials = 9 is more than the 3 items"):
         create_study(tmp_path / "other", samples_of_folders(folders), SETTINGS | {"trials": 9})
     assert not (tmp_path / "other").exists()  # nothing was rendered for nothing
-    with pytest.raises(StudyError, match="holds no study .* study create"):
+    with pytest.raises(StudyError, match=r"holds no study .* study create"):
         open_study(tmp_path)

@@ -452,6 +452,7 @@ def test_every_number_and_every_ballot_is_in_the_csv_files(two, tmp_path):
             assert row["against"] == "theirs"
             assert numbers[of, one.criterion, "ours", "wins"]["value"] == str(one.first_wins)
             assert float(numbers[of, one.criterion, "ours", "prompts for"]["p"]) == one.majorities.p
+            assert not numbers[of, one.criterion, "ours", "prompts against"]["p"]
         left, again = (
             numbers[of, "", "", "left side preferred"],
             numbers[of, "", "", "repeats answered as before"],

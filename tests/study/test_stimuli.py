@@ -71,13 +71,13 @@ def test_an_evaluations_images_become_samples(backend, tmp_path):
         (tmp_path / "evaluation" / "images").glob("student-*/two-stars-*/seed-0001.png")
     ).write_bytes(b"broken")
     with pytest.raises(
-        StudyError, match="of student for “two stars” is missing or broken .* evaluate again"
+        StudyError, match=r"of student for “two stars” is missing or broken .* evaluate again"
     ):
         samples.images("student", "two stars")
 
 
 def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
-    with pytest.raises(StudyError, match="there is no folder .*gone with the images of three"):
+    with pytest.raises(StudyError, match=r"there is no folder .*gone with the images of three"):
         samples_of_folders(folders | {"three": tmp_path / "gone"})
     (folders["two"] / "prompt-1" / "0.png").unlink()
     with pytest.raises(
@@ -99,7 +99,7 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
     with pytest.raises(StudyError, match="must be squares of one size"):
         render_sheets(samples_of_folders({"one": folders["one"]}), tmp_path / "study")
     (folders["one"] / "prompt-0" / "0.png").write_bytes(b"no image")
-    with pytest.raises(StudyError, match="0.png cannot be read as an image"):
+    with pytest.raises(StudyError, match=r"0.png cannot be read as an image"):
         samples_of_folders({"one": folders["one"]}).images("one", "a red fox")
     (folders["two"] / "prompt-1" / "prompt.txt").write_text("another")
     with pytest.raises(
@@ -111,7 +111,7 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
     (folders["two"] / "more" / "prompt-3").rename(folders["two"] / "prompt-3")
     with pytest.raises(
         StudyError,
-        match="prompt-1 and .*prompt-3 both have the prompt “two stars”: put their images into "
+        match=r"prompt-1 and .*prompt-3 both have the prompt “two stars”: put their images into "
         "one folder",
     ):
         samples_of_folders({"two": folders["two"]})
@@ -126,7 +126,7 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
         samples_of_folders(folders)
     assert samples_of_folders(folders, limit=3).prompts == PROMPTS  # which are there
     (folders["two"] / "prompt-3" / "prompt.txt").write_text(" ")
-    with pytest.raises(StudyError, match="prompt.txt is empty: write the prompt into it"):
+    with pytest.raises(StudyError, match=r"prompt.txt is empty: write the prompt into it"):
         samples_of_folders(folders)
 
 
@@ -149,7 +149,7 @@ def test_images_belong_together_by_their_names_and_not_by_their_places(folders):
     assert samples.seeds == (0, 1, 2, 3, 4)
     assert samples.images("one", "a hill")[0].getpixel((0, 0)) == (0, 120, 160)
     Image.new("RGB", (32, 32)).save(folders["one"] / "prompt-0" / "7.jpg")
-    with pytest.raises(StudyError, match="7.jpg and 7.webp in .*prompt-0 have the same name"):
+    with pytest.raises(StudyError, match=r"7.jpg and 7.webp in .*prompt-0 have the same name"):
         samples_of_folders(folders)
 
 

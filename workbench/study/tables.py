@@ -95,7 +95,7 @@ def _pair_numbers(result: PairResult) -> Iterator[tuple]:
     yield "win rate, as if votes were independent", *result.wilson, ""
     yield "prompts for", sign.first, "", "", sign.p
     yield "prompts even", sign.even, "", "", ""
-    yield "prompts against", sign.second, "", "", sign.p
+    yield "prompts against", sign.second, "", "", ""
 
 
 def votes_of(result: PairResult) -> int:

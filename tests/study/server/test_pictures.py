@@ -147,7 +147,7 @@ def test_a_sheet_that_was_changed_or_is_missing_is_told_before_and_while_it_is_s
     pictures.disguised(shown("one"))  # mended
     changed.unlink()
     with pytest.raises(
-        StudyError, match="has no pictures to show .* restore the folder from a copy"
+        StudyError, match=r"has no pictures to show .* restore the folder from a copy"
     ):
         Pictures(folder)
     with pytest.raises(StudyError, match=f"{changed.name} cannot be read"):

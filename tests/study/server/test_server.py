@@ -463,7 +463,7 @@ def test_a_picture_that_breaks_while_it_is_served_is_told_without_its_name(clien
 def test_a_study_without_its_pictures_is_not_served(store, folder):
     sheets = json.loads((folder / "stimuli.json").read_text())
     next(iter((folder / "stimuli").iterdir())).unlink()
-    with pytest.raises(StudyError, match="has no pictures to show .* create the study again"):
+    with pytest.raises(StudyError, match=r"has no pictures to show .* create the study again"):
         study_app(store, folder)
     sheets["sheets"].pop(PROMPTS[0])
     (folder / "stimuli.json").write_text(json.dumps({"sheets": {}}))

@@ -170,7 +170,7 @@ def test_a_database_of_a_newer_program_is_left_alone(where):
     for use in (lambda: Store.open(where), lambda: Store.create(where, DESIGN)):
         with pytest.raises(
             StudyError,
-            match="has the schema 9999, which is newer than this program .0001.: update the "
+            match=r"has the schema 9999, which is newer than this program .0001.: update the "
             "program",
         ):
             use()
@@ -181,7 +181,7 @@ def test_a_database_with_other_tables_is_left_alone(tmp_path):
     change(path, "CREATE TABLE vote (id INTEGER)")
     with pytest.raises(
         StudyError,
-        match="tables that do not belong to a study .vote.; give the study its own database",
+        match=r"tables that do not belong to a study .vote.; give the study its own database",
     ):
         Store.create(path, DESIGN)
     with pytest.raises(StudyError, match="there is no study in"):
@@ -286,7 +286,7 @@ def test_a_lock_that_never_ends_is_told_and_the_same_can_be_sent_again(file):
         with store._engine.connect() as connection:  # the one that the pool will give
             connection.exec_driver_sql("PRAGMA busy_timeout = 50")
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Busy, match="does not answer .database is locked.; .* try again"):
+        with pytest.raises(Busy, match=r"does not answer .database is locked.; .* try again"):
             store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
         other.execute("COMMIT")
         store.vote(participant, trial.id, answers_of(0), client_id, 1.0)

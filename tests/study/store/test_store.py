@@ -247,7 +247,7 @@ def test_events_are_kept_in_their_order(store):
 
 
 def test_a_study_is_made_once_and_opened_where_it_is(where):
-    with pytest.raises(StudyError, match="there is no study in .*; create one first"):
+    with pytest.raises(StudyError, match=r"there is no study in .*; create one first"):
         Store.open(where)
     with Store.create(where, DESIGN) as store:
         store.join(True)

@@ -25,7 +25,7 @@ def test_a_backup_names_postgresqls_own_way(postgresql, tmp_path):
 
 
 def test_a_server_that_is_not_there_is_told_without_the_password():
-    with pytest.raises(Busy, match="does not answer .* check its disk and its server") as caught:
+    with pytest.raises(Busy, match=r"does not answer .* check its disk and its server") as caught:
         Store.open("postgresql://me:secret-word@127.0.0.1:9/study")
     assert "secret-word" not in str(caught.value)
 
