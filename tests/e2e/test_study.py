@@ -105,7 +105,9 @@ def test_both_sides_are_shown_together_and_only_then_answered(device):
 def test_a_lost_network_loses_no_answer_and_counts_none_twice(page, served):
     page.context.set_offline(True)
     answer(page, "11")
-    expect(page.locator("#alert")).to_contain_text("Your answer is saved in this browser; trying again")
+    expect(page.locator("#alert")).to_contain_text(
+        "Your answer is saved in this browser; trying again"
+    )
     assert not served.ballots()
     page.context.set_offline(False)
     expect_trial(page, 1)

@@ -109,7 +109,9 @@ def test_the_answer_before_is_undone_where_pictures_did_not_load(page, served):
     expect_trial(page, 0)
     assert page.locator("#trial").get_attribute("data-shown") == first
     assert not served.ballots()
-    expect(page.locator("#status")).to_have_text("Your last answer was undone; please answer again.")
+    expect(page.locator("#status")).to_have_text(
+        "Your last answer was undone; please answer again."
+    )
 
 
 # ---- answers that are refused

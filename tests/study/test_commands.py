@@ -212,8 +212,8 @@ def test_the_status_tells_the_excluded_and_pictures_that_are_no_more_the_same(
     assert "1 participants are excluded by the design's rule so far, with 3 of 3 votes" in told
     assert "votes that count: 0 for 3 of" in told
     assert (
-        f"the study cannot be served: {sheet_file} is not the picture that the study was created with"
-        in told
+        f"the study cannot be served: {sheet_file} is not the picture that the study was created "
+        "with" in told
     )
     assert main(["study", "status", str(place), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

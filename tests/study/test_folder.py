@@ -36,8 +36,8 @@ def test_what_is_shown_is_frozen_with_the_design(folders, tmp_path):
     shutil.copy(tmp_path / "other" / "stimuli.json", place / "stimuli.json")
     with pytest.raises(
         StudyError,
-        match=f"stimuli.json does not belong to the study {digest}: its pictures were changed after "
-        "it was created",
+        match=f"stimuli.json does not belong to the study {digest}: its pictures were changed "
+        "after it was created",
     ):
         open_study(place)
     (place / "stimuli.json").write_text("{}")
@@ -50,8 +50,8 @@ def test_what_is_shown_is_frozen_with_the_design(folders, tmp_path):
     )
     with pytest.raises(
         StudyError,
-        match=f"belongs to the study 0123456789ab, but its database holds the study {digest}: give the "
-        "database of this",
+        match=f"belongs to the study 0123456789ab, but its database holds the study {digest}: "
+        "give the database of this",
     ):
         open_study(place)
 

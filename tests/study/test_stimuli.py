@@ -82,14 +82,15 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
     (folders["two"] / "prompt-1" / "0.png").unlink()
     with pytest.raises(
         StudyError,
-        match=r"for “two stars”, .*one/prompt-1 and .*two/prompt-1 hold images with different names, "
-        "and '0' is in one",
+        match=r"for “two stars”, .*one/prompt-1 and .*two/prompt-1 hold images with different "
+        "names, and '0' is in one",
     ):
         samples_of_folders(folders)
     (folders["one"] / "prompt-1" / "0.png").unlink()
     with pytest.raises(
         StudyError,
-        match="the same number of images, at least one, but there are 4 of “two stars” and 5 of “a hill”",
+        match="the same number of images, at least one, but there are 4 of “two stars” and 5 of "
+        "“a hill”",
     ):
         samples_of_folders(folders)
     Image.new("RGB", (48, 32)).save(folders["one"] / "prompt-2" / "3.png")

@@ -118,7 +118,7 @@ def test_golds_are_counted_by_trial_and_the_rule_names_its_reasons():
         (0, 0, 0),
         (0, 0, 0),
     ]
-    assert list(golds)[0] == "ann"
+    assert next(iter(golds)) == "ann"
     assert excluded(votes, max_gold_failures=2) == {}
     assert excluded(votes, 1) == {"bob": ("failed 2 of 2 gold trials, more than 1",)}
     quick = excluded([*votes, ballot(L, "bob", prompt="x", seconds=0.4)], 1, min_seconds=3)

@@ -156,9 +156,14 @@ def test_the_revisions_make_the_schema_of_the_tables(where):
 def test_an_upgrade_that_fails_leaves_nothing(tmp_path):
     path = tmp_path / "study.sqlite"
     engine = engine_of(path, create=True)
-    with pytest.raises(RuntimeError), writing(engine).begin() as connection:
-        upgrade(connection)
-        raise RuntimeError
+
+    def fail_after_upgrade():
+        with writing(engine).begin() as connection:
+            upgrade(connection)
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fail_after_upgrade()
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == []
     engine.dispose()

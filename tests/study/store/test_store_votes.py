@@ -2,6 +2,8 @@
 repeated or done at the same time.
 """
 
+from functools import partial
+
 import pytest
 
 from tests.support.small_study import (
@@ -51,9 +53,8 @@ def test_a_parallel_first_submission_counts_once(store):
     answer(store, participant)
     for n in range(3):
         trial, client_id = store.next_trial(participant), new_id()
-        receipts = at_once(
-            8, lambda _: store.vote(participant, trial.id, answers_of(n), client_id, 1.0)
-        )
+        submission = (participant, trial.id, answers_of(n), client_id, 1.0)
+        receipts = at_once(8, lambda _, submission=submission: store.vote(*submission))
         assert receipts == receipts[:1] * 8
         assert receipts[0].trial == trial.id
     assert len(store.ballots()) == 6
@@ -277,14 +278,11 @@ def test_undo_and_vote_at_once_end_in_one_of_both_orders(store):
     for n in range(6):
         trial = store.next_trial(participant)
         store.vote(participant, trial.id, answers_of(n), new_id(), 1.0)
-        opened, voted = at_once(
-            2,
-            lambda k: (
-                store.vote(participant, trial.id, answers_of(n + 1), new_id(), 1.0)
-                if k
-                else store.undo(participant, trial.id)
-            ),
+        calls = (
+            partial(store.undo, participant, trial.id),
+            partial(store.vote, participant, trial.id, answers_of(n + 1), new_id(), 1.0),
         )
+        opened, voted = at_once(2, lambda k, calls=calls: calls[k]())
         assert opened == trial
         assert kept(store).get(trial.id) == (
             None if isinstance(voted, Conflict) else answers_of(n + 1)
