@@ -229,10 +229,10 @@ figures["participants"]
 # Figure B of the paper, with intervals that may be believed; tables, protocol and every vote beside it. Of a real study: `python -m workbench study report STUDY`.
 
 # %%
-from workbench.study.report import findings_told, write_study_report
+from workbench.study.report import finding_sentences, write_study_report
 
 print(write_study_report(Path("runs/06-report"), planned, ballots, reference="ours"))
-print(*findings_told(planned, found, "ours"), sep="\n")
+print(*finding_sentences(planned, found, "ours"), sep="\n")
 figures["preferences"]
 
 # %% [markdown]

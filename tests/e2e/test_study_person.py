@@ -1,5 +1,5 @@
-"""Who answers at a device: the personal link, a shared computer, a link that is not known, and
-joining over a bad network.
+"""The participant at a device: the personal link, a shared computer, an unknown link, and joining
+over a bad network.
 """
 
 from playwright.sync_api import expect

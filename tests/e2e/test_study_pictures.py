@@ -1,5 +1,5 @@
-"""Pictures that do not come, and answers that are refused: the participant's page goes on, says
-what is the matter, and nothing is lost.
+"""Pictures that do not load and answers that are refused: the participant's page continues,
+explains the problem, and loses nothing.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""Who gets which trial: kinds and their places, balanced sides, no item twice, even filling; as
+"""The assignment of trials: kinds and their order, balanced sides, no item twice, even filling; as
 pure functions, without a database.
 """
 

@@ -1,5 +1,5 @@
-"""A study's design: what is refused and what is said then, its items, its digest, and its way to
-JSON and back.
+"""A study's design: refused settings and their messages, its items, its digest, and its round trip
+through JSON.
 """
 
 import dataclasses

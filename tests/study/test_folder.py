@@ -1,4 +1,4 @@
-"""A study's folder: what is frozen in it, and which database belongs to it."""
+"""A study's folder: what it freezes, and which database belongs to it."""
 
 import dataclasses
 import hashlib

@@ -1,5 +1,5 @@
-"""The report of simulated studies: its numbers are the analysis's and the ballots', at any stage
-of a study, and names stay names.
+"""The report of simulated studies: its numbers equal the analysis's and the ballots', at any stage
+of a study, and names are shown literally.
 """
 
 import csv
@@ -17,7 +17,7 @@ from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import Criterion, StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.figures import reference_of, study_figures
-from workbench.study.report import findings_told, protocol, untold, write_study_report
+from workbench.study.report import finding_sentences, open_questions, protocol, write_study_report
 from workbench.study.store.records import ItemCount, Status
 from workbench.study.tables import BLANK, study_tables
 
@@ -159,7 +159,7 @@ def test_the_truth_of_a_simulated_study_is_in_the_findings():
     strengths = {"diversity": {"ours": 1.2, "theirs": 0.0}, "quality": {"ours": 0.0, "theirs": 0.0}}
     ballots = SimulatedStudy(strengths, participants=20, prompts=40, ties=0.1, seed=5).ballots()
     found = analysis(ballots, 1)
-    diverse, good = findings_told(asked(), found)
+    diverse, good = finding_sentences(asked(), found)
     half = found.kept.pairs[0].half
     assert half.low < true_rate(1.2, ties=0.1) < half.high
     ends = (
@@ -169,7 +169,7 @@ def test_the_truth_of_a_simulated_study_is_in_the_findings():
     assert diverse.endswith(ends)
     assert diverse.startswith("By diversity, ours won ")
     assert good.endswith(": not distinguishable from half.")
-    assert findings_told(asked(), found, "theirs")[0].endswith(": less than half.")
+    assert finding_sentences(asked(), found, "theirs")[0].endswith(": less than half.")
 
 
 def test_bars_carry_the_counts(two, four):
@@ -296,7 +296,7 @@ def test_methods_without_a_common_scale_are_told():
     found = analysis(ballots, 1)
     assert any(
         line.startswith("One scale for all methods: the methods fall into groups")
-        for line in untold(design, found, ballots)
+        for line in open_questions(design, found, ballots)
     )
     assert "scores" not in study_figures(design, found, ballots)
     assert "scores" not in by_name(study_tables(design, found, ballots))
@@ -338,10 +338,10 @@ def test_what_few_votes_cannot_tell_is_blank_and_named(tmp_path):
     assert BLANK in results.notes
     assert [row["alpha"] for row in read(agreement)] == ["", ""]
     assert BLANK in agreement.notes
-    told = " ".join(untold(design, found, ballots))
+    told = " ".join(open_questions(design, found, ballots))
     assert "Without votes: theirs and ours by quality." in told
     assert "all votes equal): theirs and ours by diversity." in told
-    (line,) = findings_told(design, found)
+    (line,) = finding_sentences(design, found)
     assert (
         line
         == "By diversity, ours won 100.0 % of 1 vote against theirs (no interval yet; a tie is "
@@ -361,7 +361,7 @@ def test_what_few_votes_cannot_tell_is_blank_and_named(tmp_path):
 
 def test_a_complete_study_leaves_nothing_open(two):
     design, ballots, found = two
-    assert untold(dataclasses.replace(design, votes_per_item=1), found, ballots) == []
+    assert open_questions(dataclasses.replace(design, votes_per_item=1), found, ballots) == []
     had = {
         prompt: sum(
             b.prompt == prompt and b.criterion == "quality" and b.choice != Choice.SKIP
@@ -407,10 +407,10 @@ def test_votes_of_the_excluded_fill_no_item(two):
         )
         for prompt in design.prompts
     )
-    (line,) = untold(dataclasses.replace(design, votes_per_item=aim), found, ballots)
+    (line,) = open_questions(dataclasses.replace(design, votes_per_item=aim), found, ballots)
     assert line.endswith(f"have fewer than the intended {aim} votes, without the excluded.")
     assert (
-        untold(
+        open_questions(
             dataclasses.replace(design, votes_per_item=aim),
             dataclasses.replace(found, excluded={}),
             ballots,

@@ -77,8 +77,8 @@ def write_study_report(
         study_figures(design, found, ballots, reference),
     )
     sections = {
-        "Findings": findings_told(design, found, reference),
-        "Still open": untold(design, found, ballots),
+        "Findings": finding_sentences(design, found, reference),
+        "Still open": open_questions(design, found, ballots),
         "Protocol": protocol(design, found, ballots, status),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def votes_csv(ballots: Iterable[Ballot]) -> str:
     )
 
 
-def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
+def finding_sentences(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
     """One sentence per pair and criterion with votes, without the excluded."""
     titles, lines = method_titles(design.methods, model_title), []
     for result in ordered_results(design, found.kept.pairs, reference_of(design, reference)):
@@ -131,7 +131,7 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
     return lines or ["No votes yet."]
 
 
-def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
+def open_questions(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
     """The questions that these votes leave open; none if the study is complete."""
     ballots, titles = list(ballots), method_titles(design.methods, model_title)
     having = {

@@ -1,4 +1,4 @@
-"""Krippendorff's alpha: his own worked examples, closed forms, and the intervals' coverage on
+"""Krippendorff's alpha: his own worked examples, closed forms, and the coverage of intervals on
 studies of known truth.
 """
 

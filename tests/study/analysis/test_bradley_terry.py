@@ -1,5 +1,5 @@
-"""Bradley-Terry: a published example, the closed form of two methods, and the intervals' coverage
-on studies of known truth.
+"""Bradley-Terry: a published example, the closed form for two methods, and the coverage of
+intervals on studies of known truth.
 """
 
 import math

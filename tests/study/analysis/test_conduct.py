@@ -1,4 +1,4 @@
-"""Side bias, repeats, golds, times and exclusion by hand and on simulated studies; the analysis
+"""Side bias, repeats, golds, times and exclusion, by hand and on simulated studies; the analysis
 with and without the excluded.
 """
 

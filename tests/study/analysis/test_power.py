@@ -1,4 +1,4 @@
-"""The power planner: its test is the report's, its level and power are the known ones."""
+"""The power planner: its test is the report's, its level and power are the expected ones."""
 
 import numpy as np
 import pytest

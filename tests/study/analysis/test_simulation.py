@@ -1,4 +1,4 @@
-"""Simulated studies: the numbers and balance that were asked for, and the true rate against a long
+"""Simulated studies: the requested numbers and balance, and the true rate against a long
 simulation.
 """
 

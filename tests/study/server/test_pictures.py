@@ -1,5 +1,5 @@
-"""The pictures as they go out: no two answers share pixels, a chunk or a length that tells
-something; and only what was frozen is shown.
+"""The pictures as they are sent: no two responses share pixels, a chunk or a revealing length, and
+only frozen pictures are shown.
 """
 
 import hashlib

@@ -1,5 +1,5 @@
-"""The server: what goes out tells no method and belongs to its participant, what comes in is
-checked, and nobody else is answered.
+"""The server: responses reveal no method and go only to their participant, requests are checked,
+and strangers get no answer.
 """
 
 import io

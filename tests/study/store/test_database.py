@@ -1,5 +1,5 @@
-"""The database under a study: the schema's revisions, SQLite's settings, backups, and what is said
-of a database that cannot be used.
+"""The database of a study: the schema's revisions, SQLite's settings, backups, and the messages for
+a database that cannot be used.
 """
 
 import dataclasses

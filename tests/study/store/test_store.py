@@ -1,5 +1,5 @@
-"""The store on both databases: joining, the trials of a participant, the log, and that a study is
-made once and opened where it is.
+"""The store on both databases: joining, a participant's trials, the log, and creating and opening a
+study.
 """
 
 import itertools

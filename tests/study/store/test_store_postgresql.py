@@ -1,7 +1,7 @@
-"""What only PostgreSQL does: several hosts (processes here) at one study, and its own words for
-backups and for a server that is not there.
-
-All other tests of the store run on PostgreSQL too, by the fixtures `where` and `store`."""
+"""PostgreSQL only: several hosts (processes here) sharing one study, and the messages for backups
+and for an absent server. All other tests of the store run on PostgreSQL too, through the fixtures
+`where` and `store`.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,5 +1,5 @@
-"""Votes and their undoing, on both databases: what is acknowledged counts once, whatever is
-repeated or done at the same time.
+"""Votes and undoing them, on both databases: an acknowledged vote counts once, whatever is repeated
+or done in parallel.
 """
 
 from functools import partial

@@ -91,12 +91,12 @@ def power(
     critical = stats.t.isf(level / 2, min(participants, prompts) - 1)
     rejected = 0
     for studies in _batches(repetitions, max(MOST_CELLS // (participants * prompts), 1)):
-        asked = _asked(studies, participants, prompts, votes_per_participant, rng)
+        shown = _shown_prompts(studies, participants, prompts, votes_per_participant, rng)
         effects = participant_sd * rng.normal(
             size=(studies, participants, 1)
         ) + prompt_sd * rng.normal(size=(studies, 1, prompts))
-        votes = asked & (rng.random(asked.shape) < expit(logit(rate) + effects))
-        rejected += int((np.abs(crossed_t(votes, asked)) > critical).sum())
+        votes = shown & (rng.random(shown.shape) < expit(logit(rate) + effects))
+        rejected += int((np.abs(crossed_t(votes, shown)) > critical).sum())
     value, low, high = wilson_interval(rejected, repetitions)
     return Power(participants, prompts, votes_per_participant, rate, value, low, high)
 
@@ -128,20 +128,20 @@ def power_table(
     ]
 
 
-def crossed_t(votes: np.ndarray, asked: np.ndarray) -> np.ndarray:
+def crossed_t(votes: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """[R] Student's t as in `clustering.crossed_rate`, for studies given as votes [R, P, Q] of 0
-    and 1 where asked [R, P, Q]; nan if undefined.
+    and 1 where shown [R, P, Q]; nan if undefined.
 
     Equal to the result of statsmodels in `crossed_rate`, for thousands of studies together.
     """
-    n = asked.sum((1, 2))
+    n = shown.sum((1, 2))
     mean = votes.sum((1, 2)) / n
-    rest = np.where(asked, votes - mean[:, None, None], 0)
+    rest = np.where(shown, votes - mean[:, None, None], 0)
     by_participant, by_prompt, by_vote = (
         _between(sums, clusters) / n**2
         for sums, clusters in (
-            (rest.sum(2), (asked.any(2)).sum(1)),
-            (rest.sum(1), (asked.any(1)).sum(1)),
+            (rest.sum(2), (shown.any(2)).sum(1)),
+            (rest.sum(1), (shown.any(1)).sum(1)),
             (rest.reshape(len(rest), -1), n),
         )
     )
@@ -154,17 +154,17 @@ def _between(sums: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     return (sums**2).sum(1) * clusters / (clusters - 1)
 
 
-def _asked(
+def _shown_prompts(
     studies: int, participants: int, prompts: int, votes: int, rng: np.random.Generator
 ) -> np.ndarray:
     """[R, P, Q] bool: each participant's prompts, the least used first, at random among equals."""
-    asked = np.zeros((studies, participants, prompts), dtype=bool)
+    shown = np.zeros((studies, participants, prompts), dtype=bool)
     used = np.zeros((studies, prompts))
     for person in range(participants):
         chosen = np.argsort(used + rng.random(used.shape), axis=1)[:, :votes]
-        np.put_along_axis(asked[:, person], chosen, True, axis=1)
-        used += asked[:, person]
-    return asked
+        np.put_along_axis(shown[:, person], chosen, True, axis=1)
+        used += shown[:, person]
+    return shown
 
 
 def _batches(total: int, size: int) -> Iterator[int]:

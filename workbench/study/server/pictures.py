@@ -86,7 +86,7 @@ class Pictures:
         """The picture as PNG, each time other bytes and other pixels, by at most 1 in each value;
         `length` bytes long.
 
-        Raises `StudyError`, which tells no file, where the picture cannot be had.
+        Raises `StudyError`, which names no file, if the picture is not available.
         """
         name = f"{SPOILED} {shown.of}" if shown.method == SPOILED else shown.method
         try:
