@@ -323,8 +323,8 @@ def test_a_backup_while_votes_come_in_is_a_whole_study(file, tmp_path):
             )  # those for practice
             assert len(answer_all(backup, backup.join(True).participant)) == 9
         for place, message in (
-            (copy, "is there already"),
-            (path, "is there already"),
+            (copy, "exists already"),
+            (path, "exists already"),
             (tmp_path / "none" / "copy", "cannot back up to"),
         ):
             with pytest.raises(StudyError, match=message):
@@ -346,8 +346,8 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        (":memory:", "needs a file that stays"),
-        ("sqlite://", "needs a file that stays"),
+        (":memory:", "needs a lasting file"),
+        ("sqlite://", "needs a lasting file"),
         ("sqlite:///a?mode=memory", "give its path alone"),
         ("mysql://host/name", "SQLite or PostgreSQL, not in mysql"),
         ("post gres://", "cannot be read"),

@@ -140,7 +140,7 @@ def test_fifty_that_join_at_once_with_one_id_are_one_participant(where):
         assert store.join(True, other) != joined[0]
         assert store.status().participants == 2
         for wrong in ("1", one.upper() + "x", one[:-1], one + "\n", 7, "' OR 1=1 --"):
-            with pytest.raises(StudyError, match="64 hexadecimal digits"):
+            with pytest.raises(StudyError, match="64 random hexadecimal digits"):
                 store.join(True, wrong)
         with pytest.raises(StudyError, match="without consent"):
             store.join(False, one)
@@ -236,7 +236,7 @@ def test_events_are_kept_in_their_order(store):
     )
     assert (second.participant, second.kind) == (None, "served")
     for arguments, message in (
-        ((participant, "x", {"a": object()}), "what JSON can hold"),
+        ((participant, "x", {"a": object()}), "must be JSON-serialisable"),
         ((participant, "", {}), "1 to 64 characters"),
         ((participant, "x", {"a": "y" * 20_000}), "at most 20000"),
         (("nobody", "x", {}), "no such participant"),

@@ -116,7 +116,7 @@ def test_two_tabs_never_give_two_answers_and_the_refused_one_is_logged(store):
 
 NO_ANSWERS = [
     ({"answers": {"diversity": "left"}}, "an answer is needed by each of diversity, quality"),
-    ({"answers": {**answers_of(0), "style": "left"}}, "by nothing else"),
+    ({"answers": {**answers_of(0), "style": "left"}}, "by no other criterion"),
     (
         {"answers": {"diversity": "left", "quality": "middle"}},
         "quality is answered by left, right, tie, not by 'middle'",
@@ -251,7 +251,7 @@ def test_a_repeated_undo_goes_back_once(store):
         ids[3]
     }  # another tab: open already
     assert list(kept(store)) == ids[1:3]
-    with pytest.raises(Conflict, match="only the trial that was answered last"):
+    with pytest.raises(Conflict, match="only the last answered trial"):
         store.undo(participant, ids[1])
     answer(store, participant, 5)
     store.undo(participant, ids[3], client_id)  # the first one, arriving late

@@ -109,7 +109,7 @@ class StudyRoutes:
         return router
 
     def study(self) -> dict:
-        """What anyone may know before joining."""
+        """The public part of the design, for people who have not joined yet."""
         design = self.store.design
         return {
             "title": design.title,

@@ -71,11 +71,8 @@ class Gatekeeper:
 
     def __init__(self, store: Store, owner_token: str):
         self.store, self.owner_token = store, owner_token
-        self.joins, self.requests, self.wrong = (
-            RateLimit(*JOINS),
-            RateLimit(*REQUESTS),
-            RateLimit(*WRONG),
-        )
+        self.joins, self.requests = RateLimit(*JOINS), RateLimit(*REQUESTS)
+        self.wrong = RateLimit(*WRONG)
 
     def participant(self, token: str, address: str) -> str:
         """The participant with this token. Raises 401 for an unknown one."""
@@ -88,7 +85,7 @@ class Gatekeeper:
         return found
 
     def check_owner(self, token: str, address: str) -> None:
-        """Raises 401 for any other token than the owner's, and if there is none."""
+        """Raises 401 unless this is the owner's token, and if the owner has none."""
         if not self.owner_token or not secrets.compare_digest(
             token.encode(), self.owner_token.encode()
         ):
@@ -110,11 +107,11 @@ def _participant(request: Request, token: Annotated[str, Depends(_bearer)]) -> s
 
 
 def owner(request: Request, token: Annotated[str, Depends(_bearer)]) -> None:
-    """A dependency of routes that are the owner's."""
+    """A dependency for the owner's routes. Raises 401."""
     request.app.state.gatekeeper.check_owner(token, client_address(request))
 
 
-Participant = Annotated[str, Depends(_participant)]  # who calls, in a route's arguments
+Participant = Annotated[str, Depends(_participant)]  # a route's argument: the caller
 
 
 def guard(app: FastAPI, address: str) -> None:

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
 from workbench.study.assignment import next_trial
@@ -298,7 +298,7 @@ class Store:
         row.state = SKIPPED if submission.skips else ANSWERED
         session.flush()
         if self._progress(session, participant).finished:
-            session.get_one(ParticipantRow, participant).finished = now
+            _set_finished(session, participant, now)
         return receipt
 
     def undo(
@@ -332,7 +332,7 @@ class Store:
                     raise Conflict("only the last answered trial can be undone; load it again")
                 add_votes(session, submission, now)
                 row.state, row.reserved_until = OPEN, now + 60 * self.design.expires_minutes
-                session.get_one(ParticipantRow, participant).finished = None
+                _set_finished(session, participant, None)
             return trial_of(row, self.design)
 
     def progress(self, participant: str) -> ParticipantProgress:
@@ -453,6 +453,12 @@ def _opening(engine: Engine) -> Iterator[None]:
     except BaseException:
         engine.dispose()
         raise
+
+
+def _set_finished(session: Session, participant: str, time: float | None) -> None:
+    session.execute(
+        update(ParticipantRow).where(ParticipantRow.id == participant).values(finished=time)
+    )
 
 
 def _sha256(token: str) -> str:

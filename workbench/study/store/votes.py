@@ -95,8 +95,8 @@ def _choices(design: StudyDesign, answers: Mapping[str, str], reason: str) -> di
         raise StudyError("a trial is either answered or skipped; send answers or a reason to skip")
     if not isinstance(answers, Mapping) or set(answers) != set(criteria):
         raise StudyError(
-            f"an answer by each of {', '.join(criteria)}, and no other, is needed; or a reason "
-            "to skip"
+            f"an answer is needed by each of {', '.join(criteria)} and by no other criterion, or "
+            "a reason to skip"
         )
     allowed = [
         choice.value
