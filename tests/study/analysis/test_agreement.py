@@ -35,7 +35,7 @@ def test_two_answers_a_unit_give_the_closed_form():
     found = nominal_alpha(["aa"] * 5 + ["bb"] * 3 + ["ab"] * 2)
     assert found.value == pytest.approx(1 - 19 * (2 * 2) / (2 * 12 * 8))
     assert nominal_alpha(["aa", "bb", "bb"])[0] == 1
-    assert nominal_alpha(["ab", "ba"]).value == -0.5
+    assert nominal_alpha(["xy", "yx"]).value == -0.5
 
 
 def test_the_interval_is_the_jackknifes():
@@ -77,7 +77,7 @@ def test_answers_are_methods_and_pairs_are_apart():
         vote(
             who,
             prompt,
-            *("ab" if who == "ann" else "ba"),
+            *(("a", "b") if who == "ann" else ("b", "a")),
             Choice.LEFT if (who == "ann") == (prompt == "x") else Choice.RIGHT,
         )
         for who in ("ann", "bob")
