@@ -27,18 +27,22 @@ SETTINGS = {  # option: (field of the design, type, help)
     "votes": ("votes_per_item", int, "votes to collect per pair and prompt"),
     "gold": ("gold", int, "additional questions with a known answer"),
     "repeats": ("repeats", int, "questions that are asked a second time"),
-    "max-gold-failures": ("max_gold_failures", int, "participants who fail more are excluded"),
+    "max-gold-failures": (
+        "max_gold_failures",
+        int,
+        "exclude participants who fail more gold questions",
+    ),
     "min-seconds": (
         "min_seconds",
         float,
-        "participants whose median answer takes less are excluded",
+        "exclude participants whose median answer takes less",
     ),
     "expires": (
         "expires_minutes",
         float,
         "minutes for which an unanswered question stays reserved",
     ),
-    "seed": ("seed", int, "for every random choice of who sees what"),
+    "seed": ("seed", int, "seed of every random choice of who sees what"),
 }
 
 
@@ -124,7 +128,7 @@ def add_study_commands(commands, command) -> None:
         default="",
         help="address of a PostgreSQL database (default: a SQLite file in the folder)",
     )
-    add_model_options(create, "", f"{MODELS}; with --evaluation all of it")
+    add_model_options(create, "", f"{MODELS}; with --evaluation: all its models")
     serve = command(study, "serve", "serve a study to participants", _serve)
     serve.add_argument(
         "--host",
@@ -157,7 +161,7 @@ def add_study_commands(commands, command) -> None:
     backup = command(study, "backup", "copy the database, even while it is in use", _backup)
     backup.add_argument("--to", type=Path, required=True, help="file to write")
     for parser in (serve, status, export, report, backup):
-        parser.add_argument("folder", type=Path, metavar="STUDY", help="folder that create wrote")
+        parser.add_argument("folder", type=Path, metavar="STUDY", help="folder written by create")
         parser.add_argument(
             "--database",
             default="",
