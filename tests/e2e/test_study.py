@@ -39,10 +39,10 @@ def test_the_whole_study_by_keyboard_alone(device, served):
         texts.append(answer.body().decode("latin-1"))
         route.fulfill(response=answer)
 
-    page.route("**/*", read)  # every byte that arrives
+    page.route("**/*", read)  # every byte received
     expect(page.get_by_role("heading", name="Which pictures?")).to_be_visible()
     focused = "document.activeElement.id || document.activeElement.textContent"
-    page.keyboard.press("Tab")  # the page has put the focus on the main part
+    page.keyboard.press("Tab")  # the page has focused its main part
     assert page.evaluate(focused) == "agree"
     page.keyboard.press("Space")
     page.keyboard.press("Tab")
@@ -79,7 +79,7 @@ def test_the_whole_study_by_keyboard_alone(device, served):
     page.get_by_role("button", name="Undo the last answer").click()
     expect_trial(page, 4)
     assert len(served.ballots()) == 8
-    page.unroute_all(behavior="wait")  # pictures are still fetched ahead
+    page.unroute_all(behavior="wait")  # pictures are still being prefetched
 
 
 def test_both_sides_are_shown_together_and_only_then_answered(device):
@@ -119,7 +119,7 @@ def test_an_answer_that_was_taken_but_not_acknowledged_counts_once(page, served)
 
     def lose(route):
         if not lost:
-            lost.append(route.fetch())  # the server has it, the page never hears of it
+            lost.append(route.fetch())  # the server has it, but the page gets no response
             route.abort()
         else:
             route.continue_()
@@ -177,7 +177,7 @@ def test_the_personal_link_goes_on_elsewhere_and_going_back_changes_nothing(devi
 def test_skipping_wants_a_reason_and_typing_is_no_answer(page, served):
     page.keyboard.press("s")
     expect(page.locator("#skip-form")).to_be_visible()
-    page.keyboard.press("1")  # in the reasons: no answer to the question
+    page.keyboard.press("1")  # while giving a reason this is not an answer
     assert page.locator("#criteria input:checked").count() == 0
     expect(page.locator("#skip-now")).to_be_disabled()
     page.get_by_label("I cannot decide").check()
@@ -195,7 +195,7 @@ def test_undo_while_pictures_load_shows_and_asks_one_trial(page):
     answer(page, "11")
     expect(page.locator("#status")).to_have_text("Loading the pictures …")
     expect(page.locator("#undo")).to_be_disabled()
-    page.keyboard.press("u")  # nothing happens until the trial is there
+    page.keyboard.press("u")  # nothing happens until the trial is shown
     for route in held:
         route.continue_()
     expect_trial(page, 1)
@@ -221,7 +221,7 @@ def test_an_answer_that_is_kept_is_sent_as_whom_it_was_given_by(page, device, se
     expect(other.locator("#link")).to_be_visible()
     link = other.locator("#link").input_value()
     answer_offline(page)
-    page = reopened(page, link)  # somebody else, in the same browser
+    page = reopened(page, link)  # someone else, in the same browser
     expect(page.locator("#instructions")).to_be_visible()
     assert [ballot.choice for ballot in served.ballots()] == ["tie", "tie"]
 
@@ -269,7 +269,7 @@ def test_the_app_votes_and_shows_results_of_a_local_study(images, browser, tmp_p
                 0, timeout=milliseconds(30)
             )
         page.get_by_role("tab", name="Results").click()
-        assert page.locator("#study-token").count() == 0  # only this machine can open it
+        assert page.locator("#study-token").count() == 0  # only this machine can open the app
         page.locator("#study-refresh").click()
         expect(page.locator("#study-note")).to_contain_text(
             "1 participants, 0 of them finished", timeout=milliseconds(60)

@@ -36,7 +36,7 @@ def test_the_personal_link_is_at_hand_in_every_trial_and_at_the_end(device, serv
         == link
         == f"{served.address}#me={stored(page, TOKEN)}"
     )
-    page.locator("#main").focus()  # Enter on a button is the button's
+    page.locator("#main").focus()  # Enter on a button would press it
     answer(page)
     for done in range(5):
         expect_trial(page, done)
@@ -69,7 +69,7 @@ def test_somebody_else_begins_anew_by_keyboard_and_nothing_is_lost(page, device,
     dialog = page.get_by_role("dialog", name="Start over as someone else?")
     expect(dialog).to_be_visible()
     assert page.evaluate("document.activeElement.id") == "anew-no"
-    page.keyboard.press("1")  # no answer to the question behind it
+    page.keyboard.press("1")  # not an answer to the question below
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     assert page.evaluate("document.activeElement.id") == "not-me"
@@ -121,9 +121,6 @@ def test_thinking_better_of_it_while_it_waits_changes_nothing(page):
     page.context.set_offline(False)
     expect_trial(page, 1)
     assert stored(page, TOKEN)
-
-
-# ---- links that are not known
 
 
 def test_a_link_that_is_not_known_is_told_and_kept(device, served):
@@ -193,15 +190,14 @@ def test_a_link_that_is_not_known_any_more_when_pictures_load_is_put_aside(devic
     assert page.locator("#trial").is_hidden()
 
 
-# ---- joining
-
-
 def test_joining_whose_answer_is_lost_makes_one_participant(device, served):
     page, lost = device(), []
 
     def lose(route):
         if len(lost) < 2:
-            lost.append(route.fetch())  # the server has a participant, the page never hears of it
+            lost.append(
+                route.fetch()
+            )  # the server has a participant, but the page gets no response
             route.abort()
         else:
             route.continue_()

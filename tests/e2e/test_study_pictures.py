@@ -78,8 +78,8 @@ def test_a_question_is_skipped_by_keyboard_while_its_pictures_load(page, served)
     assert page.get_by_label("The pictures did not load").is_checked()
     page.keyboard.press("Enter")
     expect_trial(page, 2)
-    for route in held:  # too late: nothing of them is shown
-        with suppress(Error):  # the page gave up this request
+    for route in held:  # too late: they are not shown
+        with suppress(Error):  # the page has cancelled this request
             route.continue_()
     after_all_requests(page)
     assert [ballot.choice for ballot in served.ballots()] == ["left", "left", "skip", "skip"]
@@ -112,9 +112,6 @@ def test_the_answer_before_is_undone_where_pictures_did_not_load(page, served):
     expect(page.locator("#status")).to_have_text(
         "Your last answer was undone; please answer again."
     )
-
-
-# ---- answers that are refused
 
 
 def kept_answers(page) -> int:

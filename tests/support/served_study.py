@@ -1,5 +1,5 @@
-"""A study that is really served, and devices that open it: for the browser's tests of a
-participant's page. Its fixtures are in conftest.
+"""A study on a real server, and devices that open it, for the browser tests of the participant's
+page. conftest imports the fixtures.
 
 One server serves the tests of a session. Participants do not see each other, so `served` is that
 server with the votes and participants of one test; a test that kills or damages its server
@@ -31,7 +31,7 @@ expect.set_options(timeout=milliseconds(5))
 
 
 class Served:
-    """A study that `study serve` serves; it can be killed and started again."""
+    """A study served by `study serve`, which can be killed and started again."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -117,9 +117,7 @@ def served_study(study_server):
 
 @pytest.fixture(name="device")
 def study_device(served, browser):
-    """A function that opens the study on a device of its own; no address or header that it sees
-    may tell a method.
-    """
+    """A function that opens the study on a new device; no address or header may reveal a method."""
     contexts, heard, errors = [], [], []
 
     def opened(address: str = "", width: int = 1100, height: int = 1000):
@@ -145,7 +143,7 @@ def study_device(served, browser):
 
 @pytest.fixture(name="page")
 def study_page(device):
-    """The page of a participant at the first question after the practice."""
+    """A participant's page at the first question after practice."""
     page = device()
     begun(page)
     answer(page)
@@ -165,13 +163,13 @@ def secrets_of(folder: Path) -> list[str]:
 
 
 def consented(page) -> None:
-    """To the instructions; `page` may be a frame too."""
+    """Goes to the instructions; `page` may be a frame."""
     page.get_by_label("I have read").check()
     page.get_by_role("button", name="Begin").click()
 
 
 def begun(page) -> None:
-    """To the practice question."""
+    """Goes to the practice question."""
     consented(page)
     page.get_by_role("button", name="Start with a practice question").click()
     expect_trial(page)
@@ -202,16 +200,14 @@ def answer(page, keys: str = "12") -> None:
 
 
 def answer_offline(page) -> None:
-    """Takes the network away and answers with ties, which the page keeps."""
+    """Goes offline and answers with ties, which the page keeps."""
     page.context.set_offline(True)
     answer(page, "33")
     expect(page.locator("#alert")).to_contain_text("Your answer is saved in this browser")
 
 
 def reopened(page, address: str):
-    """A new page at `address` in the browser of `page`, which is closed before the network comes
-    back.
-    """
+    """A new page at `address` in the browser of `page`, which closes before the network is back."""
     context = page.context
     page.close()
     context.set_offline(False)
