@@ -1,11 +1,11 @@
-"""The votes per second that one served study takes, and the time that a participant waits: real
-HTTP, real commits.
+"""The votes per second that a served study accepts, and the waiting time per vote, with real HTTP
+and real commits.
 
     python benchmarks/study_load.py [--clients 50] [--trials 20] [--database postgresql://...]
 
-Starts `study serve` on small pictures in its own process, and CLIENTS participants at a time. Each
-joins, loads every trial with both pictures, and votes. Prints votes per second and the median,
-99th percentile and maximum of the time per vote.
+Starts `study serve` on small pictures in another process, and CLIENTS parallel participants, who
+join, load every trial with both pictures, and vote. Prints the votes per second and the median,
+99th percentile and maximum time per vote.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import uuid
 from pathlib import Path
 
 
-def make(folder: Path, trials: int, database: str) -> None:
+def create(folder: Path, trials: int, database: str) -> None:
     import numpy as np
     from PIL import Image
 
@@ -34,11 +34,11 @@ def make(folder: Path, trials: int, database: str) -> None:
     rng = np.random.default_rng(0)
     for method in ("one", "two"):
         for prompt in range(max(trials, 20)):
-            place = folder / method / f"prompt {prompt}"
-            place.mkdir(parents=True)
+            prompt_folder = folder / method / f"prompt {prompt}"
+            prompt_folder.mkdir(parents=True)
             for n in range(4):
                 Image.fromarray(rng.integers(256, size=(64, 64, 3), dtype=np.uint8)).save(
-                    place / f"{n}.png"
+                    prompt_folder / f"{n}.png"
                 )
     samples = samples_of_folders({name: folder / name for name in ("one", "two")})
     create_study(folder / "study", samples, {"title": "Load", "trials": trials}, database).close()
@@ -80,13 +80,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--clients", type=int, default=25, help="at most 30 join within a minute from one address"
+        "--clients", type=int, default=25, help="at most 300 per address join within a minute"
     )
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--database", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        make(Path(folder), options.trials, options.database)
+        create(Path(folder), options.trials, options.database)
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()

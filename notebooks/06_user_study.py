@@ -113,11 +113,11 @@ as_output(page)
 # taste, and each prompt an individual effect. Our method is truly better in diversity, and truly equal in quality.
 
 # %%
-from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.analysis.simulation import SimulatedStudy, true_rate
 from workbench.study.analysis.statistics import win_rates
 
 truth = {"diversity": {"ours": 0.7, "theirs": 0.0}, "quality": {"ours": 0.0, "theirs": 0.0}}
-ballots = simulated_ballots(
+ballots = SimulatedStudy(
     truth,
     participants=PEOPLE,
     prompts=ITEMS,
@@ -128,7 +128,7 @@ ballots = simulated_ballots(
     golds=3,
     repeats=2,
     seed=SEED,
-)
+).ballots()
 for result in win_rates(ballots):
     found, wilson = result.of("ours").half, result.of("ours").wilson
     true = true_rate(truth[result.criterion]["ours"], ties=0.15)
@@ -150,7 +150,7 @@ from workbench.study.figures_power import p_histogram
 null = {"quality": {"ours": 0.0, "theirs": 0.0}}
 studies = [
     win_rates(
-        simulated_ballots(null, participants=PEOPLE, prompts=ITEMS, trials=TRIALS, seed=seed)
+        SimulatedStudy(null, participants=PEOPLE, prompts=ITEMS, trials=TRIALS, seed=seed).ballots()
     )[0]
     for seed in range(STUDIES)
 ]
@@ -170,13 +170,13 @@ p_histogram(
 true = true_rate(0.7)
 different = [
     win_rates(
-        simulated_ballots(
+        SimulatedStudy(
             {"diversity": truth["diversity"]},
             participants=PEOPLE,
             prompts=ITEMS,
             trials=TRIALS,
             seed=seed,
-        )
+        ).ballots()
     )[0].of("ours")
     for seed in range(STUDIES)
 ]
@@ -229,10 +229,10 @@ figures["participants"]
 # Figure B of the paper, with trustworthy intervals; with tables, protocol and every vote. For a real study: `python -m workbench study report STUDY`.
 
 # %%
-from workbench.study.report import findings_told, write_study_report
+from workbench.study.report import finding_sentences, write_study_report
 
 print(write_study_report(Path("runs/06-report"), planned, ballots, reference="ours"))
-print(*findings_told(planned, found, "ours"), sep="\n")
+print(*finding_sentences(planned, found, "ours"), sep="\n")
 figures["preferences"]
 
 # %% [markdown]
@@ -260,7 +260,14 @@ power_curves(
 
 # %%
 more_people, more_prompts = (
-    power(people, prompts, TRIALS, 0.6, repetitions=REPETITIONS, seed=SEED)
+    power(
+        participants=people,
+        prompts=prompts,
+        votes_per_participant=TRIALS,
+        rate=0.6,
+        repetitions=REPETITIONS,
+        seed=SEED,
+    )
     for people, prompts in ((2 * PEOPLE, ITEMS), (PEOPLE, 2 * ITEMS))
 )
 base = next(one for one in plans if one.prompts == ITEMS and one.rate == 0.6)

@@ -14,7 +14,13 @@ from playwright.sync_api import sync_playwright
 
 from tests.conftest import cached, tiny_pipeline
 from tests.support.scenes_world import write_student, write_world
-from tests.support.served_study import served_study, study_device, study_images, study_page  # noqa: F401 - fixtures
+from tests.support.served_study import (  # noqa: F401 - fixtures
+    served_study,
+    session_study,
+    study_device,
+    study_images,
+    study_page,
+)
 from tests.support.serving import free_port, wait_for
 from workbench.core.presets import SD35
 from workbench.models.published import PUBLISHED

@@ -1,14 +1,16 @@
-"""Pictures that do not come, and answers that are refused: the participant's page goes on, says
-what is the matter, and nothing is lost.
+"""Pictures that do not load and answers that are refused: the participant's page continues,
+explains the problem, and loses nothing.
 """
 
+import time
 from collections import Counter
 from contextlib import suppress
 
+import pytest
 from playwright.sync_api import Error, expect
 
-from tests.support.served_study import answer, answer_offline, expect_trial
-from workbench.study.stimuli import open_study
+from tests.support.served_study import answer, answer_offline, expect_failed, expect_trial
+from tests.support.timing import seconds
 
 PICTURES = "**/api/picture/*"
 
@@ -21,62 +23,44 @@ def failing(page, asked: Counter, **how) -> None:
     page.route(PICTURES, answered)
 
 
-def expect_failed(page) -> None:
-    expect(page.get_by_role("alert").filter(has_text="The pictures did not load.")).to_be_visible(
-        timeout=30_000
-    )
-    expect(page.get_by_role("button", name="Try again")).to_be_enabled()
-    assert page.locator(".picture img").count() == 0
-    assert page.locator("#next").is_disabled()
-    assert page.locator("#status").inner_text() == ""
+def give_up(page) -> None:
+    """Advances the page's clock through its pauses until it has stopped trying."""
+    end = time.monotonic() + seconds(30)
+    while page.locator("#failed").is_hidden() and time.monotonic() < end:
+        page.clock.fast_forward(5000)
+    expect_failed(page)
+
+
+def after_all_requests(page) -> None:
+    """Returns after every request that the page has begun so far was handled."""
+    page.evaluate("fetch('favicon.ico').then(() => null)")
+
+
+@pytest.fixture(autouse=True)
+def clock(page):
+    page.clock.install()
 
 
 def test_a_picture_is_tried_five_times_and_then_again_when_asked(page, served):
     asked = Counter()
     failing(page, asked, status=503, json={"detail": "busy"})
     answer(page, "11")
-    expect(page.locator("#status")).to_have_text("The pictures do not load yet; trying again …")
-    expect_failed(page)
+    expect(page.locator("#status")).to_have_text("The pictures have not loaded yet; trying again …")
+    give_up(page)
     assert max(asked.values()) == 5
     assert len(asked) == 2
-    page.wait_for_timeout(6000)
+    page.clock.fast_forward(60_000)
+    after_all_requests(page)
     assert max(asked.values()) == 5  # it has stopped
     page.get_by_role("button", name="Try again").click()
     expect(page.locator("#failed")).to_be_hidden()
-    expect_failed(page)
+    give_up(page)
     assert max(asked.values()) == 10
     page.unroute(PICTURES)
     page.get_by_role("button", name="Try again").click()
     expect_trial(page, 1)
     assert page.locator("#failed").is_hidden()
     assert page.locator("#failed-told").inner_text() == ""
-
-
-def test_a_question_whose_pictures_are_gone_is_skipped_with_one_button(page, served):
-    asked = Counter()
-    page.on("request", lambda sent: asked.update([sent.url] if "/api/picture/" in sent.url else []))
-    kept = {file: file.read_bytes() for file in (served.folder / "stimuli").iterdir()}
-    for file in kept:
-        file.unlink()
-    served.kill()  # what it had read before is in its memory
-    for file, content in kept.items():
-        file.write_bytes(content)
-    served.start()
-    for file in kept:
-        file.unlink()
-    answer(page, "11")
-    expect_failed(page)
-    expect(page.locator("#failed-told")).to_contain_text(
-        "A picture is missing here; the study's organiser is told."
-    )
-    assert max(asked.values()) == 1  # the server said that asking again is no use
-    for file, content in kept.items():
-        file.write_bytes(content)
-    page.get_by_role("button", name="Skip this question").click()
-    expect_trial(page, 2)
-    assert [ballot.choice for ballot in served.ballots()] == ["left", "left", "skip", "skip"]
-    with open_study(served.folder) as store:
-        assert {event.kind for event in store.events()} == {"missing picture"}
 
 
 def test_a_question_is_skipped_by_keyboard_while_its_pictures_load(page, served):
@@ -94,10 +78,10 @@ def test_a_question_is_skipped_by_keyboard_while_its_pictures_load(page, served)
     assert page.get_by_label("The pictures did not load").is_checked()
     page.keyboard.press("Enter")
     expect_trial(page, 2)
-    for route in held:  # too late: nothing of them is shown
-        with suppress(Error):  # the page gave up this request
+    for route in held:  # too late: they are not shown
+        with suppress(Error):  # the page has cancelled this request
             route.continue_()
-    page.wait_for_timeout(500)
+    after_all_requests(page)
     assert [ballot.choice for ballot in served.ballots()] == ["left", "left", "skip", "skip"]
     assert {ballot.seconds for ballot in served.ballots() if ballot.choice == "skip"} == {0}
     assert page.locator(".picture img").count() == 2
@@ -109,7 +93,7 @@ def test_a_question_is_skipped_by_keyboard_while_its_pictures_load(page, served)
 def test_pictures_that_the_network_lost_load_when_it_is_back(page):
     failing(page, Counter())
     answer(page, "11")
-    expect_failed(page)
+    give_up(page)
     page.unroute(PICTURES)
     page.evaluate("dispatchEvent(new Event('online'))")
     expect_trial(page, 1)
@@ -119,16 +103,15 @@ def test_the_answer_before_is_undone_where_pictures_did_not_load(page, served):
     first = page.locator("#trial").get_attribute("data-shown")
     failing(page, Counter(), status=500, json={"detail": "no"})
     answer(page, "11")
-    expect_failed(page)
+    give_up(page)
     page.unroute(PICTURES)
     page.keyboard.press("u")
     expect_trial(page, 0)
     assert page.locator("#trial").get_attribute("data-shown") == first
     assert not served.ballots()
-    expect(page.locator("#status")).to_have_text("The last answer is taken back; answer it again.")
-
-
-# ---- answers that are refused
+    expect(page.locator("#status")).to_have_text(
+        "Your last answer was undone; please answer again."
+    )
 
 
 def kept_answers(page) -> int:
@@ -166,7 +149,7 @@ def test_a_proxys_own_404_loses_no_answer(page, served):
         times=1,
     )
     answer(page, "11")
-    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+    expect(page.locator("#alert")).to_contain_text("Your answer is saved in this browser")
     expect_trial(page, 1)
     assert [ballot.choice for ballot in served.ballots()] == ["left", "left"]
 

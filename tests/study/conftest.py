@@ -1,5 +1,5 @@
-"""Fixtures: a database for a study, in SQLite and in PostgreSQL (a server of the tests' own, where
-Debian's is installed).
+"""Fixtures: a database for a study, in SQLite and in PostgreSQL (a server of the tests' own, if
+Debian's is installed), and images of two methods.
 """
 
 import itertools
@@ -10,9 +10,11 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.support.small_study import DESIGN
+from tests.support.small_study import DESIGN, PROMPTS
 from workbench.study.store.store import Store
 
 _numbers = itertools.count()
@@ -99,3 +101,18 @@ def store(where):
     """A new study of the small design."""
     with Store.create(where, DESIGN) as made:
         yield made
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two methods' images: of method n, image k of prompt p is filled with (n, p, k)."""
+    for n, method in enumerate(("one", "two")):
+        for p, prompt in enumerate(PROMPTS):
+            place = tmp_path / method / f"prompt-{p}"
+            place.mkdir(parents=True)
+            (place / "prompt.txt").write_text(prompt)
+            for k in range(5):
+                Image.fromarray(np.full((32, 32, 3), (n * 90, p * 60, k * 40), np.uint8)).save(
+                    place / f"{k}.png"
+                )
+    return {method: tmp_path / method for method in ("one", "two")}

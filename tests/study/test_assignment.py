@@ -1,4 +1,4 @@
-"""Who gets which trial: kinds and their places, balanced sides, no item twice, even filling; as
+"""The assignment of trials: kinds and their order, balanced sides, no item twice, even filling; as
 pure functions, without a database.
 """
 
@@ -37,7 +37,7 @@ def given_trials(
         skip = trial.position in skipped
         given.append(Given(f"{participant}-{trial.position}", trial, skip))
         filled[trial.item] += trial.kind == REAL and not skip
-    return [entry.draw for entry in given]
+    return [entry.content for entry in given]
 
 
 def test_a_participant_gets_what_the_design_says_and_no_item_twice():

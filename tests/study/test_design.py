@@ -1,5 +1,5 @@
-"""A study's design: what is refused and what is said then, its items, its digest, and its way to
-JSON and back.
+"""A study's design: refused settings and their messages, its items, its digest, and its round trip
+through JSON.
 """
 
 import dataclasses
@@ -39,25 +39,25 @@ def test_items_are_pair_by_pair_in_the_order_of_the_design():
     ("changes", "message"),
     [
         ({"methods": ("dmd",), "pairs": ()}, "two or more methods, not 1"),
-        ({"methods": ("dmd", "dmd"), "pairs": ()}, "method 'dmd' is there twice"),
+        ({"methods": ("dmd", "dmd"), "pairs": ()}, "method 'dmd' is given twice"),
         ({"methods": ("dmd", "spoiled"), "pairs": ()}, "'spoiled' begins the names"),
         ({"methods": ("dmd", "spoiled dmd"), "pairs": ()}, "'spoiled' begins the names"),
         ({"methods": "dmd"}, "methods must be a list, not 'dmd'"),
         ({"methods": ("dmd", " "), "pairs": ()}, "each of methods must be a text"),
-        ({"prompts": ("a", "b", "a"), "trials": 3}, "prompt 'a' is there twice"),
+        ({"prompts": ("a", "b", "a"), "trials": 3}, "prompt 'a' is given twice"),
         ({"prompts": ()}, "at least one prompt"),
         ({"prompts": ("a\0b",)}, "a character that is not text"),
         ({"prompts": ("a\ud800",)}, "a character that is not text"),
-        ({"seeds": (1, 1)}, "seed 1 is there twice"),
+        ({"seeds": (1, 1)}, "seed 1 is given twice"),
         ({"seeds": (1, -1)}, "seeds must be whole numbers"),
         ({"seeds": ([1],)}, "seeds must be whole numbers"),
         ({"pairs": (("dmd", "dmd"),)}, "'dmd' is paired with itself"),
-        ({"pairs": (("dmd", "techer"),)}, "none of methods; did you mean 'teacher'"),
-        ({"pairs": (("dmd", "dp_dmd"), ("dp_dmd", "dmd"))}, "pair dp_dmd and dmd is there twice"),
+        ({"pairs": (("dmd", "techer"),)}, "not one of the methods; did you mean 'teacher'"),
+        ({"pairs": (("dmd", "dp_dmd"), ("dp_dmd", "dmd"))}, "pair dp_dmd and dmd is given twice"),
         ({"pairs": (("dmd",),)}, "a pair must be two methods"),
         ({"pairs": ("dmd",)}, "a pair must be two methods"),
         ({"criteria": ()}, "at least one criterion"),
-        ({"criteria": (CRITERIA[0], CRITERIA[0])}, "criterion 'diversity' is there twice"),
+        ({"criteria": (CRITERIA[0], CRITERIA[0])}, "criterion 'diversity' is given twice"),
         ({"criteria": (Criterion("", "?"),)}, "a criterion's name must be a text"),
         ({"criteria": ("diversity",)}, "Criterion values"),
         (
@@ -67,11 +67,11 @@ def test_items_are_pair_by_pair_in_the_order_of_the_design():
         ({"trials": 0}, "trials must be a whole number of 1 or more"),
         ({"trials": 2.0}, "trials must be a whole number"),
         ({"votes_per_item": True}, "votes_per_item must be a whole number"),
-        ({"gold": 25}, "gold = 25 is more than the 24 sheets there are"),
+        ({"gold": 25}, "gold = 25 is more than the 24 sheets of the study"),
         ({"repeats": 7}, "repeats = 7 is more than trials = 6"),
         (
             {"trials": 1, "gold": 1, "repeats": 1},
-            r"a repeat comes 3 trials after its first time, and trials \+ gold = 2",
+            r"a repeat comes 3 trials after the original, but trials \+ gold = 2",
         ),
         ({"ties": 1}, "ties must be true or false"),
         ({"expires_minutes": 0}, "expires_minutes must be a number above 0"),
@@ -142,7 +142,7 @@ def test_the_design_of_an_earlier_version_keeps_its_digest():
     assert not {"min_seconds", "pictures"} & set(json.loads(DESIGN.to_json()))
 
 
-def test_a_text_for_participants_is_read_or_told(tmp_path):
+def test_a_text_for_participants_is_read_or_refused(tmp_path):
     (tmp_path / "text").write_text("  Yes?\n\nÜ \n", encoding="utf-8")
     assert read_text(tmp_path / "text") == "Yes?\n\nÜ"
     (tmp_path / "text").write_bytes(b"\xff")

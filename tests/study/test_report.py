@@ -1,5 +1,5 @@
-"""The report of simulated studies: its numbers are the analysis's and the ballots', at any stage
-of a study, and names stay names.
+"""The report of simulated studies: its numbers equal the analysis's and the ballots', at any stage
+of a study, and names are shown literally.
 """
 
 import csv
@@ -12,12 +12,12 @@ import pytest
 
 from workbench.io.notation import model_title
 from workbench.study.analysis.findings import analysis
-from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.analysis.simulation import SimulatedStudy, true_rate
 from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import Criterion, StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.figures import reference_of, study_figures
-from workbench.study.report import findings_told, protocol, untold, write_study_report
+from workbench.study.report import finding_sentences, open_questions, protocol, write_study_report
 from workbench.study.store.records import ItemCount, Status
 from workbench.study.tables import BLANK, study_tables
 
@@ -43,9 +43,9 @@ def asked(*methods, prompts=40, **settings):
 def two():
     """A study of two methods where two of 14 are careless."""
     design = asked(gold=4, max_gold_failures=1)
-    ballots = simulated_ballots(
+    ballots = SimulatedStudy(
         participants=14, ties=0.15, skips=0.05, careless=2, golds=4, repeats=2, seed=1
-    )
+    ).ballots()
     return design, ballots, analysis(ballots, 1)
 
 
@@ -53,7 +53,7 @@ def two():
 def four():
     design, ballots = (
         asked(*FOUR["quality"], gold=0),
-        simulated_ballots(FOUR, participants=20, trials=20, ties=0.1, seed=2),
+        SimulatedStudy(FOUR, participants=20, trials=20, ties=0.1, seed=2).ballots(),
     )
     return design, ballots, analysis(ballots, 1)
 
@@ -157,9 +157,9 @@ def test_tables_have_the_numbers_of_the_analysis_with_and_without_the_excluded(t
 
 def test_the_truth_of_a_simulated_study_is_in_the_findings():
     strengths = {"diversity": {"ours": 1.2, "theirs": 0.0}, "quality": {"ours": 0.0, "theirs": 0.0}}
-    ballots = simulated_ballots(strengths, participants=20, prompts=40, ties=0.1, seed=5)
+    ballots = SimulatedStudy(strengths, participants=20, prompts=40, ties=0.1, seed=5).ballots()
     found = analysis(ballots, 1)
-    diverse, good = findings_told(asked(), found)
+    diverse, good = finding_sentences(asked(), found)
     half = found.kept.pairs[0].half
     assert half.low < true_rate(1.2, ties=0.1) < half.high
     ends = (
@@ -168,8 +168,8 @@ def test_the_truth_of_a_simulated_study_is_in_the_findings():
     )
     assert diverse.endswith(ends)
     assert diverse.startswith("By diversity, ours won ")
-    assert good.endswith(": not to be told from half.")
-    assert findings_told(asked(), found, "theirs")[0].endswith(": less than half.")
+    assert good.endswith(": not distinguishable from half.")
+    assert finding_sentences(asked(), found, "theirs")[0].endswith(": less than half.")
 
 
 def test_bars_carry_the_counts(two, four):
@@ -275,7 +275,7 @@ def test_four_methods_are_on_one_scale_and_the_reference_is_first(four):
     assert list(against.data[0].customdata) == [
         counted(ballots, "diversity", "dmd", other)[0] for other in others
     ]
-    with pytest.raises(StudyError, match="'dpdmd' is no method of this study"):
+    with pytest.raises(StudyError, match="'dpdmd' is not a method of this study"):
         study_tables(design, found, ballots, "dpdmd")
     assert reference_of(asked("a", "b", "c", pairs=(("a", "b"),))) == "b"
     assert reference_of(asked("dp-dmd", "b")) == "dp-dmd"
@@ -290,13 +290,13 @@ def test_methods_without_a_common_scale_are_told():
     )
     ballots = [
         b
-        for b in simulated_ballots(strengths, trials=40, participants=6)
+        for b in SimulatedStudy(strengths, trials=40, participants=6).ballots()
         if set(b.pair) in ({"a", "b"}, {"c", "d"})
     ]
     found = analysis(ballots, 1)
     assert any(
         line.startswith("One scale for all methods: the methods fall into groups")
-        for line in untold(design, found, ballots)
+        for line in open_questions(design, found, ballots)
     )
     assert "scores" not in study_figures(design, found, ballots)
     assert "scores" not in by_name(study_tables(design, found, ballots))
@@ -338,10 +338,10 @@ def test_what_few_votes_cannot_tell_is_blank_and_named(tmp_path):
     assert BLANK in results.notes
     assert [row["alpha"] for row in read(agreement)] == ["", ""]
     assert BLANK in agreement.notes
-    told = " ".join(untold(design, found, ballots))
+    told = " ".join(open_questions(design, found, ballots))
     assert "Without votes: theirs and ours by quality." in told
     assert "all votes equal): theirs and ours by diversity." in told
-    (line,) = findings_told(design, found)
+    (line,) = finding_sentences(design, found)
     assert (
         line
         == "By diversity, ours won 100.0 % of 1 vote against theirs (no interval yet; a tie is "
@@ -361,7 +361,7 @@ def test_what_few_votes_cannot_tell_is_blank_and_named(tmp_path):
 
 def test_a_complete_study_leaves_nothing_open(two):
     design, ballots, found = two
-    assert untold(dataclasses.replace(design, votes_per_item=1), found, ballots) == []
+    assert open_questions(dataclasses.replace(design, votes_per_item=1), found, ballots) == []
     had = {
         prompt: sum(
             b.prompt == prompt and b.criterion == "quality" and b.choice != Choice.SKIP
@@ -385,7 +385,7 @@ def test_a_complete_study_leaves_nothing_open(two):
         "40 prompts; a sheet shows 4 seeds (0-3)",
         "Which side has the better image quality?",
         "left, right, tie, or skip",
-        f"3 aimed at, {min(had.values())} to {max(had.values())} had",
+        f"3 intended; {min(had.values())} to {max(had.values())} collected",
         "20 participants joined, 13 finished; 14 participants gave answers",
         "more than 1 failed gold trials",
         "It excludes 2 of 14 participants",
@@ -407,10 +407,10 @@ def test_votes_of_the_excluded_fill_no_item(two):
         )
         for prompt in design.prompts
     )
-    (line,) = untold(dataclasses.replace(design, votes_per_item=aim), found, ballots)
-    assert line.endswith(f"have fewer votes than the {aim} aimed at, without the excluded.")
+    (line,) = open_questions(dataclasses.replace(design, votes_per_item=aim), found, ballots)
+    assert line.endswith(f"have fewer than the intended {aim} votes, without the excluded.")
     assert (
-        untold(
+        open_questions(
             dataclasses.replace(design, votes_per_item=aim),
             dataclasses.replace(found, excluded={}),
             ballots,
@@ -452,6 +452,7 @@ def test_every_number_and_every_ballot_is_in_the_csv_files(two, tmp_path):
             assert row["against"] == "theirs"
             assert numbers[of, one.criterion, "ours", "wins"]["value"] == str(one.first_wins)
             assert float(numbers[of, one.criterion, "ours", "prompts for"]["p"]) == one.majorities.p
+            assert not numbers[of, one.criterion, "ours", "prompts against"]["p"]
         left, again = (
             numbers[of, "", "", "left side preferred"],
             numbers[of, "", "", "repeats answered as before"],
@@ -511,7 +512,9 @@ def test_hostile_names_stay_names(tmp_path):
     named = dict(zip(("theirs", "ours"), bad))
     design = asked(*bad, criteria=(Criterion("<b>quality</b>", "<i>Which?</i>"),), gold=0)
     design = dataclasses.replace(design, title=bad[1], prompts=(bad[0], *design.prompts[1:]))
-    plain = [b for b in simulated_ballots(participants=6, seed=1) if b.criterion == "quality"]
+    plain = [
+        b for b in SimulatedStudy(participants=6, seed=1).ballots() if b.criterion == "quality"
+    ]
     ballots = [
         dataclasses.replace(
             b,
@@ -563,7 +566,7 @@ def test_ballots_of_another_study_are_refused(two, tmp_path):
 def test_three_criteria_have_panels_in_two_rows():
     criteria = tuple(Criterion(name, "Which?", gold=True) for name in ("one", "two", "three"))
     strengths = {criterion.name: {"ours": 0.5, "theirs": 0.0} for criterion in criteria}
-    ballots = simulated_ballots(strengths, participants=5)
+    ballots = SimulatedStudy(strengths, participants=5).ballots()
     figure = study_figures(asked(criteria=criteria), analysis(ballots, 1), ballots)["preferences"]
     assert len(figure.data) == 9
     assert figure.layout.yaxis3.domain[1] < figure.layout.yaxis.domain[0]
@@ -576,7 +579,7 @@ def test_long_names_that_end_alike_stay_apart():
     names = "runs/first experiment, a model", "runs/other experiment, a model"
     ballots = [
         dataclasses.replace(b, left=names[b.left == "ours"], right=names[b.right == "ours"])
-        for b in simulated_ballots(participants=4)
+        for b in SimulatedStudy(participants=4).ballots()
     ]
     labels = study_figures(asked(*names), analysis(ballots, 1), ballots)[
         "rates"

@@ -1,5 +1,9 @@
-"""A study that is really served, and devices that open it: for the browser's tests of a
-participant's page. Its fixtures are in conftest.
+"""A study on a real server, and devices that open it, for the browser tests of the participant's
+page. conftest imports the fixtures.
+
+One server serves the tests of a session. Participants do not see each other, so `served` is that
+server with the votes and participants of one test; a test that kills or damages its server
+overrides `served` with `own_study`.
 """
 
 import json
@@ -7,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,46 +20,59 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.support.serving import free_port, wait_for
-from workbench.study.stimuli import create_study, open_study, samples_of_folders
+from tests.support.timing import milliseconds, seconds
+from workbench.study.ballots import Ballot
+from workbench.study.folder import open_study
+from workbench.study.stimuli import create_study, samples_of_folders
 
 ROOT = Path(__file__).parents[2]
 METHODS = ("secretone", "secrettwo")
+expect.set_options(timeout=milliseconds(5))
 
 
 class Served:
-    """A study that `study serve` serves; it can be killed and started again."""
+    """A study served by `study serve`, which can be killed and started again."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.port = free_port()
         self.address = f"http://127.0.0.1:{self.port}/"
         self.start()
+        self.begin()
 
     def start(self) -> None:
+        command = ["study", "serve", str(self.folder), "--port", str(self.port)]
         self.process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "workbench",
-                "study",
-                "serve",
-                str(self.folder),
-                "--port",
-                str(self.port),
-            ],
+            [sys.executable, "-m", "workbench", *command],
             cwd=ROOT,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
         )
-        wait_for(self.address, self.process)
+        wait_for(self.address, self.process, seconds=seconds(120))
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def ballots(self) -> list:
+    def begin(self) -> None:
+        """Counts votes and participants from now on."""
+        self.earlier = {ballot.trial for ballot in ballots_of(self.folder)}
+        self.earlier_participants = self._participants()
+
+    def ballots(self) -> list[Ballot]:
+        return [ballot for ballot in ballots_of(self.folder) if ballot.trial not in self.earlier]
+
+    def participants(self) -> int:
+        return self._participants() - self.earlier_participants
+
+    def _participants(self) -> int:
         with open_study(self.folder) as store:
-            return store.ballots()
+            return store.status().participants
+
+
+def ballots_of(folder: Path) -> list[Ballot]:
+    with open_study(folder) as store:
+        return store.ballots()
 
 
 @pytest.fixture(name="images", scope="session")
@@ -71,24 +89,40 @@ def study_images(tmp_path_factory):
     return {method: folder / method for method in METHODS}
 
 
-@pytest.fixture(name="served")
-def served_study(images, tmp_path):
+@contextmanager
+def own_study(images, folder: Path):
+    """A new study in `folder`, served until the end."""
+    served = Served(new_study(images, folder))
+    yield served
+    served.kill()
+
+
+def new_study(images, folder: Path) -> Path:
     settings = {"title": "Which pictures?", "trials": 3, "gold": 1, "repeats": 1}
-    create_study(tmp_path / "study", samples_of_folders(images), settings).close()
-    found = Served(tmp_path / "study")
-    yield found
-    found.kill()
+    create_study(folder, samples_of_folders(images), settings).close()
+    return folder
+
+
+@pytest.fixture(name="study_server", scope="session")
+def session_study(images, tmp_path_factory):
+    with own_study(images, tmp_path_factory.mktemp("served") / "study") as served:
+        yield served
+
+
+@pytest.fixture(name="served")
+def served_study(study_server):
+    study_server.begin()
+    return study_server
 
 
 @pytest.fixture(name="device")
 def study_device(served, browser):
-    """A function that opens the study on a device of its own; no address or header that it sees
-    may tell a method.
-    """
+    """A function that opens the study on a new device; no address or header may reveal a method."""
     contexts, heard, errors = [], [], []
 
     def opened(address: str = "", width: int = 1100, height: int = 1000):
         context = browser.new_context(viewport={"width": width, "height": height})
+        context.set_default_timeout(milliseconds(30))
         contexts.append(context)
         context.on("response", lambda answer: heard.append((answer.url, str(answer.headers))))
         page = context.new_page()
@@ -102,14 +136,14 @@ def study_device(served, browser):
     assert heard
     assert all(url.startswith((served.address, "blob:", "about:")) for url, _ in heard)
     assert not any(
-        secret in url + headers for url, headers in heard for secret in secrets_of(served)
+        secret in url + headers for url, headers in heard for secret in secrets_of(served.folder)
     )
     assert not errors
 
 
 @pytest.fixture(name="page")
 def study_page(device):
-    """The page of a participant at the first question after the practice."""
+    """A participant's page at the first question after practice."""
     page = device()
     begun(page)
     answer(page)
@@ -117,9 +151,9 @@ def study_page(device):
     return page
 
 
-def secrets_of(served: Served) -> list[str]:
-    """What no participant may come to see."""
-    sheets = json.loads((served.folder / "stimuli.json").read_text())["sheets"]
+def secrets_of(folder: Path) -> list[str]:
+    """Texts that no participant may ever see."""
+    sheets = json.loads((folder / "stimuli.json").read_text())["sheets"]
     return [
         "secretone",
         "secrettwo",
@@ -129,22 +163,33 @@ def secrets_of(served: Served) -> list[str]:
 
 
 def consented(page) -> None:
-    """To the instructions; `page` may be a frame too."""
+    """Goes to the instructions; `page` may be a frame."""
     page.get_by_label("I have read").check()
     page.get_by_role("button", name="Begin").click()
 
 
 def begun(page) -> None:
-    """To the practice question."""
+    """Goes to the practice question."""
     consented(page)
     page.get_by_role("button", name="Start with a practice question").click()
     expect_trial(page)
 
 
 def expect_trial(page, done: int = 0) -> None:
-    expect(page.locator("#trial[data-shown]")).to_be_visible(timeout=30_000)
+    expect(page.locator("#trial[data-shown]")).to_be_visible(timeout=milliseconds(30))
     expect(page.locator("#count")).to_have_text(f"{done} of 5 answered")
     expect(page.locator(".picture img")).to_have_count(2)
+
+
+def expect_failed(page) -> None:
+    """The page has given up loading pictures, and says so."""
+    expect(page.get_by_role("alert").filter(has_text="The pictures did not load.")).to_be_visible(
+        timeout=milliseconds(30)
+    )
+    expect(page.get_by_role("button", name="Try again")).to_be_enabled()
+    assert page.locator(".picture img").count() == 0
+    assert page.locator("#next").is_disabled()
+    assert page.locator("#status").inner_text() == ""
 
 
 def answer(page, keys: str = "12") -> None:
@@ -155,16 +200,14 @@ def answer(page, keys: str = "12") -> None:
 
 
 def answer_offline(page) -> None:
-    """Takes the network away and answers with ties, which the page keeps."""
+    """Goes offline and answers with ties, which the page keeps."""
     page.context.set_offline(True)
     answer(page, "33")
-    expect(page.locator("#alert")).to_contain_text("Your answer is kept here")
+    expect(page.locator("#alert")).to_contain_text("Your answer is saved in this browser")
 
 
 def reopened(page, address: str):
-    """A new page at `address` in the browser of `page`, which is closed before the network comes
-    back.
-    """
+    """A new page at `address` in the browser of `page`, which closes before the network is back."""
     context = page.context
     page.close()
     context.set_offline(False)

@@ -1,4 +1,4 @@
-"""A small design and what participants do, one by one and at once, for the tests of a study's
+"""A small design, and participants who act one by one or in parallel, for the tests of a study's
 store.
 """
 
@@ -22,6 +22,7 @@ DESIGN = StudyDesign(
     gold=1,
     repeats=1,
 )
+PROMPTS = ("a red fox", "two stars", "a hill")  # of the fixture `folders`
 CHOICES = ("left", "right", "tie")
 
 
@@ -34,13 +35,13 @@ def new_id() -> str:
 
 
 def answers_of(n: int) -> dict[str, str]:
-    """Nine different ones."""
+    """One of nine different answers."""
     diversity, quality = list(itertools.product(CHOICES, CHOICES))[n % 9]
     return {"diversity": diversity, "quality": quality}
 
 
 def answer(store: Store, participant: str, n: int = 0, now: float | None = None) -> str | None:
-    """Answers the next trial; its id, None when there is none."""
+    """Answers the next trial; returns its id, None if there is none."""
     trial = store.next_trial(participant, now)
     if trial is None:
         return None
@@ -49,7 +50,7 @@ def answer(store: Store, participant: str, n: int = 0, now: float | None = None)
 
 
 def answer_all(store: Store, participant: str) -> list[str]:
-    """Answers whatever is left to answer, by id."""
+    """Answers all remaining trials; returns their ids."""
     return list(iter(lambda: answer(store, participant), None))
 
 
@@ -63,7 +64,7 @@ def kept(store: Store) -> dict[str, dict[str, str]]:
 
 
 def at_once(count: int, call: Callable[[int], object]) -> list:
-    """The results or errors of `count` calls that start together; call(n)."""
+    """The results or errors of `count` parallel calls, call(n)."""
     start = threading.Barrier(count)
 
     def run(n):

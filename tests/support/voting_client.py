@@ -1,9 +1,9 @@
-"""A process of participants that vote, for the tests: `python -m tests.support.voting_client WHERE
+"""A process of voting participants, for the tests: `python -m tests.support.voting_client WHERE
 CLIENTS PEOPLE`.
 
-CLIENTS threads each let PEOPLE participants, one after another, answer everything (0: without
-end), and send each vote one to four times, some at once. What was acknowledged, and nothing else,
-is written as a line of JSON: [trial, answers].
+Each of CLIENTS threads lets PEOPLE participants (0: without end) answer everything, one after
+another, and sends each vote one to four times, some in parallel. Writes every acknowledged vote,
+and no other, as a line of JSON: [trial, answers].
 """
 
 import json
@@ -33,8 +33,8 @@ def vote_insistently(
 
 
 def client(store: Store, people: int, chance: random.Random) -> None:
-    told = 0
-    while people == 0 or told < people:
+    finished = 0
+    while people == 0 or finished < people:
         participant = store.join(True).participant
         while trial := store.next_trial(participant):
             answers = answers_of(chance.randrange(9))
@@ -43,7 +43,7 @@ def client(store: Store, people: int, chance: random.Random) -> None:
                 os.write(
                     1, (json.dumps([trial.id, answers]) + "\n").encode()
                 )  # one write: lines of threads do not mix, nothing is buffered
-        told += 1
+        finished += 1
 
 
 def main(where: str, clients: int, people: int) -> None:

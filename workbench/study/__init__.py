@@ -1,3 +1,3 @@
-"""A blind pairwise user study: what is asked, who is asked what, how answers are kept, and what
-they say. Knows no torch.
+"""A blind pairwise user study: its design, the assignment of trials, the store of answers, the
+server, and the analysis. Knows no torch.
 """

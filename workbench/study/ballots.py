@@ -1,5 +1,5 @@
-"""One answer of a study as the analysis sees it: who compared what, by which criterion, and how it
-was answered.
+"""One answer of a study as the analysis sees it: participant, pictures compared, criterion and
+choice.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from enum import Enum
 
 
 class Choice(str, Enum):
+    """An answer to a trial by one criterion."""
+
     LEFT = "left"
     RIGHT = "right"
     TIE = "tie"
@@ -16,18 +18,20 @@ class Choice(str, Enum):
 
 
 class TrialKind(str, Enum):
+    """The purpose of a trial."""
+
     REAL = "real"
     GOLD = "gold"  # has a right answer
-    REPEAT = "repeat"  # an earlier trial of the same participant again, sides exchanged
+    REPEAT = "repeat"  # an earlier trial of the participant again, with exchanged sides
 
 
 @dataclass(frozen=True)
 class Ballot:
-    """A vote that counts (no vote that a later one superseded, none of a practice trial). `left`
-    and `right` are methods.
+    """A vote that counts: not superseded by a later one, not of a practice trial. `left` and
+    `right` are methods.
     """
 
-    trial: str  # opaque, one for each trial of a participant; its criteria share it
+    trial: str  # opaque; one per trial of a participant, shared by its criteria
     participant: str
     prompt: str
     criterion: str
@@ -35,8 +39,8 @@ class Ballot:
     right: str
     choice: Choice
     kind: TrialKind = TrialKind.REAL
-    expected: Choice | None = None  # of a gold trial
-    repeats: str = ""  # of a repeat: the trial that it repeats
+    expected: Choice | None = None  # for a gold trial
+    repeats: str = ""  # for a repeat: the original trial
     seconds: float = 0.0  # from the pictures' appearance to the answer
     position: int = 0  # in the participant's order
 
@@ -48,4 +52,5 @@ class Ballot:
     @property
     def pair(self) -> tuple[str, str]:
         """The two methods in alphabetical order."""
-        return tuple(sorted((self.left, self.right)))
+        first, second = sorted((self.left, self.right))
+        return first, second

@@ -12,46 +12,58 @@ import secrets
 import shlex
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
 from workbench.models.options import add_model_options
 from workbench.study.design import StudyDesign, read_criteria, read_text
 from workbench.study.errors import StudyError
 
-MODELS = "dmd,dp-dmd"  # that a study compares where neither models nor images are named
-SETTINGS = {  # option: (field of the design, type, what it is)
-    "votes": ("votes_per_item", int, "votes wanted on each pair and prompt"),
-    "gold": ("gold", int, "questions with a known answer besides"),
-    "repeats": ("repeats", int, "questions asked twice besides"),
-    "max-gold-failures": ("max_gold_failures", int, "who fails more is excluded"),
-    "min-seconds": ("min_seconds", float, "whose median answer takes less is excluded"),
+if TYPE_CHECKING:
+    from workbench.study.store.records import Status
+
+MODELS = "dmd,dp-dmd"  # compared unless models or images are named
+SETTINGS = {  # option: (field of the design, type, help)
+    "votes": ("votes_per_item", int, "votes to collect per pair and prompt"),
+    "gold": ("gold", int, "additional questions with a known answer"),
+    "repeats": ("repeats", int, "questions that are asked a second time"),
+    "max-gold-failures": (
+        "max_gold_failures",
+        int,
+        "exclude participants who fail more gold questions",
+    ),
+    "min-seconds": (
+        "min_seconds",
+        float,
+        "exclude participants whose median answer takes less",
+    ),
     "expires": (
         "expires_minutes",
         float,
-        "minutes for which a question that is not answered counts as given away",
+        "minutes for which an unanswered question stays reserved",
     ),
-    "seed": ("seed", int, "of all that is random about who sees what"),
+    "seed": ("seed", int, "seed of every random choice of who sees what"),
 }
 
 
 def add_study_commands(commands, command) -> None:
-    """Adds the parsers; `command` is the command line's own way to add one."""
+    """Adds the parsers; `command` is the command line's helper that adds one."""
     study = commands.add_parser("study", help="a blind pairwise user study").add_subparsers(
         required=True, metavar="COMMAND"
     )
     create = command(
         study,
         "create",
-        "freeze a study and render its pictures, from models, an evaluation, or folders of images",
+        "freeze a study and render its pictures from models, an evaluation, or folders of images",
         _create,
     )
     create.add_argument(
-        "--out", type=Path, required=True, help="folder of the study, on a local disk"
+        "--out", type=Path, required=True, help="folder of the new study, on a local disk"
     )
     create.add_argument(
         "--title",
         default="Comparison of pictures",
-        help="what participants read (default: %(default)s)",
+        help="title shown to participants (default: %(default)s)",
     )
     create.add_argument(
         "--evaluation",
@@ -62,40 +74,40 @@ def add_study_commands(commands, command) -> None:
     create.add_argument(
         "--images",
         default="",
-        help="take images from NAME=FOLDER,NAME=FOLDER: a folder of images for each prompt in each",
+        help="take images from NAME=FOLDER,NAME=FOLDER, each with one folder of images per prompt",
     )
     create.add_argument(
         "--prompts",
         default="",
-        help="prompt list or file, as evaluate takes it (default: scenes, or neutral)",
+        help="prompt list or file, as for evaluate (default: scenes, or neutral)",
     )
     create.add_argument(
         "--limit", type=int, default=0, help="take only the first LIMIT prompts (default: all)"
     )
-    create.add_argument("--pairs", default="", help="A:B,A:C, the pairs to compare (default: all)")
+    create.add_argument("--pairs", default="", help="pairs to compare, as A:B,A:C (default: all)")
     create.add_argument(
         "--criteria",
         type=Path,
-        help='JSON file of other questions than Appendix D\'s two: [{"name": ..., "question": ..., '
-        '"explanation": ..., "gold": true}], gold where a blurred sheet is the wrong answer',
+        help='JSON file of questions to replace the two of Appendix D: [{"name": ..., "question": '
+        '..., "explanation": ..., "gold": true}], gold if a blurred sheet is the wrong answer',
     )
     create.add_argument(
         "--consent",
         type=Path,
         metavar="FILE",
-        help="text that participants agree to (default: a general one)",
+        help="text that participants agree to (default: a general text)",
     )
     create.add_argument(
         "--instructions",
         type=Path,
         metavar="FILE",
-        help="text that explains the task (default: a general one)",
+        help="text that explains the task (default: a general text)",
     )
     create.add_argument(
         "--trials",
         type=int,
         default=0,
-        help="questions a participant gets (default: 20, or as many as there are)",
+        help="questions per participant (default: 20, or all if there are fewer)",
     )
     defaults = {field.name: field.default for field in dataclasses.fields(StudyDesign)}
     for option, (name, kind, text) in SETTINGS.items():
@@ -116,12 +128,12 @@ def add_study_commands(commands, command) -> None:
         default="",
         help="address of a PostgreSQL database (default: a SQLite file in the folder)",
     )
-    add_model_options(create, "", f"{MODELS}; with --evaluation all of it")
+    add_model_options(create, "", f"{MODELS}; with --evaluation: all its models")
     serve = command(study, "serve", "serve a study to participants", _serve)
     serve.add_argument(
         "--host",
         default="127.0.0.1",
-        help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
+        help="address to listen on; 0.0.0.0 admits other machines (default: %(default)s)",
     )
     serve.add_argument(
         "--port", type=int, default=7870, help="port to listen on (default: %(default)s)"
@@ -129,49 +141,50 @@ def add_study_commands(commands, command) -> None:
     serve.add_argument(
         "--address",
         default="",
-        help="how participants reach it where a proxy is in front, such as "
-        "https://study.example.org",
+        help="public address if a proxy is in front, such as https://study.example.org",
     )
-    status = command(study, "status", "say how far a study is", _status)
+    status = command(study, "status", "show the progress of a study", _status)
     status.add_argument(
         "--items", action="store_true", help="print every pair and prompt with its votes"
     )
     status.add_argument("--json", action="store_true", help="print JSON")
-    export = command(study, "export", "write every vote that counts as CSV", _export)
+    export = command(study, "export", "write all votes that count as CSV", _export)
     export.add_argument(
         "--to", type=Path, default=Path("votes.csv"), help="file to write (default: %(default)s)"
     )
     report = command(
-        study, "report", "analyse the votes: one page with tables and figures", _report
+        study, "report", "analyse the votes on one page with tables and figures", _report
     )
     report.add_argument(
         "--to", type=Path, help="folder to write (default: report/ in the study's folder)"
     )
-    backup = command(study, "backup", "copy the database while it is in use", _backup)
+    backup = command(study, "backup", "copy the database, even while it is in use", _backup)
     backup.add_argument("--to", type=Path, required=True, help="file to write")
     for parser in (serve, status, export, report, backup):
-        parser.add_argument("folder", type=Path, metavar="STUDY", help="folder that create wrote")
+        parser.add_argument("folder", type=Path, metavar="STUDY", help="folder written by create")
         parser.add_argument(
             "--database",
             default="",
-            help="address of its PostgreSQL database with the password (default: that of create; "
-            "the "
-            "password is that in the environment variable PGPASSWORD)",
+            help="address of its PostgreSQL database with the password (default: the address given "
+            "to create, with the password in the environment variable PGPASSWORD)",
         )
     planned = command(
-        study, "power", "say by simulation which win rate a study of some size would find", _power
+        study, "power", "simulate which win rates a study of a given size would detect", _power
     )
     for name, default, text in (
         ("participants", "20", "participants"),
         ("prompts", "40", "prompts"),
-        ("votes", "20", "votes of a participant"),
+        ("votes", "20", "votes per participant"),
         ("rates", "0.55,0.6,0.65,0.7", "true win rates"),
     ):
         planned.add_argument(
             f"--{name}", default=default, help=f"{text}, comma-separated (default: %(default)s)"
         )
     planned.add_argument(
-        "--repetitions", type=int, default=1000, help="simulated studies (default: %(default)s)"
+        "--repetitions",
+        type=int,
+        default=1000,
+        help="number of simulated studies (default: %(default)s)",
     )
 
 
@@ -203,19 +216,19 @@ def _create(options: argparse.Namespace) -> None:
         design = store.design
     print(
         f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} "
-        f"prompts, {design.length} questions a participant"
+        f"prompts, {design.length} questions per participant"
     )
     print(f"serve it with: python -m workbench study serve {shlex.quote(str(options.out))}")
 
 
 def _folders(images: str) -> dict[str, Path]:
-    """NAME=FOLDER,NAME=FOLDER, read. Raises `StudyError` for another form, and for a name that is
-    there twice.
+    """Parses NAME=FOLDER,NAME=FOLDER. Raises `StudyError` for any other form and for a repeated
+    name.
     """
     parts = [part.strip().partition("=")[::2] for part in images.split(",") if part.strip()]
     if bad := [name or folder for name, folder in parts if not name.strip() or not folder.strip()]:
         raise StudyError(
-            f"--images takes NAME=FOLDER,NAME=FOLDER, and {bad[0]!r} is no NAME=FOLDER"
+            f"--images takes NAME=FOLDER,NAME=FOLDER, but {bad[0]!r} is not of the form NAME=FOLDER"
         )
     _check_once([name.strip() for name, _ in parts])
     return {name.strip(): Path(folder.strip()) for name, folder in parts}
@@ -225,14 +238,14 @@ def _check_once(names: list[str]) -> None:
     for name, count in Counter(names).items():
         if count > 1:
             raise StudyError(
-                f"the method {name!r} is named {count} times; leave all but one out, or give each "
-                "a name of its own"
+                f"the method {name!r} is named {count} times; leave out all but one, or give each "
+                "its own name"
             )
 
 
 def _sampled(options: argparse.Namespace):
-    """Samples of models, which are kept as an evaluation in the study's folder; or of an
-    evaluation that is there.
+    """Samples of an existing evaluation, or of models, generated as an evaluation in the study's
+    folder.
     """
     from workbench.study.stimuli import samples_of_evaluation
 
@@ -246,26 +259,26 @@ def _sampled(options: argparse.Namespace):
         raise StudyError(
             f"a study compares two or more methods, not {len(names)}: name them with --models"
         )  # before anything is sampled
-    made = options.out / "samples"
-    evaluation = generated(options, made)
+    folder = options.out / "samples"
+    evaluation = generated(options, folder)
     if evaluation.missing:
         raise StudyError("; ".join(f"{what}: {why}" for what, why in evaluation.missing.items()))
-    return samples_of_evaluation(made, tuple(names))
+    return samples_of_evaluation(folder, tuple(names))
 
 
 def _serve(options: argparse.Namespace) -> None:
     import uvicorn
 
+    from workbench.study.folder import open_study
     from workbench.study.server.app import study_app
-    from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
         token = secrets.token_urlsafe(18)
         app = study_app(store, options.folder, token, options.address)
         address = options.address or f"http://{options.host}:{options.port}/"
         print(
-            f"Participants: {address}\nOwner's token, for /api/owner/status: {token}\nCtrl-C ends "
-            "it; no vote is lost.",
+            f"Participants: {address}\nOwner's token, for /api/owner/status: {token}\nPress "
+            "Ctrl-C to stop; no vote is lost.",
             flush=True,
         )
         uvicorn.run(
@@ -279,7 +292,7 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _status(options: argparse.Namespace) -> None:
-    from workbench.study.stimuli import open_study
+    from workbench.study.folder import open_study
 
     with open_study(options.folder, options.database) as store:
         status, design = store.status(), store.design
@@ -293,35 +306,11 @@ def _status(options: argparse.Namespace) -> None:
             )
         )
         return
-    aim = design.votes_per_item
-    had, all_of = (
-        sum(min(item.counted, aim) for item in status.items),
-        sum(item.votes for item in status.items),
-    )
-    print(
-        f"{design.title} ({design.digest}): {status.participants} participants, {status.finished} "
-        "of them finished\n"
-        f"{had} of {aim * len(status.items)} votes wanted ({aim} on each of {len(status.items)} "
-        "pairs and prompts), "
-        f"{status.reserved} being answered, {status.skipped} "
-        f"skipped{'; full' if status.full else ''}"
-    )
-    if status.excluded:
-        print(
-            f"{status.excluded} participants are excluded by the design's rule so far, and "
-            f"{all_of - sum(item.counted for item in status.items)} "
-            f"of {all_of} votes with them"
-        )
-    spread = sorted(Counter(item.counted for item in status.items).items())
-    print(
-        f"votes that count: {', '.join(f'{votes} on {items}' for votes, items in spread)} of the "
-        "pairs and prompts"
-    )
+    print(f"{design.title} ({design.digest}): {_progress(status, design.votes_per_item)}")
     for item in status.items if options.items else ():
         print(
-            f"{item.counted} of {aim}, {item.votes - item.counted} excluded, {item.reserved} "
-            f"being answered: {' and '.join(item.item.pair)}, "
-            f"“{item.item.prompt}”"
+            f"{item.counted} of {design.votes_per_item}, {item.votes - item.counted} excluded, "
+            f"{item.reserved} being answered: {' and '.join(item.item.pair)}, “{item.item.prompt}”"
         )
     if missed:
         print(
@@ -329,11 +318,33 @@ def _status(options: argparse.Namespace) -> None:
             "its file was missing or changed"
         )
     if broken:
-        print(f"it cannot be served: {broken}")
+        print(f"the study cannot be served: {broken}")
+
+
+def _progress(status: Status, aim: int) -> str:
+    items, votes = len(status.items), sum(item.votes for item in status.items)
+    counted, useful = (
+        sum(item.counted for item in status.items),
+        sum(min(item.counted, aim) for item in status.items),
+    )
+    lines = [
+        f"{status.participants} participants, {status.finished} of them finished",
+        f"{useful} of {aim * items} votes collected ({aim} for each of {items} pairs and prompts), "
+        f"{status.reserved} being answered, {status.skipped} skipped"
+        f"{'; full' if status.full else ''}",
+    ]
+    if status.excluded:
+        lines.append(
+            f"{status.excluded} participants are excluded by the design's rule so far, with "
+            f"{votes - counted} of {votes} votes"
+        )
+    spread = sorted(Counter(item.counted for item in status.items).items())
+    pairs = ", ".join(f"{votes} for {items}" for votes, items in spread)
+    return "\n".join([*lines, f"votes that count: {pairs} of the pairs and prompts"])
 
 
 def _broken(folder: Path, design: StudyDesign) -> str:
-    """What is wrong with a study's pictures, "" where nothing is."""
+    """The problem with a study's pictures, "" if there is none."""
     from workbench.study.server.pictures import Pictures
 
     try:
@@ -345,8 +356,8 @@ def _broken(folder: Path, design: StudyDesign) -> str:
 
 def _export(options: argparse.Namespace) -> None:
     from workbench.io.files import write_atomically
+    from workbench.study.folder import open_study
     from workbench.study.report import votes_csv
-    from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
         ballots = store.ballots()
@@ -356,8 +367,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    from workbench.study.folder import open_study
     from workbench.study.report import write_study_report
-    from workbench.study.stimuli import open_study
 
     with open_study(options.folder, options.database) as store:
         print(
@@ -371,7 +382,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _backup(options: argparse.Namespace) -> None:
-    from workbench.study.stimuli import open_study
+    from workbench.study.folder import open_study
 
     with open_study(options.folder, options.database) as store:
         print(f"backed up to {store.backup(options.to)}")
@@ -384,8 +395,8 @@ def _power(options: argparse.Namespace) -> None:
         return [kind(part) for part in text.split(",") if part.strip()]
 
     print(
-        "| participants | prompts | votes each | true win rate | power, 95 % interval |\n| --- | "
-        "--- | --- | --- | --- |"
+        "| participants | prompts | votes each | true win rate | power, 95 % interval |\n"
+        "| --- | --- | --- | --- | --- |"
     )
     for found in power_table(
         numbers(options.participants, int),

@@ -1,13 +1,14 @@
-"""What a study asks: methods, prompts, seeds, criteria, and how many trials a participant gets.
-One frozen dataclass, the only place of defaults.
+"""A study's design: methods, prompts, seeds, criteria, and the number of trials per participant.
+One frozen dataclass, which holds every default.
 
-An item is one pair of methods for one prompt; a study's items are numbered pair by pair, in the
-order of its pairs and prompts, and a participant sees one at most once as a real trial. The two
-default criteria have the words of the paper's Appendix D.
+An item is one pair of methods for one prompt. A study's items are numbered pair by pair, in the
+order of its pairs and prompts, and a participant sees each at most once as a real trial. The two
+default criteria are worded as in the paper's Appendix D.
 
-A design is frozen once a study has it: its digest names it, and so the rule of exclusion
-(`max_gold_failures`, `min_seconds`) and the pictures are older than any vote. Not here: who gets
-which trial (`assignment`), what the rule does (`exclusion`), the pictures (`pictures`).
+A design is frozen when its study is created: its digest names it, so the exclusion rule
+(`max_gold_failures`, `min_seconds`) and the pictures are older than any vote. Not here: which
+participant gets which trial (`assignment`), the effect of the rule (`analysis.exclusion`), the
+pictures (`server.pictures`).
 """
 
 from __future__ import annotations
@@ -27,11 +28,9 @@ from typing import Any
 from workbench.study.errors import StudyError
 
 SPOILED = "spoiled"  # the reserved name of the wrong answer of a gold trial
-LATER = {
-    "min_seconds": None,
-    "pictures": "",
-}  # fields that the first studies did not have: at these values they change no digest
-REPEAT_GAP = 3  # a repeat comes so many trials after the one that it repeats, or later
+# fields that the first studies did not have: with these values they do not change the digest
+LATER = {"min_seconds": None, "pictures": ""}
+REPEAT_GAP = 3  # a repeat comes at least this many trials after the one that it repeats
 
 CONSENT = (
     "You will compare pictures that computer models made from a short text. Your answers are "
@@ -50,17 +49,17 @@ INSTRUCTIONS = (
 
 @dataclass(frozen=True)
 class Criterion:
-    """One question that is asked about every trial."""
+    """One question that every trial asks."""
 
     name: str
     question: str
     explanation: str = ""
-    gold: bool = False  # whether a blurred sheet is the wrong answer beyond doubt
+    gold: bool = False  # whether a blurred sheet is beyond doubt the wrong answer
 
 
 @dataclass(frozen=True)
 class Item:
-    """One pair of methods (as the design writes it) for one prompt."""
+    """One pair of methods, in the design's order, for one prompt."""
 
     pair: tuple[str, str]
     prompt: str
@@ -85,7 +84,7 @@ CRITERIA = (
 @dataclass(frozen=True)
 class StudyDesign:
     """A whole study. Raises `StudyError`, naming the setting and the way out, for a design that
-    could not be carried out.
+    cannot be carried out.
     """
 
     title: str
@@ -94,22 +93,20 @@ class StudyDesign:
     seeds: tuple[int, ...]
     pairs: tuple[tuple[str, str], ...] = ()  # empty: all pairs of methods
     criteria: tuple[Criterion, ...] = CRITERIA
-    # what the study is after; trials are given evenly, and go on after that until its owner closes
-    # it
+    # the goal; trials are distributed evenly, and continue afterwards until the owner closes the
+    # study
     votes_per_item: int = 3
-    trials: int = 20  # real ones that a participant gets
-    gold: int = 2  # trials with a right answer, of each participant
-    repeats: int = 2  # earlier real trials again, with sides exchanged
-    ties: bool = True  # may be answered
-    max_gold_failures: int = 1  # who fails more is excluded from the analysis
-    min_seconds: float | None = None  # and so is whose median answer takes less; None: no such rule
-    expires_minutes: float = 30.0  # an unanswered trial counts as given away for so long
+    trials: int = 20  # real trials per participant
+    gold: int = 2  # trials with a right answer, per participant
+    repeats: int = 2  # earlier real trials again with exchanged sides, per participant
+    ties: bool = True  # whether a tie is a possible answer
+    max_gold_failures: int = 1  # participants who fail more are excluded from the analysis
+    min_seconds: float | None = None  # and those whose median answer takes less; None: no limit
+    expires_minutes: float = 30.0  # an unanswered trial stays reserved for this long
     consent: str = CONSENT
     instructions: str = INSTRUCTIONS
-    seed: int = 0  # of all that is random about who sees what
-    pictures: str = (
-        ""  # the digest of what is shown (`pictures.digest_of_sheets`); "" where it was not kept
-    )
+    seed: int = 0  # for every random choice of who sees what
+    pictures: str = ""  # `server.pictures.digest_of_sheets`; "" in studies that did not keep it
 
     def __post_init__(self):
         self._take_as_tuples()
@@ -135,20 +132,19 @@ class StudyDesign:
         items, golds = len(self.pairs) * len(self.prompts), len(self.methods) * len(self.prompts)
         if self.trials > items:
             raise StudyError(
-                f"trials = {self.trials} is more than the {items} items there are "
-                f"({len(self.pairs)} pairs of methods x "
-                f"{len(self.prompts)} prompts), and a participant gets none twice: lower trials, "
-                "or add prompts"
+                f"trials = {self.trials} is more than the {items} items of the study "
+                f"({len(self.pairs)} pairs of methods x {len(self.prompts)} prompts), and a "
+                "participant gets each only once: lower trials, or add prompts"
             )
         if self.gold > golds:
             raise StudyError(
-                f"gold = {self.gold} is more than the {golds} sheets there are, and none comes "
-                "twice; lower gold"
+                f"gold = {self.gold} is more than the {golds} sheets of the study, and each is "
+                "used only once; lower gold"
             )
         if self.gold and not any(criterion.gold for criterion in self.criteria):
             raise StudyError(
-                'gold trials need a criterion by which a blurred sheet is wrong: give one "gold": '
-                "true, or set gold = 0"
+                'gold trials need a criterion by which a blurred sheet is wrong: set "gold": true '
+                "for one, or set gold = 0"
             )
         if self.repeats > self.trials:
             raise StudyError(
@@ -156,9 +152,8 @@ class StudyDesign:
             )
         if self.repeats and self.trials + self.gold < REPEAT_GAP:
             raise StudyError(
-                f"a repeat comes {REPEAT_GAP} trials after its first time, and trials + gold = "
-                f"{self.trials + self.gold}: "
-                "raise trials, or set repeats = 0"
+                f"a repeat comes {REPEAT_GAP} trials after the original, but trials + gold = "
+                f"{self.trials + self.gold}: raise trials, or set repeats = 0"
             )
 
     @property
@@ -168,7 +163,7 @@ class StudyDesign:
 
     @property
     def length(self) -> int:
-        """Trials that a participant gets, all but the one for practice."""
+        """Trials per participant, without the practice trial."""
         return self.trials + self.gold + self.repeats
 
     @property
@@ -182,6 +177,7 @@ class StudyDesign:
         return hashlib.sha256(self.consent.encode()).hexdigest()[:12]
 
     def to_json(self) -> str:
+        """A JSON object, read by `from_json`."""
         return json.dumps(self._values(), indent=1, ensure_ascii=False)
 
     def _values(self) -> dict[str, Any]:
@@ -193,8 +189,8 @@ class StudyDesign:
 
     @classmethod
     def from_json(cls, text: str) -> StudyDesign:
-        """The design of a JSON object. Raises `StudyError` for an unknown key, naming the nearest
-        known one, and as the class does.
+        """The design in a JSON object. Raises `StudyError` as the class does, and for an unknown
+        key, naming the nearest known one.
         """
         try:
             values = json.loads(text)
@@ -202,31 +198,31 @@ class StudyDesign:
             raise StudyError(f"a study's design must be a JSON object: {error}") from error
         criteria = values.get("criteria") if isinstance(values, dict) else None
         if isinstance(criteria, list):
-            values["criteria"] = [_made(Criterion, entry, "a criterion") for entry in criteria]
-        return _made(cls, values, "a study's design")
+            values["criteria"] = [_instance(Criterion, entry, "a criterion") for entry in criteria]
+        return _instance(cls, values, "a study's design")
 
 
 def read_criteria(path: Path) -> tuple[Criterion, ...]:
-    """The criteria in a JSON file. Raises `StudyError` for anything else."""
+    """The criteria in a JSON file. Raises `StudyError` if it holds anything else."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as a JSON list of criteria: {error}") from error
     if not isinstance(entries, list):
         raise StudyError(f"{path} must hold a JSON list of criteria, not {entries!r}")
-    return tuple(_made(Criterion, entry, "a criterion") for entry in entries)
+    return tuple(_instance(Criterion, entry, "a criterion") for entry in entries)
 
 
 def read_text(path: Path) -> str:
-    """A text that participants read, without spaces around it. Raises `StudyError` for a file that
-    is none.
+    """A text for participants, without surrounding whitespace. Raises `StudyError` for a file that
+    is empty or not UTF-8.
     """
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as a text in UTF-8: {error}") from error
     if not text:
-        raise StudyError(f"{path} is empty; write the text that participants read into it")
+        raise StudyError(f"{path} is empty; write the text for participants into it")
     return text
 
 
@@ -235,8 +231,8 @@ def digest_of(values: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _made(kind: type, values: Any, what: str) -> Any:
-    """A dataclass of a JSON object that has its keys and no others."""
+def _instance(kind: type, values: Any, what: str) -> Any:
+    """An instance of the dataclass `kind` from a JSON object with its keys and no others."""
     if not isinstance(values, dict):
         raise StudyError(f"{what} must be a JSON object, not {values!r}")
     fields = dataclasses.fields(kind)
@@ -267,16 +263,7 @@ def _check_texts(design: StudyDesign) -> None:
         for text in getattr(design, name):
             _check_text(f"each of {name}", text)
     for criterion in design.criteria:
-        if not isinstance(criterion, Criterion):
-            raise StudyError(f"criteria must be Criterion values, not {criterion!r}")
-        _check_text("a criterion's name", criterion.name)
-        _check_text("a criterion's question", criterion.question)
-        if type(criterion.gold) is not bool:
-            raise StudyError(f"a criterion's gold must be true or false, not {criterion.gold!r}")
-        if not isinstance(criterion.explanation, str):
-            raise StudyError(
-                f"a criterion's explanation must be a text, not {criterion.explanation!r}"
-            )
+        _check_criterion(criterion)
     _check_once("criterion", [criterion.name for criterion in design.criteria])
     _check_once("method", design.methods)
     _check_once("prompt", design.prompts)
@@ -288,9 +275,20 @@ def _check_texts(design: StudyDesign) -> None:
     for method in design.methods:
         if method.split()[0] == SPOILED:
             raise StudyError(
-                f"{SPOILED!r} begins the names of what gold trials show beside a method; call the "
-                f"method {method!r} otherwise"
+                f"{SPOILED!r} begins the reserved names of blurred sheets in gold trials; give the "
+                f"method {method!r} another name"
             )
+
+
+def _check_criterion(criterion: Any) -> None:
+    if not isinstance(criterion, Criterion):
+        raise StudyError(f"criteria must be Criterion values, not {criterion!r}")
+    _check_text("a criterion's name", criterion.name)
+    _check_text("a criterion's question", criterion.question)
+    if type(criterion.gold) is not bool:
+        raise StudyError(f"a criterion's gold must be true or false, not {criterion.gold!r}")
+    if not isinstance(criterion.explanation, str):
+        raise StudyError(f"a criterion's explanation must be a text, not {criterion.explanation!r}")
 
 
 def _check_text(name: str, text: Any) -> None:
@@ -305,7 +303,7 @@ def _check_once(kind: str, values: Sequence) -> None:
         raise StudyError(f"a study needs at least one {kind}")
     value, count = Counter(values).most_common(1)[0]
     if count > 1:
-        raise StudyError(f"the {kind} {value!r} is there twice; leave one out")
+        raise StudyError(f"the {kind} {value!r} is given twice; leave one out")
 
 
 def _check_numbers(design: StudyDesign) -> None:
@@ -348,14 +346,14 @@ def _check_pairs(methods: Sequence[str], pairs: Sequence) -> None:
             if method not in methods:
                 near = difflib.get_close_matches(str(method), methods, n=1)
                 raise StudyError(
-                    f"the pair {' and '.join(map(str, pair))} names {method!r}, which is none of "
-                    "methods"
+                    f"the pair {' and '.join(map(str, pair))} names {method!r}, which is not one "
+                    "of the methods"
                     + (f"; did you mean {near[0]!r}?" if near else f" ({', '.join(methods)})")
                 )
         if pair[0] == pair[1]:
             raise StudyError(f"{pair[0]!r} is paired with itself; a pair is two different methods")
         if frozenset(pair) in seen:
             raise StudyError(
-                f"the pair {' and '.join(pair)} is there twice (in whichever order); leave one out"
+                f"the pair {' and '.join(pair)} is given twice (in either order); leave one out"
             )
         seen.add(frozenset(pair))

@@ -2,20 +2,22 @@
 
 
 class StudyError(ValueError):
-    """A study that cannot be made, served or read; the message names the cause and the way out."""
+    """A study that cannot be created, served or read; the message names the cause and the way
+    out.
+    """
 
 
 class NotKnown(StudyError):
-    """A participant, trial or picture that this study does not have, or that is someone else's."""
+    """A participant, trial or picture that does not exist in this study or is someone else's."""
 
 
 class Conflict(StudyError):
-    """An answer that contradicts one that is already kept. Nothing was changed, and the event log
-    has what was refused.
+    """An answer that contradicts a stored one. Nothing was changed; the event log holds the refused
+    answer.
     """
 
 
 class Busy(StudyError):
-    """The database could not be reached or was too busy. Sending the same again is safe: a
-    client's id counts once.
+    """The database could not be reached or was too busy. Repeating the request is safe: a client's
+    id counts once.
     """

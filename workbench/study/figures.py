@@ -1,8 +1,8 @@
-"""A user study's votes: who was preferred, in the form of the paper's Figure B; win rates with
-intervals, prompts, scores, participants.
+"""A user study's votes: preferences in the form of the paper's Figure B; win rates with intervals,
+prompts, scores, participants.
 
-Pure functions of an analysis. All but the participants' figure leave out whom the study's rule
-excludes; both sides of that are in the tables. What has no votes yet has no figure.
+Pure functions of an analysis. All figures but that of the participants leave out those whom the
+study's rule excludes; the tables have both. There is no figure of results without votes.
 """
 
 from __future__ import annotations
@@ -26,21 +26,17 @@ from workbench.study.errors import StudyError
 
 PER_ROW = 2
 WON, TIED, LOST = NAMED["dp-dmd"], "#cbd2dc", "#f0a878"
-TOP, BOTTOM, LINE_HEIGHT, BETWEEN = (
-    96,
-    56,
-    40,
-    84,
-)  # pixels: above and below the panels, a line in one, from one row of panels to the next
+# pixels: above and below the panels, per line in a panel, between two rows of panels
+TOP, BOTTOM, LINE_HEIGHT, BETWEEN = 96, 56, 40, 84
 
 
 def study_figures(
     design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], reference: str = ""
 ) -> dict[str, go.Figure]:
-    """preferences, rates, prompts, scores (three or more methods) and participants, of those what
-    there are votes for.
+    """preferences, rates, prompts, scores (three or more methods) and participants, as far as there
+    are votes for them.
 
-    `reference` is the method that the others are compared with (`reference_of`).
+    `reference` is the method compared with the others (`reference_of`).
     """
     reference, titles = reference_of(design, reference), method_titles(design.methods, title_of)
     results = [
@@ -62,17 +58,17 @@ def study_figures(
     return figures
 
 
-def reference_of(design: StudyDesign, asked: str = "") -> str:
-    """The method asked for; or else "dp-dmd", or the last method, whichever first is in a pair.
-    Raises StudyError for an unknown one.
+def reference_of(design: StudyDesign, requested: str = "") -> str:
+    """The requested method; by default "dp-dmd", or the last method that is in a pair. Raises
+    StudyError for an unknown one.
     """
-    if asked and asked not in design.methods:
+    if requested and requested not in design.methods:
         raise StudyError(
-            f"{asked!r} is no method of this study; the reference must be one of "
+            f"{requested!r} is not a method of this study; the reference must be one of "
             f"{', '.join(design.methods)}"
         )
     paired = {method for pair in design.pairs for method in pair}
-    return asked or next(
+    return requested or next(
         method for method in ("dp-dmd", *reversed(design.methods)) if method in paired
     )
 
@@ -80,8 +76,8 @@ def reference_of(design: StudyDesign, asked: str = "") -> str:
 def ordered_results(
     design: StudyDesign, results: Iterable[PairResult], reference: str
 ) -> list[PairResult]:
-    """Results in the order of the design's criteria and pairs, those of the reference first, and
-    it first in them.
+    """Results in the order of the design's criteria and pairs, those of the reference first, with
+    the reference named first.
     """
     by = {
         (result.criterion, frozenset((result.first, result.second))): result for result in results
@@ -96,7 +92,7 @@ def ordered_results(
 
 
 def method_titles(methods: Sequence[str], written: Callable[[str], str]) -> dict[str, str]:
-    """Each method's name as `written`; as it is where two would be written the same."""
+    """Each method's name as `written` shows it; unchanged if two would look the same."""
     titles = {method: written(method) for method in methods}
     return (
         titles
@@ -115,7 +111,7 @@ def _preferences(
     own = [result for result in results if result.first == reference]
     lines = {result.second: _text(titles[result.second]) for result in own}
     name = _text(titles[reference])
-    figure = _panels(design, f"{name} against each other method: votes{without}", lines)
+    figure = _panels(design, f"{name} against every other method: votes{without}", lines)
     shares = [
         (result.criterion, result.second, (result.first_wins, result.ties, result.second_wins))
         for result in own
@@ -129,7 +125,7 @@ def _majorities(
     design: StudyDesign, results: list[PairResult], titles: dict[str, str], without: str
 ) -> go.Figure:
     lines = _pair_lines(results, titles)
-    figure = _panels(design, f"Prompts by the majority of their votes{without}", lines)
+    figure = _panels(design, f"Prompts by majority of votes{without}", lines)
     signs = [(result, result.majorities) for result in results]
     shares = [
         (result.criterion, _pair(result), (sign.first, sign.even, sign.second))
@@ -148,7 +144,7 @@ def _stacked(
     names: tuple[str, str, str],
     of: str,
 ) -> go.Figure:
-    """Bars from 0 to 100 % in three parts, with their counts. `shares` are (criterion, line,
+    """Bars from 0 to 100 % in three parts with their counts. `shares` are (criterion, line,
     counts).
     """
     order = list(lines)
@@ -237,7 +233,7 @@ def _scores(
     figure.add_vline(
         0, line=dict(color=INK, width=1, dash="dot"), opacity=0.6, row="all", col="all"
     )
-    return figure.update_xaxes(title="score (logit), 0 is the methods' mean")
+    return figure.update_xaxes(title="score (logit); 0 is the methods' mean")
 
 
 def _participants(found: Analysis, ballots: Iterable[Ballot]) -> go.Figure:
@@ -307,7 +303,7 @@ def _pair_lines(results: list[PairResult], titles: dict[str, str]) -> dict[tuple
 
 
 def _panels(design: StudyDesign, title: str, lines: dict) -> go.Figure:
-    """An empty panel for each criterion, and on the left `lines`, from top to bottom at 0, 1, ..."""
+    """An empty panel per criterion, with `lines` on the left, from top to bottom at 0, 1, ..."""
     names, height = (
         [_text(criterion.name) for criterion in design.criteria],
         LINE_HEIGHT * len(lines),
@@ -377,5 +373,5 @@ def _dots(
 
 
 def _text(name: str) -> str:
-    """A name that plotly shows letter by letter: it would read tags in it."""
+    """A name without tags, which plotly would interpret."""
     return escape(name, quote=False)

@@ -1,6 +1,4 @@
-"""Planning a study: how its power grows, and what an interval of independent votes would have
-claimed.
-"""
+"""Planning a study: how its power grows, and the p of a test that treats votes as independent."""
 
 from __future__ import annotations
 
@@ -12,13 +10,11 @@ from workbench.io.theme import FAINT, NAMED, OTHERS, TEMPLATE
 from workbench.study.analysis.power import Power
 
 
-def power_curves(found: Sequence[Power], title: str) -> go.Figure:
-    """A line for each true win rate over the number of prompts, with the simulation's own 95 %
-    interval.
-    """
+def power_curves(results: Sequence[Power], title: str) -> go.Figure:
+    """A line per true win rate over the number of prompts, with the simulation's 95 % interval."""
     figure = go.Figure(layout=dict(template=TEMPLATE, title=title, height=400))
-    for rate, colour in zip(dict.fromkeys(one.rate for one in found), OTHERS):
-        line = sorted((one for one in found if one.rate == rate), key=lambda one: one.prompts)
+    for rate, colour in zip(dict.fromkeys(one.rate for one in results), OTHERS):
+        line = sorted((one for one in results if one.rate == rate), key=lambda one: one.prompts)
         figure.add_trace(
             go.Scatter(
                 x=[one.prompts for one in line],
@@ -35,13 +31,13 @@ def power_curves(found: Sequence[Power], title: str) -> go.Figure:
             )
         )
     figure.add_hline(0.8, line=dict(color=FAINT, dash="dash", width=1.2))
-    figure.update_xaxes(title="prompts", tickvals=sorted({one.prompts for one in found}))
-    figure.update_yaxes(title="share of studies that find it", range=[0, 1.02], tickformat=".0%")
+    figure.update_xaxes(title="prompts", tickvals=sorted({one.prompts for one in results}))
+    figure.update_yaxes(title="share of studies that detect it", range=[0, 1.02], tickformat=".0%")
     return figure
 
 
 def p_histogram(values: dict[str, Sequence[float]], title: str) -> go.Figure:
-    """The p of many studies without any difference, by test: flat where the test keeps its level."""
+    """The p of many studies without a difference, by test: flat if the test keeps its level."""
     figure = go.Figure(
         layout=dict(template=TEMPLATE, title=title, height=360, barmode="overlay", bargap=0.04)
     )

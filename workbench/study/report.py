@@ -34,24 +34,19 @@ from workbench.study.tables import study_numbers, study_tables, votes_of
 
 METHODS = (
     "Win rates: intervals and p are clustered by participant and by prompt (Cameron, Gelbach and "
-    "Miller 2011, on the logit scale with "
-    "Student's t), so they speak of other people and other prompts of the same kind; p is of the "
-    "rate being 50 %.",
+    "Miller 2011, on the logit scale with Student's t), so they apply to other people and other "
+    "prompts of the same kind; p is for a rate of 50 %.",
     "As if votes were independent: Wilson's interval, too narrow because votes share people and "
-    "prompts; it stands here because others "
-    "report it.",
-    "Sign test: the exact binomial test of as many prompts with a majority for the one method as "
-    "for the other; it takes these people as "
-    "they are.",
+    "prompts; given because others report it.",
+    "Sign test: the exact binomial test that as many prompts have a majority for one method as for "
+    "the other; it treats these people as fixed.",
     "Side bias and repeats: intervals are clustered by participant.",
-    "Krippendorff's alpha: nominal, the unit one prompt of one pair, the answers the methods or a "
-    "tie; jackknife intervals over prompts. "
-    "1 is agreement, 0 what chance gives; where people differ in taste, or the methods are equal, "
-    "it is low without anybody's fault.",
-    "Bradley-Terry: a tie is half a win each way; intervals are from a bootstrap of participants, "
-    "of prompts and of both, combined as for "
-    "win rates.",
-    "Intervals are 95 %. No p is corrected for the number of pairs and criteria.",
+    "Krippendorff's alpha: nominal; a unit is one prompt of one pair, its answers the methods or a "
+    "tie; jackknife intervals over prompts. 1 is agreement, 0 chance; it is low, through no fault "
+    "of anyone, if people differ in taste or the methods are equal.",
+    "Bradley-Terry: a tie is half a win each way; intervals from a bootstrap of participants, of "
+    "prompts and of both, combined as for win rates.",
+    "All intervals are 95 %. No p is corrected for the number of pairs and criteria.",
 )
 
 
@@ -62,8 +57,8 @@ def write_study_report(
     status: Status | None = None,
     reference: str = "",
 ) -> Path:
-    """Writes the files named above into `folder`, in place of an earlier report's; returns the
-    path of report.html.
+    """Writes the files named above into `folder`, replacing an earlier report; returns the path of
+    report.html.
 
     The same arguments give the same files. Raises StudyError for ballots of another study and an
     unknown `reference` (see `study.figures.reference_of`), FolderError if the disk is full.
@@ -74,9 +69,9 @@ def write_study_report(
         study_tables(design, found, ballots, reference),
         study_figures(design, found, ballots, reference),
     )
-    summary = [Bullets("What was found", tuple(findings_told(design, found, reference)))]
-    if lines := untold(design, found, ballots):
-        summary.append(Bullets("What cannot be told yet", tuple(lines)))
+    summary = [Bullets("Findings", tuple(finding_sentences(design, found, reference)))]
+    if lines := open_questions(design, found, ballots):
+        summary.append(Bullets("Still open", tuple(lines)))
     rules = Bullets("Protocol", tuple(protocol(design, found, ballots, status)))
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -94,13 +89,13 @@ def write_study_report(
 
 
 def votes_csv(ballots: Iterable[Ballot]) -> str:
-    """A line per vote that counts, with all that the analysis knows of it."""
+    """A line per vote that counts, with every field."""
     return csv_text(
         [[field.name for field in dataclasses.fields(Ballot)], *map(dataclasses.astuple, ballots)]
     )
 
 
-def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
+def finding_sentences(design: StudyDesign, found: Analysis, reference: str = "") -> list[str]:
     """One sentence per pair and criterion with votes, without the excluded."""
     titles, lines = method_titles(design.methods, model_title), []
     for result in ordered_results(design, found.kept.pairs, reference_of(design, reference)):
@@ -114,7 +109,7 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
                     if rate.low > 0.5
                     else ": less than half"
                     if rate.high < 0.5
-                    else ": not to be told from half"
+                    else ": not distinguishable from half"
                 )
             votes = f"{count} vote{'s' * (count != 1)}"
             lines.append(
@@ -125,8 +120,8 @@ def findings_told(design: StudyDesign, found: Analysis, reference: str = "") -> 
     return lines or ["No votes yet."]
 
 
-def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
-    """The open questions of these votes; empty if the study is complete."""
+def open_questions(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
+    """The questions that these votes leave open; none if the study is complete."""
     ballots, titles = list(ballots), method_titles(design.methods, model_title)
     having = {
         (result.criterion, frozenset((result.first, result.second))): result
@@ -134,7 +129,9 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
         if votes_of(result)
     }
     keys = [(criterion.name, pair) for criterion in design.criteria for pair in design.pairs]
-    unasked = [_named(*key, titles) for key in keys if (key[0], frozenset(key[1])) not in having]
+    without_votes = [
+        _named(*key, titles) for key in keys if (key[0], frozenset(key[1])) not in having
+    ]
     open_ended = [
         _named(*key, titles)
         for key in keys
@@ -144,7 +141,7 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
     short = sum(votes < aim for votes in _votes_by_item(design, ballots, found))
     no_gold = design.gold and not any(gold.answered for gold in found.golds.values())
     lines = [
-        (unasked, f"Without votes: {'; '.join(unasked)}."),
+        (without_votes, f"Without votes: {'; '.join(without_votes)}."),
         (
             open_ended,
             "Without an interval (a single participant or prompt, or all votes equal): "
@@ -153,16 +150,16 @@ def untold(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> l
         (
             short,
             f"{short} of {len(design.items)} items (a pair of methods for a prompt) have fewer "
-            f"votes than the {aim} aimed at{without}.",
+            f"than the intended {aim} votes{without}.",
         ),
         (
             design.repeats and not found.everyone.repeats.repeats,
-            "Whether repeats are answered as before: none was answered yet.",
+            "Consistency of repeats: none was answered yet.",
         ),
-        (no_gold, "Who fails gold trials: none was answered yet."),
+        (no_gold, "Failed gold trials: none was answered yet."),
         (found.kept.unscaled, f"One scale for all methods: {found.kept.unscaled}."),
     ]
-    return [line for there, line in lines if there]
+    return [line for applies, line in lines if applies]
 
 
 def protocol(
@@ -204,16 +201,14 @@ def protocol(
         f"Answers: left, right{', tie' if design.ties else ''}, or "
         f"skip{'' if design.ties else '; ties were not allowed'}.",
         f"A participant gets {design.trials} real trials, {design.gold} gold trials (with a right "
-        f"answer), {design.repeats} repeats "
-        "(sides exchanged), and one trial for practice that counts nowhere.",
-        f"Votes per item and criterion: {design.votes_per_item} aimed at, {min(had)} to "
-        f"{max(had)} had, {sum(had) / len(had):.1f} in the "
-        f"mean of {len(had)} items{without}.",
+        f"answer), {design.repeats} repeats (sides exchanged), and one practice trial that does "
+        "not count.",
+        f"Votes per item and criterion: {design.votes_per_item} intended; {min(had)} to {max(had)} "
+        f"collected, {sum(had) / len(had):.1f} on average over {len(had)} items{without}.",
         f"{people}.",
-        "Exclusion, by the design and so older than any vote: whoever has more than "
-        f"{design.max_gold_failures} failed gold trials{fast}, "
-        f"and nobody else. {out}. Figures and findings are without the excluded; tables are there "
-        "both ways.",
+        "Exclusion, fixed in the design before any vote: participants with more than "
+        f"{design.max_gold_failures} failed gold trials{fast}, and nobody else. {out}. Figures and "
+        "findings are without the excluded; tables are given both ways.",
         *METHODS,
     ]
 
@@ -232,13 +227,13 @@ def _check(design: StudyDesign, ballots: list[Ballot]) -> None:
         ):
             raise StudyError(
                 f"trial {vote.trial} ({' and '.join(vote.pair)}, {vote.criterion}, "
-                f"{vote.prompt!r}) is not of the study "
-                f"{design.title!r}; report the ballots with the design that they were given for"
+                f"{vote.prompt!r}) is not of the study {design.title!r}; report the ballots with "
+                "their own design"
             )
 
 
 def _votes_by_item(design: StudyDesign, ballots: Iterable[Ballot], found: Analysis) -> list[int]:
-    """The number of votes that count for each item, without the excluded."""
+    """The votes that count for every item, without the excluded."""
     trials = {
         (vote.trial, vote.participant, frozenset(vote.pair), vote.prompt)
         for vote in ballots

@@ -1,14 +1,15 @@
-"""The pictures of a study: for each prompt and method one sheet of its samples, all of one size
-and format, under names that say nothing.
+"""Creates a study and renders its pictures: one sheet of samples per prompt and method, all of one
+size and format, under names that reveal nothing.
 
-    stimuli/3f9c0a...png      a sheet: the images of one method for one prompt, seeds along the rows
-    study.json                what the study is called, and where its votes are; no password
-    stimuli.json              {"sheets": {PROMPT: {METHOD: file}}, "sha256": {file: ...}, ...}, read by `study.pictures`; beside each method
-                              "spoiled METHOD", the wrong answer of a gold trial
+    stimuli/3f9c0a...png    a sheet: the images of one method for one prompt, seeds along the rows
+    stimuli.json            {"sheets": {PROMPT: {METHOD: file, "spoiled METHOD": file}},
+                             "sha256": {file: ...}, "length": N}, read by `server.pictures`
+    study.json              the title, the digest and the database (`folder`)
 
-Images come from an evaluation (`workbench.evaluation.evaluation`), or from folders that hold a
-folder of images for each prompt. A spoiled sheet shows one of the images again and again, blurred:
-beyond doubt of less quality. (Of less diversity too, but for a method that draws one image only.)
+Images come from an evaluation (`workbench.evaluation.evaluation`), or from folders with one folder
+of images per prompt. A spoiled sheet, the wrong answer of a gold trial, repeats one of the images,
+blurred: beyond doubt of lower quality. (Also of lower diversity, unless the method draws only one
+image.)
 """
 
 from __future__ import annotations
@@ -25,26 +26,25 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 from workbench.evaluation.evaluation import Evaluation
-from workbench.evaluation.images import ImageFolder
 from workbench.io.files import write_atomically
 from workbench.metrics.inputs import pictures
 from workbench.models.sampling import seed_draws
 from workbench.study.design import SPOILED, StudyDesign
 from workbench.study.errors import StudyError
+from workbench.study.folder import STUDY_FILE
 from workbench.study.server.pictures import digest_of_sheets, outgoing_length
 from workbench.study.store.database import without_password
 from workbench.study.store.store import Store
 
-SIDE, GAP = 900, 4  # pixels: a sheet is about as wide; between its images
+SIDE, GAP = 900, 4  # pixels: about the width of a sheet; between its images
 PAPER = "#ffffff"
-STUDY_FILE = "study.json"
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What there is to show: `images(method, prompt)` gives one image for each seed, in the order
-    of the seeds.
+    """The images to show: `images(method, prompt)` gives one image per seed, in the order of the
+    seeds.
     """
 
     methods: tuple[str, ...]
@@ -54,134 +54,138 @@ class Samples:
 
 
 def samples_of_evaluation(folder: Path, methods: tuple[str, ...] = (), limit: int = 0) -> Samples:
-    """The samples of an evaluation's models (all that it was asked for, or those named) for its
-    prompts (all, or the first `limit`).
+    """The samples of an evaluation's models (all in its request, or `methods`) for its prompts
+    (all, or the first `limit`).
 
-    Raises `StudyError` for a model that is not in it, and for images that are missing or broken.
+    Raises `StudyError` for a model without images there, and for missing or broken images.
     """
     evaluation = Evaluation.open(folder)
-    asked, methods = evaluation.request, methods or evaluation.request.models
+    request, methods = evaluation.request, methods or evaluation.request.models
     for method in methods:
         if method not in evaluation.images:
             raise StudyError(
                 f"the evaluation in {folder} has no images of {method}; it has those of "
                 f"{', '.join(evaluation.images)}"
             )
-    prompts = tuple(asked.prompts.texts[: limit or None])
+    prompts = tuple(request.prompts.texts[: limit or None])
 
     def images(method: str, prompt: str) -> list[Image.Image]:
-        place = ImageFolder(evaluation.folder / "images" / evaluation.images[method].folder)
-        (draws,) = seed_draws([prompt], asked.seeds, asked.noise)
-        if len(place.checksums(draws)) < len(draws):
+        store = evaluation.image_folder(method)
+        (draws,) = seed_draws([prompt], request.seeds, request.noise)
+        if len(store.checksums(draws)) < len(draws):
             raise StudyError(
                 f"an image of {method} for “{prompt}” is missing or broken in {folder}: evaluate "
                 "again into the same folder"
             )
-        return pictures((place.read(draws) * 255).round().byte())
+        return pictures((store.read(draws) * 255).round().byte())
 
-    return Samples(methods, prompts, asked.seeds, images)
+    return Samples(methods, prompts, request.seeds, images)
 
 
 def samples_of_folders(folders: dict[str, Path], limit: int = 0) -> Samples:
-    """The samples in METHOD's folder / PROMPT / image files; the prompt is the text in prompt.txt
-    there, or else the folder's name.
+    """The samples in METHOD's folder / PROMPT / image files; the prompt is the text in its
+    prompt.txt, or else the folder's name.
 
-    Every method needs every prompt, and of each the images of the same names (without .png and the
-    like), because an image is called after its seed; they are shown in the order of their names.
-    What is transparent becomes white. Raises `StudyError`.
+    Every method needs every prompt, and for each the same names of images (without .png and the
+    like), because an image is named after its seed; they are shown in the order of their names.
+    Transparent pixels become white. Raises `StudyError`.
     """
-    found = {method: _prompts_in(method, folder) for method, folder in folders.items()}
-    first = next(iter(found.values()), {})
+    prompt_folders = {method: _prompts_in(method, folder) for method, folder in folders.items()}
+    first = next(iter(prompt_folders.values()), {})
     prompts = list(first)[: limit or None]
-    for method, places in found.items():
-        _check_prompts(folders[method], prompts, places)
+    for method, by_prompt in prompt_folders.items():
+        _check_prompts(folders[method], prompts, by_prompt)
         if not limit:
-            _check_prompts(next(iter(folders.values())), list(places), first)
-    names = {
-        method: {prompt: _images_in(places[prompt]) for prompt in prompts}
-        for method, places in found.items()
+            _check_prompts(next(iter(folders.values())), list(by_prompt), first)
+    files = {
+        method: {prompt: _images_in(by_prompt[prompt]) for prompt in prompts}
+        for method, by_prompt in prompt_folders.items()
     }
     count = _check_names(
-        names, {prompt: [places[prompt] for places in found.values()] for prompt in prompts}
+        files,
+        {
+            prompt: [by_prompt[prompt] for by_prompt in prompt_folders.values()]
+            for prompt in prompts
+        },
     )
 
     def images(method: str, prompt: str) -> list[Image.Image]:
-        return [_opened(path) for path in names[method][prompt].values()]
+        return [_opened(path) for path in files[method][prompt].values()]
 
     return Samples(tuple(folders), tuple(prompts), tuple(range(count)), images)
 
 
 def _prompts_in(method: str, folder: Path) -> dict[str, Path]:
-    """The folder of each prompt."""
+    """The folder of every prompt."""
     if not folder.is_dir():
-        raise StudyError(f"there is no folder {folder} of {method}'s images")
-    found: dict[str, Path] = {}
-    for place in sorted(path for path in folder.iterdir() if path.is_dir()):
-        text = place / "prompt.txt"
+        raise StudyError(f"there is no folder {folder} with the images of {method}")
+    by_prompt: dict[str, Path] = {}
+    for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        text = subfolder / "prompt.txt"
         try:
-            prompt = text.read_text(encoding="utf-8").strip() if text.is_file() else place.name
+            prompt = text.read_text(encoding="utf-8").strip() if text.is_file() else subfolder.name
         except (OSError, ValueError) as error:
             raise StudyError(
                 f"{text} cannot be read ({error}); write the prompt into it as UTF-8"
             ) from error
         if not prompt:
             raise StudyError(
-                f"{text} is empty: write the prompt into it, or remove it, and the folder's name "
-                "is the prompt"
+                f"{text} is empty: write the prompt into it, or remove it to use the folder's name "
+                "as the prompt"
             )
-        if prompt in found:
+        if prompt in by_prompt:
             raise StudyError(
-                f"{found[prompt]} and {place} are both of the prompt “{prompt}”: put their images "
-                "into one folder, or correct one"
+                f"{by_prompt[prompt]} and {subfolder} both have the prompt “{prompt}”: put their "
+                "images into one folder, or correct one prompt"
             )
-        found[prompt] = place
-    return found
+        by_prompt[prompt] = subfolder
+    return by_prompt
 
 
-def _check_prompts(folder: Path, wanted: list[str], there: dict[str, Path]) -> None:
-    if missing := [prompt for prompt in wanted if prompt not in there]:
+def _check_prompts(folder: Path, prompts: list[str], existing: dict[str, Path]) -> None:
+    if missing := [prompt for prompt in prompts if prompt not in existing]:
         raise StudyError(
             f"{folder} has no images for “{missing[0]}”, which another method has; every method "
             "needs every prompt"
         )
 
 
-def _images_in(place: Path) -> dict[str, Path]:
-    """The files by their names without an ending, in the order of these."""
-    found: dict[str, Path] = {}
-    for path in sorted(path for path in place.iterdir() if path.suffix.lower() in IMAGES):
-        if path.stem in found:
+def _images_in(folder: Path) -> dict[str, Path]:
+    """The image files by their names without an ending, in the order of these names."""
+    files: dict[str, Path] = {}
+    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES):
+        if path.stem in files:
             raise StudyError(
-                f"{found[path.stem].name} and {path.name} in {place} have one name, and so one "
-                "seed: leave one out"
+                f"{files[path.stem].name} and {path.name} in {folder} have the same name, and so "
+                "the same seed: leave one out"
             )
-        found[path.stem] = path
-    return dict(sorted(found.items()))
+        files[path.stem] = path
+    return dict(sorted(files.items()))
 
 
 def _check_names(
-    names: dict[str, dict[str, dict[str, Path]]], places: dict[str, list[Path]]
+    files: dict[str, dict[str, dict[str, Path]]], folders: dict[str, list[Path]]
 ) -> int:
-    """How many images there are of every method and prompt; raises `StudyError` unless all are of
-    the same seeds.
+    """The number of images per method and prompt. Raises `StudyError` unless all methods have
+    images of the same seeds.
     """
-    first, *others = names.values()
-    for prompt, (place, *elsewhere) in places.items():
-        for found, other in zip(others, elsewhere):
-            if odd := sorted(set(first[prompt]) ^ set(found[prompt])):
+    first, *others = files.values()
+    for prompt, (folder, *other_folders) in folders.items():
+        for other, other_folder in zip(others, other_folders):
+            if odd := sorted(set(first[prompt]) ^ set(other[prompt])):
                 raise StudyError(
-                    f"of “{prompt}” {place} and {other} hold images of different names, and "
-                    f"{odd[0]!r} is in one of them only: give "
-                    "every method an image of each seed, called after the seed"
+                    f"for “{prompt}”, {folder} and {other_folder} hold images with different "
+                    f"names, and {odd[0]!r} is in only one of them: give every method an image of "
+                    "each seed, named after the seed"
                 )
-    counts = {len(first[prompt]): prompt for prompt in places}
+    counts = {len(first[prompt]): prompt for prompt in folders}
     if len(counts) != 1 or 0 in counts:
-        told = (
+        existing = (
             " and ".join(f"{count} of “{prompt}”" for count, prompt in sorted(counts.items()))
             or "none"
         )
         raise StudyError(
-            f"every prompt needs equally many images, at least one, and there are {told}"
+            f"every prompt needs the same number of images, at least one, but there are {existing}"
         )
     return next(iter(counts))
 
@@ -201,24 +205,23 @@ def _opened(path: Path) -> Image.Image:
 
 
 def render_sheets(samples: Samples, folder: Path) -> str:
-    """Writes the sheets of all methods and prompts, and stimuli.json last; returns their digest,
-    which belongs into the design.
+    """Writes the sheets of all methods and prompts, then stimuli.json; returns their digest, to be
+    stored in the design.
 
-    Raises `StudyError` as the samples do, and for images of other sizes, which would be told apart
-    by how they are enlarged.
+    Raises `StudyError` as the samples do, and for images of different sizes, which enlargement
+    would reveal.
     """
-    place, sheets, sha256, length, size = folder / "stimuli", {}, {}, 0, None
-    place.mkdir(parents=True, exist_ok=True)
+    stimuli, sheets, sha256, length, size = folder / "stimuli", {}, {}, 0, None
+    stimuli.mkdir(parents=True, exist_ok=True)
     for prompt in samples.prompts:
         for method in samples.methods:
             images = samples.images(method, prompt)
             size = size or images[0].size
             if any(image.size != size or image.width != image.height for image in images):
                 raise StudyError(
-                    f"the images of a study must all be squares of one size, and {method} has "
-                    f"some of {images[0].width} x "
-                    f"{images[0].height} for “{prompt}”: bring them to one size first, in the "
-                    "same way for every method"
+                    f"all images of a study must be squares of one size, but {method} has some of "
+                    f"{images[0].width} x {images[0].height} for “{prompt}”: resize them first, in "
+                    "the same way for every method"
                 )
             side = _cell(size[0], len(images))
             for name, shown in (
@@ -226,11 +229,11 @@ def render_sheets(samples: Samples, folder: Path) -> str:
                 (f"{SPOILED} {method}", [spoiled(images[0])] * len(images)),
             ):
                 file = f"{secrets.token_hex(12)}.png"
-                made = contact_sheet(shown, side)
-                made.save(place / file)  # nothing of the images' own settings goes with it
+                sheet = contact_sheet(shown, side)
+                sheet.save(stimuli / file)  # without any of the images' metadata
                 sheets.setdefault(prompt, {})[name] = file
-                sha256[file] = hashlib.sha256((place / file).read_bytes()).hexdigest()
-                length = max(length, outgoing_length(np.array(made)))
+                sha256[file] = hashlib.sha256((stimuli / file).read_bytes()).hexdigest()
+                length = max(length, outgoing_length(np.array(sheet)))
     content = json.dumps({"sheets": sheets, "sha256": sha256, "length": length}, indent=1)
     write_atomically(
         folder / "stimuli.json", lambda part: part.write_text(content, encoding="utf-8")
@@ -239,46 +242,46 @@ def render_sheets(samples: Samples, folder: Path) -> str:
 
 
 def contact_sheet(images: list[Image.Image], side: int) -> Image.Image:
-    """The images, each `side` pixels wide and high, in as square a grid as they fill."""
+    """The images, each `side` pixels wide and high, in a grid as square as possible."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
-    made = Image.new("RGB", (columns * (side + GAP) - GAP, rows * (side + GAP) - GAP), PAPER)
+    sheet = Image.new("RGB", (columns * (side + GAP) - GAP, rows * (side + GAP) - GAP), PAPER)
     for n, image in enumerate(images):
-        how = Image.Resampling.NEAREST if side >= image.width else Image.Resampling.LANCZOS
-        made.paste(
-            image.resize((side, side), how),
+        method = Image.Resampling.NEAREST if side >= image.width else Image.Resampling.LANCZOS
+        sheet.paste(
+            image.resize((side, side), method),
             (n % columns * (side + GAP), n // columns * (side + GAP)),
         )
-    return made
+    return sheet
 
 
 def spoiled(image: Image.Image) -> Image.Image:
-    """The image, blurred beyond doubt."""
+    """The image, visibly blurred."""
     return image.filter(ImageFilter.GaussianBlur(image.width / 12))
 
 
 def _cell(native: int, count: int) -> int:
-    """The side of an image on the sheet: a whole multiple of a small one, so that its pixels stay
-    square.
+    """The side of an image on the sheet: a whole multiple for small images, so that their pixels
+    stay square.
     """
     room = SIDE // math.ceil(math.sqrt(count))
     return native * (room // native) if native <= room else room
 
 
 def create_study(folder: Path, samples: Samples, settings: dict, database: str = "") -> Store:
-    """A study in a new `folder`: its pictures, then its database (a file there, or an address such
-    as postgresql://...), then study.json.
+    """Creates a study in `folder`: its pictures, then its database (a file there, or an address
+    such as postgresql://...), then study.json.
 
-    `settings` are the other fields of `StudyDesign`. Raises `StudyError` for a folder that holds a
-    study, and as design, samples and store do.
+    `settings` are the other fields of `StudyDesign`. Raises `StudyError` for a folder with a study,
+    and as design, samples and store do.
     """
     if (folder / STUDY_FILE).exists():
         raise StudyError(
-            f"{folder} holds a study already, and it stays as it is; choose another folder"
+            f"{folder} already holds a study, which stays unchanged; choose another folder"
         )
     design = StudyDesign(
         methods=samples.methods, prompts=samples.prompts, seeds=samples.seeds, **settings
-    )  # before hours of rendering
+    )  # raises before hours of rendering
     folder.mkdir(parents=True, exist_ok=True)
     design = replace(design, pictures=render_sheets(samples, folder))
     store = Store.create(database or folder / "study.db", design)
@@ -288,52 +291,3 @@ def create_study(folder: Path, samples: Samples, settings: dict, database: str =
     )
     write_atomically(folder / STUDY_FILE, lambda part: part.write_text(content, encoding="utf-8"))
     return store
-
-
-def open_study(folder: Path, database: str = "") -> Store:
-    """The study in a folder; `database` is its address where another than that in study.json is
-    needed, such as one with a password.
-
-    Raises `StudyError` where there is none, and where the database is another study's or
-    stimuli.json was changed. (The files of the pictures are checked where they are shown, by
-    `Pictures`: votes can be read without them.)
-    """
-    try:
-        saved = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
-        digest, database = saved["digest"], database or saved["database"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(
-            f"{folder} holds no study ({error}); make one with `python -m workbench study create`"
-        ) from error
-    store = Store.open(database or folder / "study.db")
-    try:
-        _check_frozen(folder, digest, store.design)
-    except BaseException:
-        store.close()
-        raise
-    return store
-
-
-def _check_frozen(folder: Path, digest: str, design: StudyDesign) -> None:
-    if design.digest != digest:
-        raise StudyError(
-            f"{folder} is of the study {digest}, and its database holds the study "
-            f"{design.digest}: give the database of this folder, or "
-            "the folder of that study"
-        )
-    file = folder / "stimuli.json"
-    if not design.pictures or not file.exists():
-        return
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-        found = digest_of_sheets(saved["sheets"], saved["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StudyError(
-            f"{file} cannot be read ({error}); restore it from a copy of the folder"
-        ) from error
-    if found != design.pictures:
-        raise StudyError(
-            f"{file} is not that of the study {digest}: its pictures were changed after it was "
-            "made. Restore the folder from a copy, or "
-            "make a new study"
-        )

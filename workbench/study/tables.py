@@ -1,7 +1,7 @@
-"""The tables of a study's report, and every number of it as lines of a file. Pure functions of an
+"""The tables of a study's report, and all its numbers as lines of a file. Pure functions of an
 analysis and its ballots.
 
-Not here: the numbers (`study.analysis`), the sentences and the files (`study_report`).
+Not here: the numbers (`analysis`), the sentences and the files (`report`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from workbench.study.design import StudyDesign
 from workbench.study.figures import method_titles, ordered_results, reference_of
 
 BLANK = (
-    "Blank: cannot be told from these votes. An interval and its p need two participants, two "
-    "prompts, and votes that are not all "
-    "equal."
+    "Blank: not determined by these votes. An interval and its p need two participants, two "
+    "prompts, and votes that are not all equal."
 )
 EVERYONE, KEPT = "everyone", "without the excluded"
 
@@ -33,12 +32,12 @@ def study_tables(
     design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], reference: str = ""
 ) -> list[Table]:
     """Results, scores and agreement, each without the excluded and of everyone; sides and repeats
-    of both; participants. No empty table.
+    of both; participants. Empty tables are left out.
     """
     ballots, reference = list(ballots), reference_of(design, reference)
     tables = [
-        make(design, findings, reference, f", {of}" if found.excluded else "")
-        for make in (_results, _other_tests, _scores, _agreement)
+        table_of(design, findings, reference, f", {of}" if found.excluded else "")
+        for table_of in (_results, _other_tests, _scores, _agreement)
         for of, findings in _sets(found)
     ]
     tables += [_sides(design, found, ballots), _repeats(found), _participants(found, ballots)]
@@ -55,45 +54,23 @@ def study_tables(
 def study_numbers(
     design: StudyDesign, found: Analysis, ballots: list[Ballot], reference: str
 ) -> Iterator[tuple]:
-    """Lines, the heads first: rates as shares of `method`; of one participant, or of all those
-    named, where methods are blank.
+    """Lines after a header: rates are shares of `method`; lines without methods are about one
+    participant, or about all that are named.
     """
     yield "participants", "criterion", "method", "against", "number", "value", "low", "high", "p"
+    reference = reference_of(design, reference)
     for of, findings in _sets(found):
-        for one in ordered_results(design, findings.pairs, reference_of(design, reference)):
-            key, sign = (of, one.criterion, one.first, one.second), one.majorities
-            for name, value in {
-                "participants": one.participants,
-                "prompts": one.prompts,
-                **_counts(one),
-            }.items():
-                yield *key, name, value, "", "", ""
-            yield *key, "win rate, ties as half", *one.half
-            yield *key, "win rate, ties left out", *one.decided
-            yield *key, "win rate, as if votes were independent", *one.wilson, ""
-            for name, value, p in (
-                ("for", sign.first, sign.p),
-                ("even", sign.even, ""),
-                ("against", sign.second, ""),
-            ):
-                yield *key, f"prompts {name}", value, "", "", p
+        for one in ordered_results(design, findings.pairs, reference):
+            for numbers in _pair_numbers(one):
+                yield of, one.criterion, one.first, one.second, *numbers
         for one in findings.agreement:
             yield of, one.criterion, *one.pair, "Krippendorff's alpha", *one.alpha, ""
         for scale in findings.strengths:
             for method, score in scale.scores.items():
                 yield of, scale.criterion, method, "", "Bradley-Terry score", *score, ""
-        yield of, "", "", "", "repeats answered as before", *findings.repeats.share
-        yield (
-            of,
-            "",
-            "",
-            "",
-            "repeats answered as before, by chance",
-            findings.repeats.chance,
-            "",
-            "",
-            "",
-        )
+        again, of_all = "repeats answered as before", (of, "", "", "")
+        yield *of_all, again, *findings.repeats.share
+        yield *of_all, f"{again}, by chance", findings.repeats.chance, "", "", ""
     for of, criterion, bias in _side_biases(design, found, ballots):
         yield of, criterion, "", "", "left side preferred", *bias.share
     for person, golds in found.golds.items():
@@ -106,7 +83,23 @@ def study_numbers(
             yield person, "", "", "", name, value, "", "", ""
 
 
+def _pair_numbers(result: PairResult) -> Iterator[tuple]:
+    """(name, value, low, high, p) of one pair and criterion."""
+    sign = result.majorities
+    yield "participants", result.participants, "", "", ""
+    yield "prompts", result.prompts, "", "", ""
+    for name, value in _counts(result).items():
+        yield name, value, "", "", ""
+    yield "win rate, ties as half", *result.half
+    yield "win rate, ties left out", *result.decided
+    yield "win rate, as if votes were independent", *result.wilson, ""
+    yield "prompts for", sign.first, "", "", sign.p
+    yield "prompts even", sign.even, "", "", ""
+    yield "prompts against", sign.second, "", "", ""
+
+
 def votes_of(result: PairResult) -> int:
+    """The number of votes, ties included."""
     return result.first_wins + result.ties + result.second_wins
 
 
@@ -162,7 +155,7 @@ def _other_tests(design: StudyDesign, findings: Findings, reference: str, of: st
     )
     note = (
         "For, and won: the method named first. As if votes were independent: Wilson's "
-        "interval, ties left out; too narrow."
+        "interval without ties; too narrow."
     )
     return Table(
         "other-tests",
@@ -207,7 +200,7 @@ def _scores(design: StudyDesign, findings: Findings, reference: str, of: str) ->
     )
     one_sided = " and ".join(scale.criterion for scale in findings.strengths if scale.regularised)
     note = (
-        f"By {one_sided} some methods won or lost everything: half a win each way was added to "
+        f"By {one_sided}, some methods won or lost everything: half a win each way was added to "
         "every pair."
     )
     heads = ("criterion", "method", "score", f"preferred to {titles[reference]}, %")
@@ -244,7 +237,7 @@ def _sides(design: StudyDesign, found: Analysis, ballots: list[Ballot]) -> Table
 def _side_biases(
     design: StudyDesign, found: Analysis, ballots: list[Ballot]
 ) -> Iterator[tuple[str, str, SideBias]]:
-    """(participants, criterion, bias), first of all criteria (""), then of each."""
+    """(participants, criterion, bias), first for all criteria (""), then for each."""
     for of, findings in _sets(found):
         own = (
             ballots
@@ -276,7 +269,7 @@ def _repeats(found: Analysis) -> Table:
                 )
             )
     heads = ("participants", "same answer", "repeats", "left out", "same, %", "by chance, %")
-    note = "Left out: skipped now or then. Chance: sides by a coin, ties as often."
+    note = "Left out: skipped either time. Chance: sides by a coin, ties as often."
     return Table("repeats", "Repeats: answered as before", _plain(heads), tuple(rows), (note,))
 
 
@@ -341,10 +334,10 @@ def _percent(share: Rate | ClusteredInterval) -> str:
 def _number(value: ClusteredInterval, digits: int = 3) -> str:
     if math.isnan(value.value):
         return ""
-    told, low, high = (
+    value_text, low, high = (
         f"{round(part, digits) + 0.0:.{digits}f}" for part in value
     )  # + 0.0: no "-0.00"
-    return told if math.isnan(value.low) else f"{told} [{low}, {high}]"
+    return value_text if math.isnan(value.low) else f"{value_text} [{low}, {high}]"
 
 
 def _p(p: float) -> str:

@@ -20,9 +20,9 @@ import gradio as gr
 from workbench.study.analysis.findings import analysis
 from workbench.study.errors import StudyError
 from workbench.study.figures import study_figures
-from workbench.study.report import findings_told, untold
+from workbench.study.folder import open_study
+from workbench.study.report import finding_sentences, open_questions
 from workbench.study.server.app import study_app
-from workbench.study.stimuli import open_study
 from workbench.study.store.store import Store
 from workbench.study.tables import study_tables
 from workbench.ui.figure_view import figures_component, figures_json
@@ -110,7 +110,10 @@ class ResultsTab:
             found = analysis(ballots, design.max_gold_failures, design.min_seconds)
             told = "".join(
                 f"<li>{escape(line)}</li>"
-                for line in [*findings_told(design, found), *untold(design, found, ballots)]
+                for line in [
+                    *finding_sentences(design, found),
+                    *open_questions(design, found, ballots),
+                ]
             )
             tables = "".join(table.html for table in study_tables(design, found, ballots))
             return {

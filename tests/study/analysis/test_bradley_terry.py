@@ -1,5 +1,5 @@
-"""Bradley-Terry: a published example, the closed form of two methods, and the intervals' coverage
-on studies of known truth.
+"""Bradley-Terry: a published example, the closed form for two methods, and the coverage of
+intervals on studies of known truth.
 """
 
 import math
@@ -9,7 +9,7 @@ import pytest
 from scipy.special import logit
 
 from workbench.study.analysis.bradley_terry import scores, strengths
-from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.analysis.simulation import SimulatedStudy, true_rate
 from workbench.study.ballots import Ballot, Choice
 from workbench.study.errors import StudyError
 
@@ -74,7 +74,7 @@ def test_a_method_that_wins_all_gets_a_finite_score_and_it_is_said():
 
 def test_methods_that_were_never_joined_have_no_scale():
     with pytest.raises(
-        StudyError, match="never compared with each other.* look at the pairs' win rates"
+        StudyError, match=r"never compared with each other.* use the pairs' win rates"
     ):
         strengths(votes("a>b", "b>a", "c>d", "d>c"))
 
@@ -89,12 +89,12 @@ def test_one_participant_has_no_interval_and_no_votes_no_scores():
 
 
 def test_equal_arguments_give_equal_intervals_by_criterion():
-    ballots = simulated_ballots(
+    ballots = SimulatedStudy(
         {"y": dict(a=0.0, b=1.0, c=2.0), "x": dict(a=2.0, b=1.0, c=0.0)},
         participants=6,
         prompts=10,
         trials=20,
-    )
+    ).ballots()
     found = strengths(ballots, resamples=50)
     assert found == strengths(ballots, resamples=50) != strengths(ballots, resamples=50, seed=1)
     assert [s.criterion for s in found] == ["x", "y"]
@@ -127,9 +127,9 @@ def test_intervals_cover_the_truth():
     )
     covered, width = np.zeros(3), 0.0
     for seed in range(60):
-        ballots = simulated_ballots(
+        ballots = SimulatedStudy(
             {"q": strength}, participants=12, prompts=30, trials=20, participant_sd=1.2, seed=seed
-        )
+        ).ballots()
         (found,) = strengths(ballots, resamples=60, seed=seed)
         ends = np.array([found.scores[method] for method in "abc"])
         covered += (ends[:, 1] <= truth) & (truth <= ends[:, 2])

@@ -1,4 +1,4 @@
-"""Side bias, repeats, golds, times and exclusion by hand and on simulated studies; the analysis
+"""Side bias, repeats, golds, times and exclusion, by hand and on simulated studies; the analysis
 with and without the excluded.
 """
 
@@ -10,7 +10,7 @@ import pytest
 from workbench.study.analysis.conduct import repeat_consistency, side_bias
 from workbench.study.analysis.exclusion import excluded, gold_results, median_seconds
 from workbench.study.analysis.findings import analysis
-from workbench.study.analysis.simulation import simulated_ballots
+from workbench.study.analysis.simulation import SimulatedStudy
 from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.errors import StudyError
 
@@ -28,7 +28,7 @@ def ballot(choice, participant="ann", prompt="a fox", trial=None, left="a", righ
 def test_side_bias_is_found_and_not_made_up():
     def p(bias, seed):
         return side_bias(
-            simulated_ballots(side_bias=bias, participants=12, trials=16, seed=seed)
+            SimulatedStudy(side_bias=bias, participants=12, trials=16, seed=seed).ballots()
         ).share
 
     assert np.mean([p(0.0, seed).p < 0.05 for seed in range(200)]) < 0.1
@@ -84,12 +84,12 @@ def test_repeats_are_consistent_by_method():
 
 def test_careless_repeats_are_at_chance_and_decided_ones_above():
     careless = repeat_consistency(
-        simulated_ballots(participants=60, careless=60, ties=0.3, repeats=10, seed=1)
+        SimulatedStudy(participants=60, careless=60, ties=0.3, repeats=10, seed=1).ballots()
     )
     assert careless.share.low < careless.chance < careless.share.high
     assert careless.chance == pytest.approx(0.335, abs=0.02)
     alike = repeat_consistency(
-        simulated_ballots(participants=30, prompt_sd=3.0, repeats=10, seed=1)
+        SimulatedStudy(participants=30, prompt_sd=3.0, repeats=10, seed=1).ballots()
     )
     assert alike.share.low > alike.chance == 0.5
 
@@ -118,7 +118,7 @@ def test_golds_are_counted_by_trial_and_the_rule_names_its_reasons():
         (0, 0, 0),
         (0, 0, 0),
     ]
-    assert list(golds)[0] == "ann"
+    assert next(iter(golds)) == "ann"
     assert excluded(votes, max_gold_failures=2) == {}
     assert excluded(votes, 1) == {"bob": ("failed 2 of 2 gold trials, more than 1",)}
     quick = excluded([*votes, ballot(L, "bob", prompt="x", seconds=0.4)], 1, min_seconds=3)
@@ -138,9 +138,9 @@ def test_seconds_are_medians_of_trials():
 
 def test_an_analysis_stands_with_and_without_the_careless():
     scores = {"diversity": {"ours": 1.5, "theirs": 0.0, "third": 0.5}}
-    ballots = simulated_ballots(
+    ballots = SimulatedStudy(
         scores, participants=16, careless=6, golds=8, repeats=3, trials=30, prompts=30, seed=2
-    )
+    ).ballots()
     found = analysis(ballots, max_gold_failures=2, min_seconds=3.0)
     assert sorted(found.excluded) == [f"p{n:03}" for n in range(10, 16)]
     assert len(found.golds) == len(found.seconds) == 16

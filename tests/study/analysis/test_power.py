@@ -1,11 +1,11 @@
-"""The power planner: its test is the report's, its level and power are the known ones."""
+"""The power planner: its test is the report's, its level and power are the expected ones."""
 
 import numpy as np
 import pytest
 from scipy.stats import t
 
-from workbench.study.analysis.power import crossed_t, power, power_table
-from workbench.study.analysis.simulation import simulated_ballots
+from workbench.study.analysis.power import Power, crossed_t, power, power_table
+from workbench.study.analysis.simulation import SimulatedStudy
 from workbench.study.analysis.statistics import win_rates
 from workbench.study.errors import StudyError
 
@@ -15,13 +15,13 @@ from workbench.study.errors import StudyError
 )  # all on all, some on all, prompts nobody saw
 def test_the_test_is_the_one_of_the_report(people, prompts, trials):
     for seed in range(5):
-        ballots = simulated_ballots(
+        ballots = SimulatedStudy(
             {"q": {"a": 1.0, "b": 0.0}},
             participants=people,
             prompts=prompts,
             trials=trials,
             seed=seed,
-        )
+        ).ballots()
         votes = np.zeros((1, people, prompts), dtype=bool)
         asked = votes.copy()
         for vote in ballots:
@@ -34,10 +34,20 @@ def test_the_test_is_the_one_of_the_report(people, prompts, trials):
         )
 
 
+def plan(participants: int, prompts: int, votes: int, rate: float, **settings) -> Power:
+    return power(
+        participants=participants,
+        prompts=prompts,
+        votes_per_participant=votes,
+        rate=rate,
+        **settings,
+    )
+
+
 def test_a_null_is_rejected_at_the_level():
     for people, prompts, votes in ((20, 40, 20), (8, 20, 20)):
-        assert power(people, prompts, votes, rate=0.5, repetitions=4000).power < 0.058
-    assert 0.08 < power(20, 40, 20, rate=0.5, repetitions=4000, level=0.1).power < 0.115
+        assert plan(people, prompts, votes, rate=0.5, repetitions=4000).power < 0.058
+    assert 0.08 < plan(20, 40, 20, rate=0.5, repetitions=4000, level=0.1).power < 0.115
 
 
 @pytest.mark.parametrize(
@@ -48,7 +58,7 @@ def test_power_is_near_the_one_simulated_independently(rate, prompts, known):
     """By another program: two-way clustered on the plain scale, whose power is a little higher
     (module docstring).
     """
-    found = power(20, prompts, 20, rate, repetitions=4000)
+    found = plan(20, prompts, 20, rate, repetitions=4000)
     assert known - 0.06 < found.power < known + 0.02
     assert found.low < found.power < found.high
 
@@ -59,18 +69,18 @@ def test_independent_votes_give_the_binomial_tests_power():
     """
     assert (
         0.68
-        < power(20, 20, 10, 0.6, participant_sd=0.0, prompt_sd=0.0, repetitions=4000).power
+        < plan(20, 20, 10, 0.6, participant_sd=0.0, prompt_sd=0.0, repetitions=4000).power
         < 0.8
     )
 
 
 def test_equal_arguments_give_equal_power_and_parts_do_not_matter_to_its_size():
     assert (
-        power(10, 20, 10, 0.6, repetitions=200)
-        == power(10, 20, 10, 0.6, repetitions=200)
-        != power(10, 20, 10, 0.6, repetitions=200, seed=1)
+        plan(10, 20, 10, 0.6, repetitions=200)
+        == plan(10, 20, 10, 0.6, repetitions=200)
+        != plan(10, 20, 10, 0.6, repetitions=200, seed=1)
     )
-    large = power(200, 300, 2, 0.5, repetitions=70)  # two parts
+    large = plan(200, 300, 2, 0.5, repetitions=70)  # two parts
     assert large.power < 0.2
     assert 0 <= large.low < large.high
 
@@ -92,16 +102,20 @@ def test_a_table_has_every_plan_that_can_be():
 
 
 @pytest.mark.parametrize(
-    "plan",
+    "refused",
     [
         (1, 20, 10, 0.6),
         (10, 1, 1, 0.6),
         (10, 20, 21, 0.6),
         (10, 20, 0, 0.6),
         (10, 20, 10, 1.0),
-        (10, 20, 10, 0.6, -1.0),
     ],
 )
-def test_plans_that_cannot_be_are_refused(plan):
-    with pytest.raises(StudyError, match="a study needs|power needs"):
-        power(*plan)
+def test_plans_that_cannot_be_are_refused(refused):
+    with pytest.raises(StudyError, match=r"a study needs|power needs"):
+        plan(*refused)
+
+
+def test_an_effect_below_zero_is_refused():
+    with pytest.raises(StudyError, match="power needs"):
+        plan(10, 20, 10, 0.6, participant_sd=-1.0)

@@ -1,4 +1,4 @@
-"""Simulated studies: the numbers and balance that were asked for, and the true rate against a long
+"""Simulated studies: the requested numbers and balance, and the true rate against a long
 simulation.
 """
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from workbench.study.analysis.simulation import simulated_ballots, true_rate
+from workbench.study.analysis.simulation import SimulatedStudy, true_rate
 from workbench.study.ballots import Choice, TrialKind
 from workbench.study.errors import StudyError
 
@@ -23,8 +23,12 @@ def test_a_simulated_study_is_what_was_asked_for():
         repeats=4,
         seed=3,
     )
-    ballots = simulated_ballots(**settings)
-    assert ballots == simulated_ballots(**settings) != simulated_ballots(**settings | {"seed": 4})
+    ballots = SimulatedStudy(**settings).ballots()
+    assert (
+        ballots
+        == SimulatedStudy(**settings).ballots()
+        != SimulatedStudy(**settings | {"seed": 4}).ballots()
+    )
     assert len(ballots) == 6 * (10 + 3 + 4) * 2
     assert {b.criterion for b in ballots} == {
         "diversity",
@@ -49,7 +53,7 @@ def test_a_simulated_study_is_what_was_asked_for():
     assert len({b.trial for b in ballots}) == 6 * 17
     for wrong in (dict(trials=50), dict(repeats=21), dict(careless=21)):
         with pytest.raises(StudyError, match="no study has"):
-            simulated_ballots(**wrong)
+            SimulatedStudy(**wrong).ballots()
 
 
 def test_the_true_rate_is_the_mean_over_people_and_prompts():

@@ -1,5 +1,5 @@
-"""The pictures as they go out: no two answers share pixels, a chunk or a length that tells
-something; and only what was frozen is shown.
+"""The pictures as they are sent: no two responses share pixels, a chunk or a revealing length, and
+only frozen pictures are shown.
 """
 
 import hashlib
@@ -135,11 +135,11 @@ def test_a_sheet_that_was_changed_or_is_missing_is_told_before_and_while_it_is_s
     Image.new("RGB", (200, 200)).save(changed)
     with pytest.raises(
         StudyError,
-        match=f"{changed.name} is not the picture that the study was made with; restore it",
+        match=f"{changed.name} is not the picture that the study was created with; restore it",
     ):
         Pictures(folder).check(METHODS, PROMPTS)
     with pytest.raises(
-        StudyError, match="missing or was changed; its owner sees which by `study status`"
+        StudyError, match="missing or was changed; `study status` tells its owner which"
     ) as caught:
         pictures.disguised(shown("one"))
     assert changed.name not in str(caught.value)  # participants may read it
@@ -147,12 +147,12 @@ def test_a_sheet_that_was_changed_or_is_missing_is_told_before_and_while_it_is_s
     pictures.disguised(shown("one"))  # mended
     changed.unlink()
     with pytest.raises(
-        StudyError, match="has no pictures to show .* restore the folder from a copy"
+        StudyError, match=r"has no pictures to show .* restore the folder from a copy"
     ):
         Pictures(folder)
     with pytest.raises(StudyError, match=f"{changed.name} cannot be read"):
         pictures.check(METHODS, PROMPTS)
     changed.write_bytes(b"no picture")
     (folder / "stimuli.json").write_text(json.dumps({"sheets": pictures.sheets, "length": 1}))
-    with pytest.raises(StudyError, match="its owner sees which"):
+    with pytest.raises(StudyError, match="tells its owner which"):
         Pictures(folder).disguised(shown("one"))

@@ -1,5 +1,5 @@
-"""The server: what goes out tells no method and belongs to its participant, what comes in is
-checked, and nobody else is answered.
+"""The server: responses reveal no method and go only to their participant, requests are checked,
+and strangers get no answer.
 """
 
 import io
@@ -452,7 +452,9 @@ def test_a_picture_that_breaks_while_it_is_served_is_told_without_its_name(clien
         file.unlink()
     answer = client.get(f"/api/picture/{trial['left']}", headers=who)
     assert answer.status_code == 410
-    assert "A picture is missing here; the study's organiser is told" in answer.json()["detail"]
+    assert (
+        "A picture is missing; the study's organiser has been notified" in answer.json()["detail"]
+    )
     assert ".png" not in answer.text
     assert str(folder) not in answer.text
     assert not any(method in answer.text for method in METHODS)
@@ -461,7 +463,7 @@ def test_a_picture_that_breaks_while_it_is_served_is_told_without_its_name(clien
 def test_a_study_without_its_pictures_is_not_served(store, folder):
     sheets = json.loads((folder / "stimuli.json").read_text())
     next(iter((folder / "stimuli").iterdir())).unlink()
-    with pytest.raises(StudyError, match="has no pictures to show .* make the study again"):
+    with pytest.raises(StudyError, match=r"has no pictures to show .* create the study again"):
         study_app(store, folder)
     sheets["sheets"].pop(PROMPTS[0])
     (folder / "stimuli.json").write_text(json.dumps({"sheets": {}}))

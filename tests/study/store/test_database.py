@@ -1,5 +1,5 @@
-"""The database under a study: the schema's revisions, SQLite's settings, backups, and what is said
-of a database that cannot be used.
+"""The database of a study: the schema's revisions, SQLite's settings, backups, and the messages for
+a database that cannot be used.
 """
 
 import dataclasses
@@ -156,9 +156,14 @@ def test_the_revisions_make_the_schema_of_the_tables(where):
 def test_an_upgrade_that_fails_leaves_nothing(tmp_path):
     path = tmp_path / "study.sqlite"
     engine = engine_of(path, create=True)
-    with pytest.raises(RuntimeError), writing(engine).begin() as connection:
-        upgrade(connection)
-        raise RuntimeError
+
+    def fail_after_upgrade():
+        with writing(engine).begin() as connection:
+            upgrade(connection)
+            raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError, match="interrupted"):
+        fail_after_upgrade()
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == []
     engine.dispose()
@@ -170,7 +175,7 @@ def test_a_database_of_a_newer_program_is_left_alone(where):
     for use in (lambda: Store.open(where), lambda: Store.create(where, DESIGN)):
         with pytest.raises(
             StudyError,
-            match="has the schema 9999, which is newer than this program .0001.: update the "
+            match=r"has the schema 9999, which is newer than this program .0001.: update the "
             "program",
         ):
             use()
@@ -180,7 +185,8 @@ def test_a_database_with_other_tables_is_left_alone(tmp_path):
     path = tmp_path / "other.sqlite"
     change(path, "CREATE TABLE vote (id INTEGER)")
     with pytest.raises(
-        StudyError, match="tables that are no study's .vote.; give a study one of its own"
+        StudyError,
+        match=r"tables that do not belong to a study .vote.; give the study its own database",
     ):
         Store.create(path, DESIGN)
     with pytest.raises(StudyError, match="there is no study in"):
@@ -285,9 +291,7 @@ def test_a_lock_that_never_ends_is_told_and_the_same_can_be_sent_again(file):
         with store._engine.connect() as connection:  # the one that the pool will give
             connection.exec_driver_sql("PRAGMA busy_timeout = 50")
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(
-            Busy, match="does not answer .database is locked.; .* send the same again"
-        ):
+        with pytest.raises(Busy, match=r"does not answer .database is locked.; .* try again"):
             store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
         other.execute("COMMIT")
         store.vote(participant, trial.id, answers_of(0), client_id, 1.0)
@@ -319,8 +323,8 @@ def test_a_backup_while_votes_come_in_is_a_whole_study(file, tmp_path):
             )  # those for practice
             assert len(answer_all(backup, backup.join(True).participant)) == 9
         for place, message in (
-            (copy, "is there already"),
-            (path, "is there already"),
+            (copy, "exists already"),
+            (path, "exists already"),
             (tmp_path / "none" / "copy", "cannot back up to"),
         ):
             with pytest.raises(StudyError, match=message):
@@ -342,8 +346,8 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        (":memory:", "needs a file that stays"),
-        ("sqlite://", "needs a file that stays"),
+        (":memory:", "needs a lasting file"),
+        ("sqlite://", "needs a lasting file"),
         ("sqlite:///a?mode=memory", "give its path alone"),
         ("mysql://host/name", "SQLite or PostgreSQL, not in mysql"),
         ("post gres://", "cannot be read"),

@@ -1,5 +1,5 @@
-"""The store on both databases: joining, the trials of a participant, the log, and that a study is
-made once and opened where it is.
+"""The store on both databases: joining, a participant's trials, the log, and creating and opening a
+study.
 """
 
 import itertools
@@ -140,7 +140,7 @@ def test_fifty_that_join_at_once_with_one_id_are_one_participant(where):
         assert store.join(True, other) != joined[0]
         assert store.status().participants == 2
         for wrong in ("1", one.upper() + "x", one[:-1], one + "\n", 7, "' OR 1=1 --"):
-            with pytest.raises(StudyError, match="64 hexadecimal digits"):
+            with pytest.raises(StudyError, match="64 random hexadecimal digits"):
                 store.join(True, wrong)
         with pytest.raises(StudyError, match="without consent"):
             store.join(False, one)
@@ -236,7 +236,7 @@ def test_events_are_kept_in_their_order(store):
     )
     assert (second.participant, second.kind) == (None, "served")
     for arguments, message in (
-        ((participant, "x", {"a": object()}), "what JSON can hold"),
+        ((participant, "x", {"a": object()}), "must be JSON-serialisable"),
         ((participant, "", {}), "1 to 64 characters"),
         ((participant, "x", {"a": "y" * 20_000}), "at most 20000"),
         (("nobody", "x", {}), "no such participant"),
@@ -247,7 +247,7 @@ def test_events_are_kept_in_their_order(store):
 
 
 def test_a_study_is_made_once_and_opened_where_it_is(where):
-    with pytest.raises(StudyError, match="there is no study in .*; create one first"):
+    with pytest.raises(StudyError, match=r"there is no study in .*; create one first"):
         Store.open(where)
     with Store.create(where, DESIGN) as store:
         store.join(True)

@@ -1,5 +1,5 @@
-"""The items of a study, on both databases: they are reserved for a while, filled evenly, and given
-again where votes of the excluded do not count.
+"""The items of a study, on both databases: reserved for a while, filled evenly, and given again if
+votes of the excluded do not count.
 """
 
 from tests.support.small_study import (

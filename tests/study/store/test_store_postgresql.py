@@ -1,7 +1,7 @@
-"""What only PostgreSQL does: several hosts (processes here) at one study, and its own words for
-backups and for a server that is not there.
-
-All other tests of the store run on PostgreSQL too, by the fixtures `where` and `store`."""
+"""PostgreSQL only: several hosts (processes here) sharing one study, and the messages for backups
+and for an absent server. All other tests of the store run on PostgreSQL too, through the fixtures
+`where` and `store`.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,7 +25,7 @@ def test_a_backup_names_postgresqls_own_way(postgresql, tmp_path):
 
 
 def test_a_server_that_is_not_there_is_told_without_the_password():
-    with pytest.raises(Busy, match="does not answer .* look to its disk and its server") as caught:
+    with pytest.raises(Busy, match=r"does not answer .* check its disk and its server") as caught:
         Store.open("postgresql://me:secret-word@127.0.0.1:9/study")
     assert "secret-word" not in str(caught.value)
 

@@ -1,5 +1,5 @@
-"""The store under processes that vote in parallel and are killed, on both databases: exactly what
-was acknowledged is there in the end.
+"""The store under processes that vote in parallel and are killed, on both databases: it ends with
+exactly the acknowledged votes.
 """
 
 import json

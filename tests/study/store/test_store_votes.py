@@ -1,6 +1,8 @@
-"""Votes and their undoing, on both databases: what is acknowledged counts once, whatever is
-repeated or done at the same time.
+"""Votes and undoing them, on both databases: an acknowledged vote counts once, whatever is repeated
+or done in parallel.
 """
+
+from functools import partial
 
 import pytest
 
@@ -51,9 +53,8 @@ def test_a_parallel_first_submission_counts_once(store):
     answer(store, participant)
     for n in range(3):
         trial, client_id = store.next_trial(participant), new_id()
-        receipts = at_once(
-            8, lambda _: store.vote(participant, trial.id, answers_of(n), client_id, 1.0)
-        )
+        submission = (participant, trial.id, answers_of(n), client_id, 1.0)
+        receipts = at_once(8, lambda _, submission=submission: store.vote(*submission))
         assert receipts == receipts[:1] * 8
         assert receipts[0].trial == trial.id
     assert len(store.ballots()) == 6
@@ -115,7 +116,7 @@ def test_two_tabs_never_give_two_answers_and_the_refused_one_is_logged(store):
 
 NO_ANSWERS = [
     ({"answers": {"diversity": "left"}}, "an answer is needed by each of diversity, quality"),
-    ({"answers": {**answers_of(0), "style": "left"}}, "by nothing else"),
+    ({"answers": {**answers_of(0), "style": "left"}}, "by no other criterion"),
     (
         {"answers": {"diversity": "left", "quality": "middle"}},
         "quality is answered by left, right, tie, not by 'middle'",
@@ -250,7 +251,7 @@ def test_a_repeated_undo_goes_back_once(store):
         ids[3]
     }  # another tab: open already
     assert list(kept(store)) == ids[1:3]
-    with pytest.raises(Conflict, match="only the trial that was answered last"):
+    with pytest.raises(Conflict, match="only the last answered trial"):
         store.undo(participant, ids[1])
     answer(store, participant, 5)
     store.undo(participant, ids[3], client_id)  # the first one, arriving late
@@ -277,14 +278,11 @@ def test_undo_and_vote_at_once_end_in_one_of_both_orders(store):
     for n in range(6):
         trial = store.next_trial(participant)
         store.vote(participant, trial.id, answers_of(n), new_id(), 1.0)
-        opened, voted = at_once(
-            2,
-            lambda k: (
-                store.vote(participant, trial.id, answers_of(n + 1), new_id(), 1.0)
-                if k
-                else store.undo(participant, trial.id)
-            ),
+        calls = (
+            partial(store.undo, participant, trial.id),
+            partial(store.vote, participant, trial.id, answers_of(n + 1), new_id(), 1.0),
         )
+        opened, voted = at_once(2, lambda k, calls=calls: calls[k]())
         assert opened == trial
         assert kept(store).get(trial.id) == (
             None if isinstance(voted, Conflict) else answers_of(n + 1)

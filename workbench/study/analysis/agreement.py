@@ -1,17 +1,17 @@
-"""Whether the participants see the same: Krippendorff's alpha, nominal, with missing answers.
+"""Whether the participants agree: Krippendorff's alpha, nominal, with missing answers.
 
 For units u with m_u >= 2 answers, of which n_uc are c, the coincidences are
 
     o_ck = sum_u n_uc (n_uk - [c = k]) / (m_u - 1),    n_c = sum_k o_ck,    n = sum_c n_c
     alpha = 1 - (n - 1) (sum over c != k of o_ck) / (sum over c != k of n_c n_k)
 
-1 is agreement, 0 what chance gives, below 0 disagreement by system; undefined (nan) where only one
-answer was ever given. A low alpha of a preference is no fault by itself: people may differ, and
-two equal methods give 0.
+1 is agreement, 0 the agreement expected by chance, below 0 systematic disagreement; undefined
+(nan) if only one answer was ever given. A low alpha of preferences is not a fault in itself:
+people may differ, and two equal methods give 0.
 
-A unit is one prompt of one pair, its answers the METHODS preferred, or a tie. Pairs are kept
-apart: answers about other pairs would swell the disagreement expected by chance, and alpha with
-it. Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011. Not here: alpha of
+A unit is one prompt of one pair; its answers are the METHODS preferred, or a tie. Pairs are kept
+apart: answers about other pairs would inflate the disagreement expected by chance, and alpha with
+it. Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011. Not here: alpha for
 ordered answers.
 """
 
@@ -32,7 +32,7 @@ from workbench.study.ballots import Ballot, Choice
 
 @dataclass(frozen=True)
 class Agreement:
-    """Alpha of one pair by one criterion, over the units that two or more participants answered."""
+    """Alpha of one pair by one criterion, over units that two or more participants answered."""
 
     criterion: str
     pair: tuple[str, str]
@@ -42,10 +42,10 @@ class Agreement:
 
 
 def agreements(ballots: Iterable[Ballot], level: float = 0.95) -> list[Agreement]:
-    """One for each criterion and pair with a real trial, in alphabetical order; alpha is nan where
-    no prompt has two answers.
+    """One per criterion and pair with a real trial, in alphabetical order; alpha is nan if no
+    prompt has two answers.
 
-    Skips are missing answers. The interval is that of `nominal_alpha`: of other prompts, asked of
+    Skips are missing answers. The interval is that of `nominal_alpha`: for other prompts, shown to
     these people.
     """
     answers: dict[tuple[str, tuple[str, str]], dict[str, list[str | None]]] = defaultdict(
@@ -55,29 +55,28 @@ def agreements(ballots: Iterable[Ballot], level: float = 0.95) -> list[Agreement
         unit = answers[ballot.criterion, ballot.pair][ballot.prompt]
         if ballot.choice != Choice.SKIP:
             unit.append(ballot.winner)
-    found = []
+    results = []
     for criterion, pair in sorted(answers):
         units = [unit for unit in answers[criterion, pair].values() if len(unit) > 1]
-        found.append(
+        results.append(
             Agreement(
                 criterion, pair, len(units), sum(map(len, units)), nominal_alpha(units, level)
             )
         )
-    return found
+    return results
 
 
 def nominal_alpha(units: Sequence[Sequence[Hashable]], level: float = 0.95) -> ClusteredInterval:
-    """Alpha of the answers to each unit (missing ones left out; units of fewer than two do not
+    """Alpha of the answers to each unit (without missing ones; units with fewer than two do not
     count) and its jackknife interval over units, cut at 1: alpha without each unit in turn,
     Student's t with U - 1 degrees of freedom.
 
-    Ends are nan for a single unit, for units that are all alike, and where without one of them
-    only one answer was ever given; everything is nan where only one was given anyway. Measured on
-    simulated studies, 95 % intervals cover the alpha of all people and prompts in 87 to 95 %
-    (1,000 studies for each of 42 settings): the fewer where people are few or differ much, for it
-    is the prompts that vary here. The bootstrap (BCa) covers as often, but has no ends for
-    one-sided answers, where some draws hold one answer only; its percentiles cover up to 7 points
-    less.
+    The ends are nan for a single unit, for units that are all alike, and if only one kind of
+    answer remains without one of them; everything is nan if only one kind was given. In simulated
+    studies 95 % intervals cover the alpha of all people and prompts in 87 to 95 % (1,000 studies
+    for each of 42 settings), less often with few or very different people, because only the
+    prompts vary here. The bootstrap (BCa) covers as often, but has no ends for one-sided answers,
+    when some draws hold only one kind; its percentiles cover up to 7 points less.
     """
     coincidences = _coincidences(units)
     count, total = len(coincidences), coincidences.sum(0)

@@ -1,21 +1,20 @@
 """Three or more methods on one scale: the model of Bradley and Terry, P(a is preferred to b) = 1 /
 (1 + exp(score_b - score_a)).
 
-Scores are centred to 0. A tie counts as half a win each way. The fit is choix's; where a method,
-or a group of them, won or lost everything against the rest, the likelihood has no maximum, and
-half a win each way is added to every pair that was compared, which keeps scores finite and draws
-them together; the result says so (`regularised`).
+Scores are centred on 0. A tie counts as half a win each way. choix does the fit. If a method or a
+group of methods won or lost everything against the rest, the likelihood has no maximum; then half
+a win each way is added to every compared pair, which keeps the scores finite and shrinks them, and
+the result says so (`regularised`).
 
-The intervals come from a bootstrap of the study's two samples: participants are drawn again, then
-prompts, then the cells of one participant and one prompt. The variances are combined as those of a
-win rate are (`clustering`): participants + prompts - cells, never less than either, with g / (g -
-1) and Student's t. Measured on simulated studies of three and four methods (300 for each of four
-settings, 8 participants x 20 prompts to 30 x 60) 95 % intervals cover in 94 to 99 %. The
-pigeonhole bootstrap, which draws participants and prompts again at once, is 14 to 31 % wider and
-covers in 97 to 100 %.
+The intervals come from a bootstrap of the study's two samples: participants are resampled, then
+prompts, then the cells of one participant and one prompt. The variances are combined as for a win
+rate (`clustering`): participants + prompts - cells, never less than either, with g / (g - 1) and
+Student's t. In simulated studies of three and four methods (300 for each of four settings, 8
+participants x 20 prompts to 30 x 60) 95 % intervals cover in 94 to 99 %. The pigeonhole bootstrap,
+which resamples participants and prompts together, is 14 to 31 % wider and covers in 97 to 100 %.
 
-Not here: whether the model fits. It cannot show a circle (a beats b beats c beats a): the pairs'
-win rates stand beside it.
+Not here: whether the model fits. It cannot represent a circle (a beats b beats c beats a), so the
+win rates of the pairs are reported beside it.
 """
 
 from __future__ import annotations
@@ -44,17 +43,17 @@ class Strengths:
     regularised: bool
 
     def preferred(self, method: str, to: str) -> float:
-        """The probability by the model that `method` is preferred to the other."""
+        """The model's probability that `method` is preferred to the other."""
         return 1 / (1 + math.exp(self.scores[to].value - self.scores[method].value))
 
 
 def strengths(
     ballots: Iterable[Ballot], level: float = 0.95, resamples: int = 400, seed: int = 0
 ) -> list[Strengths]:
-    """One for each criterion with a real vote, in alphabetical order. Ends are nan with a single
+    """One per criterion with a real vote, in alphabetical order. Ends are nan for a single
     participant or prompt.
 
-    Raises StudyError where the methods fall into groups that were never compared with each other.
+    Raises StudyError if the methods fall into groups that were never compared with each other.
     """
     votes = [ballot for ballot in real_trials(ballots) if ballot.choice != Choice.SKIP]
     return [
@@ -73,14 +72,13 @@ def scores(wins: np.ndarray) -> tuple[np.ndarray, bool]:
     """[M] centred scores from wins [M, M] (wins[a, b]: how often a beat b; halves allowed), and
     whether half wins had to be added.
 
-    Raises StudyError where no chain of comparisons joins all methods.
+    Raises StudyError unless a chain of comparisons connects all methods.
     """
     compared = wins + wins.T > 0
     if connected_components(compared)[0] > 1:
         raise StudyError(
             "the methods fall into groups that were never compared with each other, so they have "
-            "no common scale; "
-            "compare them in more pairs, or look at the pairs' win rates"
+            "no common scale; compare them in more pairs, or use the pairs' win rates"
         )
     regularised = bool(connected_components(wins > 0, connection="strong")[0] > 1)
     return _fitted(wins + compared / 2 if regularised else wins), regularised
@@ -114,7 +112,7 @@ def _half_widths(
     resamples: int,
     seed: int,
 ) -> np.ndarray:
-    """[M] of the intervals."""
+    """[M] half the width of each interval."""
     participants, prompts = [vote.participant for vote in votes], [vote.prompt for vote in votes]
     fewest = min(len(set(participants)), len(set(prompts)))
     if fewest < 2:
@@ -135,7 +133,7 @@ def _variance(
     resamples: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """[M] variance of the scores when the votes of a name are drawn again together."""
+    """[M] variance of the scores when all votes of a name are resampled together."""
     groups = list(dict.fromkeys(names))
     group = np.array([groups.index(name) for name in names])
     wins = np.zeros((len(groups), *outcomes.shape[1:]))
@@ -143,30 +141,28 @@ def _variance(
     drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
     compared = outcomes.sum(0) + outcomes.sum(0).T > 0
     draws = np.array(
-        [_steady(sample, compared, value) for sample in np.tensordot(drawn, wins, axes=1)]
+        [_resampled_scores(sample, compared, value) for sample in np.tensordot(drawn, wins, axes=1)]
     )
     return draws.var(0) * len(groups) / (len(groups) - 1)
 
 
-def _steady(wins: np.ndarray, compared: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """[M] scores of a resample, regularised where it needs it, over the pairs that the study
-    compared.
-    """
+def _resampled_scores(wins: np.ndarray, compared: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """[M] scores of a resample, regularised if needed, over the pairs that the study compared."""
     whole = connected_components(wins > 0, connection="strong")[0] == 1
     return _fitted(wins if whole else wins + compared / 2, start)
 
 
 def _fitted(wins: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    found = choix.ilsr_pairwise_dense(wins, initial_params=start, max_iter=1000)
-    return found - found.mean()
+    scores = choix.ilsr_pairwise_dense(wins, initial_params=start, max_iter=1000)
+    return scores - scores.mean()
 
 
 def _outcomes(votes: Sequence[Ballot], methods: Sequence[str]) -> np.ndarray:
-    """[V, M, M] what each vote adds to the wins."""
-    place = {method: number for number, method in enumerate(methods)}
+    """[V, M, M] the wins that each vote adds."""
+    index = {method: number for number, method in enumerate(methods)}
     outcomes = np.zeros((len(votes), len(methods), len(methods)))
     for vote, outcome in zip(votes, outcomes):
-        left, right = place[vote.left], place[vote.right]
+        left, right = index[vote.left], index[vote.right]
         share = {Choice.LEFT: 1.0, Choice.RIGHT: 0.0, Choice.TIE: 0.5}[vote.choice]
         outcome[left, right], outcome[right, left] = share, 1 - share
     return outcomes

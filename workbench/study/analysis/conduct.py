@@ -1,6 +1,6 @@
 """How the participants answered, whatever they preferred: side bias and repeats.
 
-Not here: golds, times and who is excluded for them (`exclusion`), who was preferred (`statistics`).
+Not here: golds, times and exclusion (`exclusion`), preferences (`statistics`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from workbench.study.errors import StudyError
 
 @dataclass(frozen=True)
 class SideBias:
-    """The share of `left` among the decided votes of real trials, clustered by participant; p of
-    left and right being as likely.
+    """The share of `left` among the decided votes of real trials, clustered by participant; p is
+    for left and right being equally likely.
     """
 
     left: int
@@ -27,21 +27,21 @@ class SideBias:
 
 @dataclass(frozen=True)
 class Consistency:
-    """How often a repeat was answered as the trial it repeats: same method, or a tie both times."""
+    """How often a repeat got the same answer as the original: same method, or a tie both times."""
 
     same: int
     repeats: int  # with an answer to both
-    left_out: int  # skipped now or then, or not answered then
+    left_out: int  # skipped either time, or the original was not answered
     share: Rate  # clustered by participant
-    chance: float  # what answering at random would give
+    chance: float  # the share expected of random answers
 
 
 def side_bias(ballots: Iterable[Ballot], level: float = 0.95) -> SideBias:
     """Whether left is chosen more often than right. Sides are balanced for each participant and
-    pair, so preference cancels.
+    pair, so preferences cancel.
 
-    All criteria together, unless the ballots given are of one. On 42 settings of 1,000 simulated
-    studies without bias the 5 % test rejects in 3 to 6 %.
+    Pools all criteria of the given ballots. In 42 settings of 1,000 simulated studies without bias
+    the 5 % test rejects in 3 to 6 %.
     """
     decided = [vote for vote in real_trials(ballots) if vote.winner is not None]
     left = [float(vote.choice == Choice.LEFT) for vote in decided]
@@ -54,25 +54,25 @@ def side_bias(ballots: Iterable[Ballot], level: float = 0.95) -> SideBias:
 
 
 def repeat_consistency(ballots: Iterable[Ballot], level: float = 0.95) -> Consistency:
-    """The share of repeats answered for the same METHOD as before (sides are exchanged), all
-    criteria together.
+    """The share of repeats answered for the same METHOD as before (sides are exchanged), over all
+    criteria.
 
-    A tie is the same as a tie only. `chance` is that of someone who chooses sides by a coin and
-    ties as often as these people do, in a share t of these answers: (1 - t)^2 / 2 + t^2; who
-    always answers one side is at 0. Where one method wins nearly always, repeats agree for that
-    alone. The p of `share` is against 1/2, which is chance only without ties. On 42 settings of
-    1,000 simulated studies 95 % intervals cover in 94 to 97 %. Raises StudyError for a repeat of a
-    trial of another pair.
+    A tie agrees only with a tie. `chance` is the share for someone who tosses a coin for the side
+    and ties as often as these people, in a share t of these answers: (1 - t)^2 / 2 + t^2; always
+    answering the same side gives 0. If one method wins nearly always, repeats agree for that
+    reason alone. The p of `share` is against 1/2, which is chance only without ties. In 42
+    settings of 1,000 simulated studies 95 % intervals cover in 94 to 97 %. Raises StudyError for a
+    repeat of a trial of another pair.
     """
     ballots = list(ballots)
-    before = {
+    originals = {
         (vote.participant, vote.trial, vote.criterion): vote
         for vote in ballots
         if vote.kind == TrialKind.REAL
     }
     both, left_out = [], 0
     for again in (ballot for ballot in ballots if ballot.kind == TrialKind.REPEAT):
-        first = before.get((again.participant, again.repeats, again.criterion))
+        first = originals.get((again.participant, again.repeats, again.criterion))
         if first is not None and first.pair != again.pair:
             raise StudyError(
                 f"trial {again.trial} of {' and '.join(again.pair)} cannot repeat trial "

@@ -1,9 +1,9 @@
-"""Who is excluded by the rule that the design froze: golds that a participant failed, and how fast
-the answers came.
+"""Exclusion of participants by the rule frozen in the design: failed golds, and answers that came
+too fast.
 
-A rule means something only if it was written down before the votes were seen, and results belong
-in a report with and without the excluded (`analysis`). Not here: other ways of answering
-(`conduct`), the part of the rule that the assignment heeds at once (`records.failed_out`).
+A rule is meaningful only if it was fixed before anyone saw the votes, and a report needs the
+results both with and without the excluded (`findings`). Not here: other conduct (`conduct`), the
+part of the rule that the assignment applies immediately (`records.failed_out`).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Golds:
 
 
 def gold_results(ballots: Iterable[Ballot]) -> dict[str, Golds]:
-    """Every participant's golds, by name. A gold trial is failed if one of its answers is not the
-    expected one (a tie too), answered if it was answered by any criterion that expects something;
-    one that was only skipped is neither. Criteria that expect nothing do not count.
+    """Every participant's golds, by name. A gold trial is failed if one of its answers (also a tie)
+    is not the expected one, and answered if it was answered by any criterion with an expected
+    answer; a trial that was only skipped is neither. Criteria without one do not count.
     """
     trials: dict[str, dict[str, list[Ballot]]] = {ballot.participant: {} for ballot in ballots}
     for ballot in ballots:
@@ -42,11 +42,11 @@ def gold_results(ballots: Iterable[Ballot]) -> dict[str, Golds]:
 def excluded(
     ballots: Sequence[Ballot], max_gold_failures: int, min_seconds: float | None = None
 ) -> dict[str, tuple[str, ...]]:
-    """The participants whom the rule excludes, by name, and why: more than `max_gold_failures`
-    failed golds, or a median answer in less than `min_seconds` (None: no such rule). Someone
-    without golds or answers is not excluded for them.
+    """The excluded participants by name, with the reasons: more than `max_gold_failures` failed
+    golds, or a median answer in less than `min_seconds` (None: no limit). Nobody is excluded for
+    having no golds or answers.
     """
-    seconds, found = median_seconds(ballots), {}
+    seconds, out = median_seconds(ballots), {}
     for participant, golds in gold_results(ballots).items():
         reasons = []
         if golds.failed > max_gold_failures:
@@ -59,13 +59,13 @@ def excluded(
                 f"median answer in {seconds[participant]:.1f} s, under {min_seconds:g} s"
             )
         if reasons:
-            found[participant] = tuple(reasons)
-    return found
+            out[participant] = tuple(reasons)
+    return out
 
 
 def median_seconds(ballots: Iterable[Ballot]) -> dict[str, float]:
-    """Every participant's median seconds from the pictures to the last answer of a trial, by name,
-    skipped answers left out.
+    """Every participant's median seconds from the appearance of the pictures to the last answer of
+    a trial, by name, without skips.
     """
     trials: dict[str, dict[str, float]] = defaultdict(dict)
     for ballot in ballots:

@@ -1,9 +1,8 @@
 """The whole analysis of a study, twice: of everyone, and without the participants whom the
 pre-registered rule excludes.
 
-Both are always there, so that nobody can choose between them after seeing them. Not here: how any
-number comes about (`statistics`, `conduct`, `exclusion`, `agreement`, `bradley_terry`), nor how it
-is shown.
+Both are always reported, so that nobody can choose after seeing them. Not here: the numbers
+(`statistics`, `conduct`, `exclusion`, `agreement`, `bradley_terry`) and their presentation.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from workbench.study.errors import StudyError
 
 @dataclass(frozen=True)
 class Findings:
-    """What one set of ballots says. `strengths` is empty for two methods, and where `unscaled`
-    says why there are none.
+    """The results of one set of ballots. `strengths` is empty for two methods, and if `unscaled`
+    gives a reason.
     """
 
     pairs: list[PairResult]
@@ -36,8 +35,8 @@ class Findings:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Findings with and without the excluded; who they are and why; golds and median seconds of
-    every participant.
+    """Findings with and without the excluded participants; these by name with the reasons; golds
+    and median seconds of every participant.
     """
 
     everyone: Findings
@@ -54,11 +53,11 @@ def analysis(
     level: float = 0.95,
     seed: int = 0,
 ) -> Analysis:
-    """Everything that the ballots of a study say, equal for equal arguments; the rule is that of
-    `exclusion.excluded`.
+    """All results of a study's ballots, equal for equal arguments; `exclusion.excluded` explains
+    the rule.
 
-    Works at any time of a study: what cannot be told yet is nan or absent. Raises StudyError for
-    ballots that cannot be those of a study.
+    Works at any time of a study: results that are not determined yet are nan or absent. Raises
+    StudyError for ballots that cannot come from one study.
     """
     ballots = list(ballots)
     out = excluded(ballots, max_gold_failures, min_seconds)

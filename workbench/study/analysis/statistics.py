@@ -1,20 +1,20 @@
-"""Who was preferred: for each pair of methods and criterion the votes, the win rate, and what it
-says beyond these people and prompts.
+"""Preferences: for each pair of methods and criterion the votes, the win rate, and how far it
+generalises to other people and prompts.
 
-Only real trials count: golds and repeats are about the participants (`conduct`). Of a pair,
+Only real trials count: golds and repeats are about the participants (`conduct`). In a pair,
 `first` is the method whose name comes first in the alphabet, and every rate is the share that
-`first` won; `PairResult.of(method)` turns it round.
+`first` won; `PairResult.of(method)` reverses it if necessary.
 
-Two conventions for ties, both always given, because a tie is an answer and neither way of forcing
+Both conventions for ties are always given, because a tie is an answer and neither way of splitting
 it is right:
 
-    half       (wins + ties / 2) / (wins + losses + ties), the headline: no vote is thrown away
+    half       (wins + ties / 2) / (wins + losses + ties), the headline: no vote is discarded
     decided    wins / (wins + losses)
 
-The intervals are clustered by participant and prompt (`clustering`), so they speak of other people
-and other prompts of the same kind. Wilson's interval of independent votes stands beside them only
-because others report it: on a true null it rejects in a quarter of studies. Not here: agreement
-between people (`agreement`), three or more methods at once (`bradley_terry`).
+The intervals are clustered by participant and prompt (`clustering`), so they apply to other people
+and other prompts of the same kind. Wilson's interval for independent votes is given only because
+others report it: it rejects a true null in a quarter of studies. Not here: agreement between
+people (`agreement`), three or more methods on one scale (`bradley_terry`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from workbench.study.errors import StudyError
 
 class SignTest(NamedTuple):
     """How many prompts have more votes for the first method, for the second, for neither; the
-    exact two-sided p, nan where none decides.
+    exact two-sided p, nan if no prompt decides.
     """
 
     first: int
@@ -45,8 +45,8 @@ class SignTest(NamedTuple):
 
 @dataclass(frozen=True)
 class PairResult:
-    """What the real trials say of two methods by one criterion. Rates are shares of `first`;
-    participants and prompts are those with a vote.
+    """The real trials of two methods by one criterion. Rates are shares of `first`; only
+    participants and prompts with a vote count.
     """
 
     criterion: str
@@ -65,9 +65,9 @@ class PairResult:
     majorities: SignTest
 
     def of(self, method: str) -> PairResult:
-        """The same result with `method` first. Raises StudyError if it is neither."""
+        """The same result with `method` first. Raises StudyError if it is neither method."""
         if method not in (self.first, self.second):
-            raise StudyError(f"the pair {self.first}, {self.second} does not hold {method}")
+            raise StudyError(f"the pair {self.first}, {self.second} does not include {method}")
         if method == self.first:
             return self
         sign = self.majorities
@@ -77,19 +77,19 @@ class PairResult:
             second=self.first,
             first_wins=self.second_wins,
             second_wins=self.first_wins,
-            half=_turned(self.half),
-            decided=_turned(self.decided),
-            wilson=_turned(self.wilson),
+            half=_reversed(self.half),
+            decided=_reversed(self.decided),
+            wilson=_reversed(self.wilson),
             majorities=sign._replace(first=sign.second, second=sign.first),
         )
 
 
 def win_rates(ballots: Iterable[Ballot], level: float = 0.95) -> list[PairResult]:
-    """A result for each criterion and pair with a real trial, in alphabetical order.
+    """A result per criterion and pair with a real trial, in alphabetical order.
 
-    Ends and p are nan with a single participant or prompt and where all votes are equal; a pair
-    that was only skipped has nan rates. Raises StudyError for ballots that cannot be those of a
-    study (`real_trials`).
+    Ends and p are nan for a single participant or prompt and if all votes are equal; a pair that
+    was only skipped has nan rates. Raises StudyError for ballots that cannot come from one study
+    (`real_trials`).
     """
     cells: dict[tuple[str, tuple[str, str]], list[Ballot]] = defaultdict(list)
     for ballot in real_trials(ballots):
@@ -100,13 +100,13 @@ def win_rates(ballots: Iterable[Ballot], level: float = 0.95) -> list[PairResult
 
 
 def sign_test(votes: Sequence[Ballot], first: str) -> SignTest:
-    """The exact binomial test of as many prompts with a majority for `first` as against it, over
+    """The exact binomial test that as many prompts have a majority for `first` as against it, over
     votes of one pair and criterion.
 
-    Ties and skips do not vote; prompts with as many votes on either side are left out, and counted
-    as even. It takes these people as they are: on simulated nulls the 5 % test rejects in 5 to 8 %
-    of studies with effects of sd .5 (participants) and .8 (prompts), in 20 % with 1 and .5. So it
-    is no substitute for the clustered p where people differ much.
+    Ties and skips do not count; prompts with equally many votes on both sides are left out and
+    counted as even. It treats these people as fixed: on simulated nulls the 5 % test rejects in 5
+    to 8 % of studies with effects of sd .5 (participants) and .8 (prompts), in 20 % with 1 and .5.
+    So it cannot replace the clustered p if people differ much.
     """
     margins: Counter[str] = Counter()
     for vote in votes:
@@ -120,7 +120,7 @@ def sign_test(votes: Sequence[Ballot], first: str) -> SignTest:
 
 
 def wilson_interval(wins: int, of: int, level: float = 0.95) -> ClusteredInterval:
-    """Wilson's interval of a share of independent trials; nan for none."""
+    """Wilson's interval for a share of independent trials; nan without trials."""
     if not of:
         return ClusteredInterval(math.nan, math.nan, math.nan)
     ends = binomtest(wins, of).proportion_ci(level, method="wilson")
@@ -128,8 +128,8 @@ def wilson_interval(wins: int, of: int, level: float = 0.95) -> ClusteredInterva
 
 
 def real_trials(ballots: Iterable[Ballot]) -> list[Ballot]:
-    """The votes of real trials. Raises StudyError for a method beside itself, and for two votes of
-    one participant on one trial and criterion.
+    """The votes of real trials. Raises StudyError for a method compared with itself, and for two
+    votes of one participant on one trial and criterion.
     """
     real = [ballot for ballot in ballots if ballot.kind == TrialKind.REAL]
     seen: set[tuple[str, str, str]] = set()
@@ -137,13 +137,12 @@ def real_trials(ballots: Iterable[Ballot]) -> list[Ballot]:
         key = (ballot.participant, ballot.trial, ballot.criterion)
         if ballot.left == ballot.right:
             raise StudyError(
-                f"trial {ballot.trial} shows {ballot.left} beside itself; such a trial is no "
-                "comparison, leave it out"
+                f"trial {ballot.trial} compares {ballot.left} with itself; leave it out"
             )
         if key in seen:
             raise StudyError(
-                f"trial {ballot.trial} has two votes by {ballot.criterion}; leave out what a "
-                "later vote superseded"
+                f"trial {ballot.trial} has two votes by {ballot.criterion}; leave out the "
+                "superseded one"
             )
         seen.add(key)
     return real
@@ -180,5 +179,5 @@ def _rate(votes: Sequence[Ballot], first: str, level: float) -> Rate:
     )
 
 
-def _turned(share: Rate | ClusteredInterval) -> Rate | ClusteredInterval:
+def _reversed(share: Rate | ClusteredInterval) -> Rate | ClusteredInterval:
     return share._replace(value=1 - share.value, low=1 - share.high, high=1 - share.low)

@@ -1,14 +1,13 @@
-"""The database under a study: SQLite in a local file, or PostgreSQL by its address; its settings,
-its schema, its errors and its backup.
+"""The database of a study: SQLite in a local file, or PostgreSQL at an address; its settings,
+schema, errors and backup.
 
-SQLite runs in WAL with synchronous=FULL, so that what was committed survives a killed process and
-a loss of power, and takes the write lock at a transaction's begin: with that no transaction ever
-has to give up half way, and 30 seconds of waiting are enough for hundreds of writers. WAL needs
-memory that all processes share, so the file must not be on a network filesystem; several hosts
-share PostgreSQL.
+SQLite runs in WAL mode with synchronous=FULL, so that committed data survive a killed process and
+a power failure. Writing transactions take the write lock when they begin: none ever has to give up
+half way, and waiting for 30 seconds suffices for hundreds of writers. WAL needs memory that all
+processes share, so the file must not be on a network filesystem; several hosts share PostgreSQL.
 
-The schema is made and upgraded by alembic's revisions alone, each upgrade in one transaction. Not
-here: what is stored (`store`).
+Only alembic's revisions create and upgrade the schema, each upgrade in one transaction. Not here:
+the stored data (`store`).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from workbench.study.errors import Busy, StudyError
 
-WAIT = 30  # seconds for another writer
+WAIT = 30  # seconds, for another writer
 NETWORK = (
     "nfs",
     "nfs4",
@@ -51,26 +50,26 @@ NETWORK = (
     "fuse.gcsfuse",
     "fuse.rclone",
 )
-SECRETS = ("password", "sslpassword")  # in an address's query
+SECRETS = ("password", "sslpassword")  # keys in an address's query
 PASSWORD = (
     "study.json keeps no password: set the environment variable PGPASSWORD, or give the whole "
     "address, --database "
     "postgresql://USER:PASSWORD@HOST/NAME"
 )
-SCHEMA_LOCK = 0x5374756479  # PostgreSQL's advisory lock of who makes or upgrades the schema
+SCHEMA_LOCK = 0x5374756479  # PostgreSQL's advisory lock for creating or upgrading the schema
 _one_upgrade = threading.Lock()  # alembic's context is global
 
 
 def engine_of(where: str | Path, create: bool = False) -> Engine:
-    """An engine for a file or an address. Raises `StudyError` where there can be, or without
-    `create` is, no database.
+    """An engine for a file or an address. Raises `StudyError` if no database can be there or,
+    without `create`, if there is none.
 
-    Its transactions have a steady view of the database; those of `writing(engine)` see what others
+    Its transactions see a snapshot of the database; those of `writing(engine)` see what others
     have committed.
     """
     url = _url(str(where))
     if url.get_backend_name() == "sqlite":
-        return _sqlite(Path(url.database), create)
+        return _sqlite(Path(url.database or ""), create)
     try:
         return create_engine(url, pool_pre_ping=True, isolation_level="REPEATABLE READ")
     except ModuleNotFoundError as error:
@@ -81,8 +80,7 @@ def engine_of(where: str | Path, create: bool = False) -> Engine:
 
 def writing(engine: Engine) -> Engine:
     """The engine for transactions that write. In SQLite they begin with the write lock; in
-    PostgreSQL each statement sees what was committed before it, so what is read behind a lock is
-    as of the lock.
+    PostgreSQL each statement sees all earlier commits, so reads after a lock are current.
     """
     if engine.dialect.name == "sqlite":
         return engine.execution_options(writing=True)
@@ -90,7 +88,7 @@ def writing(engine: Engine) -> Engine:
 
 
 def without_password(where: str) -> str:
-    """An address as it may be kept in a file, in the form given; "" for none."""
+    """An address in the given form without its password, to be kept in a file; "" for none."""
     if "://" not in where:
         return where
     url = _parsed(where).difference_update_query(SECRETS)
@@ -119,7 +117,7 @@ def _url(where: str) -> URL:
             "file's path, or postgresql://..."
         )
     if url.database in (None, "", ":memory:") or url.query:
-        raise StudyError("a study needs a file that stays: give its path alone")
+        raise StudyError("a study needs a lasting file: give only its path")
     return url
 
 
@@ -150,9 +148,8 @@ def _sqlite(path: Path, create: bool) -> Engine:
 
 
 def _settings(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = (
-        None  # transactions begin where `_begin` says, not where Python's driver guesses
-    )
+    # transactions begin when `_begin` says so, not when Python's driver guesses
+    connection.isolation_level = None
     for setting in (f"busy_timeout = {WAIT * 1000}", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {setting}")
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -160,8 +157,8 @@ def _settings(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """SQLite refuses this beside another writer at once, whatever the busy_timeout: it is asked
-    again for as long.
+    """SQLite refuses this immediately beside another writer, whatever the busy_timeout, so this
+    tries again for that time.
     """
     until = time.monotonic() + WAIT
     while True:
@@ -181,13 +178,13 @@ def _begin(connection: Connection) -> None:
 
 
 def network_filesystem(path: Path, mounts: str) -> str | None:
-    """The kind of the network filesystem that `path` lies on, None for a local one; `mounts` has
-    the form of /proc/mounts.
+    """The type of the network filesystem that holds `path`, None for a local one; `mounts` is the
+    text of /proc/mounts.
     """
     best, kind = -1, None
     for line in mounts.splitlines():
         _, point, found, *_ = line.split(" ")
-        point = Path(point.encode().decode("unicode_escape"))  # a space is \040 there
+        point = Path(point.encode().decode("unicode_escape"))  # a space is \040 in it
         if path.is_relative_to(point) and len(point.parts) >= best:
             best, kind = len(point.parts), found
     return kind if kind in NETWORK else None
@@ -203,7 +200,7 @@ def _alembic(connection: Connection | None = None) -> Config:
 
 
 def schema_revision(connection: Connection) -> str | None:
-    """The schema's revision in this database, None where there is no schema."""
+    """The schema's revision in this database, None without a schema."""
     return MigrationContext.configure(connection).get_current_revision()
 
 
@@ -217,8 +214,8 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     found = schema_revision(connection)
     if found is None and (strangers := inspect(connection).get_table_names()):
         raise StudyError(
-            "this database already has tables that are no study's "
-            f"({', '.join(sorted(strangers)[:3])}); give a study one of its own"
+            "this database already has tables that do not belong to a study "
+            f"({', '.join(sorted(strangers)[:3])}); give the study its own database"
         )
     if found not in {None, *(script.revision for script in scripts.walk_revisions())}:
         raise StudyError(
@@ -232,16 +229,18 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
 
 
 def backup_sqlite(engine: Engine, path: Path) -> None:
-    """A whole copy of the database in use, by SQLite's own way, under another name until it is
-    whole. Raises `StudyError`.
+    """A complete copy of the database while it is in use, by SQLite's backup, under another name
+    until it is complete. Raises `StudyError`.
     """
     part = path.with_name(path.name + ".part")
     try:
         part.unlink(missing_ok=True)
         with engine.connect() as connection, closing(sqlite3.connect(part)) as copy:
-            connection.connection.driver_connection.backup(copy)
-            if (told := copy.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
-                raise StudyError(f"the copy is not whole: {told}")
+            original = connection.connection.driver_connection
+            assert isinstance(original, sqlite3.Connection)
+            original.backup(copy)
+            if (result := copy.execute("PRAGMA integrity_check").fetchone()[0]) != "ok":
+                raise StudyError(f"the copy is damaged: {result}")
         with part.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
@@ -253,25 +252,23 @@ def backup_sqlite(engine: Engine, path: Path) -> None:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """What the database refuses, as a `StudyError` that says what to do; without statements or
-    values, which may be somebody's.
+def as_study_errors() -> Iterator[None]:
+    """Turns the database's errors into `StudyError`s that say what to do, without statements or
+    values, which may be confidential.
     """
     try:
         yield
     except (OperationalError, PoolTimeout) as error:
         reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        todo = (
-            PASSWORD
-            if "password" in reason
-            else "look to its disk and its server, then send the same again"
+        remedy = (
+            PASSWORD if "password" in reason else "check its disk and its server, then try again"
         )
-        raise Busy(f"the study's database does not answer ({reason}); {todo}") from error
+        raise Busy(f"the study's database does not answer ({reason}); {remedy}") from error
     except IntegrityError as error:
         raise StudyError(
-            "the study's database refused a contradiction; load the trial again, and answer that"
+            "the study's database refused a contradiction; load the trial again and answer that"
         ) from error
-    # closed, read-only, broken: whoever sends the same again when it is mended loses nothing
+    # closed, read-only, broken: repeating the request after a repair loses nothing
     except DBAPIError as error:
         raise Busy(
             f"the study's database cannot be used: {str(error.orig).strip().splitlines()[0]}"

@@ -1,7 +1,7 @@
-"""What a study's store hands out, and the questions to its tables behind that: no writing here.
+"""The records that a study's store returns, and the queries for them: nothing here writes.
 
-`Trial` is all that a participant may know: neither methods, nor its kind, nor what is expected are
-in it. `Stimulus`, `Status` and ballots are for the server's own use and for the study's owner.
+`Trial` is all that a participant may know: it holds neither methods, nor the kind, nor the
+expected answer. `Stimulus`, `Status` and ballots are for the server and the study's owner.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from workbench.study.store.schema import (
 )
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-JOIN_ID = re.compile(r"[0-9a-f]{64}")  # 256 bits of a client's own
+JOIN_ID = re.compile(r"[0-9a-f]{64}")  # 256 bits drawn by the client
 
 
 class Joined(NamedTuple):
-    """A new participant and their secret, which is told this once and is not kept."""
+    """A new participant and their secret, which is returned only here and not stored."""
 
     participant: str
     token: str
@@ -45,8 +45,8 @@ class Joined(NamedTuple):
 
 @dataclass(frozen=True)
 class Trial:
-    """One side-by-side question, as its participant sees it. The pictures' names are random and of
-    this trial alone.
+    """One side-by-side question as its participant sees it. The pictures' names are random and
+    belong to this trial only.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A vote is kept: equal for each submission of one client's id."""
+    """A stored vote: the same for each submission with one client id."""
 
     trial: str
     client_id: str
@@ -68,8 +68,8 @@ class Receipt:
 
 @dataclass(frozen=True)
 class ParticipantProgress:
-    """How far a participant is, practice not counted. `last` is the trial that an undo would open
-    again, "" where there is none.
+    """How far a participant is, without practice. `last` is the trial that an undo would open
+    again, "" if there is none.
     """
 
     done: int
@@ -80,8 +80,8 @@ class ParticipantProgress:
 
 @dataclass(frozen=True)
 class Stimulus:
-    """What a token of a picture stands for. `method` may be the reserved name SPOILED; `of` is the
-    method whose picture, spoiled or not, it is.
+    """The meaning of a picture's token. `method` may be the reserved name SPOILED; `of` is the
+    method of the picture, spoiled or not.
     """
 
     trial: str
@@ -94,8 +94,8 @@ class Stimulus:
 
 
 class ItemCount(NamedTuple):
-    """Of one item: answered real trials, open ones whose reservation has not expired, and the
-    answered ones of who is not excluded so far.
+    """For one item: answered real trials, open ones whose reservation has not expired, and
+    answered ones of participants who are not excluded so far.
     """
 
     item: Item
@@ -106,7 +106,7 @@ class ItemCount(NamedTuple):
 
 @dataclass(frozen=True)
 class Status:
-    """A study at one moment; counts of trials are of real ones unless said otherwise."""
+    """A study at one moment; counts are of real trials unless stated otherwise."""
 
     participants: int
     finished: int
@@ -114,12 +114,14 @@ class Status:
     skipped: int
     reserved: int
     items: tuple[ItemCount, ...]
-    full: bool  # every item has the votes that the study is after, without those of the excluded
-    excluded: int  # participants whom the design's rule excludes by what they answered so far
+    full: bool  # every item has the votes that the study wants, without those of the excluded
+    excluded: int  # participants whom the design's rule excludes by their answers so far
 
 
 @dataclass(frozen=True)
 class StoredEvent:
+    """An entry of the event log."""
+
     participant: str | None
     kind: str
     data: dict
@@ -127,6 +129,7 @@ class StoredEvent:
 
 
 def trial_of(row: TrialRow, design: StudyDesign) -> Trial:
+    """The trial as its participant may see it."""
     return Trial(
         row.id,
         row.position,
@@ -138,15 +141,13 @@ def trial_of(row: TrialRow, design: StudyDesign) -> Trial:
 
 
 def is_name(value: object) -> bool:
-    """Whether this can be the id or token of anything at all: no database is asked about other
-    texts.
-    """
+    """Whether this can be an id or a token at all; other texts never reach the database."""
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
 def check_known(session: Session, participant: str, lock: bool = False) -> None:
-    """Raises `NotKnown` for a participant there is not; with `lock` others who lock this one wait
-    until the transaction's end.
+    """Raises `NotKnown` for an unknown participant; with `lock`, others that lock the same one wait
+    until this transaction ends.
     """
     query = select(ParticipantRow.id).where(ParticipantRow.id == participant)
     if (
@@ -157,12 +158,14 @@ def check_known(session: Session, participant: str, lock: bool = False) -> None:
 
 
 def trials_of(participant: str):
-    """The query of a participant's trials."""
+    """The query for a participant's trials."""
     return select(TrialRow).where(TrialRow.participant == participant)
 
 
 def own_trial(session: Session, participant: str, trial: str) -> TrialRow:
-    """Raises `NotKnown` for a trial there is not, and in the same words for someone else's."""
+    """The participant's trial. Raises `NotKnown`, in the same words for an unknown trial and for
+    someone else's.
+    """
     row = session.get(TrialRow, trial) if is_name(trial) else None
     if row is None or row.participant != participant:
         raise NotKnown("this participant has no such trial; load the next one")
@@ -170,9 +173,7 @@ def own_trial(session: Session, participant: str, trial: str) -> TrialRow:
 
 
 def last_answered(session: Session, participant: str) -> str:
-    """The answered or skipped trial of the highest position, "" for none: trials are answered in
-    their order.
-    """
+    """The last answered or skipped trial by position, "" if none: trials are answered in order."""
     row = session.scalar(
         trials_of(participant)
         .where(TrialRow.state != OPEN)
@@ -183,6 +184,7 @@ def last_answered(session: Session, participant: str) -> str:
 
 
 def stimulus_of(session: Session, design: StudyDesign, token: str) -> Stimulus:
+    """The meaning of a picture's token. Raises `NotKnown`."""
     row = (
         session.scalar(
             select(TrialRow).where((TrialRow.left_image == token) | (TrialRow.right_image == token))
@@ -209,7 +211,7 @@ def stimulus_of(session: Session, design: StudyDesign, token: str) -> Stimulus:
 
 
 def given_to(session: Session, participant: str) -> list[Given]:
-    """The participant's trials by position, as the assignment wants them."""
+    """The participant's trials by position, for the assignment."""
     rows = session.scalars(trials_of(participant).order_by(TrialRow.position))
     return [
         Given(
@@ -230,39 +232,31 @@ def given_to(session: Session, participant: str) -> list[Given]:
     ]
 
 
-def votes_by_item(session: Session, without: Collection[str] = ()) -> Counter[int]:
-    """Answered real trials of all participants but those named."""
-    return _by_item(session, without, TrialRow.state == ANSWERED)
-
-
-def reserved_by_item(session: Session, now: float, without: Collection[str] = ()) -> Counter[int]:
-    """Open real trials whose reservation holds, of all participants but those named."""
-    return _by_item(session, without, TrialRow.state == OPEN, TrialRow.reserved_until > now)
-
-
 def taken_by_item(session: Session, now: float, without: Collection[str] = ()) -> Counter[int]:
-    """Both together, by one query: a trial that is answered meanwhile counts once."""
-    return _by_item(
-        session,
-        without,
-        (TrialRow.state == ANSWERED) | ((TrialRow.state == OPEN) & (TrialRow.reserved_until > now)),
+    """How often each item is answered or reserved in real trials, by all participants but those
+    in `without`. One query, so that a trial answered meanwhile counts once.
+    """
+    taken = (TrialRow.state == ANSWERED) | (
+        (TrialRow.state == OPEN) & (TrialRow.reserved_until > now)
     )
-
-
-def _by_item(session: Session, without: Collection[str], *which) -> Counter[int]:
     rows = session.execute(
         select(TrialRow.item, func.count())
-        .where(TrialRow.kind == REAL, TrialRow.participant.not_in(without), *which)
+        .where(
+            TrialRow.kind == REAL,
+            TrialRow.item.is_not(None),
+            TrialRow.participant.not_in(without),
+            taken,
+        )
         .group_by(TrialRow.item)
     )
-    return Counter(dict(rows.tuples().all()))
+    return Counter({item: count for item, count in rows.tuples() if item is not None})
 
 
 def failed_out(session: Session, design: StudyDesign) -> list[str]:
-    """The participants with more failed golds than the design allows, as `exclusion.excluded`
-    finds them, by one query: it is asked at every draw, so that the items of these participants
-    are open to others at once. Not whom the rule excludes for being fast: a median goes up and
-    down until the last answer, and their items with it; `Status` counts them out.
+    """The participants with more failed golds than the design allows, as in `exclusion.excluded`.
+    One query, made at every draw, so that their items are open to others immediately. Participants
+    excluded for being fast are not among them, because a median rises and falls until the last
+    answer; `Status` excludes them.
     """
     decisive = [criterion.name for criterion in design.criteria if criterion.gold]
     wrong = (VoteRow.choice != TrialRow.expected) & (VoteRow.choice != Choice.SKIP.value)
@@ -278,45 +272,43 @@ def failed_out(session: Session, design: StudyDesign) -> list[str]:
 
 
 def status_of(session: Session, design: StudyDesign, now: float) -> Status:
+    """The study at the time `now`."""
     out = excluded(ballots_of(session, design), design.max_gold_failures, design.min_seconds)
-    votes, reserved, counted = (
-        votes_by_item(session),
-        reserved_by_item(session, now),
-        votes_by_item(session, list(out)),
+    participants, finished = (
+        session.execute(
+            select(func.count(), func.count(ParticipantRow.finished)).select_from(ParticipantRow)
+        )
+        .tuples()
+        .one()
     )
-    people = session.execute(
-        select(func.count(), func.count(ParticipantRow.finished)).select_from(ParticipantRow)
-    ).one()
-    states = {
-        (kind, state): count
-        for kind, state, count in session.execute(
-            select(TrialRow.kind, TrialRow.state, func.count()).group_by(
-                TrialRow.kind, TrialRow.state
-            )
-        ).tuples()
-    }
-    answered = {
-        kind: states.get((kind, ANSWERED), 0)
-        for kind in (*(kind.value for kind in TrialKind), PRACTICE)
-    }
+    trials = session.scalars(select(TrialRow)).all()
+    answered = Counter(trial.kind for trial in trials if trial.state == ANSWERED)
+    real = [trial for trial in trials if trial.kind == REAL]
+    votes = [trial for trial in real if trial.state == ANSWERED]
+    reserved = [trial for trial in real if trial.state == OPEN and trial.reserved_until > now]
+    by_item, reserved_by_item, counted_by_item = (
+        Counter(trial.item for trial in some)
+        for some in (votes, reserved, [vote for vote in votes if vote.participant not in out])
+    )
     items = tuple(
-        ItemCount(item, votes[n], reserved[n], counted[n]) for n, item in enumerate(design.items)
+        ItemCount(item, by_item[n], reserved_by_item[n], counted_by_item[n])
+        for n, item in enumerate(design.items)
     )
     return Status(
-        people[0],
-        people[1],
-        answered,
-        states.get((REAL, SKIPPED), 0),
-        sum(reserved.values()),
-        items,
+        participants,
+        finished,
+        {kind: answered[kind] for kind in (*(kind.value for kind in TrialKind), PRACTICE)},
+        skipped=sum(trial.state == SKIPPED for trial in real),
+        reserved=len(reserved),
+        items=items,
         full=all(entry.counted >= design.votes_per_item for entry in items),
         excluded=len(out),
     )
 
 
 def _live():
-    """What is true of votes that no later one of the same trial and criterion superseded, and that
-    were not taken back.
+    """The conditions for votes that were neither superseded by a later one of the same trial and
+    criterion nor taken back.
     """
     later = aliased(VoteRow)
     superseded = exists().where(
@@ -328,8 +320,8 @@ def _live():
 
 
 def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
-    """Live votes of all trials but those for practice, by participant in the order of joining, by
-    position, then by criterion.
+    """The live votes of all trials except practice, by participant in the order of joining, then by
+    position and criterion.
     """
     rank = {criterion.name: n for n, criterion in enumerate(design.criteria)}
     decisive = {criterion.name for criterion in design.criteria if criterion.gold}
@@ -344,7 +336,7 @@ def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
         .tuples()
         .all()
     )
-    found = [
+    ballots = [
         Ballot(
             trial=trial.id,
             participant=trial.participant,
@@ -363,17 +355,18 @@ def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
         )
         for vote, trial in rows
     ]
-    places = {
+    joined = {
         participant: n
-        for n, participant in enumerate(dict.fromkeys(ballot.participant for ballot in found))
+        for n, participant in enumerate(dict.fromkeys(ballot.participant for ballot in ballots))
     }
     return sorted(
-        found,
-        key=lambda ballot: (places[ballot.participant], ballot.position, rank[ballot.criterion]),
+        ballots,
+        key=lambda ballot: (joined[ballot.participant], ballot.position, rank[ballot.criterion]),
     )
 
 
 def events_of(session: Session) -> list[StoredEvent]:
+    """All logged events, oldest first."""
     return [
         StoredEvent(row.participant, row.kind, json.loads(row.data), row.time)
         for row in session.scalars(select(EventRow).order_by(EventRow.id))

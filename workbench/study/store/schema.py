@@ -1,12 +1,12 @@
-"""The tables of a study's database, one study in each. Times are seconds since 1970 in UTC; the
-design's numbers of prompts and items are kept.
+"""The tables of a study's database, which holds one study. Times are in seconds since 1970, UTC;
+prompts and items are stored by their numbers in the design.
 
 Votes and events are only ever added. The votes of a trial by one criterion are numbered
-(`revision`): the one with the highest number is live, and as a number is there once, two
-submissions can never both come after the same vote. An undo adds votes with the choice "undone".
+(`revision`): the one with the highest number is live, and since numbers are unique, two
+submissions can never both follow the same vote. An undo adds votes with the choice "undone".
 
-These classes say what the tables are; only `migrations` makes or changes them, and a test holds
-the two together.
+These classes describe the tables; only `migrations` creates or changes them, and a test compares
+the two.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from sqlalchemy import CheckConstraint, Float, ForeignKey, MetaData, String, Tex
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 OPEN, ANSWERED, SKIPPED = "open", "answered", "skipped"  # states of a trial
-UNDONE = "undone"  # the choice of a vote that takes an earlier one back
+UNDONE = "undone"  # the choice of a vote that takes back an earlier one
 
 
 class SchemaBase(DeclarativeBase):
+    """The base of all tables; names every constraint."""
+
     metadata = MetaData(
         naming_convention={
             "pk": "pk_%(table_name)s",
@@ -43,8 +45,8 @@ class StudyRow(SchemaBase):
 
 
 class ParticipantRow(SchemaBase):
-    """Someone who consented. Who has the token whose SHA-256 is here is this participant; the
-    token itself is nowhere.
+    """Someone who consented. Whoever has the token with this SHA-256 is this participant; the
+    token itself is not stored.
     """
 
     __tablename__ = "participant"
@@ -57,8 +59,8 @@ class ParticipantRow(SchemaBase):
 
 
 class TrialRow(SchemaBase):
-    """One side-by-side question, given to a participant and theirs for ever. While open it is
-    reserved until a time, and may be answered after it.
+    """One side-by-side question, given to a participant and theirs forever. While open it is
+    reserved for some time, and may be answered even later.
     """
 
     __tablename__ = "trial"
@@ -89,7 +91,7 @@ class TrialRow(SchemaBase):
 
 class VoteRow(SchemaBase):
     """One answer by one criterion. The answers of one submission share its client's id, which
-    makes sending it again harmless.
+    makes it harmless to send it again.
     """
 
     __tablename__ = "vote"
@@ -111,7 +113,7 @@ class VoteRow(SchemaBase):
 
 
 class EventRow(SchemaBase):
-    """Something else that happened, by its time."""
+    """Anything else that happened, with its time."""
 
     __tablename__ = "event"
 

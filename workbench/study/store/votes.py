@@ -1,8 +1,8 @@
-"""One submission: what a valid one is, whether it is kept already, and the votes that it adds.
+"""One submission: its validation, its earlier receipt, and the votes that it adds.
 
 A submission answers all criteria of a trial, skips it, or takes its last answers back, and carries
-an id that the client made. Its votes are the next revision of the trial's. Not here: whose trial
-it is and whether it may be answered (`store`).
+an id made by the client. Its votes are the next revision of the trial's votes. Not here: whose
+trial it is and whether it may be answered (`store`).
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ LONGEST_REASON = 1000  # characters
 
 @dataclass(frozen=True)
 class Submission:
-    """A choice by each criterion of the study, all made at once."""
+    """A choice by each criterion of the study, all made together."""
 
     trial: str
     choices: Mapping[str, str]
     client_id: str
     seconds: float = 0.0
-    reason: str = ""  # of a skip
+    reason: str = ""  # for a skip
 
     @property
     def skips(self) -> bool:
+        """Whether this skips the trial."""
         return self.reason != ""
 
 
@@ -48,8 +49,8 @@ def answering(
     seconds: float,
     reason: str,
 ) -> Submission:
-    """A submission from what a client sent. Raises `StudyError`, saying what an answer is, for
-    anything that is none.
+    """The submission in a client's request. Raises `StudyError` for invalid answers, saying which
+    are valid.
     """
     if not isinstance(reason, str) or len(reason) > LONGEST_REASON:
         raise StudyError(f"a reason to skip is a text of at most {LONGEST_REASON} characters")
@@ -72,7 +73,7 @@ def undoing(design: StudyDesign, trial: str, client_id: str) -> Submission:
 
 
 def uuid_of(value: str) -> str:
-    """A client's id in the form that is kept. Raises `StudyError` for what is no UUID."""
+    """A client's id in its stored form. Raises `StudyError` if it is not a UUID."""
     try:
         return str(uuid.UUID(value))
     except (ValueError, AttributeError, TypeError) as error:
@@ -82,7 +83,7 @@ def uuid_of(value: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Without what no database keeps: NUL, and halves of characters."""
+    """The text without characters that databases do not store: NUL and lone surrogates."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()
 
 
@@ -91,11 +92,11 @@ def _choices(design: StudyDesign, answers: Mapping[str, str], reason: str) -> di
     if reason and not answers:
         return dict.fromkeys(criteria, Choice.SKIP.value)
     if reason:
-        raise StudyError("a trial is either answered or skipped; send answers, or a reason to skip")
+        raise StudyError("a trial is either answered or skipped; send answers or a reason to skip")
     if not isinstance(answers, Mapping) or set(answers) != set(criteria):
         raise StudyError(
-            f"an answer is needed by each of {', '.join(criteria)}, and by nothing else; or a "
-            "reason to skip"
+            f"an answer is needed by each of {', '.join(criteria)} and by no other criterion, or "
+            "a reason to skip"
         )
     allowed = [
         choice.value
@@ -110,13 +111,13 @@ def _choices(design: StudyDesign, answers: Mapping[str, str], reason: str) -> di
 
 
 def kept_trial(session: Session, client_id: str) -> str | None:
-    """The trial that this submission was about, None where it is not kept."""
+    """The trial of the stored submission with this id, None if there is none."""
     return session.scalar(select(VoteRow.trial).where(VoteRow.client_id == client_id).limit(1))
 
 
 def kept_receipt(session: Session, submission: Submission) -> Receipt | None:
-    """The first receipt of this submission, None where it is not kept; seconds are not compared.
-    Raises `Conflict` if it said something else.
+    """The first receipt of this submission, None if it is not stored; seconds are not compared.
+    Raises `Conflict` if the stored one has another content.
     """
     rows = session.scalars(select(VoteRow).where(VoteRow.client_id == submission.client_id)).all()
     if not rows:
@@ -127,15 +128,15 @@ def kept_receipt(session: Session, submission: Submission) -> Receipt | None:
         for criterion, choice in submission.choices.items()
     }:
         raise Conflict(
-            "this submission's id was used before with another content, which is kept; make a new "
-            "id for each submission"
+            "this submission's id was used before with other content, which stays; use a new id "
+            "for each submission"
         )
     return Receipt(rows[0].trial, rows[0].client_id, rows[0].received)
 
 
 def add_votes(session: Session, submission: Submission, now: float) -> Receipt:
-    """Adds the submission's votes, after all earlier ones of its trial. Raises `Conflict` if its
-    id was used in the meantime.
+    """Adds the submission's votes after all earlier ones of its trial. Raises `Conflict` if its id
+    was used in the meantime.
     """
     last = session.scalar(
         select(func.max(VoteRow.revision)).where(VoteRow.trial == submission.trial)
@@ -158,6 +159,6 @@ def add_votes(session: Session, submission: Submission, now: float) -> Receipt:
         session.flush()
     except IntegrityError as error:
         raise Conflict(
-            "this submission's id was used before; make a new id for each submission"
+            "this submission's id was used before; use a new id for each submission"
         ) from error
     return Receipt(submission.trial, submission.client_id, now)

@@ -1,5 +1,5 @@
-// How the page talks to the server. A vote is kept in this browser under an id of its own until the server has acknowledged it, so a lost network, a
-// closed tab or a repeated click costs nothing.
+// How the page talks to the server. This browser keeps each vote under its own id until the server acknowledges it, so a lost network, a closed tab
+// or a repeated click costs nothing.
 "use strict";
 const $ = (id) => document.getElementById(id);
 const base = new URL(".", location.href).pathname;
@@ -15,14 +15,14 @@ async function ask(path, options = {}) {
   if (token) headers.Authorization = `Bearer ${token}`;
   const answer = await fetch(base + path, { ...options, headers, cache: "no-store" });
   if (answer.ok) return answer;
-  const told = await answer.json().catch(() => ({}));
-  // without a detail it is not the study that speaks, but a proxy in front of it
-  throw Object.assign(new Error(told.detail || `The server answered ${answer.status}.`), { status: told.detail ? answer.status : 0 });
+  const { detail } = await answer.json().catch(() => ({}));
+  // without a detail the answer comes from a proxy, not from the study
+  throw Object.assign(new Error(detail || `The server answered ${answer.status}.`), { status: detail ? answer.status : 0 });
 }
 const json = async (path, options) => (await ask(path, options)).json();
 const post = (path, body, token) => json(path, { method: "POST", body: JSON.stringify(body), token });
 
-// The server understood and refused: the same again would be refused again.
+// Whether the server understood and refused: a repetition would be refused too.
 function refused(error) { return error.status && error.status < 500 && error.status !== 429; }
 
 // Ends early when the network is back.
@@ -30,19 +30,19 @@ function pause(milliseconds) {
   return new Promise((go) => { setTimeout(go, milliseconds); addEventListener("online", go, { once: true }); });
 }
 
-// Lasts until it succeeds or is refused.
+// Repeats the action until it succeeds or is refused.
 async function insist(action) {
   for (let wait = 1000; ; wait = Math.min(2 * wait, 15000)) {
     try { const done = await action(); warn(""); return done; } catch (error) {
       if (refused(error)) throw error;
-      const what = unsent().length ? "Your answer is kept here; trying again …" : "Trying again …";
-      warn(error.status === 429 ? "Many people are here at once; trying again …" : `No connection. ${what}`);
+      const what = unsent().length ? "Your answer is saved in this browser; trying again …" : "Trying again …";
+      warn(error.status === 429 ? "Many people are taking part right now; trying again …" : `No connection. ${what}`);
       await pause(wait);
     }
   }
 }
 
-// ---- votes that are not acknowledged yet
+// ---- votes not acknowledged yet
 
 function unsent() { return Object.keys(store).filter((name) => name.startsWith(PENDING)); }
 
@@ -52,8 +52,8 @@ function keep(vote) {
   return key;
 }
 
-// Sends what is kept under a key, as whom it was given by, until the server has it or refuses it as an answer. What it refuses for another reason,
-// such as a token that it does not know, stays: the next start tries it again.
+// Sends the vote kept under a key, with the token of the participant who gave it, until the server has it or refuses it as an answer. A vote refused
+// for another reason, such as an unknown token, stays: the next start tries it again.
 async function send(key) {
   const kept = store.getItem(key);
   if (!kept) return;  // another tab has sent it
@@ -65,7 +65,7 @@ async function send(key) {
   store.removeItem(key);
 }
 
-function randomHex(count) {  // pages that are not served securely have no crypto.randomUUID
+function randomHex(count) {  // pages not served securely have no crypto.randomUUID
   return [...crypto.getRandomValues(new Uint8Array(count))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 

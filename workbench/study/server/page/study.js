@@ -1,7 +1,7 @@
-// The participant's page, one trial after another. It knows no method: pictures come under tokens that are made for each trial.
+// The participant's page, one trial after another. It knows no method: pictures come under tokens drawn for each trial.
 "use strict";
-const TRIES = 5, FIRST_PAUSE = 500;  // of each picture; milliseconds, twice as long each time
-// trial: what can be answered; loading: {trial, control, failed, unreached}, what can only be skipped; doing: what `alone` does
+const TRIES = 5, FIRST_PAUSE = 500;  // for each picture; in milliseconds, doubled after each try
+// trial: can be answered; loading: {trial, control, failed, unreached}, can only be skipped; doing: the running action of `exclusively`
 const state = {
   token: null, settled: null, study: null, trial: null, loading: null, undo: "", answers: {}, shown: 0, busy: false, doing: null, urls: [],
 };
@@ -10,7 +10,7 @@ function show(section) {
   if ($(section).hidden) $("mine").open = section === "end";
   for (const id of ["welcome", "instructions", "trial", "end"]) $(id).hidden = id !== section;
   $("person").hidden = section === "welcome";
-  $("mine").hidden = section === "instructions";  // which has the link in its text
+  $("mine").hidden = section === "instructions";  // there the link is in the text
   for (const id of ["link", "mine-link"]) $(id).value = state.token ? linkOf(state.token) : "";
   $("main").focus({ preventScroll: true });
 }
@@ -25,9 +25,9 @@ async function begin() {
   }
   buildCriteria();
   state.token = readToken();
-  let told = "";
+  let message = "";
   for (const key of unsent()) {
-    try { await send(key); } catch (error) { if (error.status !== 401) told = error.message; }  // what it is about is answered, or someone else's
+    try { await send(key); } catch (error) { if (error.status !== 401) message = error.message; }  // its trial is already answered, or someone else's
   }
   if (!state.token) welcome();
   while (state.token) {
@@ -35,10 +35,10 @@ async function begin() {
       if (error.status !== 401) throw error;
       putAside();
       if (!state.token) return welcomeUnknown();
-      told = "This study does not know that link. You go on as who was here before.";
+      message = "This study does not recognise that link. You continue as the previous participant.";
     }
   }
-  if (told) warn(told);
+  if (message) warn(message);
 }
 
 function element(name, text, properties = {}) {
@@ -82,7 +82,7 @@ function tellProgress(progress) {
   state.undo = progress.undo;
 }
 
-// Tried a few times; a picture that is refused, or still does not come, is an error of the trial's loading.
+// Tries a few times; a picture that is refused, or still does not load, fails the loading of its trial.
 async function picture(name, signal) {
   for (let tries = 1, wait = FIRST_PAUSE; ; tries++, wait *= 2) {
     const image = new Image();
@@ -94,7 +94,7 @@ async function picture(name, signal) {
     } catch (error) {
       if (image.src) URL.revokeObjectURL(image.src);
       if (signal.aborted || refused(error) || tries === TRIES) throw error;
-      say("The pictures do not load yet; trying again …");
+      say("The pictures have not loaded yet; trying again …");
       await pause(wait);
     }
   }
@@ -105,7 +105,7 @@ function stopLoading() {
   state.loading = null;
 }
 
-// Both sides are loaded and decoded before either is shown, and shown in one go; only then can be answered. Skipped it can be at any time.
+// Loads and decodes both sides, then shows them together; only then can the trial be answered. It can be skipped at any time.
 async function present(trial, said) {
   stopLoading();
   const mine = { trial, control: new AbortController(), failed: false, unreached: false };  // only the latest may show anything
@@ -116,7 +116,7 @@ async function present(trial, said) {
     if (state.loading === mine && !mine.control.signal.aborted) reveal(trial, images, said);
   } catch (error) {
     if (state.loading !== mine || mine.control.signal.aborted) return;
-    mine.control.abort();  // the other side
+    mine.control.abort();  // stops loading the other side
     if (error.status === 401) { putAside(); return welcomeUnknown(); }
     fail(mine, error);
   }
@@ -147,8 +147,8 @@ function reveal(trial, images, said) {
   $("sides").removeAttribute("aria-busy");
   Object.assign(state, { trial, loading: null, shown: performance.now() });
   $("trial").dataset.shown = trial.id;
-  post(`api/shown/${trial.id}`, {}).catch(() => {});  // for the record alone
-  say(said || (trial.practice ? "A practice question; its answer does not count." : ""));
+  post(`api/shown/${trial.id}`, {}).catch(() => {});  // only for the record
+  say(said || (trial.practice ? "A practice question: its answer does not count." : ""));
   setAnswers({});
 }
 
@@ -180,8 +180,8 @@ function setAnswers(answers) {
 
 function answer(name, choice) { setAnswers({ ...state.answers, [name]: choice }); }
 
-// One thing at a time, from the click until the server has answered.
-function alone(action) {
+// One action at a time, from the click until the server has answered.
+function exclusively(action) {
   if (!state.busy) state.doing = doing(action);
 }
 
@@ -191,7 +191,7 @@ async function doing(action) {
   try { await action(); } catch (error) {
     say("");
     if (error.status === 401) { putAside(); welcomeUnknown(); return; }
-    if (error.status === 409 || error.status === 404) await next(true).catch(() => {});  // it is answered elsewhere: show what is next
+    if (error.status === 409 || error.status === 404) await next(true).catch(() => {});  // it was answered elsewhere: show the next one
     warn(error.message);
   } finally {
     state.busy = false;
@@ -202,10 +202,10 @@ async function doing(action) {
 function submit(body) {
   const trial = state.trial || state.loading?.trial;
   if (!trial) return;
-  alone(async () => {
+  exclusively(async () => {
     delete $("trial").dataset.shown;
     const seconds = state.trial ? Math.min((performance.now() - state.shown) / 1000, 86400) : 0;
-    if (state.loading) {  // it can still be skipped, should the server refuse this
+    if (state.loading) {  // it can still be skipped if the server refuses this
       state.loading.failed = true;
       state.loading.control.abort();
     }
@@ -215,20 +215,20 @@ function submit(body) {
   });
 }
 
-function loadAgain() { alone(() => next(true)); }
+function loadAgain() { exclusively(() => next(true)); }
 
 function undo() {
   if (!state.undo) return;
-  alone(async () => {
-    const asked = { trial: state.undo, client_id: uuid() };
-    await insist(() => post("api/undo", asked));
-    await next(true, "The last answer is taken back; answer it again.");
+  exclusively(async () => {
+    const request = { trial: state.undo, client_id: uuid() };
+    await insist(() => post("api/undo", request));
+    await next(true, "Your last answer was undone; please answer again.");
   });
 }
 
-// ---- what happens
+// ---- events
 
-$("start").addEventListener("click", () => alone(async () => { $("instructions").dataset.read = "yes"; await next(true); }));
+$("start").addEventListener("click", () => exclusively(async () => { $("instructions").dataset.read = "yes"; await next(true); }));
 $("criteria").addEventListener("change", (event) => answer(event.target.name, event.target.value));
 $("answers").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -238,7 +238,7 @@ $("undo").addEventListener("click", undo);
 $("undo-end").addEventListener("click", undo);
 $("skip").addEventListener("click", () => { $("skip-form").hidden = false; $("skip-form").querySelector("input").focus(); });
 $("skip-not").addEventListener("click", () => { $("skip-form").hidden = true; $("skip").focus(); });
-$("skip-form").addEventListener("keydown", (event) => {  // a form whose first button is disabled takes no Enter by itself
+$("skip-form").addEventListener("keydown", (event) => {  // Enter does not submit a form whose first button is disabled
   if (event.key !== "Enter" || !event.target.matches("input")) return;
   event.preventDefault();
   $("skip-now").click();

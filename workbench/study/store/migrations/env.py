@@ -1,5 +1,5 @@
-"""Alembic's entry: runs the revisions on the connection, and in the transaction, that
-`workbench.study.store.database` gives.
+"""Alembic's entry: runs the revisions on the connection and in the transaction given by
+`workbench.study.store.database`.
 """
 
 from alembic import context

@@ -8,6 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
+    """Creates all tables."""
     op.create_table(
         "study",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -92,5 +93,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Drops all tables."""
     for table in ("event", "vote", "trial", "participant", "study"):
         op.drop_table(table)
