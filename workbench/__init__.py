@@ -7,7 +7,7 @@ Every name below can be imported from `workbench`; its module, and torch with it
 the name is first used, never by `import workbench`:
 
     from workbench import PRESETS, Run, train
-    for event in train(Run.create("runs/mine", PRESETS["scenes-dp-dmd"])):
+    for event in train(Run.create("runs/mine", PRESETS["scenes-dp-dmd"], "cpu")):
         print(event)
 """
 

@@ -69,7 +69,7 @@ def test_editors_see_the_same_names_in_the_same_modules():
 def test_an_unknown_name_is_an_attribute_error_that_suggests_the_nearest():
     with pytest.raises(AttributeError, match="no attribute 'recipe'; did you mean 'Recipe'"):
         workbench.recipe  # noqa: B018
-    with pytest.raises(AttributeError, match="no attribute 'zzz'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'zzz'$"):
         workbench.zzz  # noqa: B018
     with pytest.raises(ImportError, match="Evaluatoin"):
         from workbench import Evaluatoin  # noqa: F401
