@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -84,6 +83,8 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
         if self._found:
             return
         self._found = True
+        import importlib.metadata  # 30 ms, which no known name needs
+
         self._failures = import_plugins()
         for point in importlib.metadata.entry_points(group=self.group):
             where = f"entry point {point.name!r} of {point.dist.name if point.dist else 'nobody'}"
