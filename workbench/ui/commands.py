@@ -74,10 +74,10 @@ def _app(options: argparse.Namespace) -> None:
     if study:  # before gradio's own routes, which answer everything
         app.router.routes.insert(0, Mount(PATH, study.voting))
     print(
-        f"The workbench is at {address} (device: {session.device_title}). Press Ctrl-C to end it.",
+        f"The workbench is at {address} (Ctrl-C ends it)",
         flush=True,
     )
     if study and study.owner_token:
         print(f"The study owner's token, for the tab Results: {study.owner_token}", flush=True)
-    threading.Thread(target=session.warm, daemon=True).start()
+    threading.Thread(target=session.warm_up, daemon=True).start()
     page.block_thread()
