@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # for editors and documentation; MODULES below says the same 
     from workbench.core.distiller import Distiller as Distiller
     from workbench.core.presets import PRESETS as PRESETS
     from workbench.core.recipe import Recipe as Recipe
-    from workbench.evaluation.evaluate import evaluate as evaluate
+    from workbench.evaluation import evaluate as evaluate
     from workbench.evaluation.evaluation import Evaluation as Evaluation
     from workbench.evaluation.metrics import METRICS as METRICS
     from workbench.evaluation.prompt_lists import prompt_list as prompt_list
@@ -70,7 +70,7 @@ MODULES = {
     # compare and measure
     "GridRequest": "grid.request",
     "generate_grid": "grid.generate",
-    "evaluate": "evaluation.evaluate",
+    "evaluate": "evaluation",
     "Evaluation": "evaluation.evaluation",
     "EvaluationRequest": "evaluation.request",
     "METRICS": "evaluation.metrics",
