@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -213,7 +215,20 @@ def test_plan_says_what_a_recipe_needs_and_what_would_make_it_fit(teacher_folder
 
 @pytest.mark.parametrize(
     "command",
-    ["train", "plan", "resume", "sample", "evaluate", "models", "export", "scenes make-teacher"],
+    [
+        "app",
+        "train",
+        "plan",
+        "resume",
+        "sample",
+        "stages",
+        "evaluate",
+        "report",
+        "models",
+        "export",
+        "study create",
+        "scenes make-teacher",
+    ],
 )
 def test_every_help_text_is_complete(command, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -306,3 +321,35 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path, capsys):
         main(["sample", "a red circle", "--device", "cuda", "--out", str(tmp_path / "a.png")]) == 1
     )
     assert "there is no cuda here" in capsys.readouterr().err
+
+
+def test_an_unknown_option_is_answered_by_its_command_with_the_nearest(capsys):
+    for given, usage, message in (
+        (["train", "--rouns", "3"], "train [OPTIONS]", "--rouns; did you mean --rounds?"),
+        (["study", "serve", "x", "--prot=1"], "study serve [OPTIONS] STUDY", "mean --port?"),
+        (["export", "run"], "export --to TO [OPTIONS] RUN", "are required: --to"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(given)
+        assert stopped.value.code == 2
+        first, second = capsys.readouterr().err.splitlines()
+        assert first == f"usage: workbench {usage}"
+        assert message in second
+
+
+def test_the_version_is_that_of_the_project(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert re.fullmatch(r"workbench \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+def test_help_starts_quickly_because_nothing_heavy_is_imported():
+    code = (
+        "import sys, workbench.cli; workbench.cli._parser(); print([m for m in ('torch', "
+        "'diffusers', 'transformers', 'gradio', 'numpy', 'plotly') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -16,7 +16,8 @@ FLOORS = (
     ("models", "metrics"),
     ("training", "grid", "evaluation"),
     ("stages", "study"),
-    ("ui", "lab", "cli"),
+    ("ui", "lab"),
+    ("cli",),
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS, 1) for room in rooms}
 FIGURES = ("ui/*", "lab/*", "*figures*", "*/report.py", "io/theme.py", "io/page.py")

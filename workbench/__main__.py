@@ -1,3 +1,5 @@
+"""python -m workbench."""
+
 import sys
 
 from workbench.cli import main

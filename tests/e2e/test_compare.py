@@ -18,7 +18,7 @@ LINK = GridRequest(
 
 
 def fill(page, prompts: str, seeds: str, steps: int) -> None:
-    page.get_by_label("Prompts, one a line").fill(prompts)
+    page.get_by_label("Prompts, one per line").fill(prompts)
     page.get_by_label("Seeds, such as").fill(seeds)
     page.get_by_label("number input for Teacher steps").fill(str(steps))
     page.get_by_label("number input for Teacher steps").press("Tab")
@@ -34,7 +34,7 @@ def expect_status(page, status: str) -> None:
 
 def ready(page):
     """Waits until the page has got its models and, for a link, its grid."""
-    expect(page.get_by_role("button", name="Paint grid")).to_be_enabled(timeout=60_000)
+    expect(page.get_by_role("button", name="Generate grid")).to_be_enabled(timeout=60_000)
     return page
 
 
@@ -45,11 +45,11 @@ def test_a_grid_of_the_chosen_prompts_seeds_and_models(tab):
         page.get_by_label(name, exact=True).is_checked() for name in ("Teacher", "DMD", "DP-DMD")
     )
     page.get_by_role("button", name="two green stars").click()
-    expect(page.get_by_label("Prompts, one a line")).to_have_value("two green stars")
+    expect(page.get_by_label("Prompts, one per line")).to_have_value("two green stars")
     fill(page, "a red circle\na blue star", "0, 7", 2)
     page.get_by_label("DMD", exact=True).uncheck()
     page.get_by_label("run long").check()
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     expect_status(page, "done")
     assert page.locator(".wb-prompt").all_inner_texts() == ["a red circle", "a blue star"]
     assert page.locator(".wb-section").first.locator(".wb-seed").all_inner_texts() == [
@@ -77,12 +77,12 @@ def test_a_grid_of_the_chosen_prompts_seeds_and_models(tab):
 def test_a_prompt_outside_the_grammar_is_answered_with_help(tab):
     page = ready(tab())
     fill(page, "a red hexagon", "0-2", 2)
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     note = page.get_by_role("alert").filter(has_text="hexagon")
     expect(note).to_contain_text("for example")
     expect(page.locator("[data-root]")).to_have_attribute("data-status", "empty")
     fill(page, **QUICK)
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     expect_status(page, "done")
     expect(note).to_have_count(0)
 
@@ -90,13 +90,13 @@ def test_a_prompt_outside_the_grammar_is_answered_with_help(tab):
 def test_seeds_that_cannot_be_read_are_answered_with_help(tab):
     page = ready(tab())
     fill(page, "a circle", "0..8", 2)
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     expect(page.get_by_role("alert").filter(has_text="0..8")).to_contain_text(
         'Write for example "0-8"'
     )
 
 
-def test_stop_ends_a_grid_that_can_still_be_exported_and_another_be_painted(tab):
+def test_stop_ends_a_grid_which_can_be_exported_before_the_next_one(tab):
     page = ready(tab())
     fill(page, "a circle\na star\na shape\na square", "0-15", 100)
     page.get_by_label("DP-DMD", exact=True).uncheck()
@@ -104,7 +104,7 @@ def test_stop_ends_a_grid_that_can_still_be_exported_and_another_be_painted(tab)
     page.get_by_label(
         "Teacher", exact=True
     ).check()  # ticked last: DMD comes first, the teacher is at work when we stop
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     expect(page.locator(".wb-cell img").first).to_be_visible(timeout=60_000)
     press(page, "Stop")
     expect_status(page, "stopped")
@@ -119,7 +119,7 @@ def test_stop_ends_a_grid_that_can_still_be_exported_and_another_be_painted(tab)
     page.wait_for_timeout(500)
     assert page.locator(".wb-message").inner_text() == message  # nothing went on behind
     fill(page, **QUICK)
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     expect_status(page, "done")
 
 
@@ -167,7 +167,7 @@ def test_exports_hold_the_grid_and_its_settings(tab):
 
 def test_a_link_fills_the_form_and_makes_the_grid_again(tab):
     page = ready(tab(LINK))
-    expect(page.get_by_label("Prompts, one a line")).to_have_value("a blue star")
+    expect(page.get_by_label("Prompts, one per line")).to_have_value("a blue star")
     expect(page.get_by_label("Seeds, such as")).to_have_value("4-5")
     assert not page.get_by_label("DMD", exact=True).is_checked()
     assert page.get_by_label("DP-DMD", exact=True).is_checked()
@@ -200,7 +200,7 @@ def test_a_link_fills_the_form_and_makes_the_grid_again(tab):
 def test_a_bad_link_is_answered_and_the_page_works(tab, query, told):
     page = ready(tab(query))
     expect(page.get_by_role("alert").filter(has_text=told)).to_be_visible()
-    expect(page.get_by_role("button", name="Paint grid")).to_be_enabled()
+    expect(page.get_by_role("button", name="Generate grid")).to_be_enabled()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -20,8 +20,8 @@ def ask(
 ) -> None:
     panel = page.locator("[role=tabpanel]:visible")
     choose(page, "own prompts")
-    panel.get_by_label("Own prompts, one a line").fill(prompts)
-    panel.get_by_label("number input for Seeds a prompt").fill("3")
+    panel.get_by_label("Own prompts, one per line").fill(prompts)
+    panel.get_by_label("number input for Seeds per prompt").fill("3")
     panel.get_by_label("number input for Teacher steps").fill("2")
     panel.get_by_label("number input for Teacher steps").press("Tab")
     for box in panel.locator("#evaluate-metrics").get_by_role("checkbox").all():
@@ -120,7 +120,7 @@ def test_stop_keeps_what_is_there_and_evaluate_goes_on(tab):
     ask(page, prompts=prompts)
     expect_note(page, "Working: ")
     page.locator("#evaluate-stop").click()
-    expect_note(page, "Stopped; “Evaluate” goes on from here")
+    expect_note(page, "Stopped; “Evaluate” continues from here")
     page.locator("#evaluate").click()
     expect_note(page, "Done in")
     expect(page.locator("#evaluate-tables")).to_contain_text("16 prompts of own prompts")

@@ -17,7 +17,7 @@ def test_a_full_teacher_is_compared_with_its_published_student(full_tab):
     page.get_by_label(
         "rtdmd-sd35", exact=True
     ).check()  # which is not in the cache, and there is no network
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     expect_status(page, "done")
     assert page.locator(".wb-cell img").count() == 4
     rows = page.locator(".wb-model").all_inner_texts()
@@ -33,10 +33,10 @@ def test_without_the_model_and_a_network_the_page_says_so_and_works_on_scenes(lo
     page = ready(lost_tab())
     expect(page.get_by_role("alert")).to_contain_text("the hub cannot be reached")
     expect(page.get_by_text("Models of scenes")).to_be_visible()
-    expect(page.get_by_label("Prompts, one a line")).to_have_value("a circle")
+    expect(page.get_by_label("Prompts, one per line")).to_have_value("a circle")
     page.get_by_role("button", name="two green stars").click()
-    expect(page.get_by_label("Prompts, one a line")).to_have_value("two green stars")
+    expect(page.get_by_label("Prompts, one per line")).to_have_value("two green stars")
     fill(page, "a circle", "0", 2)
-    press(page, "Paint grid")
+    press(page, "Generate grid")
     expect_status(page, "done")
     assert page.locator(".wb-cell img").count() == 3

@@ -13,7 +13,7 @@ def opened(tab, **settings):
     """The tab, ready."""
     page = tab(**settings)
     page.get_by_role("tab", name="Stages").click()
-    expect(page.locator("#examine")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#analyse")).to_be_enabled(timeout=60_000)
     return page
 
 
@@ -32,7 +32,7 @@ def ask(
     panel.get_by_label("number input for Branches").press("Tab")
     for part in ("Branching", "Swap test"):
         panel.get_by_label(part, exact=True).set_checked(part in parts)
-    page.locator("#examine").click()
+    page.locator("#analyse").click()
 
 
 def expect_note(page, text: str) -> None:
@@ -112,7 +112,7 @@ def test_one_that_waits_for_the_device_is_stopped_at_once(tab):
     expect_note(second, "Waiting for the device")
     second.locator("#stages-stop").click()
     expect_note(second, "Stopped in 0 s")
-    expect(second.locator("#examine")).to_be_enabled()
+    expect(second.locator("#analyse")).to_be_enabled()
     first.locator("#stages-stop").click()
     expect_note(first, "Stopped in")
     second.locator("#stages-resume").click()
@@ -175,7 +175,7 @@ def test_mistakes_are_answered_with_help(tab, prompt, seeds, told):
     page = opened(tab)
     ask(page, prompt, seeds)
     expect(page.locator("#stages-note")).to_contain_text(told)
-    expect(page.locator("#examine")).to_be_enabled()
+    expect(page.locator("#analyse")).to_be_enabled()
 
 
 def test_the_page_is_not_wider_than_a_phone(examined):

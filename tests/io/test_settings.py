@@ -76,16 +76,16 @@ def test_a_hyphen_in_a_method_is_taken():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "--lambda", "3"], "train: there is no option --lambda; did you mean --lam?"),
+        (["train", "--lambda", "3"], "train: unknown argument --lambda; did you mean --lam?"),
         (["train", "--round=3"], ""),
         (["plan", "--student-step-count", "3"], "did you mean --student-steps?"),
-        (["sample", "x", "--zzz"], "sample: there is no option --zzz: see"),
+        (["sample", "x", "--zzz"], "sample: unknown argument --zzz (--help lists"),
         (["train", "--rounds", "many"], "argument --rounds: invalid int value: 'many'"),
         (["trian"], "invalid choice: 'trian'"),
         (["resume"], "the following arguments are required: RUN"),
     ],
 )
-def test_a_mistake_is_one_line(words, message, capsys):
+def test_a_mistake_is_one_line_after_the_usage(words, message, capsys):
     if message:
         assert message in error_of(words, capsys)
     else:  # a unique beginning of an option is that option

@@ -2,7 +2,10 @@
 
 import json
 import struct
+import subprocess
+import sys
 
+import gradio as gr
 import pytest
 import torch
 
@@ -16,9 +19,13 @@ from workbench.models.embedded import EMBEDDED
 from workbench.models.loading import load_backend
 from workbench.models.model_cache import ModelCache
 from workbench.training.export import export_student
+from workbench.ui.compare import CompareForm, CompareTab
+from workbench.ui.evaluate import EvaluateForm, EvaluateTab
 from workbench.ui.grid_view import GridView
 from workbench.ui.page import launch_settings, new_page
+from workbench.ui.parts import components_of
 from workbench.ui.session import ON_DEVICE, Session
+from workbench.ui.stages import StagesForm, StagesTab
 
 
 @pytest.fixture
@@ -33,23 +40,23 @@ def embedded(tmp_path, monkeypatch):
 def test_a_teacher_that_cannot_be_opened_is_replaced_by_the_embedded_one_and_the_page_says_why(
     embedded, tmp_path
 ):
-    place = Session(str(tmp_path / "nothing"), tmp_path / "runs", wanted="dp-dmd")
-    page = new_page(place)
+    session = Session(str(tmp_path / "nothing"), tmp_path / "runs", student="dp-dmd")
+    page = new_page(session)
     assert {"CheckboxGroup", "HTML"} <= {type(block).__name__ for block in page.blocks.values()}
-    assert not place.settled
-    place.warm()
-    assert place.settled
-    assert place.teacher == "scenes"
-    assert place.ticked() == ["dmd", "dp-dmd"]
-    assert "there is no folder" in place.problem
-    assert place.problem.endswith("Meanwhile this is the embedded scenes teacher.")
+    assert not session.settled
+    session.warm_up()
+    assert session.settled
+    assert session.teacher == "scenes"
+    assert session.selected_students() == ["dmd", "dp-dmd"]
+    assert "there is no folder" in session.problem
+    assert session.problem.endswith("Meanwhile this is the embedded scenes teacher.")
 
 
 def test_without_a_network_the_page_says_so(embedded):
-    place = Session("stabilityai/stable-diffusion-3.5-medium", device="cpu")
-    place.warm()
-    assert "the hub cannot be reached" in place.problem
-    assert place.size == ""
+    session = Session("stabilityai/stable-diffusion-3.5-medium", device="cpu")
+    session.warm_up()
+    assert "the hub cannot be reached" in session.problem
+    assert session.size == ""
 
 
 def test_a_large_teacher_wants_a_gpu_unless_the_user_insists(embedded, tmp_path):
@@ -61,47 +68,47 @@ def test_a_large_teacher_wants_a_gpu_unless_the_user_insists(embedded, tmp_path)
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(
         struct.pack("<Q", len(header)) + header
     )
-    place = Session(str(folder))
-    place.device, place._device_chosen = "cpu", False
-    assert place.size == "8.4 GiB of weights (transformer 8.4)"
-    place.warm()
-    assert "2.2 billion parameters, and there is no GPU here" in place.problem
-    assert "--device cpu" in place.problem
+    session = Session(str(folder))
+    session.device, session._device_chosen = "cpu", False
+    assert session.size == "8.4 GiB of weights (transformer 8.4)"
+    session.warm_up()
+    assert "2.2 billion parameters, and there is no GPU here" in session.problem
+    assert "--device cpu" in session.problem
     insisting = Session(str(folder), device="cpu")
-    insisting.warm()
+    insisting.warm_up()
     assert "no diffusers pipeline" in insisting.problem  # it went on to read the folder
 
 
 def test_without_any_teacher_the_page_stands(tmp_path, monkeypatch):
     monkeypatch.setitem(EMBEDDED, "scenes", tmp_path / "lost")
-    place = Session("scenes", tmp_path / "runs")
-    new_page(place)
+    session = Session("scenes", tmp_path / "runs")
+    new_page(session)
     with pytest.raises(ValueError, match="there is no folder"):
-        place.backend
-    place.warm()  # quietly
-    assert place.settled
+        session.load()
+    session.warm_up()  # quietly
+    assert session.settled
 
 
 def test_students_are_offered_with_their_own_teacher_only(embedded, tmp_path):
     write_student(tmp_path / "runs" / "mine" / "student", "dmd")
-    place = Session("scenes", tmp_path / "runs")
-    assert list(place.students()) == ["dmd", "dp-dmd", "run mine"]
-    assert place.ticked() == [
+    session = Session("scenes", tmp_path / "runs")
+    assert list(session.students()) == ["dmd", "dp-dmd", "run mine"]
+    assert session.selected_students() == [
         "dmd",
         "dp-dmd",
     ]
-    full = Session("stabilityai/stable-diffusion-3.5-medium", tmp_path / "runs", wanted="dp-dmd")
+    full = Session("stabilityai/stable-diffusion-3.5-medium", tmp_path / "runs", student="dp-dmd")
     assert list(full.students()) == ["dp-dmd-official", "rtdmd-sd35"]
-    assert full.ticked() == ["dp-dmd-official"]
+    assert full.selected_students() == ["dp-dmd-official"]
     assert (full.defaults.teacher_steps, full.defaults.guidance) == (30, 3.5)
     assert Session("stabilityai/stable-diffusion-xl-base-1.0").defaults.guidance == 7.5
 
 
 def test_only_as_many_students_stay_open_as_there_is_room_for(embedded):
-    place = Session("scenes")
+    session = Session("scenes")
     free = [True]
-    residents = ModelCache(place.backend, lambda: free[0])
-    students = place.students()
+    residents = ModelCache(session.load(), lambda: free[0])
+    students = session.students()
     dmd, dp_dmd = (residents.open(students[name], name) for name in ("dmd", "dp-dmd"))
     assert residents.open(students["dmd"], "dmd") is dmd
     assert len(residents.models) == 2
@@ -133,6 +140,40 @@ def test_an_adapter_that_is_closed_leaves_the_network_as_it_was(embedded, tmp_pa
     )
 
 
+def test_the_page_is_built_before_torch_is_imported():
+    code = (
+        "import sys; from workbench.ui.page import new_page; from workbench.ui.session import "
+        "Session; new_page(Session()); print([name for name in ('torch', 'diffusers', "
+        "'transformers', 'scipy') if name in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+
+
+def test_the_models_of_a_form_are_the_teacher_alone_until_it_is_loaded(embedded):
+    session = Session("scenes")
+    assert [name for _, name in session.model_choices()["choices"]] == ["teacher"]
+    session.load()
+    assert session.model_choices()["value"] == ["teacher", "dmd", "dp-dmd"]
+    assert session.model_choices(["dmd", "gone"])["value"] == ["dmd"]
+
+
+def test_the_fields_of_each_form_are_components_of_its_tab(tmp_path):
+    session = Session("scenes", tmp_path / "runs")
+    with gr.Blocks() as page:
+        for tab, form in (
+            (CompareTab, CompareForm),
+            (StagesTab, StagesForm),
+            (EvaluateTab, EvaluateForm),
+        ):
+            assert all(
+                isinstance(component, gr.components.Component)
+                for component in components_of(tab(page, session), form)
+            )
+
+
 def test_everything_that_computes_shares_one_queue(tmp_path):
     page = new_page(Session(str(tmp_path / "nothing"), tmp_path / "runs"))
     computing = [
@@ -161,13 +202,14 @@ def test_a_view_tells_its_rows_status_and_gives_each_image_one_address():
         {},
     ]
     view.add(Progress(0.5))
-    assert [row["cost"] for row in view.json["sections"][0]["rows"]] == ["painting …", "waiting"]
+    assert [row["cost"] for row in view.json["sections"][0]["rows"]] == ["generating …", "waiting"]
     view.add(Cell(0, "teacher", 0, None, "out of memory"))
     view.add(Row(0, "teacher", 60, 0.25))
     rows = view.json["sections"][0]["rows"]
     assert rows[0]["cells"][0] == {"error": "out of memory"}
-    assert [row["cost"] for row in rows] == ["60 NFE · 0.25 s", "painting …"]
-    view.finish("stopped")
+    assert [row["cost"] for row in rows] == ["60 NFE · 0.25 s", "generating …"]
+    view.stop()
+    view.finish()
     assert view.message.startswith("Stopped: 1 of 4 cells")
     assert view.json["sections"][0]["rows"][1]["cost"] == "not finished"
     view.close()

@@ -1,1 +1,85 @@
 """Measuring models on a prompt list: images, readings, numbers and a report, in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from workbench.evaluation.evaluation import Evaluation, ModelResult
+    from workbench.evaluation.prompt_lists import PromptList
+
+
+def evaluate(
+    models: Sequence[str],
+    prompts: str | PromptList,
+    seeds: Sequence[int] = range(9),
+    metrics: Sequence[str] = (),
+    *,
+    teacher: str = "scenes",
+    teacher_steps: int = 30,
+    guidance: float | None = None,
+    folder: str | Path = "",
+    device: str = "",
+    **settings: Any,
+) -> tuple[Evaluation, list[ModelResult]]:
+    """The evaluation, saved in its folder, and each model's numbers; what has no number is listed
+    in `evaluation.missing`.
+
+    Args:
+        models: "teacher", run folders, and names of shipped or published students.
+        prompts: the name of a prompt list, a file, or a `PromptList`.
+        seeds: two or more per prompt.
+        metrics: names in `METRICS`; empty takes those that need no download.
+        teacher: as in a recipe; also the reference of metrics that need one.
+        teacher_steps: sampling steps of the teacher.
+        guidance: classifier-free guidance of the teacher; None takes its preset's.
+        folder: keeps images, features and numbers; empty is evaluations/PROMPTS. An evaluation in
+            it is continued: existing images are not sampled again.
+        device: "cuda", "mps" or "cpu"; empty takes the first available.
+        settings: further fields of `EvaluationRequest`, such as `features` and `noise`.
+
+    Raises ValueError for models, prompts and metrics that are unknown or do not go together.
+    """
+    from workbench.core.presets import recipe_of
+    from workbench.evaluation.evaluation import Evaluation
+    from workbench.evaluation.metrics import usual_metrics
+    from workbench.evaluation.prompt_lists import PromptList, folder_name, prompt_list
+    from workbench.evaluation.request import EvaluationRequest
+    from workbench.io.notation import TEACHER
+    from workbench.io.progress import watched
+    from workbench.models.loading import best_device, load_backend
+    from workbench.models.model import teacher_model
+    from workbench.models.model_cache import ModelCache
+    from workbench.models.students import check_model, shipped_students
+
+    for name in models:
+        if name != TEACHER:
+            check_model(name, teacher)
+    device, students = device or best_device(), shipped_students(teacher)
+    backend = load_backend(teacher, device)
+    if not isinstance(prompts, PromptList):
+        prompts = prompt_list(prompts, check=backend.rewrite)
+    request = EvaluationRequest(
+        tuple(models),
+        prompts,
+        tuple(seeds),
+        tuple(metrics) or usual_metrics(teacher),
+        teacher=teacher,
+        **settings,
+    )
+    cache = ModelCache(backend)
+    scale = recipe_of(teacher).guidance if guidance is None else guidance
+
+    def open_model(name: str):
+        if name == TEACHER:
+            return teacher_model(backend, teacher_steps, scale)
+        return cache.open(students.get(name, name), name)
+
+    evaluation = Evaluation(Path(folder or Path("evaluations") / folder_name(prompts)), request)
+    watched(evaluation.generate(backend, open_model))
+    watched(evaluation.read(device))
+    results = evaluation.results()
+    evaluation.save()
+    return evaluation, results

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
-from workbench.models.options import load_models
+from workbench.models.options import add_model_options, load_models
+
+
+def add_grid_commands(commands, command) -> None:
+    """Adds the parsers; `command` is the command line's way to add one."""
+    sample = command(commands, "sample", "make one picture: a row of seeds per prompt", _sample)
+    sample.add_argument("prompt", nargs="+", metavar="PROMPT", help="prompts")
+    sample.add_argument(
+        "--out",
+        type=Path,
+        default=Path("sample.png"),
+        help="picture to write (default: %(default)s)",
+    )
+    add_model_options(sample, "dp-dmd")
+    show = command(commands, "show", "print the settings that a PNG was generated with", _show)
+    show.add_argument("file", type=Path, metavar="FILE.png", help="an image of the workbench")
 
 
 def _sample(options: argparse.Namespace) -> None:

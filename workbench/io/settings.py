@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-import re
 import sys
 import typing
 from collections.abc import Collection, Iterable, Sequence
@@ -36,16 +35,27 @@ class Parser(argparse.ArgumentParser):
         """As in argparse, but unknown options are an error of the command they were given to."""
         words = self._switched(sys.argv[1:] if args is None else args)
         options, unknown = super().parse_known_args(words, namespace)
-        flags = [word.split("=")[0] for word in unknown if re.match("--?[a-zA-Z]", word)]
-        if flags:
-            near = difflib.get_close_matches(flags[0], self._option_string_actions, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f": see {self.prog} --help"
-            self.error(f"there is no option {flags[0]}{hint}")
+        if unknown:
+            flag = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            self.error(f"unknown argument {flag}{hint}")
         return options, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Ends the program with status 2 and one line."""
-        self.exit(2, f"{self.prog}: {message}\n")
+        """Exits with status 2 after the usage in one line and the message."""
+        arguments = [
+            "..." if isinstance(action, argparse._SubParsersAction) else action.metavar
+            for action in self._actions
+            if not action.option_strings
+        ]
+        required = [
+            f"{action.option_strings[-1]} {action.metavar or action.dest.upper()}"
+            for action in self._actions
+            if action.option_strings and action.required
+        ]
+        usage = " ".join([self.prog, *required, "[OPTIONS]", *filter(None, arguments)])
+        self.exit(2, f"usage: {usage}\n{self.prog}: {message} (--help lists all options)\n")
 
     def _switched(self, words: Sequence[str]) -> list[str]:
         """`--x on` and `--x=on` as `--x`, `--x off` and `--x=off` as `--no-x`."""

@@ -1,19 +1,21 @@
 """The embedded teachers: pipelines whose weights ship with the package, and whose prompts are
 checked by the grammar of scenes.
+
+torch and diffusers are imported when a teacher is loaded: the table of teachers is read without.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import diffusers.utils.logging
-import torch
-import transformers.utils.logging
-
-from workbench.models.backends.pipeline import PipelineBackend
-from workbench.models.backends.source import T5_PARTS, open_teacher
 from workbench.scenes.grammar import parse
+
+if TYPE_CHECKING:
+    import torch
+
+    from workbench.models.backends.pipeline import PipelineBackend
 
 # the shipped ones, or those of another embedded world that was made with the same command
 WEIGHTS = Path(
@@ -31,6 +33,11 @@ def load_scenes(
     """An embedded teacher's backend; its `encode` raises `GrammarError` for captions outside the
     grammar.
     """
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    from workbench.models.backends.source import T5_PARTS, open_teacher
+
     for logging in (diffusers.utils.logging, transformers.utils.logging):
         logging.disable_progress_bar()  # it loads in no time
     try:

@@ -8,7 +8,38 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.models.options import common_recipe, load_models
+from workbench.models.options import add_model_options, common_recipe, load_models
+
+
+def add_stages_commands(commands, command) -> None:
+    """Adds the parser; `command` is the command line's way to add one."""
+    stages = command(
+        commands, "stages", "measure what each denoising step decides, for one prompt", _stages
+    )
+    stages.add_argument("prompt", metavar="PROMPT", help="one prompt")
+    stages.add_argument(
+        "--out",
+        type=Path,
+        help="folder for report.html, numbers.json and the trajectories; those already recorded "
+        "with the same settings are reused (default: stages/PROMPT)",
+    )
+    stages.add_argument(
+        "--branches",
+        type=int,
+        default=4,
+        help="branches per parent seed; 0 skips branching (default: %(default)s)",
+    )
+    stages.add_argument(
+        "--parents", type=int, default=6, help="seeds that are branched (default: %(default)s)"
+    )
+    stages.add_argument("--no-swap", action="store_true", help="skip the swap test")
+    stages.add_argument(
+        "--no-gradients",
+        action="store_true",
+        help="skip the gradients of each student, which need memory to train",
+    )
+    add_model_options(stages, "teacher,dmd,dp-dmd")
+
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 

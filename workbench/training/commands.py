@@ -9,7 +9,119 @@ from pathlib import Path
 
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
-from workbench.io.settings import given_settings
+from workbench.io.settings import add_settings, given_settings
+from workbench.models.options import add_device_option
+from workbench.scenes.teacher_recipe import TeacherRecipe
+from workbench.training.plan.gpus import GPUS
+
+
+def add_training_commands(commands, command) -> None:
+    """Adds the parsers; `command` is the command line's way to add one."""
+    _add_train(commands, command)
+    _add_plan(commands, command)
+    resume = command(
+        commands, "resume", "continue an interrupted run, with bit-identical results", _resume
+    )
+    resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    add_device_option(resume)
+    export = command(
+        commands,
+        "export",
+        "write a run's student as a diffusers pipeline or LoRA with a model card",
+        _export,
+    )
+    export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    export.add_argument("--to", type=Path, required=True, help="folder to write")
+    export.add_argument(
+        "--lora",
+        type=int,
+        default=0,
+        metavar="RANK",
+        help="write a whole student as the nearest adapter of this rank (default: as a pipeline)",
+    )
+    command(
+        commands, "models", "list the students that --models takes by name, one per line", _models
+    )
+    scenes = commands.add_parser("scenes", help="the embedded world").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
+    _add_make_teacher(scenes, command)
+
+
+def _add_train(commands, command) -> None:
+    train = command(commands, "train", "distil a student into a run folder", _train)
+    train.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="scenes-dp-dmd",
+        help="recipe to start from (default: %(default)s)",
+    )
+    train.add_argument("--out", type=Path, help="run folder (default: runs/METHOD-DIGEST)")
+    train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    add_device_option(train)
+    add_settings(train, Recipe, default="from the preset")
+
+
+def _add_plan(commands, command) -> None:
+    plan = command(
+        commands,
+        "plan",
+        "estimate a recipe's memory and time, without weights or a GPU",
+        _plan,
+    )
+    plan.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="paper",
+        help="recipe to start from (default: %(default)s)",
+    )
+    plan.add_argument(
+        "--mode", choices=("full", "lora"), help="lora: --lora 64 unless given; full: --lora 0"
+    )
+    plan.add_argument(
+        "--gpu",
+        choices=GPUS,
+        default="h100",
+        help="GPU to estimate hours for (default: %(default)s)",
+    )
+    plan.add_argument(  # its earlier name
+        "--card", dest="gpu", choices=GPUS, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
+    plan.add_argument(
+        "--utilisation",
+        type=float,
+        default=0.4,
+        help="fraction of the GPU's peak that is reached (default: %(default)s)",
+    )
+    plan.add_argument("--json", action="store_true", help="print JSON: bytes, operations and hours")
+    plan.add_argument(
+        "--table",
+        action="store_true",
+        help="print the README's table of SD3.5-Medium and SDXL for these settings",
+    )
+    add_settings(plan, Recipe, default="from the preset")
+
+
+def _add_make_teacher(scenes, command) -> None:
+    make = command(
+        scenes,
+        "make-teacher",
+        "train the embedded teacher from scratch (hours; resumable)",
+        _make_teacher,
+    )
+    make.add_argument(
+        "--out",
+        type=Path,
+        default=Path("scenes-teacher"),
+        help="work folder (default: %(default)s)",
+    )
+    make.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the transformer's blocks first (takes minutes, then a third faster)",
+    )
+    make.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
+    add_settings(make, TeacherRecipe)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -95,7 +207,7 @@ def _follow(run, device: str) -> None:
     distiller.accelerator.end_training()
 
 
-def _list_models(options: argparse.Namespace) -> None:
+def _models(options: argparse.Namespace) -> None:
     from workbench.models.embedded import EMBEDDED
     from workbench.models.published import PUBLISHED
     from workbench.models.students import STUDENT_FILE, shipped_students
@@ -138,8 +250,6 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _make_teacher(options: argparse.Namespace) -> None:
-    from workbench.scenes.teacher_recipe import TeacherRecipe
-
     recipe = TeacherRecipe(**given_settings(options, TeacherRecipe))
     if options.dry_run:
         print(json.dumps(dataclasses.asdict(recipe), indent=1))

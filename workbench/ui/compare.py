@@ -1,68 +1,108 @@
 """The tab "Compare": teacher and students side by side, over prompts and seeds, from the same
 noise.
 
-A form becomes a `GridRequest`, that a `GridView` in the session's state, and `generate_grid` fills
-it while the page watches. A link takes the same way from its query string.
+A form becomes a `GridRequest`, which becomes a `GridView` in the session's state; `generate_grid`
+fills it while the page watches. A link starts the same way from its query string.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from workbench.grid.generate import generate_grid
 from workbench.grid.request import MAX_GUIDANCE, MAX_STEPS, GridRequest, check_request
 from workbench.io.notation import TEACHER, format_seeds
-from workbench.metrics.lite0 import Lite0
 from workbench.scenes.grammar import EXAMPLES
-from workbench.ui.grid_view import GridView, grid_component
-from workbench.ui.parts import QUIET, click, note
+from workbench.ui.job import State
+from workbench.ui.parts import FOLDER, QUIET, click, components_of, note
 from workbench.ui.session import ON_DEVICE, Session
 
-EXPLAINED = (
+if TYPE_CHECKING:
+    from workbench.ui.grid_view import GridView
+
+INTRODUCTION = (
     "Every column starts from the **same noise**: read **down** a column to see what distillation "
-    "changed, **along** a "
-    "row to see how much a model varies from seed to seed. *Div* measures that: 0 for identical "
-    "images, larger for more "
-    "variety."
+    "changed, and **along** a row to see how much a model varies from seed to seed. *Div* measures "
+    "that: 0 for identical images, larger for more variety."
 )
-SHOW_EVERY = 0.1  # seconds between two looks at the grid while it is painted
-COPY_LINK = """async () => { const link = document.querySelector('#grid [data-root]').dataset.link;
-  try { await navigator.clipboard.writeText(link); } catch { window.prompt('The link to this grid:', link); } }"""
+SHOW_EVERY = 0.1  # seconds between two updates of a running grid
+GRID_SCRIPT = (Path(__file__).with_name("static") / "grid.js").read_text()
+COPY_LINK = """async () => {
+  const link = document.querySelector('#grid [data-root]').dataset.link;
+  try { await navigator.clipboard.writeText(link); }
+  catch { window.prompt('The link to this grid:', link); }
+}"""
+
+
+@dataclass(frozen=True)
+class CompareForm:
+    """The values of the tab's form; each field is a component of `CompareTab`."""
+
+    prompts: str
+    seeds: str
+    models: list[str]
+    teacher_steps: int
+    guidance: float
+    student_steps: int  # 0: as trained
+
+    @property
+    def request(self) -> GridRequest:
+        """Raises ValueError for values outside the limits."""
+        return GridRequest.from_form(
+            self.prompts,
+            self.seeds,
+            self.models,
+            teacher_steps=self.teacher_steps,
+            guidance=self.guidance,
+            student_steps=self.student_steps or None,
+        )
+
+
+def grid_component() -> gr.HTML:
+    """The gr.HTML whose value is a `GridView.json`, drawn by grid.js and styled by grid.css."""
+    gr.set_static_paths(FOLDER)
+    return gr.HTML(
+        {"status": "empty"},
+        html_template='<div class="wb-grid" data-root></div>',
+        js_on_load=GRID_SCRIPT,
+        apply_default_css=False,
+        elem_id="grid",
+        label="Seed grid",
+    )
 
 
 class CompareTab:
-    """The tab's components and what they do; built inside a `gr.Tab` of `page`."""
+    """The tab's components and listeners; built inside a `gr.Tab` of `page`."""
 
-    def __init__(self, page: gr.Blocks, place: Session):
-        self.place = place
-        gr.Markdown(EXPLAINED, elem_classes="wb-explained")
-        self._build_form(place.defaults)
+    def __init__(self, page: gr.Blocks, session: Session):
+        self.session = session
+        gr.Markdown(INTRODUCTION, elem_classes="wb-introduction")
+        self._build_form(session.defaults)
         self._build_actions()
         self.note = gr.HTML("", elem_id="note", elem_classes="wb-note-box", visible=False)
         self.grid = grid_component()
         self.view = gr.State(None, delete_callback=lambda view: view and view.close())
         self._connect(page)
 
-    # ---- what is on the tab
-
     def _build_form(self, defaults: GridRequest) -> None:
         with gr.Row(equal_height=True, elem_classes="wb-form"):
             with gr.Column(scale=5, min_width=260):
                 self.prompts = gr.Textbox(
                     "\n".join(defaults.prompts),
-                    label="Prompts, one a line",
+                    label="Prompts, one per line",
                     lines=3,
                     max_lines=8,
                     elem_id="prompts",
                 )
-                texts = self.place.examples
                 self.examples = gr.Dataset(
                     components=[self.prompts],
-                    samples=[[text] for text in texts],
+                    samples=[[text] for text in self.session.examples],
                     label="Example prompts",
                     show_label=False,
                     layout="gallery",
@@ -72,7 +112,7 @@ class CompareTab:
             with gr.Column(scale=4, min_width=260):
                 self.refresh = gr.Button("Refresh", elem_id="refresh")
                 self.models = gr.CheckboxGroup(
-                    **self.place.model_choices(), buttons=[self.refresh], elem_id="models"
+                    **self.session.model_choices(), buttons=[self.refresh], elem_id="models"
                 )
                 self.seeds = gr.Textbox(
                     format_seeds(defaults.seeds),
@@ -100,55 +140,28 @@ class CompareTab:
         )
 
     def _build_actions(self) -> None:
+        button = partial(gr.Button, size="md", interactive=False)
         with gr.Row(elem_classes="wb-actions"):
-            self.paint = gr.Button(
-                "Paint grid", variant="primary", size="md", interactive=False, elem_id="paint"
-            )
-            self.stop = gr.Button(
-                "Stop", variant="stop", size="md", interactive=False, elem_id="stop"
-            )
-            self.png = gr.Button("Export PNG", size="md", interactive=False, elem_id="export-png")
-            self.zip = gr.Button("Export ZIP", size="md", interactive=False, elem_id="export-zip")
-            self.link = gr.Button("Copy link", size="md", interactive=False, elem_id="copy-link")
+            self.start = button("Generate grid", variant="primary", elem_id="generate")
+            self.stop = button("Stop", variant="stop", elem_id="stop")
+            self.png = button("Export PNG", elem_id="export-png")
+            self.zip = button("Export ZIP", elem_id="export-zip")
+            self.link = button("Copy link", elem_id="copy-link")
         self.file = gr.DownloadButton(visible="hidden", elem_id="export-file")
 
-    def _names(self) -> list[str]:
-        return [TEACHER, *self.place.students()]
-
-    @property
-    def _form(self) -> list:
-        return [
-            self.prompts,
-            self.seeds,
-            self.models,
-            self.teacher_steps,
-            self.guidance,
-            self.student_steps,
-        ]
-
-    # ---- what happens
-
     def _connect(self, page: gr.Blocks) -> None:
-        shown = [
-            self.view,
-            self.grid,
-            self.note,
-            self.paint,
-            self.stop,
-            self.png,
-            self.zip,
-            self.link,
-        ]
-        asked = self.paint.click(self._ask, [self.view, *self._form], shown, **QUIET)
+        form = components_of(self, CompareForm)
+        buttons = [self.start, self.stop, self.png, self.zip, self.link]
+        outputs = [self.view, self.grid, self.note, *buttons]
+        submitted = self.start.click(self._submit, [self.view, *form], outputs, **QUIET)
         loaded = page.load(self._await_teacher, None, self.note, **QUIET)
-        opened = loaded.then(self._open_link, None, [*self._form, self.examples, *shown], **QUIET)
-        for event in (asked, opened):
-            event.then(self._run, self.view, shown, trigger_mode="multiple", **QUIET, **ON_DEVICE)
-        self.stop.click(
-            self._stop, self.view, shown, **QUIET
-        )  # no `cancels`: a late message would leave the page waiting for ever
+        opened = loaded.then(self._open_link, None, [*form, self.examples, *outputs], **QUIET)
+        for event in (submitted, opened):
+            event.then(self._run, self.view, outputs, trigger_mode="multiple", **QUIET, **ON_DEVICE)
+        # no `cancels`: a late message would leave the page waiting forever
+        self.stop.click(self._stop, self.view, outputs, **QUIET)
         self.refresh.click(
-            lambda chosen: gr.update(**self.place.model_choices(chosen)),
+            lambda chosen: gr.update(**self.session.model_choices(chosen)),
             self.models,
             self.models,
             **QUIET,
@@ -158,62 +171,43 @@ class CompareTab:
                 lambda view, kind=kind: view.export(kind), self.view, self.file, **QUIET
             ).then(None, js=click("export-file"))
         self.link.click(
-            lambda: gr.Info("The link is copied. It makes this grid again.", duration=4),
+            lambda: gr.Info("The link is copied. It recreates this grid.", duration=4),
             js=COPY_LINK,
             **QUIET,
         )
 
-    def _ask(
-        self,
-        view: GridView | None,
-        prompts: str,
-        seeds: str,
-        models: list[str],
-        teacher_steps: int,
-        guidance: float,
-        student_steps: int,
-    ) -> dict:
+    def _submit(self, view: GridView | None, *values) -> dict:
         try:
-            request = GridRequest.from_form(
-                prompts,
-                seeds,
-                models,
-                teacher_steps=teacher_steps,
-                guidance=guidance,
-                student_steps=student_steps or None,
-            )
-            return self._begin(view, request)
+            return self._begin(view, CompareForm(*values).request)
         except (ValueError, OSError) as error:
             return {self.note: note(str(error))}
 
     def _await_teacher(self) -> Iterator[dict]:
-        """Tells how the loading of a large teacher goes; an embedded one is there before anyone
-        could read it.
-        """
+        """Reports that the teacher is being loaded, if that takes a while."""
         begun = time.monotonic()
-        while not self.place.settled:
+        while not self.session.settled:
             waited = time.monotonic() - begun
             if waited > 2:
-                size = self.place.size or "its size is not known"
-                yield note(
-                    f"Loading {self.place.teacher} ({size}), {waited:.0f} s so far. The terminal "
-                    "shows downloads."
-                )
-            time.sleep(0.5)
+                yield note(f"Loading {self._teacher_text()}, {waited:.0f} s so far.")
+            time.sleep(0.2)
         yield note("")
 
+    def _teacher_text(self) -> str:
+        if self.session.embedded:
+            return "the embedded teacher"
+        size = self.session.size or "its size is not known"
+        return f"{self.session.teacher} ({size}; the terminal shows downloads)"
+
     def _open_link(self, request: gr.Request) -> dict:
-        """A fresh page, ready from here on: the models there are now; and for a link, its form
-        filled and its grid begun.
-        """
-        problem = self._missing()  # waits for the teacher
+        """Prepares a fresh page: the current models, and for a link, its form and its grid."""
+        problem = self._problem()  # waits for the teacher
         updates = {
-            self.models: gr.update(**self.place.model_choices()),
-            self.paint: gr.update(interactive=True),
+            self.models: gr.update(**self.session.model_choices()),
+            self.start: gr.update(interactive=True),
             self.note: note(problem),
         }
-        if self.place.problem:  # it is another than the form was made for
-            defaults, samples = self.place.defaults, [[text] for text in self.place.examples]
+        if self.session.problem:  # another teacher than the form was built for
+            defaults, samples = self.session.defaults, [[text] for text in self.session.examples]
             updates |= {
                 self.prompts: "\n".join(defaults.prompts),
                 self.examples: gr.Dataset(samples=samples),
@@ -221,105 +215,103 @@ class CompareTab:
                 self.guidance: defaults.guidance,
             }
         try:
-            asked = GridRequest.from_query(str(request.request.query_params))
-            if asked is None:
+            linked = GridRequest.from_query(str(request.request.query_params))
+            if linked is None:
                 return updates
-            updates |= dict(
-                zip(
-                    self._form,
-                    (
-                        "\n".join(asked.prompts),
-                        format_seeds(asked.seeds),
-                        gr.update(**self.place.model_choices(list(asked.models))),
-                        asked.teacher_steps,
-                        asked.guidance,
-                        asked.student_steps or 0,
-                    ),
-                )
-            )
-            return updates | self._begin(None, asked)
+            updates |= self._filled(linked)
+            return updates | self._begin(None, linked)
         except (ValueError, OSError) as error:
             return updates | {self.note: note(str(error))}
 
+    def _filled(self, request: GridRequest) -> dict:
+        """The form with a request's values."""
+        return {
+            self.prompts: "\n".join(request.prompts),
+            self.seeds: format_seeds(request.seeds),
+            self.models: gr.update(**self.session.model_choices(list(request.models))),
+            self.teacher_steps: request.teacher_steps,
+            self.guidance: request.guidance,
+            self.student_steps: request.student_steps or 0,
+        }
+
     def _begin(self, view: GridView | None, request: GridRequest) -> dict:
-        check_request(request, self._names(), self.place.check_prompt)
+        from workbench.ui.grid_view import GridView
+
+        models = [TEACHER, *self.session.students()]
+        check_request(request, models, self.session.check_prompt)
         if view is not None:
             view.close()
-        view = GridView(request, self.place.device)
+        view = GridView(request, self.session.device)
         return {self.view: view, self.grid: view.json, self.note: note(""), **self._buttons(view)}
 
     def _run(self, view: GridView | None) -> Iterator[dict]:
         yield gr.skip()  # gradio empties the outputs of a generator that yields nothing
-        if view is None or view.status != "waiting":
+        if view is None or view.state is not State.WAITING:
             return
         try:
-            yield from self._watched(view)
+            yield from self._generate(view)
         except Exception as error:  # whatever it is, the page must not be left waiting
-            view.finish("failed")
+            view.state = State.FAILED
             yield {
                 self.grid: view.json,
                 self.note: note(f"The grid ended early: {error}"),
                 **self._buttons(view),
             }
 
-    def _watched(self, view: GridView) -> Iterator[dict]:
-        """Paints; shows the grid now and then, and at its end. The buttons each time: gradio
-        repeats a run's last outputs when it ends, which may overtake the answer to the next click.
+    def _generate(self, view: GridView) -> Iterator[dict]:
+        """Generates; shows the grid every `SHOW_EVERY` seconds and at its end. The buttons each
+        time: gradio repeats a run's last outputs when it ends, which may overtake the response to
+        the next click.
         """
-        backend, shown_at = self.place.backend, 0.0
-        open_model = self.place.opener(view.grid.request)
+        from workbench.grid.generate import generate_grid
+        from workbench.metrics.lite0 import Lite0
+
+        request, shown_at = view.grid.request, 0.0
         for event in generate_grid(
-            view.grid.request,
-            backend,
-            open_model,
-            feature=partial(Lite0.load, device=self.place.device),
+            request,
+            self.session.load(),
+            self.session.model_loader(request),
+            feature=partial(Lite0.load, device=self.session.device),
         ):
-            if not view.going:
+            if not view.wanted:
                 break
             view.add(event)
             if time.monotonic() - shown_at > SHOW_EVERY:
                 yield {self.grid: view.json, **self._buttons(view)}
                 shown_at = time.monotonic()
-        view.finish("done" if view.going else "stopped")
+        view.finish()
         yield {self.grid: view.json, **self._buttons(view)}
 
     def _stop(self, view: GridView | None) -> dict:
-        """Asks the painting to end, which it does after the sampling step in progress; it then
-        tells the page itself.
-        """
-        if view is None or not view.open:
+        """Ends the grid after the current sampling step; `_run` then updates the page."""
+        if view is None or not view.active:
             return {self.stop: gr.update(interactive=False)}
         view.stop()
-        return {
-            self.grid: view.json,
-            **({} if view.open else self._buttons(view)),
-        }  # while it is open, `_run` has the buttons
+        # while it is active, `_run` has the buttons
+        return {self.grid: view.json, **({} if view.active else self._buttons(view))}
 
     def _buttons(self, view: GridView) -> dict:
-        """Which buttons can be pressed: to stop while it is painted, to export what there is when
-        it is not.
-        """
-        there = not view.open and bool(view.grid.cells)
+        """The buttons that can be pressed: stop while it is active, export once it has ended."""
+        exportable = not view.active and bool(view.grid.cells)
         return {
-            self.paint: gr.update(interactive=not view.open),
-            self.stop: gr.update(interactive=view.open),
-            self.png: gr.update(interactive=there),
-            self.zip: gr.update(interactive=there),
+            self.start: gr.update(interactive=not view.active),
+            self.stop: gr.update(interactive=view.active),
+            self.png: gr.update(interactive=exportable),
+            self.zip: gr.update(interactive=exportable),
             self.link: gr.update(interactive=True),
         }
 
-    def _missing(self) -> str:
-        """What the workplace lacks, and the way out; empty when nothing is."""
+    def _problem(self) -> str:
+        """What the session lacks, and the way out; empty if nothing."""
         try:
-            self.place.backend
+            self.session.load()
         except ValueError as error:
             return str(error)
-        if self.place.problem:
-            return self.place.problem
-        if not self.place.students():
+        if self.session.problem:
+            return self.session.problem
+        if not self.session.students():
             return (
-                "There are no students yet, so only the teacher can be painted. Distil one into "
-                "the folder "
-                f"“{self.place.runs}” and press “Refresh models”."
+                "There are no students yet, so only the teacher can be sampled. Distil one into "
+                f"the folder “{self.session.runs}” and press “Refresh”."
             )
         return ""

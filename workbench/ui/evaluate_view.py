@@ -23,87 +23,82 @@ from workbench.evaluation.report import (
 from workbench.evaluation.results import ModelResult
 from workbench.grid.generate import ModelLoader
 from workbench.io.progress import Progress
-from workbench.ui.grid_view import FOLDER, time_left
+from workbench.ui.job import Job, State, time_left
+from workbench.ui.parts import FOLDER
 
 
-class EvaluationView:
-    """What the page knows of an `Evaluation`."""
+class EvaluationView(Job):
+    """An `Evaluation` as the page shows it."""
 
     def __init__(self, evaluation: Evaluation, open_model: ModelLoader | None = None):
-        """`open_model` None: one that was opened to be looked at."""
-        self.evaluation, self.open_model, self.seconds = evaluation, open_model, 0.0
-        self.status = "waiting" if open_model else "opened"
-        self.step: Progress | None = None  # of the part of the work that goes on
-        self.begun_at, self.begun = 0.0, 0
+        """`open_model` None: an earlier evaluation, opened to be read."""
+        super().__init__(State.WAITING if open_model else State.OPENED)
+        self.evaluation, self.open_model = evaluation, open_model
+        self.step: Progress | None = None
+        self.part_started_at, self.part_start = 0.0, 0  # of the part that `step` belongs to
         self.results: list[ModelResult] = []
 
     def advance(self, backend: Backend, device: str) -> Iterator[Progress]:
-        """Works on what waits, and yields each step; stops when it is told to."""
-        self.status, begun = "working", time.monotonic()
+        """Runs, and yields each step, until it is done or `stop` is called."""
+        self.start()
         for step in chain(
             self.evaluation.generate(backend, self.open_model), self.evaluation.read(device)
         ):
             if self.step is None or step.what != self.step.what:
-                self.begun_at, self.begun = time.monotonic(), step.done
-            self.step, self.seconds = step, time.monotonic() - begun
+                self.part_started_at, self.part_start = time.monotonic(), step.done
+            self.step = step
+            self.tick()
             yield step
-            if self.status != "working":
+            if not self.wanted:
                 break
-        self.status = "done" if self.status == "working" else "stopped"
-        self.seconds = time.monotonic() - begun
+        self.finish()
+        self.tick()
 
-    def finish(self) -> None:
+    def report(self) -> None:
         """Reads the numbers and writes the report."""
         self.results = self.evaluation.results()
         write_evaluation_report(self.evaluation.folder, [(self.evaluation, self.results)])
 
-    def stop(self) -> None:
-        """One that waits for the device is over at once, one at work behind the batch in progress."""
-        self.status = {"waiting": "stopped", "working": "stopping"}.get(self.status, self.status)
-
     @property
-    def going(self) -> bool:
-        return self.status in ("waiting", "working", "stopping")
-
-    @property
-    def message(self) -> str:
-        """How far it is, and at the end where it is and what is not there."""
-        if self.status == "waiting":
-            return "Waiting for the device …"
-        if self.going:
-            return f"{'Stopping' if self.status == 'stopping' else 'Working'}: {self._progress}"
-        told = {
-            "done": f"Done in {self.seconds:.0f} s",
-            "opened": "Opened",
-            "stopped": "Stopped; “Evaluate” goes on from here",
-        }[self.status]
-        left = "; ".join(f"{what}: {why}" for what, why in self.evaluation.missing.items())
+    def summary(self) -> str:
+        """How it ended, where it is, and what is missing."""
+        ending = {
+            State.DONE: f"Done in {self.seconds:.0f} s",
+            State.OPENED: "Opened",
+            State.STOPPED: "Stopped; “Evaluate” continues from here",
+            State.FAILED: "Failed; “Evaluate” continues from here",
+        }[self.state]
+        missing = "; ".join(f"{what}: {why}" for what, why in self.evaluation.missing.items())
         return (
-            f"{told}. Images and report are in "
-            f"{self.evaluation.folder}.{f' Not done: {left}' if left else ''}"
+            f"{ending}. Images and report are in "
+            f"{self.evaluation.folder}.{f' Not done: {missing}' if missing else ''}"
         )
 
     @property
-    def _progress(self) -> str:
+    def progress(self) -> str:
+        """The current part, and the time left of it."""
         if self.step is None:
             return "opening the models"
-        here, passed = self.step.done - self.begun, time.monotonic() - self.begun_at
+        step = self.step
+        done, passed = step.done - self.part_start, time.monotonic() - self.part_started_at
         left = (
-            f", {time_left(passed / here * (self.step.total - self.step.done))} left of this part"
-            if here > 0 and passed > 2
+            f", {time_left(passed / done * (step.total - step.done))} left of this part"
+            if done > 0 and passed > 2
             else ""
         )
-        return f"{self.step.what}, {self.step.done} of {self.step.total}{left}"
+        return f"{step.what}, {step.done} of {step.total}{left}"
 
     @property
     def tables(self) -> str:
         """The tables and the protocol as HTML."""
-        found = [(self.evaluation, self.results)]
-        told = "".join(f"<li>{escape(line)}</li>" for line in provenance(*found[0]))
-        return f'<div class="wb-tables">{"".join(table.html for table in tables_of(found))}<h3>Protocol</h3><ul>{told}</ul></div>'
+        results = (self.evaluation, self.results)
+        tables = "".join(table.html for table in tables_of([results]))
+        protocol = "".join(f"<li>{escape(line)}</li>" for line in provenance(*results))
+        return f'<div class="wb-tables">{tables}<h3>Protocol</h3><ul>{protocol}</ul></div>'
 
     @property
     def figures(self) -> dict[str, go.Figure]:
+        """The report's figures by name."""
         return evaluation_figures(self.evaluation, self.results)
 
     def export(self) -> str:
@@ -111,14 +106,3 @@ class EvaluationView:
         folder = Path(tempfile.mkdtemp(dir=FOLDER))
         write_evaluation_report(folder / "report", [(self.evaluation, self.results)])
         return shutil.make_archive(str(folder / "evaluation"), "zip", folder / "report")
-
-
-def earlier(folder: Path) -> list[tuple[str, str]]:
-    """The evaluations in a folder as (what to call it, its path), newest first, behind what the
-    list is called.
-    """
-    found = sorted(folder.glob("*/evaluation.json"), key=lambda path: -path.stat().st_mtime)
-    return [
-        ("Earlier evaluations …", ""),
-        *((path.parent.name, str(path.parent)) for path in found),
-    ]

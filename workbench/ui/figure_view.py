@@ -1,20 +1,23 @@
 """Plotly figures on the page, with the plotly.js of the Python package; figure.js draws them.
 
 gradio's own gr.Plot drops a figure's frames, without which a strip has no slider and no play
-button, and brings another plotly.js.
+button, and loads another plotly.js.
 """
 
 from __future__ import annotations
 
 import shutil
 from html import escape
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
-import plotly
-import plotly.graph_objects as go
 
-from workbench.ui.grid_view import FOLDER
+from workbench.ui.parts import FOLDER
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 SCRIPT = (Path(__file__).with_name("static") / "figure.js").read_text()
 LIBRARY = FOLDER / "plotly.min.js"
@@ -25,7 +28,8 @@ def figures_component(name: str, title: str) -> gr.HTML:
     figure.
     """
     if not LIBRARY.exists():
-        shutil.copy(Path(plotly.__file__).parent / "package_data" / "plotly.min.js", LIBRARY)
+        package = Path(find_spec("plotly").origin).parent
+        shutil.copy(package / "package_data" / "plotly.min.js", LIBRARY)
     gr.set_static_paths(FOLDER)
     script = SCRIPT.replace("LIBRARY", f"gradio_api/file={LIBRARY}")
     return gr.HTML(
@@ -40,4 +44,5 @@ def figures_component(name: str, title: str) -> gr.HTML:
 
 
 def figures_json(figures: dict[str, go.Figure]) -> list[dict]:
+    """The value of a `figures_component`: each figure's name and its plotly JSON."""
     return [{"name": name, "json": figure.to_json()} for name, figure in figures.items()]

@@ -1,5 +1,7 @@
-"""The page around the tabs, and what launch() needs for it: theme and styles. Nothing is fetched
+"""The page around the tabs, and its settings for launch(): theme and styles. Nothing is fetched
 from elsewhere.
+
+Nothing here imports torch: the page is served while the session loads its teacher.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import gradio as gr
 
 from workbench.ui.compare import CompareTab
 from workbench.ui.evaluate import EvaluateTab
+from workbench.ui.parts import QUIET
 from workbench.ui.session import Session
 from workbench.ui.stages import StagesTab
 from workbench.ui.study import LocalStudy, ResultsTab, VoteTab
@@ -19,7 +22,7 @@ STYLES = [Path(__file__).with_name("static") / name for name in ("page.css", "gr
 
 
 def new_theme() -> gr.themes.Base:
-    """Quiet and dense; the reader's own system font."""
+    """Quiet and dense, in the reader's own system font."""
     return gr.themes.Base(
         primary_hue="indigo",
         neutral_hue="slate",
@@ -31,22 +34,18 @@ def new_theme() -> gr.themes.Base:
     )
 
 
-def new_page(place: Session, study: LocalStudy | None = None) -> gr.Blocks:
-    """The whole app, not yet launched; `study` is what its last tabs are about."""
+def new_page(session: Session, study: LocalStudy | None = None) -> gr.Blocks:
+    """The whole app, not yet launched; `study` is shown in its last tabs."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(
-            f'<header class="wb-header"><h1>{TITLE}</h1><span class="wb-device" title="Chosen by '
-            "itself: CUDA, then MPS, "
-            f'then CPU">Device: <b>{place.device_title}</b></span></header>',
-            apply_default_css=False,
-        )
+        header = gr.HTML(_header("…"), apply_default_css=False)
+        page.load(lambda: _header(session.device_title), None, header, **QUIET)
         with gr.Tabs():
             with gr.Tab("Compare", id="compare"):
-                CompareTab(page, place)
+                CompareTab(page, session)
             with gr.Tab("Stages", id="stages"):
-                StagesTab(page, place)
+                StagesTab(page, session)
             with gr.Tab("Evaluate", id="evaluate"):
-                EvaluateTab(page, place)
+                EvaluateTab(page, session)
             with gr.Tab("Vote", id="vote"):
                 VoteTab(study)
             with gr.Tab("Results", id="results"):
@@ -54,8 +53,15 @@ def new_page(place: Session, study: LocalStudy | None = None) -> gr.Blocks:
     return page
 
 
+def _header(device: str) -> str:
+    return (
+        f'<header class="wb-header"><h1>{TITLE}</h1><span class="wb-device" title="Selected '
+        f'automatically: CUDA, then MPS, then CPU">Device: <b>{device}</b></span></header>'
+    )
+
+
 def launch_settings() -> dict:
-    """What goes to launch(), beside host and port."""
+    """The arguments of launch() other than host and port."""
     return {
         "theme": new_theme(),
         "css_paths": STYLES,

@@ -1,10 +1,10 @@
 """The tabs "Vote" and "Results" of a local study: the participant's page in a frame, and the
 analysis of the votes so far.
 
-Who can open an app that listens to other machines may be a participant, so there the results want
-the owner's token, which the app prints at its start. What gradio hides it still sends (an
-invisible value) or runs (a private listener), so it is the reading itself that asks for the token,
-and nothing is read before.
+Anyone who can open an app that accepts other machines may be a participant, so there the results
+require the owner's token, which the app prints when it starts. gradio still sends what it hides
+(an invisible value) and still runs a private listener, so the token is checked by the reading
+itself, and nothing is read before.
 """
 
 from __future__ import annotations
@@ -14,35 +14,33 @@ import secrets
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from workbench.study.analysis.findings import analysis
 from workbench.study.errors import StudyError
-from workbench.study.figures import study_figures
-from workbench.study.folder import open_study
-from workbench.study.report import finding_sentences, open_questions
-from workbench.study.server.app import study_app
-from workbench.study.store.store import Store
-from workbench.study.tables import study_tables
 from workbench.ui.figure_view import figures_component, figures_json
 from workbench.ui.parts import QUIET, note
 
-WITHOUT = """There is no study here. Make one, and start the app with it:
+if TYPE_CHECKING:
+    from workbench.study.store.store import Store
+
+NO_STUDY = """There is no study here. Create one, and start the app with it:
 
 ```sh
 python -m workbench study create --out study --models dmd,dp-dmd
 python app.py --study study
 ```
 
-For participants elsewhere serve it alone, without the rest of the app: `python -m workbench study serve study`."""
+To serve it to participants elsewhere, without the rest of the app:
+`python -m workbench study serve study`."""
 PATH = "/study"
 
 
 @dataclass(frozen=True)
 class LocalStudy:
     """A study in the app: its store, the participants' application to be mounted at `PATH`, and
-    the owner's token, "" where nobody is asked.
+    the owner's token, "" if none is required.
     """
 
     store: Store
@@ -50,22 +48,22 @@ class LocalStudy:
     owner_token: str
 
     def check_owner(self, token: str) -> None:
-        """Raises `StudyError` for another token than the owner's, where one is asked for."""
+        """Raises `StudyError` unless it is the owner's token, or none is required."""
         if self.owner_token and not secrets.compare_digest(
             str(token).strip().encode(), self.owner_token.encode()
         ):
             raise StudyError(
-                "Results are for the study's owner: give the token that the app printed at its "
-                "start."
+                "Results are for the study's owner: give the token that the app printed when it "
+                "started."
             )
 
 
 class VoteTab:
-    """The study's own page, which knows no method; built inside a `gr.Tab`."""
+    """The study's own page, which names no method; built inside a `gr.Tab`."""
 
     def __init__(self, study: LocalStudy | None):
         if study is None:
-            gr.Markdown(WITHOUT, elem_classes="wb-explained")
+            gr.Markdown(NO_STUDY, elem_classes="wb-introduction")
         else:
             gr.HTML(
                 f'<iframe class="wb-study" src="{PATH.strip("/")}/" title="Vote in the '
@@ -76,18 +74,18 @@ class VoteTab:
 
 
 class ResultsTab:
-    """What the votes say so far; built inside a `gr.Tab` of `page`."""
+    """The analysis of the votes so far; built inside a `gr.Tab` of `page`."""
 
     def __init__(self, page: gr.Blocks, study: LocalStudy | None):
         if study is None:
-            gr.Markdown(WITHOUT, elem_classes="wb-explained")
+            gr.Markdown(NO_STUDY, elem_classes="wb-introduction")
             return
         self.study, given = study, []
         if study.owner_token:
             given = [
                 gr.Textbox(
                     label="The study owner's token",
-                    info="The app printed it at its start.",
+                    info="The app printed it when it started.",
                     type="password",
                     elem_id="study-token",
                     max_lines=1,
@@ -103,25 +101,28 @@ class ResultsTab:
         refresh.click(self._read, given, [self.note, self.tables, self.figures], **QUIET)
 
     def _read(self, token: str = "") -> dict:
+        from workbench.study.analysis.findings import analysis
+        from workbench.study.figures import study_figures
+        from workbench.study.report import finding_sentences, open_questions
+        from workbench.study.tables import study_tables
+
         try:
             self.study.check_owner(token)
             store = self.study.store
             ballots, status, design = store.ballots(), store.status(), store.design
-            found = analysis(ballots, design.max_gold_failures, design.min_seconds)
-            told = "".join(
-                f"<li>{escape(line)}</li>"
-                for line in [
-                    *finding_sentences(design, found),
-                    *open_questions(design, found, ballots),
-                ]
-            )
-            tables = "".join(table.html for table in study_tables(design, found, ballots))
+            findings = analysis(ballots, design.max_gold_failures, design.min_seconds)
+            lines = [
+                *finding_sentences(design, findings),
+                *open_questions(design, findings, ballots),
+            ]
+            summary = "".join(f"<li>{escape(line)}</li>" for line in lines)
+            tables = "".join(table.html for table in study_tables(design, findings, ballots))
             return {
                 self.note: note(
                     f"{status.participants} participants, {status.finished} of them finished"
                 ),
-                self.tables: f'<div class="wb-tables"><ul>{told}</ul>{tables}</div>',
-                self.figures: figures_json(study_figures(design, found, ballots)),
+                self.tables: f'<div class="wb-tables"><ul>{summary}</ul>{tables}</div>',
+                self.figures: figures_json(study_figures(design, findings, ballots)),
             }
         except (ValueError, OSError) as error:
             return {self.note: note(str(error)), self.tables: "", self.figures: []}
@@ -133,12 +134,15 @@ def opened_study(folder: Path | None, host: str = "127.0.0.1") -> LocalStudy | N
     """
     if folder is None:
         return None
-    store, token = open_study(folder), "" if is_of_this_machine(host) else secrets.token_urlsafe(18)
+    from workbench.study.folder import open_study
+    from workbench.study.server.app import study_app
+
+    store, token = open_study(folder), "" if is_loopback(host) else secrets.token_urlsafe(18)
     return LocalStudy(store, study_app(store, folder, token), token)
 
 
-def is_of_this_machine(host: str) -> bool:
-    """Whether only this machine reaches what listens at `host`."""
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server at `host`."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:  # another name

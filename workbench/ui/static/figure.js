@@ -1,4 +1,4 @@
-// Draws a figures_json (see figure_view.py) with plotly, which is fetched once, when there is a first figure; only what changed is
+// Draws a figures_json (see figure_view.py) with plotly, which is fetched once, for the first figure; only changed figures are
 // drawn again. gradio calls this once with: element, props (props.value is the JSON), watch.
 
 const root = element.querySelector("[data-figures]");
@@ -33,7 +33,7 @@ async function draw(figures) {
       place.className = "wb-figure";
       place.dataset.figure = name;
     }
-    root.append(place);  // also moves it to its place in the order
+    root.append(place);  // also moves it into order
     if (shown.get(name) === json) continue;
     const figure = JSON.parse(json);
     place.setAttribute("role", "group");
@@ -45,7 +45,7 @@ async function draw(figures) {
   }
 }
 
-function update() {  // one after the other: two drawings of one figure at once would mix
+function update() {  // one after the other: concurrent drawings of one figure would mix
   const figures = props.value || [];
   drawing = drawing.then(() => draw(figures)).catch((error) => console.error(error));
 }

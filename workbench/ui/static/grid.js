@@ -1,5 +1,5 @@
-// Draws a GridView.json (see grid_view.py) into a table, and only what changed since the last time; opens cells in a dialog.
-// gradio calls this once with: element, props (props.value is the JSON), watch. Text goes in as text, never as HTML.
+// Draws a GridView.json (see grid_view.py) into a table, only the parts that changed; opens cells in a dialog.
+// gradio calls this once with: element, props (props.value is the JSON), watch. Text is inserted as text, never as HTML.
 
 const root = element.querySelector("[data-root]");
 let shown = null, parts = null, box = null;
@@ -21,21 +21,19 @@ function describe(s, r, c) {
   return `${model.title}, seed ${shown.seeds[c]}, "${section.prompt}"`;
 }
 
-// ---- the page's part: bar, sections, rows, cells
-
 function draw() {
   const grid = props.value;
   if (!grid || grid.status === "empty") return drawEmpty();
-  const fresh = !shown || shown.id !== grid.id, going = ["waiting", "painting", "stopping"].includes(grid.status);
-  if (!fresh && grid.version < shown.version) return;  // an older message that was overtaken
+  const fresh = !shown || shown.id !== grid.id, active = ["waiting", "running", "stopping"].includes(grid.status);
+  if (!fresh && grid.version < shown.version) return;  // an older message, which this one overtook
   shown = grid;
   if (fresh) build();
   setText(parts.message, grid.message);
   setText(parts.legend, grid.legend);
-  if (parts.status !== grid.status) setText(parts.spoken, grid.message);  // spoken when the state changes, not at every cell
+  if (parts.status !== grid.status) setText(parts.spoken, grid.message);  // announced when the state changes, not at every cell
   parts.status = root.dataset.status = grid.status;
   parts.bar.value = grid.done;
-  parts.bar.hidden = !going;
+  parts.bar.hidden = !active;
   parts.how.forEach(({ node, r }) => setText(node, grid.models[r].how));
   grid.sections.forEach((section, s) => section.rows.forEach((row, r) => drawRow(row, s, r)));
 }
@@ -43,7 +41,7 @@ function draw() {
 function drawEmpty() {
   shown = null;
   root.dataset.status = "empty";
-  root.replaceChildren(make("p", "wb-empty", "No grid yet. Choose prompts, seeds and models above, then press “Paint grid”."));
+  root.replaceChildren(make("p", "wb-empty", "No grid yet. Choose prompts, seeds and models above, then press “Generate grid”."));
 }
 
 function build() {
@@ -51,14 +49,14 @@ function build() {
   const head = make("div", "wb-head");
   parts.message = make("span", "wb-message");
   parts.spoken = make("span", "wb-spoken", "", { role: "status" });
-  parts.bar = make("progress", "wb-progress", "", { max: 1, "aria-label": "Painting the grid" });
+  parts.bar = make("progress", "wb-progress", "", { max: 1, "aria-label": "Generating the grid" });
   parts.legend = make("span", "wb-legend");
   head.append(parts.message, parts.bar, parts.spoken, parts.legend);
   root.replaceChildren(head, ...shown.sections.map(buildSection));
   const kept = [...new URLSearchParams(location.search)].filter(([name]) => name.startsWith("__"));
   const extra = kept.length ? "&" + new URLSearchParams(kept) : "";
   root.dataset.link = location.origin + location.pathname + shown.link;
-  history.replaceState(null, "", shown.link + extra);  // reloading the page makes the grid again
+  history.replaceState(null, "", shown.link + extra);  // reloading the page recreates the grid
 }
 
 function buildSection(section, s) {
@@ -134,8 +132,7 @@ function drawCell(cell, s, r, c) {
   kept.place.replaceChildren(button);
 }
 
-// ---- the enlarged cell: arrow keys go along seeds and models, the strip shows the column's other models
-
+// The enlarged cell: arrow keys move along seeds and models, the strip shows the column's other models.
 function cellAt([s, r, c]) {
   return shown?.sections[s]?.rows[r]?.cells[c];
 }
@@ -168,7 +165,7 @@ function fillBox(at) {
   const file = `${model.name}-seed-${shown.seeds[c]}.png`;
   if (cell.url) foot.append(make("a", "wb-save", "Save PNG", { href: cell.url, download: file }));
   box.replaceChildren(top, make("p", "wb-facts", facts), picture, strip, foot);
-  box.focus();  // what had it is gone, and the arrow keys are read here
+  box.focus();  // the focused element is gone, and arrow keys are read here
 }
 
 function buildThumb(model, at, current) {
