@@ -28,7 +28,7 @@ def error_of(words, capsys):
     with pytest.raises(SystemExit) as stopped:
         _parser().parse_args(words)
     assert stopped.value.code == 2
-    [line] = capsys.readouterr().err.splitlines()
+    [_, line] = capsys.readouterr().err.splitlines()
     return line
 
 
