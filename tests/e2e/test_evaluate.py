@@ -7,11 +7,13 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.timing import milliseconds
+
 
 def opened(tab, **settings):
     page = tab(**settings)
     page.get_by_role("tab", name="Evaluate").click()
-    expect(page.locator("#evaluate")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#evaluate")).to_be_enabled(timeout=milliseconds(300))
     return page
 
 
@@ -37,7 +39,7 @@ def choose(page, name: str) -> None:
 
 
 def expect_note(page, text: str) -> None:
-    expect(page.locator("#evaluate-note")).to_contain_text(text, timeout=120_000)
+    expect(page.locator("#evaluate-note")).to_contain_text(text, timeout=milliseconds(300))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.timing import milliseconds
 from workbench.stages.trajectory import Trajectory
 
 
@@ -13,7 +14,7 @@ def opened(tab, **settings):
     """The tab, ready."""
     page = tab(**settings)
     page.get_by_role("tab", name="Stages").click()
-    expect(page.locator("#examine")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#examine")).to_be_enabled(timeout=milliseconds(300))
     return page
 
 
@@ -36,7 +37,7 @@ def ask(
 
 
 def expect_note(page, text: str) -> None:
-    expect(page.locator("#stages-note")).to_contain_text(text, timeout=120_000)
+    expect(page.locator("#stages-note")).to_contain_text(text, timeout=milliseconds(300))
 
 
 def figure(page, name: str):
@@ -146,7 +147,7 @@ def test_an_export_holds_everything_and_is_opened_again(examined, tab, tmp_path)
 def test_gradients_are_measured(tab):
     page = opened(tab)
     page.locator("#measure").click()
-    expect(figure(page, "gradients")).to_be_visible(timeout=180_000)
+    expect(figure(page, "gradients")).to_be_visible(timeout=milliseconds(300))
     text = figure(page, "gradients").inner_text()
     assert "DP-DMD without the stop" in text
     assert "stop" in text
@@ -180,5 +181,4 @@ def test_mistakes_are_answered_with_help(tab, prompt, seeds, told):
 
 def test_the_page_is_not_wider_than_a_phone(examined):
     examined.set_viewport_size({"width": 390, "height": 800})
-    examined.wait_for_timeout(300)
-    assert examined.evaluate("document.documentElement.scrollWidth") <= 390
+    examined.wait_for_function("document.documentElement.scrollWidth <= 390")

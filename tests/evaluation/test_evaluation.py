@@ -17,8 +17,9 @@ import torch
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import CLIPModel
 
-from tests.metrics.geneval.test_mask2former_mmdet import network
-from tests.metrics.preference.test_text_match import config
+from tests.support.evaluations import LIST, PROMPTS, asked, done, opener
+from tests.support.metric_networks import clip_config as config
+from tests.support.metric_networks import network
 from workbench.core.denoiser import Guided
 from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.metrics import METRICS
@@ -34,36 +35,6 @@ from workbench.metrics.preference.text_match import PickScore
 from workbench.models.model import Model, teacher_model
 from workbench.models.sampling import OFFICIAL, images_of
 from workbench.scenes.networks import new_tokenizer
-
-PROMPTS = ["a red circle", "two stars", "a blue shape"]
-LIST = PromptList("mine", tuple(map(Prompt, PROMPTS)), {"sexual": 2})
-
-
-def asked(*models: str, **settings) -> EvaluationRequest:
-    return EvaluationRequest(
-        **dict(models=models or ("teacher",), prompts=LIST, seeds=(0, 1, 2), features=("lite0=32",))
-        | settings
-    )
-
-
-def opener(backend):
-    def opened(name: str) -> Model:
-        if name == "gone":
-            raise ValueError("there is no model and no folder called gone")
-        model = teacher_model(backend, steps=2)
-        return (
-            model
-            if name == "teacher"
-            else dataclasses.replace(model, name=name, denoiser=model.denoiser.denoiser)
-        )
-
-    return opened
-
-
-def done(evaluation: Evaluation, backend) -> Evaluation:
-    for _ in (*evaluation.generate(backend, opener(backend)), *evaluation.read()):
-        pass
-    return evaluation
 
 
 def pngs(folder) -> dict:

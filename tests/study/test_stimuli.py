@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.evaluation.test_evaluation import asked, done
+from tests.support.evaluations import asked, done
 from workbench.cli import main
 from workbench.evaluation.evaluation import Evaluation
 from workbench.study.errors import StudyError

@@ -19,8 +19,8 @@ SCRIPT = """
 import sys, torch
 from torch.distributed.tensor import DTensor
 torch.set_num_threads(1)
-from tests.conftest import tiny_pipeline
-from tests.core.test_distiller import distiller
+from tests.support.pipelines import tiny_pipeline
+from tests.support.distilling import distiller
 from workbench.models.backends.sd3 import SD3Backend
 from workbench.core.objectives import dmd_gan, dp_dmd
 
