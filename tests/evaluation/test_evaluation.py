@@ -7,9 +7,6 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -20,6 +17,8 @@ from transformers import CLIPModel
 from tests.support.evaluations import LIST, PROMPTS, asked, done, opener
 from tests.support.metric_networks import clip_config as config
 from tests.support.metric_networks import network
+from tests.support.processes import command, forked
+from workbench.cli import main
 from workbench.core.denoiser import Guided
 from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.metrics import METRICS
@@ -522,11 +521,8 @@ def test_folders_without_an_evaluation_or_with_a_broken_one_are_told(tmp_path):
 
 
 def test_an_evaluation_that_was_killed_goes_on_and_ends_the_same(tmp_path):
-    def command(out):
+    def arguments(out):
         return [
-            sys.executable,
-            "-m",
-            "workbench",
             "evaluate",
             "--models",
             "teacher,dmd",
@@ -544,22 +540,17 @@ def test_an_evaluation_that_was_killed_goes_on_and_ends_the_same(tmp_path):
             str(out),
         ]
 
-    settings = dict(
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert subprocess.run(command(whole), **settings).returncode == 0
-    process = subprocess.Popen(command(killed), **settings)
+    assert main(arguments(whole)) == 0
+    process = forked(tmp_path / "log", command, *arguments(killed))
     while len(pngs(killed)) < 40:
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.is_alive(), "it ended before it could be killed"
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     there = pngs(killed)
     assert 40 <= len(there) < 144
-    assert subprocess.run(command(killed), **settings).returncode == 0
+    assert main(arguments(killed)) == 0
     assert there.items() <= pngs(killed).items()  # nothing twice
     assert {path.relative_to(killed) for path in pngs(killed)} == {
         path.relative_to(whole) for path in pngs(whole)

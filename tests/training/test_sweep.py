@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.timing import seconds
 from workbench.core.presets import SCENES
 from workbench.training.run import Run
 from workbench.training.sweep import Scoring, Sweep
@@ -157,10 +158,11 @@ def _until_a_checkpoint(sweep, folder, above=0):
     """Lets the sweep run until there is a checkpoint of a round above `above`, and stops it; the
     last one's round, and all rounds logged.
     """
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds(300)
     with closing(sweep.run()) as steps:
         for _ in steps:
-            assert time.monotonic() < deadline and not sweep.left, sweep.left
+            assert not sweep.left
+            assert time.monotonic() < deadline
             if _last(folder) > above:
                 assert len(children()) >= 1
                 break
