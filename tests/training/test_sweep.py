@@ -63,6 +63,12 @@ def children() -> list[psutil.Process]:
     ]
 
 
+def copy_scores(source: Path, folder: Path) -> None:
+    """What a sweep below `folder` takes for done."""
+    (folder / source.name).mkdir()
+    (folder / source.name / "scores.json").write_bytes((source / "scores.json").read_bytes())
+
+
 def test_equal_recipes_are_one_run(swept):
     sweep, steps = swept
     assert sweep.runs("DMD") == sweep.runs("the same")
@@ -129,9 +135,8 @@ def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_bein
         {"DMD": DMD, "another": TINY, "wild": WILD}, tmp_path, scoring=SCORING, processes=3
     )
     (scored,), (damaged,), (blocked,) = (sweep.runs(label) for label in sweep.recipes)
-    for source in (done.runs("DMD")[0], *done.folder.glob("teacher-*")):  # that is done
-        (tmp_path / source.name).mkdir()
-        (tmp_path / source.name / "scores.json").write_bytes((source / "scores.json").read_bytes())
+    copy_scores(done.runs("DMD")[0], tmp_path)
+    copy_scores(*done.folder.glob("teacher-*"), tmp_path)
     damaged.mkdir()
     (damaged / "manifest.json").write_text("{")
     blocked.write_text("a file where a folder should be")
@@ -142,7 +147,8 @@ def test_a_run_that_cannot_start_or_be_kept_is_told_and_keeps_no_other_from_bein
     assert len(sweep.left) == 2
 
 
-def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint(tmp_path):
+def test_stopping_leaves_no_process_and_the_next_run_goes_on_from_the_checkpoint(swept, tmp_path):
+    copy_scores(*swept[0].folder.glob("teacher-*"), tmp_path)
     recipe = replace(TINY, rounds=100_000, keep=1)
     sweep = Sweep({"long": recipe}, tmp_path, scoring=SCORING, processes=2)
     (folder,) = sweep.runs("long")
