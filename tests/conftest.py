@@ -41,8 +41,12 @@ MARKERS = {
     "slow": (
         "scenes/test_shipped.py*",
         "lab/test_notebooks.py::test_executes*",
-        "training/plan/test_planner.py::test_the_planned_peak_is_the_measured_one*",
-        "core/test_distiller.py::*compiled*",
+        "training/plan/test_planner.py::*peak_is_the_measured*",
+        "core/test_distiller.py::*compile*",
+        "stages/test_analysis.py::*adapters_that_do_not_fit*",
+        "stages/test_gradient_probe.py*",
+        "study/analysis/test_bradley_terry.py::*cover_the_truth*",
+        "lab/test_dashboard.py*",
     ),
 }
 # Tests that share a server or processes run in one worker, in this order before all others: the
