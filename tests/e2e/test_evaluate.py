@@ -7,6 +7,7 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.app import watched
 from tests.support.timing import milliseconds
 
 
@@ -42,12 +43,14 @@ def expect_note(page, text: str) -> None:
     expect(page.locator("#evaluate-note")).to_contain_text(text, timeout=milliseconds(300))
 
 
-@pytest.fixture
-def evaluated(tab):
-    page = opened(tab)
-    ask(page)
-    expect_note(page, "Done in")
-    return page
+@pytest.fixture(scope="module")
+def evaluated(app, browser):
+    """A page with an evaluation that is done, to read only."""
+    with watched(app, browser) as open_page:
+        page = opened(open_page)
+        ask(page)
+        expect_note(page, "Done in")
+        yield page
 
 
 def test_tables_figures_and_the_protocol(evaluated):

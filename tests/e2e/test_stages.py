@@ -6,6 +6,7 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.app import watched
 from tests.support.timing import milliseconds
 from workbench.stages.trajectory import Trajectory
 
@@ -44,12 +45,14 @@ def figure(page, name: str):
     return page.locator(f'[data-figure="{name}"][data-drawn]')
 
 
-@pytest.fixture
-def examined(tab):
-    page = opened(tab)
-    ask(page)
-    expect_note(page, "Done in")
-    return page
+@pytest.fixture(scope="module")
+def examined(app, browser):
+    """A page with an analysis that is done; its tests leave the form and the size as they are."""
+    with watched(app, browser) as open_page:
+        page = opened(open_page)
+        ask(page)
+        expect_note(page, "Done in")
+        yield page
 
 
 def test_the_strip_the_curves_and_the_swap_test(examined):
@@ -180,5 +183,7 @@ def test_mistakes_are_answered_with_help(tab, prompt, seeds, told):
 
 
 def test_the_page_is_not_wider_than_a_phone(examined):
+    size = examined.viewport_size
     examined.set_viewport_size({"width": 390, "height": 800})
     examined.wait_for_function("document.documentElement.scrollWidth <= 390")
+    examined.set_viewport_size(size)
