@@ -1,7 +1,9 @@
 # make app        the workbench at http://127.0.0.1:7860 on the embedded models
 # make lab        JupyterLab on the notebooks, in the right environment
 # make notebooks  executes all notebooks with full settings and writes their outputs (needs Chromium for the pictures of figures)
-# make test       the whole suite, browser tests included (needs Chromium: see README)
+# make check      format, lint, spelling and types, then the tests that need neither browser nor processes: 3 minutes
+# make test       the whole suite, on as many workers as there are cores; installs Chromium and PostgreSQL if it can,
+#                 else leaves their tests out and says so. On a slow machine: make test TEST_TIMEOUT_SCALE=5
 #
 # TORCH and TORCH_INDEX choose the torch build, on the first install only:
 #   make app                                                           torch from PyPI (CUDA on Linux, small on macOS)
@@ -12,8 +14,13 @@ TORCH_INDEX ?=
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUN_TESTS = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup --no-loadscope-reorder $(PYTEST)
 
-.PHONY: app lab notebooks test clean
+# Arguments of pytest, and how many workers it has
+PYTEST ?=
+PYTEST_WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
+
+.PHONY: app lab notebooks check tools test clean
 
 app: $(VENV)/.installed
 	$(BIN)/python app.py
@@ -25,8 +32,18 @@ lab: $(VENV)/.installed
 notebooks: $(VENV)/.installed-test
 	$(BIN)/python -m workbench.lab.execute notebooks/*.py
 
+check: tools
+	$(RUN_TESTS) -m "not slow and not browser and not processes"
+
+tools: $(VENV)/.installed-test
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/typos
+	$(BIN)/basedpyright
+
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.support.setup
+	$(RUN_TESTS)
 
 $(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
@@ -38,7 +55,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[test]"
+	$(BIN)/python -m pip install --quiet -e ".[test,check]"
 	touch $(VENV)/.installed $@
 
 clean:

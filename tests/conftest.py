@@ -1,138 +1,137 @@
-"""Fixtures: tiny SD3 and SDXL pipelines with random weights, of the same diffusers classes as the
-real ones.
+"""How the suite is split over workers, its markers, and the fixtures of every room.
+
+Diffusers is imported by those fixtures only that need it: it takes seconds.
 """
 
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# one thread per worker, and per process that a test starts: two that share a core wait for each
+# other at every layer
+os.environ["OMP_NUM_THREADS"] = "1"
 
+from collections import Counter
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    EulerDiscreteScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    SD3Transformer2DModel,
-    StableDiffusion3Pipeline,
-    StableDiffusionXLPipeline,
-    UNet2DConditionModel,
+
+from tests.support.setup import chromium, postgresql_programs
+
+pytest.register_assert_rewrite(
+    *(f"tests.support.{name}" for name in ("app", "served_study", "small_study"))
 )
+torch.set_num_threads(1)
 
-from tests.support.scenes_world import write_world
-from workbench.models.backends.sd3 import SD3Backend
-from workbench.models.backends.sdxl import SDXLBackend
-from workbench.scenes.networks import new_text_encoder, new_tokenizer, without_projection
+ROOT = Path(__file__).parent
+# By path below tests/, or path::name of the test.
+MARKERS = {
+    "browser": ("e2e/*",),
+    "processes": (
+        "training/test_two_processes.py*",
+        "training/test_sweep.py*",
+        "study/store/test_store_processes.py*",
+        "lab/test_execute.py::*",
+        "training/test_run.py::test_kill_in_the_middle*",
+        "training/test_run.py::test_a_run_is_trained_by_one_at_a_time*",
+        "evaluation/test_evaluation.py::*was_killed*",
+    ),
+    "slow": (
+        "scenes/test_shipped.py*",
+        "lab/test_notebooks.py::test_executes*",
+        "training/plan/test_planner.py::*peak_is_the_measured*",
+        "core/test_distiller.py::*compile*",
+        "stages/test_analysis.py::*adapters_that_do_not_fit*",
+        "stages/test_gradient_probe.py*",
+        "study/analysis/test_bradley_terry.py::*cover_the_truth*",
+        "lab/test_dashboard.py*",
+    ),
+}
+# Tests that share a server or processes run in one worker, in this order before all others: the
+# longest first. Those of any other file form a group too, for the fixtures of their module.
+GROUPS = ("processes", "app", "study", "shipped", "notebooks", "full", "lab")
+WITHOUT = {
+    "browser": (chromium, "Chromium was not found"),
+    "postgresql": (postgresql_programs, "PostgreSQL was not found"),
+}
 
 
-def tiny_vae(**settings) -> AutoencoderKL:
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(8, 8),
-        layers_per_block=1,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=16,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        **{"scaling_factor": 1.5, "shift_factor": 0.06} | settings,
+def parameters(item: pytest.Item) -> dict:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def group_of(item: pytest.Item, path: str) -> str:
+    if path in ("training/test_two_processes.py", "training/test_sweep.py"):
+        return "processes"
+    for fixture, group in (("app", "app"), ("full_app", "full"), ("lost_tab", "full")):
+        if fixture in item.fixturenames:
+            return group
+    if path.startswith("e2e/test_study"):
+        return "study"
+    if path == "e2e/test_lab.py":
+        return "lab"
+    given = parameters(item)
+    if path == "scenes/test_shipped.py":
+        return f"shipped-{given.get('world', 'others')}"
+    if path == "lab/test_notebooks.py" and "source" in given:
+        return f"notebooks-{given['source'].stem}"
+    return path
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks and groups every test by its path, and starts the longest groups first."""
+    groups = {}
+    for item in items:
+        path = item.path.relative_to(ROOT).as_posix()
+        names = [
+            marker
+            for marker, patterns in MARKERS.items()
+            if any(fnmatch(f"{path}::{item.name}", pattern) for pattern in patterns)
+        ]
+        if (
+            "postgresql_server" in item.fixturenames
+            or parameters(item).get("where") == "postgresql"
+        ):
+            names.append("postgresql")
+        for name in names:
+            item.add_marker(name)
+            find, reason = WITHOUT.get(name, (None, ""))
+            if find and not find():
+                item.add_marker(pytest.mark.skip(reason=reason))
+        groups[item] = group_of(item, path)
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+    first = {group: number for number, group in enumerate(GROUPS)}
+    items.sort(key=lambda item: first.get(groups[item].partition("-")[0], len(first)))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Which tests were left out, and why, in one line."""
+    skipped = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", ())
+        if isinstance(report.longrepr, tuple)
     )
+    if skipped:
+        reasons = "; ".join(f"{count} ({reason})" for reason, count in skipped.items())
+        terminalreporter.write_line(f"Tests left out: {reasons}")
 
 
-def tiny_pipeline(shift: float = 3.0, **settings) -> StableDiffusion3Pipeline:
-    """`settings` are the transformer's."""
-    torch.manual_seed(0)
-    transformer = SD3Transformer2DModel(
-        **dict(
-            sample_size=8,
-            patch_size=2,
-            in_channels=4,
-            out_channels=4,
-            num_layers=2,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=128,
-            caption_projection_dim=32,
-            pooled_projection_dim=128,
-            pos_embed_max_size=8,
-            qk_norm="rms_norm",
-        )
-        | settings
-    )
-    return StableDiffusion3Pipeline(
-        transformer=transformer,
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=shift),
-        vae=tiny_vae(),
-        text_encoder=new_text_encoder(),
-        tokenizer=new_tokenizer(),
-        text_encoder_2=new_text_encoder(),
-        tokenizer_2=new_tokenizer(),
-        text_encoder_3=None,
-        tokenizer_3=None,
-    )
-
-
-def tiny_sdxl_pipeline() -> StableDiffusionXLPipeline:
-    """With the scheduler settings of the published SDXL."""
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=1,
-        attention_head_dim=(2, 4),
-        use_linear_projection=True,
-        cross_attention_dim=128,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=64 + 6 * 8,
-    )
-    scheduler = EulerDiscreteScheduler(
-        beta_schedule="scaled_linear",
-        beta_start=0.00085,
-        beta_end=0.012,
-        steps_offset=1,
-        timestep_spacing="leading",
-        interpolation_type="linear",
-    )
-    return StableDiffusionXLPipeline(
-        unet=unet,
-        scheduler=scheduler,
-        vae=tiny_vae(scaling_factor=0.13, shift_factor=None),
-        text_encoder=without_projection(new_text_encoder()),
-        tokenizer=new_tokenizer(),
-        text_encoder_2=new_text_encoder(),
-        tokenizer_2=new_tokenizer(),
-    )
-
-
-def cached(cache: Path, repo: str) -> Path:
-    """An empty folder where a download of the repository would lie."""
-    place = cache / f"models--{repo.replace('/', '--')}"
-    folder = place / "snapshots" / ("0123456789" * 4)
-    folder.mkdir(parents=True)
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(folder.name)
-    return folder
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(tmp_path_factory):
-    """The folder of an untrained embedded world."""
+    """The folder of an untrained embedded world, to read only."""
+    from tests.support.scenes_world import write_world
+
     return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="session")
 def teacher_folder(tmp_path_factory):
     """A saved tiny pipeline, and beside it a file of prompts."""
+    from tests.support.pipelines import tiny_pipeline
+
     folder = tmp_path_factory.mktemp("teacher")
     tiny_pipeline().save_pretrained(folder)
     (folder / "prompts.txt").write_text("a red circle\ntwo stars\na blue shape\n")
@@ -140,12 +139,18 @@ def teacher_folder(tmp_path_factory):
 
 
 @pytest.fixture
-def backend() -> SD3Backend:
-    """A fresh backend on a tiny random pipeline (shift 3)."""
+def backend():
+    """A fresh SD3 backend on a tiny random pipeline (shift 3)."""
+    from tests.support.pipelines import tiny_pipeline
+    from workbench.models.backends.sd3 import SD3Backend
+
     return SD3Backend(tiny_pipeline())
 
 
 @pytest.fixture
-def sdxl() -> SDXLBackend:
+def sdxl():
     """A fresh eps backend on a tiny random pipeline."""
+    from tests.support.pipelines import tiny_sdxl_pipeline
+    from workbench.models.backends.sdxl import SDXLBackend
+
     return SDXLBackend(tiny_sdxl_pipeline())

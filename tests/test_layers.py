@@ -6,6 +6,7 @@ name stands for one thing.
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -119,6 +120,22 @@ def test_no_folder_holds_more_files_than_one_looks_through():
         if (count := sum(child.is_file() for child in folder.iterdir())) > MOST_FILES
     }
     assert not full
+
+
+def test_one_public_name_stands_for_one_thing():
+    """Of classes and functions; `main` is what a command line calls."""
+    places = defaultdict(list)
+    for place, path in modules():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                places[node.name].append(str(place))
+    del places["main"]
+    migrations = "study/store/migrations/"  # each has an upgrade
+    assert not {
+        name: files
+        for name, files in places.items()
+        if sum(not file.startswith(migrations) for file in files) > 1
+    }
 
 
 def test_importing_the_workbench_imports_nothing_heavy():

@@ -37,8 +37,8 @@ if TYPE_CHECKING:  # for editors and documentation; MODULES below says the same 
     from workbench.models.students import open_model as open_model
     from workbench.stages.analysis import StageAnalysis as StageAnalysis
     from workbench.study.design import StudyDesign as StudyDesign
-    from workbench.study.stimuli import create_study as create_study
     from workbench.study.folder import open_study as open_study
+    from workbench.study.stimuli import create_study as create_study
     from workbench.training.build import new_distiller as new_distiller
     from workbench.training.export import export_student as export_student
     from workbench.training.plan.planner import plan as plan

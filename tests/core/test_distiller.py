@@ -1,15 +1,15 @@
 """The training loop by bit-exact identities, on a tiny random SD3 pipeline."""
 
 import copy
-import dataclasses
 import math
 import shutil
 
 import pytest
 import torch
 
-from tests.conftest import tiny_pipeline
-from workbench.core.distiller import Distiller, DivergedError, _frozen
+from tests.support.distilling import distiller
+from tests.support.pipelines import tiny_pipeline
+from workbench.core.distiller import DivergedError, _frozen
 from workbench.core.learners.torch_learner import move_states
 from workbench.core.objectives import (
     Objective,
@@ -20,29 +20,8 @@ from workbench.core.objectives import (
     dp_dmd,
     dp_dmd_no_stop,
 )
-from workbench.core.recipe import Recipe
 from workbench.core.sampler import sampled
 from workbench.models.backends.sd3 import SD3Backend
-
-PROMPTS = ["a red circle", "two stars", "a blue shape", "a circle left of a triangle"]
-RECIPE = Recipe(
-    batch=4,
-    rounds=4,
-    fake_updates_per_round=2,
-    teacher_steps=6,
-    k=2,
-    guidance=2.0,
-    student_rate=1e-3,
-    fake_rate=1e-3,
-    precision="fp32",
-    student_steps=3,
-)
-
-
-def distiller(backend, objective=None, **changes):
-    return Distiller(
-        dataclasses.replace(RECIPE, **changes), backend, objective or dp_dmd(0.05, 2), PROMPTS
-    )
 
 
 def weights(network):

@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from tests.conftest import tiny_pipeline
+from tests.support.pipelines import tiny_pipeline
 from workbench.core import seeds
 from workbench.core.denoiser import Guided
 from workbench.core.mixture import GaussianMixture

@@ -2,17 +2,13 @@
 to nobody else.
 """
 
-import os
-import subprocess
-import sys
-from contextlib import contextmanager
-from pathlib import Path
-
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
-from tests.conftest import cached, tiny_pipeline
+from tests.support.app import served, watched
+from tests.support.hub import cached
+from tests.support.pipelines import tiny_pipeline
 from tests.support.scenes_world import write_student, write_world
 from tests.support.served_study import (  # noqa: F401 - fixtures
     served_study,
@@ -21,12 +17,11 @@ from tests.support.served_study import (  # noqa: F401 - fixtures
     study_images,
     study_page,
 )
-from tests.support.serving import free_port, wait_for
+from tests.support.setup import chromium
+from tests.support.timing import milliseconds
 from workbench.core.presets import SD35
 from workbench.models.published import PUBLISHED
 
-ROOT = Path(__file__).parents[2]
-CHROMIUM = "/usr/bin/chromium"
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -36,48 +31,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-@contextmanager
-def served(folder: Path, *arguments: str, **settings: str):
-    """The address of `python app.py` with its runs in `folder`, in an environment that is offline."""
-    port = free_port()
-    # one thread: on a busy machine two would wait for each other at every layer, ten times longer
-    environment = (
-        os.environ
-        | {
-            "OMP_NUM_THREADS": "1",
-            "HF_HUB_OFFLINE": "1",
-            "TMPDIR": str(folder),
-            "GRADIO_TEMP_DIR": str(folder / "gradio"),
-        }
-        | settings
-    )
-    environment.pop("GRADIO_ANALYTICS_ENABLED", None)  # app.py has to see to that
-    log = folder / "app.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "app.py",
-                "--port",
-                str(port),
-                "--runs",
-                str(folder / "runs"),
-                *arguments,
-            ],
-            cwd=ROOT,
-            env=environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    address = f"http://127.0.0.1:{port}/"
-    try:
-        wait_for(address, process, log)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="session")
@@ -128,8 +81,9 @@ def lost_tab(tmp_path, browser):
 
 @pytest.fixture(scope="session")
 def browser():
+    expect.set_options(timeout=milliseconds(60))
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -148,34 +102,3 @@ def full_tab(full_app, browser):
     """The same, of `full_app`."""
     with watched(full_app, browser) as open_page:
         yield open_page
-
-
-@contextmanager
-def watched(app: str, browser):
-    contexts, outside, errors = [], [], []
-
-    def open_page(query: str = "", width: int = 1280, height: int = 900):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, accept_downloads=True
-        )
-        context.grant_permissions(["clipboard-read", "clipboard-write"])
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on(
-            "request",
-            lambda sent: (
-                outside.append(sent.url)
-                if not sent.url.startswith((app, "data:", "blob:"))
-                else None
-            ),
-        )
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(app + query)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not outside
-    assert not errors

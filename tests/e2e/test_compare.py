@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
+from tests.support.app import expect_status, fill, press, ready
+from tests.support.timing import milliseconds
 from workbench.grid.request import GridRequest
 from workbench.io.png import read_settings
 
@@ -15,27 +17,6 @@ QUICK = {"prompts": "a red circle", "seeds": "0-2", "steps": 2}
 LINK = GridRequest(
     ("a blue star",), (4, 5), ("teacher", "dp-dmd"), teacher_steps=2, guidance=3.0
 ).query
-
-
-def fill(page, prompts: str, seeds: str, steps: int) -> None:
-    page.get_by_label("Prompts, one per line").fill(prompts)
-    page.get_by_label("Seeds, such as").fill(seeds)
-    page.get_by_label("number input for Teacher steps").fill(str(steps))
-    page.get_by_label("number input for Teacher steps").press("Tab")
-
-
-def press(page, name: str) -> None:
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def expect_status(page, status: str) -> None:
-    expect(page.locator("[data-root]")).to_have_attribute("data-status", status, timeout=60_000)
-
-
-def ready(page):
-    """Waits until the page has got its models and, for a link, its grid."""
-    expect(page.get_by_role("button", name="Generate grid")).to_be_enabled(timeout=60_000)
-    return page
 
 
 def test_a_grid_of_the_chosen_prompts_seeds_and_models(tab):
@@ -105,7 +86,7 @@ def test_stop_ends_a_grid_which_can_be_exported_before_the_next_one(tab):
         "Teacher", exact=True
     ).check()  # ticked last: DMD comes first, the teacher is at work when we stop
     press(page, "Generate grid")
-    expect(page.locator(".wb-cell img").first).to_be_visible(timeout=60_000)
+    expect(page.locator(".wb-cell img").first).to_be_visible(timeout=milliseconds(300))
     press(page, "Stop")
     expect_status(page, "stopped")
     message = page.locator(".wb-message").inner_text()
@@ -116,8 +97,8 @@ def test_stop_ends_a_grid_which_can_be_exported_before_the_next_one(tab):
         press(page, "Export ZIP")
     with zipfile.ZipFile(download.value.path()) as archive:
         assert len(archive.namelist()) == 1 + page.locator(".wb-cell img").count()
-    page.wait_for_timeout(500)
-    assert page.locator(".wb-message").inner_text() == message  # nothing went on behind
+    expect_status(ready(tab(LINK)), "done")  # the device is free
+    assert page.locator(".wb-message").inner_text() == message  # nothing continued
     fill(page, **QUICK)
     press(page, "Generate grid")
     expect_status(page, "done")

@@ -7,11 +7,14 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.app import watched
+from tests.support.timing import milliseconds
+
 
 def opened(tab, **settings):
     page = tab(**settings)
     page.get_by_role("tab", name="Evaluate").click()
-    expect(page.locator("#evaluate")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#evaluate")).to_be_enabled(timeout=milliseconds(300))
     return page
 
 
@@ -37,15 +40,17 @@ def choose(page, name: str) -> None:
 
 
 def expect_note(page, text: str) -> None:
-    expect(page.locator("#evaluate-note")).to_contain_text(text, timeout=120_000)
+    expect(page.locator("#evaluate-note")).to_contain_text(text, timeout=milliseconds(300))
 
 
-@pytest.fixture
-def evaluated(tab):
-    page = opened(tab)
-    ask(page)
-    expect_note(page, "Done in")
-    return page
+@pytest.fixture(scope="module")
+def evaluated(app, browser):
+    """A page with an evaluation that is done, to read only."""
+    with watched(app, browser) as open_page:
+        page = opened(open_page)
+        ask(page)
+        expect_note(page, "Done in")
+        yield page
 
 
 def test_tables_figures_and_the_protocol(evaluated):

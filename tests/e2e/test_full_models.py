@@ -4,7 +4,7 @@ have put the real ones.
 
 from playwright.sync_api import expect
 
-from tests.e2e.test_compare import expect_status, fill, press, ready
+from tests.support.app import expect_status, fill, press, ready
 
 
 def test_a_full_teacher_is_compared_with_its_published_student(full_tab):

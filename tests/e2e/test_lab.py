@@ -11,9 +11,10 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import watched
+from tests.support.app import watched
 from tests.support.scenes_world import write_world
 from tests.support.serving import free_port, wait_for
+from tests.support.timing import milliseconds, seconds
 
 TOKEN = "secret"
 TRAINING = """
@@ -72,22 +73,30 @@ def lab(tmp_path, browser):
             yield open_page
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(seconds(60))
+
+
+def unchanged(page, words) -> str:
+    """The text once it has stood still for two seconds: an update in progress ends first."""
+    text = None
+    while text != (text := words.text_content()):
+        page.wait_for_timeout(2000)
+    return text
 
 
 def test_a_training_is_paused_resumed_stopped_and_started_by_clicks(lab):
     page = lab(f"lab/tree/training.ipynb?token={TOKEN}", 1400, 1300)
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(milliseconds(300))
     page.locator(".jp-CodeCell .cm-content").first.click()
     expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible(
-        timeout=120_000
+        timeout=milliseconds(300)
     )
     page.keyboard.press("Shift+Enter")
     page.keyboard.press("Shift+Enter")  # the second cell waits, and clicks are taken all the same
     words = page.locator(".jp-OutputArea .widget-html-content").first
     expect(words).to_contain_text(
-        re.compile(r"DMD: round ([6-9]|\d\d) of 30.*; training"), timeout=120_000
-    )  # behind the first reading, round 5
+        re.compile(r"DMD: round ([6-9]|\d\d) of 30.*; training"), timeout=milliseconds(300)
+    )  # after the first reading, round 5
     button = {
         name: page.get_by_role("button", name=name, exact=True)
         for name in ("Start", "Pause", "Resume", "Stop")
@@ -95,17 +104,14 @@ def test_a_training_is_paused_resumed_stopped_and_started_by_clicks(lab):
     button["Pause"].click()
     expect(words).to_contain_text("; paused")
     expect(button["Pause"]).to_be_disabled()
-    page.wait_for_timeout(1500)  # the update in progress ends
-    still = words.text_content()
-    page.wait_for_timeout(2000)
-    assert words.text_content() == still
+    assert "; paused" in unchanged(page, words)
     button["Resume"].click()
     expect(words).to_contain_text("; training")
     button["Stop"].click()
     expect(words).to_contain_text("; stopped")
     button["Start"].click()
     expect(words).to_contain_text("; training")
-    expect(words).to_contain_text("DP-DMD: round 30 of 30; done", timeout=240_000)
+    expect(words).to_contain_text("DP-DMD: round 30 of 30; done", timeout=milliseconds(300))
     assert page.locator(".js-plotly-plot").count() == 1
     assert page.locator(".js-plotly-plot .scatterlayer .trace").count() >= 8
     pictures = page.locator(".jp-OutputArea img.widget-image")

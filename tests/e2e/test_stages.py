@@ -6,6 +6,8 @@ import zipfile
 import pytest
 from playwright.sync_api import expect
 
+from tests.support.app import watched
+from tests.support.timing import milliseconds
 from workbench.stages.trajectory import Trajectory
 
 
@@ -13,7 +15,7 @@ def opened(tab, **settings):
     """The tab, ready."""
     page = tab(**settings)
     page.get_by_role("tab", name="Stages").click()
-    expect(page.locator("#analyse")).to_be_enabled(timeout=60_000)
+    expect(page.locator("#analyse")).to_be_enabled(timeout=milliseconds(300))
     return page
 
 
@@ -36,19 +38,21 @@ def ask(
 
 
 def expect_note(page, text: str) -> None:
-    expect(page.locator("#stages-note")).to_contain_text(text, timeout=120_000)
+    expect(page.locator("#stages-note")).to_contain_text(text, timeout=milliseconds(300))
 
 
 def figure(page, name: str):
     return page.locator(f'[data-figure="{name}"][data-drawn]')
 
 
-@pytest.fixture
-def examined(tab):
-    page = opened(tab)
-    ask(page)
-    expect_note(page, "Done in")
-    return page
+@pytest.fixture(scope="module")
+def examined(app, browser):
+    """A page with an analysis that is done; its tests leave the form and the size as they are."""
+    with watched(app, browser) as open_page:
+        page = opened(open_page)
+        ask(page)
+        expect_note(page, "Done in")
+        yield page
 
 
 def test_the_strip_the_curves_and_the_swap_test(examined):
@@ -146,7 +150,7 @@ def test_an_export_holds_everything_and_is_opened_again(examined, tab, tmp_path)
 def test_gradients_are_measured(tab):
     page = opened(tab)
     page.locator("#measure").click()
-    expect(figure(page, "gradients")).to_be_visible(timeout=180_000)
+    expect(figure(page, "gradients")).to_be_visible(timeout=milliseconds(300))
     text = figure(page, "gradients").inner_text()
     assert "DP-DMD, no stop" in text
     assert "stop" in text
@@ -179,6 +183,7 @@ def test_mistakes_are_answered_with_help(tab, prompt, seeds, told):
 
 
 def test_the_page_is_not_wider_than_a_phone(examined):
+    size = examined.viewport_size
     examined.set_viewport_size({"width": 390, "height": 800})
-    examined.wait_for_timeout(300)
-    assert examined.evaluate("document.documentElement.scrollWidth") <= 390
+    examined.wait_for_function("document.documentElement.scrollWidth <= 390")
+    examined.set_viewport_size(size)

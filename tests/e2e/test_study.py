@@ -8,8 +8,8 @@ import urllib.request
 
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import served as app_served
-from tests.e2e.conftest import watched
+from tests.support.app import served as app_served
+from tests.support.app import watched
 from tests.support.scenes_world import write_world
 from tests.support.served_study import (
     answer,

@@ -7,9 +7,6 @@ import json
 import math
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from functools import partial
 
@@ -18,8 +15,11 @@ import torch
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import CLIPModel
 
-from tests.metrics.geneval.test_mask2former_mmdet import network
-from tests.metrics.preference.test_text_match import config
+from tests.support.evaluations import LIST, PROMPTS, asked, done, opener
+from tests.support.metric_networks import clip_config as config
+from tests.support.metric_networks import network
+from tests.support.processes import command, forked
+from workbench.cli import main
 from workbench.core.denoiser import Guided
 from workbench.evaluation.evaluation import Evaluation
 from workbench.evaluation.metrics import METRICS
@@ -37,36 +37,7 @@ from workbench.models.model import Model, teacher_model
 from workbench.models.sampling import OFFICIAL, images_of
 from workbench.scenes.networks import new_tokenizer
 
-PROMPTS = ["a red circle", "two stars", "a blue shape"]
-LIST = PromptList("mine", tuple(map(Prompt, PROMPTS)), {"sexual": 2})
 IMAGES, READING, NUMBER = (partial(EvaluationTask, stage) for stage in EvaluationStage)
-
-
-def asked(*models: str, **settings) -> EvaluationRequest:
-    return EvaluationRequest(
-        **dict(models=models or ("teacher",), prompts=LIST, seeds=(0, 1, 2), features=("lite0=32",))
-        | settings
-    )
-
-
-def opener(backend):
-    def opened(name: str) -> Model:
-        if name == "gone":
-            raise ValueError("there is no model and no folder called gone")
-        model = teacher_model(backend, steps=2)
-        return (
-            model
-            if name == "teacher"
-            else dataclasses.replace(model, name=name, denoiser=model.denoiser.denoiser)
-        )
-
-    return opened
-
-
-def done(evaluation: Evaluation, backend) -> Evaluation:
-    for _ in (*evaluation.generate(backend, opener(backend)), *evaluation.read()):
-        pass
-    return evaluation
 
 
 def pngs(folder) -> dict:
@@ -585,11 +556,8 @@ def test_failures_are_saved_by_stage_and_those_in_words_of_older_folders_are_rea
 
 
 def test_an_evaluation_that_was_killed_goes_on_and_ends_the_same(tmp_path):
-    def command(out):
+    def arguments(out):
         return [
-            sys.executable,
-            "-m",
-            "workbench",
             "evaluate",
             "--models",
             "teacher,dmd",
@@ -607,22 +575,17 @@ def test_an_evaluation_that_was_killed_goes_on_and_ends_the_same(tmp_path):
             str(out),
         ]
 
-    settings = dict(
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert subprocess.run(command(whole), **settings).returncode == 0
-    process = subprocess.Popen(command(killed), **settings)
+    assert main(arguments(whole)) == 0
+    process = forked(tmp_path / "log", command, *arguments(killed))
     while len(pngs(killed)) < 40:
-        assert process.poll() is None, "it ended before it could be killed"
+        assert process.is_alive(), "it ended before it could be killed"
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     there = pngs(killed)
     assert 40 <= len(there) < 144
-    assert subprocess.run(command(killed), **settings).returncode == 0
+    assert main(arguments(killed)) == 0
     assert there.items() <= pngs(killed).items()  # nothing twice
     assert {path.relative_to(killed) for path in pngs(killed)} == {
         path.relative_to(whole) for path in pngs(whole)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from tests.evaluation.test_evaluation import asked, done
+from tests.support.evaluations import asked, done
 from workbench.cli import main
 from workbench.core.registry import PLUGINS, PluginError, import_plugins
 from workbench.evaluation.evaluation import Evaluation

@@ -8,7 +8,7 @@ import io
 
 import pytest
 
-from tests.evaluation.test_evaluation import asked, done
+from tests.support.evaluations import asked, done
 from workbench.core.paper_tables import (
     GROUPS,
     OURS,

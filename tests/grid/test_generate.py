@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.distilling import spying
 from workbench.cli import main
 from workbench.core.sampler import sampled
 from workbench.core.seeds import grid_noise
@@ -44,24 +45,6 @@ def painted(request, backend, students, **settings) -> Grid:
     ):
         grid.add(event)
     return grid
-
-
-def spying(open_model, look):
-    """An opener whose models call `look(x_t, t)` before each evaluation."""
-
-    class Spied:
-        def __init__(self, denoiser):
-            self.denoiser = denoiser
-
-        def __call__(self, x_t, t, condition):
-            look(x_t, t)
-            return self.denoiser(x_t, t, condition)
-
-    def opened(name):
-        model = open_model(name)
-        return replace(model, denoiser=Spied(model.denoiser))
-
-    return opened
 
 
 SMALL = GridRequest(("a red circle", "two stars"), (0, 3, 7), ("teacher", "dmd"), teacher_steps=2)

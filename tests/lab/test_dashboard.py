@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.support.timing import seconds
 from workbench.core.presets import SCENES
 from workbench.lab.dashboard import Dashboard
 from workbench.training.figures import training_figure
@@ -73,10 +74,18 @@ def same(one, other):
 
 
 def until(condition):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + seconds(120)
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def unchanged(value):
+    """`value()` once it has stood still for a second: an update in progress ends first."""
+    last = None
+    while last != (last := value()):
+        time.sleep(1)
+    return last
 
 
 def updates(run):
@@ -102,10 +111,7 @@ def test_paused_stopped_and_started_again_it_comes_to_the_weights_of_plain_train
     assert enabled(dashboard) == ["Resume", "Stop"]
     assert "paused" in dashboard._line.value
     until(lambda: not dashboard._going.is_set())
-    time.sleep(1.5)  # the update in progress
-    before = updates(run)
-    time.sleep(1.0)
-    assert updates(run) == before < 8
+    assert unchanged(lambda: updates(run)) < 8
     dashboard._buttons["Resume"].click()
     assert dashboard.state == "training"
     assert enabled(dashboard) == ["Pause", "Stop"]

@@ -1,7 +1,8 @@
 """The notebooks: rules of their sources, what is kept of their execution, and that they run with
 short settings.
 
-The last takes a minute a notebook; `-k "not executes"` leaves it out."""
+The last takes a minute per notebook; `-m "not slow"` leaves it out.
+"""
 
 import ast
 from pathlib import Path

@@ -24,7 +24,7 @@ from transformers import (
     DINOv3ViTModel,
 )
 
-from tests.models.backends.test_source import response
+from tests.support.hub import response
 from workbench.cli import main
 from workbench.metrics import weights
 from workbench.metrics.inputs import eight_bit

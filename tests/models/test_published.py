@@ -9,8 +9,7 @@ import torch
 from huggingface_hub import constants, errors
 from safetensors.torch import save_file
 
-from tests.conftest import cached, tiny_pipeline
-from tests.models.backends.test_source import response
+from tests.support.hub import cached, response
 from tests.support.lookalikes import (
     CASES,
     FRESH,
@@ -22,6 +21,7 @@ from tests.support.lookalikes import (
     tiny,
     write_tdm,
 )
+from tests.support.pipelines import tiny_pipeline
 from workbench.core import seeds
 from workbench.core.presets import SD3, SD35, SDXL
 from workbench.models import published

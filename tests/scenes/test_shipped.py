@@ -3,10 +3,15 @@
 Bounds are looser than the README's numbers by what so few samples can be off.
 """
 
+import hashlib
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 
+import workbench
 from workbench.core import seeds
 from workbench.core.denoiser import Backend
 from workbench.core.sampler import sampled
@@ -23,6 +28,7 @@ from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import GrammarError, parse
 from workbench.scenes.prompt_sets import reported_on
 
+PACKAGE = Path(workbench.__file__).parent
 PROMPTS = [request.text for request in reported_on()]
 
 
@@ -55,8 +61,23 @@ def numbers_of(
     }
 
 
+def evaluation_folder(config: pytest.Config, name: str) -> Path:
+    """A folder in pytest's cache for the images of a world: the evaluation finds them there as long
+    as its weights and the package are the same files.
+    """
+    files = [*EMBEDDED[name].rglob("*.*"), *PACKAGE.rglob("*.py")]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(str(file).encode() + file.read_bytes())
+    folder = config.cache.mkdir(f"shipped-{name}")
+    for earlier in folder.iterdir():
+        if earlier.name != digest.hexdigest():
+            shutil.rmtree(earlier)
+    return folder / digest.hexdigest()
+
+
 @pytest.fixture(scope="module", params=EMBEDDED)
-def world(request, tmp_path_factory) -> tuple[str, Backend, dict[str, dict[str, float]]]:
+def world(request) -> tuple[str, Backend, dict[str, dict[str, float]]]:
     """An embedded teacher's name and backend; and the numbers of it and its DMD and DP-DMD
     students.
     """
@@ -69,7 +90,12 @@ def world(request, tmp_path_factory) -> tuple[str, Backend, dict[str, dict[str, 
     return (
         request.param,
         backend,
-        numbers_of(models, backend, tmp_path_factory.mktemp("evaluation"), (100, 101, 102, 103)),
+        numbers_of(
+            models,
+            backend,
+            evaluation_folder(request.config, request.param),
+            (100, 101, 102, 103),
+        ),
     )
 
 

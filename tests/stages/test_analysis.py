@@ -11,7 +11,7 @@ from diffusers import SD3Transformer2DModel
 from safetensors.torch import load_file, save_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from tests.grid.test_generate import spying
+from tests.support.distilling import spying
 from workbench.grid.generate import model_loader
 from workbench.grid.request import GridRequest
 from workbench.io.progress import Progress

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import tiny_pipeline
+from tests.support.pipelines import tiny_pipeline
 from tests.support.scenes_world import write_world
 from workbench.cli import main
 from workbench.core.denoiser import Guided

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from tests.core.test_distiller import distiller
+from tests.support.distilling import distiller
 from workbench.core.objectives import dmd, dp_dmd, dp_dmd_no_stop
 from workbench.stages.gradients import gradient_reach, summands
 

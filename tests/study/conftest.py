@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.setup import postgresql_programs
 from tests.support.small_study import DESIGN, PROMPTS
 from workbench.study.store.store import Store
 
@@ -23,16 +25,8 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def postgresql_server():
     """The address of a new PostgreSQL server on this host, without a database's name."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3])
-    )
-    if not found:
-        pytest.skip("PostgreSQL is not installed")
     pytest.importorskip("psycopg")
-    programs, folder = (
-        found[-1].parent,
-        Path(subprocess.check_output(["mktemp", "-d", "/tmp/study-pg-XXXXXX"], text=True).strip()),
-    )
+    programs, folder = postgresql_programs(), Path(tempfile.mkdtemp(prefix="study-pg-", dir="/tmp"))
     owner = {}
     if os.geteuid() == 0:  # PostgreSQL does not run as root
         owner = {"user": "postgres", "group": "postgres", "extra_groups": []}

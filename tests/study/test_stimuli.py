@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.evaluation.test_evaluation import asked, done
+from tests.support.evaluations import asked, done
 from tests.support.small_study import PROMPTS
 from workbench.cli import main
 from workbench.evaluation.evaluation import Evaluation

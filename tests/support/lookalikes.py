@@ -15,7 +15,7 @@ from diffusers import (
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 
-from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
+from tests.support.pipelines import tiny_pipeline, tiny_sdxl_pipeline
 from workbench.core import seeds
 from workbench.core.presets import SD3, SD35, SDXL
 from workbench.models.backends.sd3 import SD3Backend

@@ -6,6 +6,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from tests.support.timing import seconds
+
 
 def free_port() -> int:
     """A port of this machine at which nobody listens."""
@@ -15,20 +17,20 @@ def free_port() -> int:
 
 
 def wait_for(
-    address: str, process: subprocess.Popen, log: Path | None = None, seconds: float = 120
+    address: str, process: subprocess.Popen, log: Path | None = None, limit: float = 240
 ) -> None:
     """Returns once `address` answers; a RuntimeError with the log, where there is one, when the
     process ends first or the time is over.
     """
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds(limit)
     while process.poll() is None and time.monotonic() < end:
         try:
-            urllib.request.urlopen(address, timeout=5).close()
+            urllib.request.urlopen(address, timeout=seconds(10)).close()
             return
         except OSError:
             time.sleep(0.1)
     how = (
-        f"did not answer at {address} for {seconds:g} s"
+        f"did not answer at {address} for {seconds(limit):g} s"
         if process.returncode is None
         else f"ended with {process.returncode}"
     )

@@ -1,4 +1,4 @@
-"""Time limits of the tests, which a slow machine can stretch: TEST_TIMEOUT_SCALE=3 pytest ..."""
+"""One scale for every timeout of the tests: TEST_TIMEOUT_SCALE=5 on a machine five times slower."""
 
 import os
 
@@ -6,9 +6,10 @@ SCALE = float(os.environ.get("TEST_TIMEOUT_SCALE", "1"))
 
 
 def seconds(n: float) -> float:
+    """`n` seconds, scaled."""
     return n * SCALE
 
 
 def milliseconds(n: float) -> float:
-    """Of `n` seconds."""
-    return n * 1000 * SCALE
+    """`n` seconds, scaled, in milliseconds."""
+    return 1000 * seconds(n)

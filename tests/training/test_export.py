@@ -9,7 +9,7 @@ import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 from PIL import Image
 
-from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
+from tests.support.pipelines import tiny_pipeline, tiny_sdxl_pipeline
 from workbench.cli import main
 from workbench.core import seeds
 from workbench.core.recipe import Recipe

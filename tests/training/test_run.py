@@ -3,22 +3,18 @@
 import json
 import os
 import resource
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
+import signal
 
 import pytest
 import torch
 
+from tests.support.processes import command, forked
 from workbench.core.recipe import Recipe
 from workbench.io.files import FolderError, exclusive_lock, write_atomically
 from workbench.models.students import load_student
 from workbench.training.build import new_distiller
 from workbench.training.run import Run
 from workbench.training.train import PanelMeasurement, train
-
-ROOT = Path(__file__).parents[2]
 
 
 def recipe(teacher_folder, **changes):
@@ -83,31 +79,28 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_fold
     assert student.times.tolist() == pytest.approx([1, 0.75, 0])
 
 
+def killed_while_saving(folder):
+    """Trains the run, in a process that is killed with half of its third checkpoint written."""
+    save, saved = torch.save, []
+
+    def torn(state, path):
+        if len(saved) == 2:
+            save(state, path)
+            os.truncate(path, os.path.getsize(path) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        saved.append(save(state, path))
+
+    torch.save = torn
+    list(train(Run.open(folder)))
+
+
 def test_kill_in_the_middle_of_a_checkpoint_then_resume_is_bit_exact(teacher_folder, tmp_path):
     whole = Run.create(tmp_path / "whole", recipe(teacher_folder), "cpu")
     list(train(whole))
     run = Run.create(tmp_path / "killed", recipe(teacher_folder), "cpu")
-    child = textwrap.dedent("""
-        import os, signal, sys, torch
-        from workbench.training.run import Run
-        from workbench.training.train import train
-        save, saved = torch.save, []
-        def torn(state, path):
-            if len(saved) == 2:
-                save(state, path)
-                os.truncate(path, os.path.getsize(path) // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
-            saved.append(save(state, path))
-        torch.save = torn
-        list(train(Run.open(sys.argv[1])))
-    """)
-    result = subprocess.run(
-        [sys.executable, "-c", child, str(run.path)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-    )
-    assert result.returncode == -9, result.stderr.decode()
+    killed = forked(tmp_path / "log", killed_while_saving, run.path)
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL, (tmp_path / "log").read_text()
     assert [path.name for path in run.checkpoints()] == ["round-000001.pt", "round-000002.pt"]
     with (run.path / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "student", "rou')  # what a kill in the middle of a row leaves
@@ -194,13 +187,10 @@ def test_a_run_is_trained_by_one_at_a_time(teacher_folder, tmp_path):
     next(events)
     with pytest.raises(FolderError, match="run is in use already: stop that first"):
         next(train(run))
-    other = subprocess.run(
-        [sys.executable, "-m", "workbench", "resume", str(run.path), "--device", "cpu"],
-        capture_output=True,
-        text=True,
-    )
-    assert other.returncode == 1
-    assert "is in use already" in other.stderr
+    other = forked(tmp_path / "log", command, "resume", str(run.path), "--device", "cpu")
+    other.join()
+    assert other.exitcode == 1
+    assert "is in use already" in (tmp_path / "log").read_text()
     events.close()
     assert len(list(train(run))) == 8
     assert len(run.checkpoints()) == 2

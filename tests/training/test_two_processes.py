@@ -14,42 +14,40 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-deepspeed = importlib.util.find_spec("deepspeed") is not None
-SCRIPT = """
-import sys, torch
-from torch.distributed.tensor import DTensor
-torch.set_num_threads(1)
-from tests.conftest import tiny_pipeline
-from tests.core.test_distiller import distiller
-from workbench.models.backends.sd3 import SD3Backend
-from workbench.core.objectives import dmd_gan, dp_dmd
+from tests.support.distilling import trained
+from tests.support.timing import seconds
+from workbench.cli import main
 
-objective = {"dp_dmd": dp_dmd(0.05, 2), "dmd_gan": dmd_gan()}[sys.argv[3]]
-d = distiller(SD3Backend(tiny_pipeline()), objective, accumulate=int(sys.argv[2]))
-ours = [micro.x1 for micro in d.draws("student", 0)]
-steps = [(s.losses, s.grad_norm) for s in d.rounds(2)]
-kinds = {type(p).__name__ for p in d.learners["student"].bare.parameters()}
-student = torch.cat([p.full_tensor().flatten() if isinstance(p, DTensor) else p.detach().flatten()
-                     for p in d.learners["student"].bare.parameters()])
-torch.save({"x1": torch.cat(ours), "student": student, "steps": steps, "processes": d.accelerator.num_processes, "kinds": kinds},
-           f"{sys.argv[1]}.{d.accelerator.process_index}")
-d.accelerator.end_training()
+needs_deepspeed = pytest.mark.skipif(
+    importlib.util.find_spec("deepspeed") is None, reason="needs the package deepspeed"
+)
+SCRIPT = """
+import sys
+import torch
+
+torch.set_num_threads(1)
+from tests.support.distilling import trained
+
+for case in sys.argv[2:]:
+    method, accumulate = case.split("-")
+    result = trained(method, int(accumulate))
+    torch.save(result, f"{sys.argv[1]}/{case}.{result['rank']}")
+torch.distributed.destroy_process_group()
 """
 THE_COMMAND_LINE = """
 import torch
 from workbench.cli import main
 
 status = main()
-assert not torch.distributed.is_initialized(), "the processes' exchange was left open: its threads can abort the end of Python"
+left_open = "the processes' exchange was left open: its threads can abort the end of Python"
+assert not torch.distributed.is_initialized(), left_open
 raise SystemExit(status)
 """
-
-
 ROOT = Path(__file__).parents[2]
 
 
 def launch(processes: int, kind: str, *command: str) -> subprocess.CompletedProcess:
-    """By `accelerate launch` with a shipped configuration; one process by plain Python."""
+    """By `accelerate launch` with a shipped configuration."""
     accelerate = [
         "-m",
         "accelerate.commands.launch",
@@ -59,11 +57,11 @@ def launch(processes: int, kind: str, *command: str) -> subprocess.CompletedProc
         str(processes),
     ]
     return subprocess.run(
-        [sys.executable, *(accelerate if processes > 1 else []), *command],
+        [sys.executable, *accelerate, *command],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=seconds(600),
         env=os.environ
         | {
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
@@ -73,14 +71,38 @@ def launch(processes: int, kind: str, *command: str) -> subprocess.CompletedProc
     )
 
 
-def run(
-    folder: Path, processes: int, kind: str = "ddp", accumulate: int = 1, method: str = "dp_dmd"
-) -> list[dict]:
-    out = folder / f"out-{processes}-{accumulate}"
+def trained_by_two(folder: Path, kind: str, *cases: str) -> dict[str, list[dict]]:
+    """The result of each process for each case METHOD-ACCUMULATE, all trained by one launch."""
     (folder / "script.py").write_text(SCRIPT)
-    result = launch(processes, kind, str(folder / "script.py"), str(out), str(accumulate), method)
+    result = launch(2, kind, str(folder / "script.py"), str(folder), *cases)
     assert result.returncode == 0, result.stderr[-3000:]
-    return [torch.load(f"{out}.{rank}") for rank in range(processes)]
+    return {case: [torch.load(folder / f"{case}.{rank}") for rank in range(2)] for case in cases}
+
+
+@pytest.fixture(scope="module")
+def one():
+    """The same training by this process alone, by method."""
+    return {method: trained(method) for method in ("dp_dmd", "dmd_gan")}
+
+
+@pytest.fixture(scope="module")
+def ddp(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ddp")
+    return trained_by_two(folder, "ddp", "dp_dmd-1", "dp_dmd-2", "dmd_gan-1")
+
+
+@pytest.fixture(scope="module")
+def fsdp2(tmp_path_factory):
+    return trained_by_two(tmp_path_factory.mktemp("fsdp2"), "fsdp2", "dp_dmd-1", "dp_dmd-2")
+
+
+@pytest.fixture(scope="module")
+def deepspeed(tmp_path_factory):
+    """Two launches: a process has one DeepSpeed configuration."""
+    folder = tmp_path_factory.mktemp("deepspeed")
+    return trained_by_two(folder, "deepspeed", "dp_dmd-1") | trained_by_two(
+        folder, "deepspeed", "dp_dmd-2"
+    )
 
 
 def assert_trained_alike(one: dict, two: list[dict]) -> None:
@@ -100,39 +122,33 @@ def assert_trained_alike(one: dict, two: list[dict]) -> None:
     [
         ("ddp", "Parameter"),
         ("fsdp2", "DTensor"),
-        pytest.param(
-            "deepspeed",
-            "Parameter",
-            marks=pytest.mark.skipif(not deepspeed, reason="needs the package deepspeed"),
-        ),
+        pytest.param("deepspeed", "Parameter", marks=needs_deepspeed),
     ],
 )
-def test_two_processes_equal_one_with_the_same_global_batch(kind, tensors, tmp_path):
-    (one,), two = run(tmp_path, 1), run(tmp_path, 2, kind)
-    assert [part["processes"] for part in two] == [2, 2]
-    assert all(part["kinds"] == {tensors} for part in two)
-    assert torch.equal(
-        one["x1"], torch.cat([part["x1"] for part in two])
-    )  # other samples on each rank, together the same batch
-    assert_trained_alike(one, two)
-    accumulated = run(tmp_path, 2, kind, accumulate=2)
-    torch.testing.assert_close(accumulated[0]["student"], one["student"], rtol=0, atol=2e-4)
+def test_two_processes_equal_one_with_the_same_global_batch(kind, tensors, one, request):
+    results, alone = request.getfixturevalue(kind), one["dp_dmd"]
+    two, accumulated = results["dp_dmd-1"], results["dp_dmd-2"]
+    assert [result["processes"] for result in two] == [2, 2]
+    assert all(result["kinds"] == {tensors} for result in two)
+    # other samples on each rank, and all of them are the same batch
+    assert torch.equal(alone["x1"], torch.cat([result["x1"] for result in two]))
+    assert_trained_alike(alone, two)
+    torch.testing.assert_close(accumulated[0]["student"], alone["student"], rtol=0, atol=2e-4)
 
 
-def test_the_adversarial_head_is_shared_by_two_processes(tmp_path):
-    (one,), two = run(tmp_path, 1, method="dmd_gan"), run(tmp_path, 2, method="dmd_gan")
-    assert_trained_alike(one, two)
+def test_the_adversarial_head_is_shared_by_two_processes(ddp, one):
+    assert_trained_alike(one["dmd_gan"], ddp["dmd_gan-1"])
 
 
 def test_what_cannot_be_split_is_refused(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    result = launch(2, "fsdp2", str(tmp_path / "script.py"), str(tmp_path / "out"), "1", "dmd_gan")
+    result = launch(2, "fsdp2", str(tmp_path / "script.py"), str(tmp_path), "dmd_gan-1")
     assert result.returncode != 0
     assert "FSDP2 does not support method dmd_gan" in result.stderr
 
 
-def workbench(processes: int, kind: str, *command: str) -> str:
-    result = launch(processes, kind, "-m", "workbench", *command, "--device", "cpu")
+def workbench(kind: str, *command: str) -> str:
+    result = launch(2, kind, "-m", "workbench", *command, "--device", "cpu")
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
 
@@ -192,7 +208,7 @@ def test_two_processes_train_by_the_command_line_into_one_folder(teacher_folder,
     "kind",
     [
         "fsdp2",
-        pytest.param("deepspeed", marks=pytest.mark.skipif(not deepspeed, reason="its package")),
+        pytest.param("deepspeed", marks=needs_deepspeed),
     ],
 )
 def test_a_sharded_run_goes_on_from_its_checkpoint_on_two_processes_and_on_one(
@@ -200,7 +216,6 @@ def test_a_sharded_run_goes_on_from_its_checkpoint_on_two_processes_and_on_one(
 ):
     whole, parts, one = tmp_path / "whole", tmp_path / "parts", tmp_path / "one"
     workbench(
-        2,
         kind,
         "train",
         *small(teacher_folder, 3),
@@ -214,8 +229,8 @@ def test_a_sharded_run_goes_on_from_its_checkpoint_on_two_processes_and_on_one(
     for folder in (parts, one):  # as if it had been interrupted after round 2
         shutil.copytree(whole, folder)
         (folder / "checkpoints" / "round-000003.pt").unlink()
-    workbench(2, kind, "resume", str(parts))
-    workbench(1, "", "resume", str(one))
+    workbench(kind, "resume", str(parts))
+    assert main(["resume", str(one), "--device", "cpu"]) == 0
     student, again, alone = (
         load_file(folder / "student" / "diffusion_pytorch_model.safetensors")
         for folder in (whole, parts, one)

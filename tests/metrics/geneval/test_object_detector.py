@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from transformers import CLIPVisionConfig
 
-from tests.metrics.geneval.test_mask2former_mmdet import FULL, network, shapes
+from tests.support.metric_networks import FULL, network, shapes
 from workbench.metrics.geneval.mask2former_mmdet import FILE
 from workbench.metrics.geneval.object_detector import (
     ObjectDetector,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image
 from transformers import CLIPConfig, CLIPTokenizer
 
-from tests.metrics.geneval.test_mask2former_mmdet import network
+from tests.support.metric_networks import network
 from workbench.metrics.geneval.colours import ObjectColours, object_crop
 from workbench.metrics.geneval.object_detector import ObjectDetector
 from workbench.metrics.geneval.rules import (

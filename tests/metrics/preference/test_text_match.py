@@ -10,33 +10,17 @@ import torch
 from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model
+from transformers import CLIPModel, Dinov2Config, Dinov2Model
 
-from tests.conftest import cached
+from tests.support.hub import cached
+from tests.support.metric_networks import clip_config as config
 from workbench.metrics.preference import text_match
 from workbench.metrics.preference.text_match import ClipScore, PickScore
 from workbench.metrics.weights import MetricError
 from workbench.scenes.networks import new_tokenizer
 
-SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
 PROMPTS = ["a red circle", "two blue stars and a very large yellow square", "a"]
 LONG = "red " * 100
-
-
-def config(side=224):
-    tokenizer = new_tokenizer()
-    words = dict(
-        vocab_size=len(tokenizer),
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        max_position_embeddings=77,
-    )
-    return CLIPConfig(
-        vision_config=SMALL | dict(image_size=side, patch_size=side // 7),
-        text_config=SMALL | words,
-        projection_dim=16,
-    )
 
 
 @pytest.fixture(scope="module")

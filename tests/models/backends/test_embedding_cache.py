@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
-from tests.core.test_distiller import RECIPE
+from tests.support.distilling import RECIPE
+from tests.support.pipelines import tiny_pipeline, tiny_sdxl_pipeline
 from workbench.core.distiller import Distiller
 from workbench.core.objectives import dp_dmd
 from workbench.models.backends import embedding_cache

@@ -8,8 +8,8 @@ import dataclasses
 import pytest
 import torch
 
-from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
-from tests.core.test_distiller import RECIPE
+from tests.support.distilling import RECIPE
+from tests.support.pipelines import tiny_pipeline, tiny_sdxl_pipeline
 from workbench.core import seeds
 from workbench.core.distiller import Distiller
 from workbench.core.objectives import dmd_gan, dp_dmd

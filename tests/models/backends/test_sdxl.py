@@ -5,7 +5,7 @@ latents.
 import pytest
 import torch
 
-from tests.conftest import tiny_sdxl_pipeline
+from tests.support.pipelines import tiny_sdxl_pipeline
 from workbench.core import seeds
 from workbench.core.denoiser import Guided
 from workbench.core.sampler import sampled

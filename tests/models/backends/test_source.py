@@ -5,13 +5,13 @@ import shutil
 import subprocess
 import sys
 
-import httpx
 import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline
 from huggingface_hub import errors
 
-from tests.conftest import tiny_pipeline, tiny_sdxl_pipeline
+from tests.support.hub import response
+from tests.support.pipelines import tiny_pipeline, tiny_sdxl_pipeline
 from workbench.models.backends import source
 from workbench.models.backends.networks import trainable_copy
 from workbench.models.backends.sd3 import SD3Backend
@@ -99,12 +99,6 @@ def test_weights_from_before_safetensors_and_missing_parts(tmp_path):
     tiny_sdxl_pipeline().save_pretrained(tmp_path)
     (tmp_path / "unet" / "config.json").unlink()
     refused(tmp_path, "has a part that cannot be loaded")
-
-
-def response(status):
-    return httpx.Response(
-        status, request=httpx.Request("GET", "https://huggingface.co/some/teacher")
-    )
 
 
 @pytest.mark.parametrize(
