@@ -1,6 +1,8 @@
 # make app        the workbench at http://127.0.0.1:7860 on the embedded models
 # make lab        JupyterLab on the notebooks, in the right environment
 # make notebooks  executes all notebooks with full settings and writes their outputs (needs Chromium for the pictures of figures)
+# make docs       the documentation as a site in docs/_build/html, offline; any warning fails
+# make results    docs/results.md and the README's table, from results/*.json
 # make test       the whole suite, browser tests included (needs Chromium: see README)
 #
 # TORCH and TORCH_INDEX choose the torch build, on the first install only:
@@ -13,7 +15,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app lab notebooks test clean
+.PHONY: app lab notebooks docs results test clean
 
 app: $(VENV)/.installed
 	$(BIN)/python app.py
@@ -24,6 +26,13 @@ lab: $(VENV)/.installed
 
 notebooks: $(VENV)/.installed-test
 	$(BIN)/python -m workbench.lab.execute notebooks/*.py
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/make_results.py --check
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+
+results: $(VENV)/.installed
+	$(BIN)/python docs/make_results.py
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
@@ -39,6 +48,10 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet -e ".[test]"
+	touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $(VENV)/.installed $@
 
 clean:
