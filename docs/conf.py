@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(HERE)]
+(HERE / "notebooks").mkdir(exist_ok=True)
+for notebook in (ROOT / "notebooks").glob("*.ipynb"):  # pages have to lie below this folder
+    shutil.copy2(notebook, HERE / "notebooks")
 
 project = "DP-DMD workbench"
 author = "The DP-DMD workbench authors"
 copyright = f"2026, {author}"
-release = re.search(r'^version = "(.+)"', (Path(__file__).parents[1] / "pyproject.toml").read_text(), re.M)[1]
+release = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)[1]
 
 extensions = [
     "myst_nb",
@@ -21,8 +26,10 @@ extensions = [
     "sphinx_design",
     "sphinxarg.ext",
 ]
-exclude_patterns = ["_build", "README.md", "notebooks/.ipynb_checkpoints"]
+exclude_patterns = ["_build"]
 default_role = "code"
+highlight_language = "text"
+nitpick_ignore_regex = [("py:.*", ".*")]  # names in docstrings are no links
 suppress_warnings = ["mystnb.unknown_mime_type"]  # a plotly figure: its PNG is shown
 
 nb_execution_mode = "off"
@@ -63,10 +70,12 @@ def plain_text(app, what, name, obj, options, lines: list[str]) -> None:
     """Docstrings are text, not reStructuredText: `|x|`, `*` and `_` stand for themselves, and an
     indented block (a table, formulas) is shown as it is.
     """
-    result, block, google = [], False, False
+    # an empty line first, lest Napoleon takes "text: text" of a property for its type
+    result = [""] if what in ("attribute", "property", "data") else []
+    block = google = False
     for line in lines:
         indented = line.startswith("    ")
-        if re.fullmatch(r"(Args|Returns|Raises|Yields|Attributes|Eq\.|Note|Example)s?:", line):
+        if re.fullmatch(r"(Args|Returns|Raises|Yields|Attributes|Notes?|Examples?):", line):
             google = True
         elif line and not indented:
             google = False
@@ -81,9 +90,13 @@ def plain_text(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 def _escape(match: re.Match) -> str:
-    return match[1].replace("\\", "\\\\") if match[1] else "\\" + match[2]
+    code, character = match.groups()
+    if character:
+        return "\\" + character
+    return code.replace("\\", "\\\\") + "\\ "  # a letter may follow: `Model`s
 
 
 def setup(app) -> None:
+    """Sphinx calls it with the application."""
     app.add_html_math_renderer("katex", formula(inline=True), formula(inline=False))
     app.connect("autodoc-process-docstring", plain_text, priority=400)

@@ -126,6 +126,7 @@ def pages() -> dict[Path, str]:
 
 
 def main() -> int:
+    """Writes or checks the pages; returns the exit status."""
     parser = argparse.ArgumentParser(description="Write docs/results.md from results/*.json.")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 for an old page")
     check, status = parser.parse_args().check, 0
