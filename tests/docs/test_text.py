@@ -63,7 +63,7 @@ def test_the_readme_names_the_paper_its_link_the_licence_and_the_citation():
 
 
 def test_commands_are_there_to_be_checked():
-    assert sum(len(commands(page)) for page in PAGES) >= 50
+    assert sum(len(commands(page)) for page in PAGES) >= 40
     assert len(commands(README)) >= 7
 
 
