@@ -3,7 +3,7 @@
     python docs/shots.py [compare stages evaluate]     # needs Chromium; minutes on two cores
 
 Writes docs/compare.png, stages.jpg and evaluate.jpg. Elements are named by their ids, so that a
-changed label changes no line here.
+changed label changes no line here; tabs by their names.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def enabled(page, selector: str):
     return page.locator(selector)
 
 
-def tab(page, number: int) -> None:
-    """Opens a tab of the app, counted from 0."""
-    page.get_by_role("tab").nth(number).click()
+def tab(page, name: str) -> None:
+    """Opens a tab of the app."""
+    page.get_by_role("tab", name=name).click()
 
 
 def compare(page) -> None:
@@ -76,7 +76,7 @@ def compare(page) -> None:
 
 def stages(page) -> None:
     """The strip of teacher, DMD and DP-DMD."""
-    tab(page, 1)
+    tab(page, "Stages")
     for box in page.locator("#stages-parts").get_by_role("checkbox").all():
         box.uncheck()
     page.locator("#stages-seeds input, #stages-seeds textarea").first.fill("0-4")
@@ -89,7 +89,7 @@ def stages(page) -> None:
 
 def evaluate(page) -> None:
     """Numbers with intervals, the paper's layout."""
-    tab(page, 2)
+    tab(page, "Evaluate")
     enabled(page, "#evaluate").click()
     page.wait_for_selector('[data-figure="numbers"][data-drawn]', timeout=60 * MINUTES)
     enabled(page, "#evaluate")
