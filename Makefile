@@ -4,6 +4,8 @@
 # make check      format, lint, spelling and types, then the tests that need neither browser nor processes: 3 minutes
 # make test       the whole suite, on as many workers as there are cores; installs Chromium and PostgreSQL if it can,
 #                 else leaves their tests out and says so. On a slow machine: make test TEST_TIMEOUT_SCALE=5
+# make docs       the documentation as a site in docs/_build/html, offline; any warning fails
+# make results    docs/results.md and the README's table, from results/*.json
 #
 # TORCH and TORCH_INDEX choose the torch build, on the first install only:
 #   make app                                                           torch from PyPI (CUDA on Linux, small on macOS)
@@ -20,7 +22,7 @@ RUN_TESTS = $(BIN)/python -m pytest -n $(PYTEST_WORKERS) --dist loadgroup --no-l
 PYTEST ?=
 PYTEST_WORKERS ?= $(shell $(PYTHON) -c "import os; print(min(os.cpu_count() or 1, 8))")
 
-.PHONY: app lab notebooks check tools test clean
+.PHONY: app lab notebooks docs results check tools test clean
 
 app: $(VENV)/.installed
 	$(BIN)/python app.py
@@ -41,6 +43,13 @@ tools: $(VENV)/.installed-test
 	$(BIN)/typos
 	$(BIN)/basedpyright
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/python docs/make_results.py --check
+	$(BIN)/python -m sphinx -W --keep-going -n -q docs docs/_build/html
+
+results: $(VENV)/.installed
+	$(BIN)/python docs/make_results.py
+
 test: $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.setup
 	$(RUN_TESTS)
@@ -56,6 +65,10 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet -e ".[test,check]"
+	touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
 	touch $(VENV)/.installed $@
 
 clean:

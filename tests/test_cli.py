@@ -3,22 +3,16 @@
 import dataclasses
 import json
 import re
-import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from workbench.cli import _parser, main
+from workbench.cli import main
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
-from workbench.io.settings import given_settings
 from workbench.models.published import PUBLISHED
 from workbench.models.students import shipped_students
-from workbench.training.commands import _plan, _train
 
 
 def arguments(teacher_folder, out):
@@ -239,20 +233,6 @@ def test_every_help_text_is_complete(command, capsys):
         for item in dataclasses.fields(Recipe):
             assert "--" + item.name.replace("_", "-") in shown
             assert item.metadata["help"][:30] in shown
-
-
-def test_the_commands_of_the_readme_are_commands():
-    text = (Path(__file__).parents[1] / "README.md").read_text().replace("\\\n", " ")
-    lines = [
-        line.split("-m workbench ")[1]
-        for line in text.splitlines()
-        if re.match(r"(accelerate|python|\.venv).* -m workbench ", line) and "--help" not in line
-    ]
-    assert len(lines) >= 15
-    for line in lines:
-        options = _parser().parse_args(shlex.split(line, comments=True))
-        if options.run in (_train, _plan):  # the recipe's own checks
-            dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
 
 
 def test_models_lists_every_name_with_its_terms(capsys):

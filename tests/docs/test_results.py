@@ -1,0 +1,50 @@
+"""docs/results.md and the README's table say what results/*.json say."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+spec = importlib.util.spec_from_file_location("make_results", ROOT / "docs" / "make_results.py")
+make_results = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(make_results)
+
+
+def test_the_pages_are_what_the_files_say():
+    for path, text in make_results.pages().items():
+        assert path.read_text() == text, f"{path.name} is old: run `make results`"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda p: p.stem)
+def test_a_file_says_how_its_numbers_came_about(path):
+    result = json.loads(path.read_text())
+    assert result["name"] == path.stem
+    assert all(key in result for key in make_results.REQUIRED)
+    assert result.get("reprinted") or (result["date"] and result["commit"])
+    assert result["rows"]
+
+
+def test_cells_keep_their_digits_spread_and_interval():
+    assert make_results.cell_text(0.2, 3) == "0.200"
+    assert make_results.cell_text([0.132, 0.01], 3) == "0.132 ± 0.010"
+    assert (
+        make_results.cell_text({"value": 0.9, "low": 0.85, "high": 0.93}, 2) == "0.90 [0.85, 0.93]"
+    )
+    assert make_results.cell_text("+ 0.03 GB") == "+ 0.03 GB"
+    assert make_results.cell_text(None) == ""
+
+
+def test_a_file_with_the_required_keys_alone_is_a_section(tmp_path):
+    result = {key: "x" for key in make_results.REQUIRED} | {
+        "recipes": {"DMD": {"digest": "abc"}},
+        "rows": [{"model": "DMD", "diversity": [0.1, 0.02]}],
+    }
+    (tmp_path / "x.json").write_text(json.dumps(result))
+    page = make_results.results_page(make_results.read_results(tmp_path))
+    assert "| DMD | 0.1 ± 0.02 |" in page
+    assert "DMD `abc`" in page
+    (tmp_path / "x.json").write_text(json.dumps({"name": "x"}))
+    with pytest.raises(ValueError, match=r"x\.json has no command"):
+        make_results.read_results(tmp_path)
