@@ -26,8 +26,11 @@ from tests.support.timing import milliseconds, seconds
 
 COUNT_DECODED = """() => {
     const decode = Image.prototype.decode;
-    window.decoded = 0;
-    Image.prototype.decode = function () { return decode.call(this).finally(() => decoded++); };
+    const count = document.documentElement.dataset;
+    count.decoded = 0;
+    Image.prototype.decode = function () {
+        return decode.call(this).finally(() => count.decoded++);
+    };
 }"""
 
 
@@ -91,7 +94,7 @@ def test_both_sides_are_shown_together_and_only_then_answered(device):
     consented(page)
     page.get_by_role("button", name="Start with a practice question").click()
     expect(page.locator("#status")).to_have_text("Loading the pictures …")
-    page.wait_for_function("decoded === 1")
+    expect(page.locator("html")).to_have_attribute("data-decoded", "1")
     assert len(held) == 1
     assert page.locator(".picture img").count() == 0
     assert page.locator("#criteria input").first.is_disabled()
