@@ -1,7 +1,7 @@
 """Whether a refactor changed anything: losses, images, numbers and exports, as bytes.
 
-    python benchmarks/same_bytes.py BEFORE                       # at the commit before
-    python benchmarks/same_bytes.py AFTER --against BEFORE       # at the commit after, on the same machine
+    python benchmarks/same_bytes.py BEFORE                    # at the commit before
+    python benchmarks/same_bytes.py AFTER --against BEFORE    # after it, on the same machine
 
 Writes small runs of every method, a grid, an evaluation, a prompt's stages and a study with votes
 into the folder, through the command line alone, and their digests into digests.json. With

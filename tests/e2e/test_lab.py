@@ -22,8 +22,12 @@ from dataclasses import replace
 from workbench.lab.dashboard import Dashboard
 from workbench.core.presets import PRESETS
 from workbench.training.run import Run
-recipe = replace(PRESETS["scenes-dp-dmd"], rounds=30, batch=2, teacher_steps=4, k=2, sample_every=5, checkpoint_every=5)
-dashboard = Dashboard({"dmd": Run.at("runs/dmd", replace(recipe, method="dmd"), "cpu"), "dp-dmd": Run.at("runs/dp-dmd", recipe, "cpu")})
+short = {"rounds": 30, "batch": 2, "teacher_steps": 4, "k": 2}
+recipe = replace(PRESETS["scenes-dp-dmd"], **short, sample_every=5, checkpoint_every=5)
+dmd = replace(recipe, method="dmd")
+dashboard = Dashboard({
+    "dmd": Run.at("runs/dmd", dmd, "cpu"), "dp-dmd": Run.at("runs/dp-dmd", recipe, "cpu")
+})
 dashboard.start()
 dashboard
 """

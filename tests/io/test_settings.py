@@ -81,7 +81,7 @@ def test_a_hyphen_in_a_method_is_taken():
         (["plan", "--student-step-count", "3"], "did you mean --student-steps?"),
         (["sample", "x", "--zzz"], "sample: unknown argument --zzz (--help lists"),
         (["train", "--rounds", "many"], "argument --rounds: invalid int value: 'many'"),
-        (["trian"], "invalid choice: 'trian'"),
+        (["tran"], "invalid choice: 'tran'"),
         (["resume"], "the following arguments are required: RUN"),
     ],
 )

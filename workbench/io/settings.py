@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 after the usage in one line and the message."""
         arguments = [
-            "..." if isinstance(action, argparse._SubParsersAction) else action.metavar
+            "..." if isinstance(action, argparse._SubParsersAction) else str(action.metavar or "")
             for action in self._actions
             if not action.option_strings
         ]

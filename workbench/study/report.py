@@ -91,7 +91,8 @@ def write_study_report(
 def votes_csv(ballots: Iterable[Ballot]) -> str:
     """A line per vote that counts, with every field."""
     return csv_text(
-        [[field.name for field in dataclasses.fields(Ballot)], *map(dataclasses.astuple, ballots)]
+        [[field.name for field in dataclasses.fields(Ballot)]]
+        + [list(dataclasses.astuple(ballot)) for ballot in ballots]
     )
 
 
