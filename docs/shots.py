@@ -64,12 +64,12 @@ def tab(page, name: str) -> None:
 
 def compare(page) -> None:
     """All shipped students, one prompt, nine seeds."""
-    enabled(page, "#paint")
+    enabled(page, "#generate")
     for box in page.locator("#models").get_by_role("checkbox").all():
         box.check()
     page.locator("#prompts textarea").fill("a circle")
     page.locator("#prompts textarea").press("Tab")
-    enabled(page, "#paint").click()
+    enabled(page, "#generate").click()
     page.wait_for_selector('[data-root][data-status="done"]', timeout=20 * MINUTES)
     save(page, "compare.png")
 
@@ -80,9 +80,9 @@ def stages(page) -> None:
     for box in page.locator("#stages-parts").get_by_role("checkbox").all():
         box.uncheck()
     page.locator("#stages-seeds input, #stages-seeds textarea").first.fill("0-4")
-    enabled(page, "#examine").click()
+    enabled(page, "#analyse").click()
     page.wait_for_selector('[data-figure="strip"][data-drawn]', timeout=20 * MINUTES)
-    enabled(page, "#examine")
+    enabled(page, "#analyse")
     page.locator('[data-figure="strip"]').scroll_into_view_if_needed()
     save(page, "stages.jpg")
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and documentation; MODULES below says the same to Python
     from workbench.core.distiller import Distiller as Distiller
+    from workbench.core.methods import METHODS as METHODS
     from workbench.core.presets import PRESETS as PRESETS
     from workbench.core.recipe import Recipe as Recipe
     from workbench.evaluation import evaluate as evaluate
@@ -50,6 +51,7 @@ MODULES = {
     # the method
     "Recipe": "core.recipe",
     "PRESETS": "core.presets",
+    "METHODS": "core.methods",
     "Distiller": "core.distiller",
     # teachers, students and their images
     "load_backend": "models.loading",

@@ -18,6 +18,7 @@ NAMES = {
     "EvaluationRequest",
     "FAMILIES",
     "GridRequest",
+    "METHODS",
     "METRICS",
     "Model",
     "PRESETS",

@@ -243,7 +243,7 @@ class StagesTab:
             form.branches if "branching" in form.parts else 0,
             swaps="swap" in form.parts,
             feature=partial(Lite0.load, LIVE_SIZE, self.session.device),
-            known=list(trajectories),
+            existing=list(trajectories),
         )
         if view is not None:
             view.close()
