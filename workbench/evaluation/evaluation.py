@@ -145,6 +145,6 @@ def _from_words(words: str, reason: str, request: EvaluationRequest) -> tuple[Ev
             EvaluationStage.IMAGES, model
         ), f"{count}failed: {reason}" if count else reason
     metric, _, model = words.partition(" of ")
-    if metric in {metric.name for metric in request.parsed}:
+    if model and metric in {metric.name for metric in request.parsed}:
         return EvaluationTask(EvaluationStage.NUMBER, metric, model), reason
     return EvaluationTask(EvaluationStage.READING, words), reason
