@@ -33,7 +33,7 @@ def give_up(page) -> None:
 
 def after_all_requests(page) -> None:
     """Returns after every request that the page has begun so far was handled."""
-    page.evaluate("fetch('favicon.ico').then(() => null)")
+    page.evaluate("fetch('api/study').then(() => null)")
 
 
 @pytest.fixture(autouse=True)

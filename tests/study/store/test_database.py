@@ -23,10 +23,10 @@ from sqlalchemy.orm import Session
 from tests.support.small_study import DESIGN, answer, answer_all, answers_of, kept, new_id
 from workbench.study.errors import Busy, StudyError
 from workbench.study.store.database import (
+    as_study_errors,
     engine_of,
     network_filesystem,
     schema_revision,
-    told,
     upgrade,
     without_password,
     writing,
@@ -399,7 +399,11 @@ def test_a_network_filesystem_is_recognised():
 
 
 def test_an_error_of_the_database_shows_no_values(store):
-    with pytest.raises(StudyError) as caught, told(), store._writer.begin() as connection:
+    with (
+        pytest.raises(StudyError) as caught,
+        as_study_errors(),
+        store._writer.begin() as connection,
+    ):
         connection.execute(
             text(
                 "INSERT INTO participant VALUES ('a', 'secret-value', 'c', 1, NULL), ('b', "
