@@ -25,7 +25,7 @@ from PIL import Image
 
 DOCS = Path(__file__).parent
 MINUTES = 60_000
-SIZE = {"width": 1400, "height": 1000}
+SIZE = {"width": 1400, "height": 1140}
 
 
 @contextmanager
@@ -93,17 +93,19 @@ def evaluate(page) -> None:
     enabled(page, "#evaluate").click()
     page.wait_for_selector('[data-figure="numbers"][data-drawn]', timeout=60 * MINUTES)
     enabled(page, "#evaluate")
+    note = page.locator("#evaluate-note")  # names a temporary folder
+    note.evaluate("e => e.innerHTML = e.innerHTML.replace(/\\/\\S+\\/evaluations/, 'evaluations')")
     save(page, "evaluate.jpg")
 
 
 def save(page, name: str) -> None:
-    """The visible page as a PNG of few colours, or a JPEG."""
+    """The visible page as a PNG or JPEG."""
     time.sleep(2)  # figures settle
     shot = Path(tempfile.mkdtemp()) / "shot.png"
     page.screenshot(path=shot)
     image = Image.open(shot).convert("RGB")
     if name.endswith(".png"):
-        image.quantize(256, dither=Image.Dither.NONE).save(DOCS / name, optimize=True)
+        image.save(DOCS / name, optimize=True)
     else:
         image.save(DOCS / name, quality=85, optimize=True)
     print(f"{name}: {(DOCS / name).stat().st_size / 1e3:.0f} kB", flush=True)
