@@ -168,7 +168,7 @@ def test_half_a_lora_or_none_is_refused(hub):
         save_file({f"transformer.{name}.lora_A.weight": a for name, (a, _) in layers.items()}, path)
 
     hub("hyper-sd3", half)
-    refused("hyper-sd3", backend_of(SD3), "or not its other half")
+    refused("hyper-sd3", backend_of(SD3), "or lacks its other half")
     hub("tdm-sd3", lambda folder, _: save_file({}, folder / "empty.safetensors"))
     refused("tdm-sd3", backend_of(SD3), "holds no LoRA weights")
 
