@@ -46,8 +46,8 @@ class GaussianMixture:
             )
 
     def _joint(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log w_k N(x; ...) [B, K], offsets x - alpha m_k [B, K, D], alpha and total variances [B,
-        K].
+        """The terms log w_k N(x; ...) [B, K], offsets x - alpha m_k [B, K, D], alpha and total
+        variances [B, K].
         """
         alpha, sigma = (v.to(x.dtype)[:, None] for v in self.schedule.alpha_sigma(t))
         total = alpha**2 * self.variances + sigma**2

@@ -151,7 +151,7 @@ def _cubic(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gaussian(x: Tensor, y: Tensor) -> Tensor:
-    """K - 1 for x, y of unit length, where |x - y|^2 = 2 - 2 x . y."""
+    """The kernel less 1, k - 1, for x, y of unit length, where |x - y|^2 = 2 - 2 x . y."""
     return torch.expm1((x @ y.mT - 1) / CMMD_SIGMA**2)
 
 

@@ -378,8 +378,8 @@ def _lora(
 
 
 def _transformer_name(name: str) -> str:
-    """Diffusers' name of a tensor that peft (base_model.model.), torch (module.) or an adapter's
-    name has wrapped.
+    """The name in diffusers of a tensor that peft (base_model.model.), torch (module.) or an
+    adapter's name has wrapped.
     """
     bare = re.sub(r"^(module\.|base_model\.model\.|transformer\.)*", "", name)
     return "transformer." + re.sub(r"\.lora_([AB])\.\w+\.weight$", r".lora_\1.weight", bare)
