@@ -12,6 +12,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ["OMP_NUM_THREADS"] = "1"
 
 from collections import Counter
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -89,9 +90,12 @@ def group_of(item: pytest.Item, path: str) -> str:
     return path
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks and groups every test by its path, and starts the longest groups first."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Marks and groups every test by its path, and starts the longest groups first.
+
+    A wrapper, because xdist reads the groups in a hook that is also among the first.
+    """
     groups = {}
     for item in items:
         path = item.path.relative_to(ROOT).as_posix()
@@ -114,6 +118,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(groups[item]))
     first = {group: number for number, group in enumerate(GROUPS)}
     items.sort(key=lambda item: first.get(groups[item].partition("-")[0], len(first)))
+    yield
+    if items and getattr(items[0].config.option, "loadgroup", False) and "@" not in items[0].nodeid:
+        raise pytest.UsageError(
+            "this pytest hides the groups from pytest-xdist: see pyproject.toml"
+        )
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -40,8 +40,8 @@ def test_items_are_pair_by_pair_in_the_order_of_the_design():
     [
         ({"methods": ("dmd",), "pairs": ()}, "two or more methods, not 1"),
         ({"methods": ("dmd", "dmd"), "pairs": ()}, "method 'dmd' is given twice"),
-        ({"methods": ("dmd", "spoiled"), "pairs": ()}, "'spoiled' begins the names"),
-        ({"methods": ("dmd", "spoiled dmd"), "pairs": ()}, "'spoiled' begins the names"),
+        ({"methods": ("dmd", "spoiled"), "pairs": ()}, "'spoiled' begins the reserved names"),
+        ({"methods": ("dmd", "spoiled dmd"), "pairs": ()}, "'spoiled' begins the reserved names"),
         ({"methods": "dmd"}, "methods must be a list, not 'dmd'"),
         ({"methods": ("dmd", " "), "pairs": ()}, "each of methods must be a text"),
         ({"prompts": ("a", "b", "a"), "trials": 3}, "prompt 'a' is given twice"),
