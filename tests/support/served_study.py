@@ -20,7 +20,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.support.serving import free_port, wait_for
-from tests.support.timing import milliseconds, seconds
+from tests.support.timing import milliseconds
 from workbench.study.ballots import Ballot
 from workbench.study.folder import open_study
 from workbench.study.stimuli import create_study, samples_of_folders
@@ -48,7 +48,7 @@ class Served:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,
         )
-        wait_for(self.address, self.process, seconds=seconds(120))
+        wait_for(self.address, self.process)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
