@@ -64,7 +64,7 @@ $(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.torch pyproject.toml
-	$(BIN)/python -m pip install --quiet -e ".[test,check]"
+	$(BIN)/python -m pip install --quiet -e ".[test,check,docs]"
 	touch $(VENV)/.installed $@
 
 $(VENV)/.installed-docs: $(VENV)/.torch pyproject.toml

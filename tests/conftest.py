@@ -40,6 +40,8 @@ MARKERS = {
         "evaluation/test_evaluation.py::*was_killed*",
     ),
     "slow": (
+        "docs/test_site.py*",
+        "docs/test_text.py::test_the_first_snippet*",
         "scenes/test_shipped.py*",
         "lab/test_notebooks.py::test_executes*",
         "test_cli.py::test_train_resume_sample_and_evaluate",

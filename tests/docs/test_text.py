@@ -11,7 +11,7 @@ import pytest
 from workbench.cli import _parser
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
-from workbench.io.settings import _given
+from workbench.io.settings import given_settings
 from workbench.training.commands import _plan, _train
 
 ROOT = Path(__file__).parents[2]
@@ -76,7 +76,7 @@ def test_every_command_parses_and_its_recipe_is_one(page):
         except SystemExit:
             pytest.fail(f"{page.name}: python -m workbench {line} does not parse")
         if options.run in (_train, _plan):  # the recipe's own checks
-            dataclasses.replace(PRESETS[options.preset], **_given(options, Recipe))
+            dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
