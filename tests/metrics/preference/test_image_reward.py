@@ -375,7 +375,6 @@ def test_what_is_wrong_is_told(scorer, images, tmp_path):
     (tmp_path / FILE).touch()
     with pytest.raises(
         MetricError,
-        match=f"vocab.txt of bert-base-uncased.* The vocab.txt may lie beside {FILE}, in one "
-        "FOLDER",
+        match=f"vocab.txt of bert-base-uncased.* The vocab.txt may be in one FOLDER with {FILE}",
     ):
         ImageReward.load(str(tmp_path))
