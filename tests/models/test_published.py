@@ -221,7 +221,7 @@ def test_a_repository_with_two_files_where_one_is_expected(hub):
         ),
         (
             errors.RemoteEntryNotFoundError("no", response=response(404)),
-            "no longer holds dmd2_sdxl_4step_unet_fp16.bin: look",
+            "no longer holds dmd2_sdxl_4step_unet_fp16.bin: see its files",
         ),
     ],
 )
