@@ -8,7 +8,13 @@ from workbench.study.figures_power import p_histogram, power_curves
 
 def test_power_curves_carry_each_power_with_its_interval():
     plans = [
-        power(6, prompts, 5, rate=rate, repetitions=50)
+        power(
+            participants=6,
+            prompts=prompts,
+            votes_per_participant=5,
+            rate=rate,
+            repetitions=50,
+        )
         for rate in (0.6, 0.8)
         for prompts in (20, 10)
     ]

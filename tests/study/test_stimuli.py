@@ -83,7 +83,7 @@ def test_folders_that_do_not_fit_together_are_told(folders, tmp_path):
     with pytest.raises(
         StudyError,
         match=r"for “two stars”, .*one/prompt-1 and .*two/prompt-1 hold images with different "
-        "names, and '0' is in one",
+        "names, and '0' is in only one of them",
     ):
         samples_of_folders(folders)
     (folders["one"] / "prompt-1" / "0.png").unlink()

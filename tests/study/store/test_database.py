@@ -348,7 +348,7 @@ def test_a_file_that_is_no_database_is_told(tmp_path):
     [
         (":memory:", "needs a lasting file"),
         ("sqlite://", "needs a lasting file"),
-        ("sqlite:///a?mode=memory", "give its path alone"),
+        ("sqlite:///a?mode=memory", "give only its path"),
         ("mysql://host/name", "SQLite or PostgreSQL, not in mysql"),
         ("post gres://", "cannot be read"),
         ("http:/x://", "cannot be read"),
