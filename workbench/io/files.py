@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -63,6 +64,18 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             f"cannot write {path}: {error}. Free some disk space, then resume; earlier files are "
             "whole."
         ) from error
+
+
+def keep_earlier(folder: Path, digest: str, names: Iterable[str]) -> None:
+    """Moves files and folders of `folder` into its earlier/`digest`, where they stay when others
+    take their place.
+    """
+    earlier = folder / "earlier" / digest
+    earlier.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (earlier / name).is_dir():  # kept before, under the same digest
+            shutil.rmtree(earlier / name)
+        (folder / name).replace(earlier / name)
 
 
 def version(package: str) -> str | None:
