@@ -39,7 +39,7 @@ from workbench.metrics.diversity import Interval, jackknife_interval
 @dataclass(frozen=True)
 class Split:
     """Three numbers of the formulas above, each with its interval over parents (nan ends for fewer
-    than three parents).
+    than three parents, and for parents that are all alike).
     """
 
     within: Interval
@@ -66,10 +66,12 @@ def variance_split(features: Tensor, level: float = 0.95) -> Split:
         return Split(*(Interval(value, math.nan, math.nan) for value in point.tolist()))
     rest = [torch.arange(len(f)) != omitted for omitted in range(len(f))]
     without = torch.stack([_numbers(means[kept], within[kept], f.shape[1]) for kept in rest])
+    positive = (0.0, math.inf)
+    ranges = (positive, positive, (-1 / (f.shape[1] - 1), 1.0))
     return Split(
         *(
-            jackknife_interval(float(value), column, level)
-            for value, column in zip(point, without.T)
+            jackknife_interval(float(value), column, level, within)
+            for value, column, within in zip(point, without.T, ranges)
         )
     )
 

@@ -30,7 +30,7 @@ from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.figures import method_titles, ordered_results, reference_of, study_figures
 from workbench.study.store.records import Status
-from workbench.study.tables import study_numbers, study_tables, votes_of
+from workbench.study.tables import study_numbers, study_tables, unanimity, votes_of
 
 METHODS = (
     "Win rates: intervals and p are clustered by participant and by prompt (Cameron, Gelbach and "
@@ -118,6 +118,8 @@ def finding_sentences(design: StudyDesign, found: Analysis, reference: str = "")
                 f"{votes} against "
                 f"{titles[result.second]} ({interval}; a tie is half a win){verdict}."
             )
+            if result.unanimous:
+                lines.append(f"By {result.criterion}, {unanimity(result, titles)}.")
     return lines or ["No votes yet."]
 
 
