@@ -19,7 +19,14 @@ from torch import Tensor
 from workbench.evaluation.prompt_lists import Prompt
 from workbench.metrics.coverage import coverage_by_prompt
 from workbench.metrics.distribution_distance import cmmd, fid, kid_by_prompt
-from workbench.metrics.diversity import Interval, diversity, mean_interval, t_interval, vendi
+from workbench.metrics.diversity import (
+    RANGE,
+    Interval,
+    diversity,
+    mean_interval,
+    t_interval,
+    vendi,
+)
 from workbench.metrics.factors import relative_spread
 from workbench.scenes.detector import detect
 from workbench.scenes.grammar import TASKS, GrammarError, parse
@@ -93,7 +100,7 @@ def complete_prompts(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[
 
 def diversity_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
     """Eq. (9) on a feature."""
-    return {Column(f"diversity {feature}", own.protocol): _over_prompts(diversity, own, POSITIVE)}
+    return {Column(f"diversity {feature}", own.protocol): _over_prompts(diversity, own, RANGE)}
 
 
 def vendi_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:

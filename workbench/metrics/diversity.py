@@ -21,9 +21,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.special import expit, logit
 from torch import Tensor
 
 CACHED = 2**15  # numbers
+RANGE = (0.0, 2.0)  # of Eq. (9)
 NONE = 1e-12  # a spread, or a diversity, that is due to rounding only
 
 
@@ -71,8 +73,8 @@ def mean_interval(
     level: float = 0.95,
     within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """The mean over prompts of `values` [P] and its interval by Student's t, cut at the ends of
-    the range `within` which the values can have. Prompts are what varies.
+    """The mean over prompts of `values` [P] and its interval by Student's t (`t_interval`), for
+    values in the range `within`. Prompts are what varies.
 
     Ends are nan for one prompt, and for values that are equal up to rounding. Raises ValueError
     for no values or values that are not finite.
@@ -109,36 +111,50 @@ def seed_interval(features: Tensor, level: float = 0.95) -> Interval:
         return Interval(value, math.nan, math.nan)
     others = f @ f.sum(0) - 1  # [S] sum of the cosines to every other seed
     without = _from_pairs(pairs - others, seeds - 1)
-    return jackknife_interval(value, without, level, within=(0.0, math.inf))
+    interval = jackknife_interval(value, without, level)
+    return interval._replace(
+        low=interval.low if math.isnan(interval.low) else max(interval.low, 0.0)
+    )
 
 
-def jackknife_interval(
-    value: float,
-    without: Tensor,
-    level: float = 0.95,
-    within: tuple[float, float] = (-math.inf, math.inf),
-) -> Interval:
+def jackknife_interval(value: float, without: Tensor, level: float = 0.95) -> Interval:
     """An estimate from n units and its interval, from its values `without` [n] each of them in
     turn: their jackknife variance (n - 1) / n sum (d_i - mean d)^2 and Student's t with n - 1
-    degrees of freedom, cut at the ends of the range `within`.
+    degrees of freedom.
 
     Ends are nan if leaving out a unit changes nothing, and if it leaves no value.
     """
     variance = float((without - without.mean()).square().sum()) * (len(without) - 1) / len(without)
-    return t_interval(value, math.sqrt(variance), len(without) - 1, level, within)
+    return t_interval(value, math.sqrt(variance), len(without) - 1, level)
 
 
 def t_interval(
-    value: float, error: float, freedom: float, level: float, within: tuple[float, float]
+    value: float,
+    error: float,
+    freedom: float,
+    level: float = 0.95,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
-    """A value and its interval by Student's t from its standard error, cut at the ends of the
-    range `within`. Ends are nan for an error of nan or of rounding only.
+    """A value and its interval by Student's t from its standard error. Ends are nan for an error
+    of nan or of rounding only.
+
+    Values in a range `within` are taken on its logit scale, with a lower end only on its log
+    scale, so that the interval stays in the range and leans to the side where there is room: of
+    skewed values it covers more often. A value at an end of the range is taken as it is, and its
+    interval cut there.
     """
     if not NONE * max(1.0, abs(value)) < error < math.inf:
         return Interval(value, math.nan, math.nan)
-    half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
-    low, high = within
-    return Interval(value, max(value - half, low), min(value + half, high))
+    half, (low, high) = float(stats.t.ppf((1 + level) / 2, freedom)) * error, within
+    if not low < value < high or math.isinf(low):
+        return Interval(value, max(value - half, low), min(value + half, high))
+    if math.isinf(high):
+        ends = low + (value - low) * np.exp(np.array([-half, half]) / (value - low))
+    else:
+        share = (value - low) / (high - low)
+        reach = half / (high - low) / (share * (1 - share))
+        ends = low + (high - low) * expit(logit(share) + np.array([-reach, reach]))
+    return Interval(value, *map(float, ends))
 
 
 def _from_pairs(pairs: Tensor, seeds: int) -> Tensor:

@@ -75,9 +75,7 @@ class BandPower:
         """One number of `relative` with its jackknife interval over the seeds (of two or more)."""
         here, final = self.beliefs[step, :, band], self.finals[:, band]
         without = (here.sum() - here) / (final.sum() - final)
-        return jackknife_interval(
-            float(self.relative[step, band]), without, level, within=(0.0, math.inf)
-        )
+        return jackknife_interval(float(self.relative[step, band]), without, level)
 
 
 def relative_power(beliefs: Iterable[Tensor], finals: Tensor) -> BandPower:

@@ -66,12 +66,10 @@ def variance_split(features: Tensor, level: float = 0.95) -> Split:
         return Split(*(Interval(value, math.nan, math.nan) for value in point.tolist()))
     rest = [torch.arange(len(f)) != omitted for omitted in range(len(f))]
     without = torch.stack([_numbers(means[kept], within[kept], f.shape[1]) for kept in rest])
-    positive = (0.0, math.inf)
-    ranges = (positive, positive, (-1 / (f.shape[1] - 1), 1.0))
     return Split(
         *(
-            jackknife_interval(float(value), column, level, within)
-            for value, column, within in zip(point, without.T, ranges)
+            jackknife_interval(float(value), column, level)
+            for value, column in zip(point, without.T)
         )
     )
 

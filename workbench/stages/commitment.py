@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.metrics.diversity import NONE, Interval
+from workbench.metrics.diversity import NONE, Interval, jackknife_interval
 
 CELLS = 8  # per side of the low-passed version
 
@@ -108,14 +108,20 @@ def fixed_by(measured: Commitment, share: float, level: float = 0.95) -> Interva
 
 
 def fixed_curve(measured: Commitment, level: float = 0.95) -> list[Interval]:
-    """`fixed` of each step with its percentile bootstrap interval over the seeds; ends are nan
-    where all seeds are alike, as at the last step, whose belief is the final image.
+    """`fixed` of each step with its jackknife interval over the seeds, cut at 1; ends are nan for
+    two seeds, and where all are alike, as at the last step, whose belief is the final image.
     """
-    low, high = np.quantile(
-        _resampled(measured).numpy(), [(1 - level) / 2, (1 + level) / 2], axis=0
-    )
-    ends = np.where(high - low > NONE, [low, high], np.nan)
-    return [Interval(*map(float, step)) for step in zip(measured.fixed, *ends)]
+    seeds, own = measured.distance.shape[1], measured.own
+    if seeds == 2:
+        return [Interval(share, math.nan, math.nan) for share in measured.fixed.tolist()]
+    between = measured.distance - torch.diag_embed(own)
+    kept = between.sum((1, 2))[:, None] - between.sum(1) - between.sum(2)  # without each seed
+    without = 1 - (own.sum(1, keepdim=True) - own) / (kept / (seeds - 2))
+    curve = [
+        jackknife_interval(share, row, level)
+        for share, row in zip(measured.fixed.tolist(), without)
+    ]
+    return [one._replace(high=min(one.high, 1.0)) for one in curve]
 
 
 def _resampled(measured: Commitment, resamples: int = 2000, seed: int = 0) -> Tensor:

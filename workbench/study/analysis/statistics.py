@@ -69,7 +69,7 @@ class PairResult:
     # of `decided`, as if votes were independent: too narrow, for reference only
     wilson: ClusteredInterval
     majorities: SignTest
-    # one method won every vote: the least rate of that method
+    # of the method that won every vote of two or more people and prompts: its least rate
     unanimous: OneSided | None = None
 
     def of(self, method: str) -> PairResult:
@@ -182,12 +182,11 @@ def _result(
 
 
 def _unanimous(votes: Sequence[Ballot], level: float) -> OneSided | None:
-    winners = {vote.winner for vote in votes}
-    if len(winners) != 1 or None in winners:
+    winners, people = {vote.winner for vote in votes}, [vote.participant for vote in votes]
+    prompts = [vote.prompt for vote in votes]
+    if len(winners) != 1 or None in winners or 1 in (len(set(people)), len(set(prompts))):
         return None
-    return unanimous_bounds(
-        [vote.participant for vote in votes], [vote.prompt for vote in votes], level
-    )
+    return unanimous_bounds(people, prompts, level)
 
 
 def _rate(votes: Sequence[Ballot], first: str, level: float) -> Rate:
