@@ -19,7 +19,7 @@ HEAVY = """
 import sys
 import uvicorn
 from workbench.cli import main
-uvicorn.run = lambda *_, **__: None
+uvicorn.Server.run = lambda *_, **__: None
 assert main(sys.argv[1:]) == 0
 loaded = {"torch", "diffusers", "transformers"} & sys.modules.keys()
 assert not loaded, loaded

@@ -205,7 +205,7 @@ class StudyDesign:
 def read_criteria(path: Path) -> tuple[Criterion, ...]:
     """The criteria in a JSON file. Raises `StudyError` if it holds anything else."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as a JSON list of criteria: {error}") from error
     if not isinstance(entries, list):
@@ -218,7 +218,7 @@ def read_text(path: Path) -> str:
     is empty or not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as a text in UTF-8: {error}") from error
     if not text:

@@ -42,7 +42,7 @@ async function begin() {
 }
 
 function element(name, text, properties = {}) {
-  return Object.assign(document.createElement(name), text ? { textContent: text } : {}, properties);
+  return Object.assign(document.createElement(name), text ? { textContent: text, dir: "auto" } : {}, properties);
 }
 
 function buildCriteria() {
