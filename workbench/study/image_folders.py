@@ -18,7 +18,15 @@ from workbench.study.errors import StudyError
 
 PAPER = "#ffffff"
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
-LITTER = ("__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "@eadir", "lost+found")
+LITTER = (  # in lower case
+    "__macosx",
+    "thumbs.db",
+    "desktop.ini",
+    "$recycle.bin",
+    "system volume information",
+    "@eadir",
+    "lost+found",
+)
 
 Files = dict[str, dict[str, list[Path]]]  # method -> prompt -> images in the order of their names
 
@@ -53,7 +61,7 @@ def images_of_prompts(folders: dict[str, Path], limit: int = 0) -> Files:
 def opened(path: Path) -> Image.Image:
     """The image in 8-bit RGB, upright and on white.
 
-    16-bit grey is scaled: value / 257. Raises `StudyError` for a file that cannot be read, for
+    16-bit grey is scaled: value // 257. Raises `StudyError` for a file that cannot be read, for
     numbers without a range (32-bit, float), and for pictures larger than Pillow reads.
     """
     try:
@@ -78,8 +86,8 @@ def opened(path: Path) -> Image.Image:
 def _eight_bit(path: Path, image: Image.Image, format: str) -> Image.Image:
     """The image itself, or 16-bit grey in 8 bits: Pillow would cut all above 255 to white."""
     if image.mode.startswith("I;16") or (image.mode == "I" and format == "PNG"):
-        values = np.asarray(image).astype(np.float64)
-        grey = Image.fromarray((values / 257).round().astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        grey = Image.fromarray((values // 257).astype(np.uint8))
         clear = image.info.get("transparency")
         if clear is not None:
             grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
@@ -137,8 +145,8 @@ def _check_prompts(folder: Path, prompts: list[str], existing: dict[str, Path]) 
             continue
         if (like := _same_to_the_eye(prompt, existing)) is not None:
             raise StudyError(
-                f"“{prompt}” is written differently in {existing[like]} than by another method"
-                f"{_difference(like, prompt)}; write both in the same way"
+                f"“{prompt}” of {existing[like]} only looks like another method's"
+                f"{_difference(like, prompt)}: write both in the same way"
             )
         raise StudyError(
             f"{folder} has no images for “{prompt}”, which another method has; every method needs "

@@ -94,7 +94,7 @@ def samples_of_folders(folders: dict[str, Path], limit: int = 0) -> Samples:
     count = max(map(len, prompts.values()), default=0)
 
     def images(method: str, prompt: str) -> list[Image.Image]:
-        return [opened(path) for path in files[method][prompt].values()]
+        return [opened(path) for path in files[method][prompt]]
 
     return Samples(tuple(folders), tuple(prompts), tuple(range(count)), images)
 
