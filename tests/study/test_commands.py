@@ -323,8 +323,8 @@ def test_create_names_all_options_that_cannot_apply_also_given_with_their_defaul
     assert "--models" not in told
     assert main([*command[:4], "--images", "A=a,B=b", "--evaluation", "e", "--models", "a,b"]) == 1
     assert "leave out --evaluation, --models, or --images" in capsys.readouterr().err
-    assert main([*command[:4], "--images", "A=a,B=b", "--see", "9"]) == 1  # shortened
-    assert "leave out --seeds, or --images" in capsys.readouterr().err
+    assert main([*command[:4], "--images", "A=a,B=b", "--resol", "9"]) == 1  # shortened
+    assert "leave out --resolution, or --images" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 
 

@@ -5,6 +5,7 @@ refuse an option that cannot apply instead of ignoring it.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 
 def remember_given(parser: argparse.ArgumentParser) -> None:
@@ -13,13 +14,13 @@ def remember_given(parser: argparse.ArgumentParser) -> None:
     """
     parse = parser.parse_known_args
 
-    def parsed(words=None, namespace=None):
-        options, unknown = parse(words, namespace)
+    def parsed(args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        options, unknown = parse(args, namespace)
         defaults = {action: action.default for action in parser._actions}
         try:
             for action in defaults:
                 action.default = argparse.SUPPRESS
-            named = vars(parse(words, argparse.Namespace())[0])
+            named = vars(parse(args, argparse.Namespace())[0])
         finally:
             for action, default in defaults.items():
                 action.default = default
