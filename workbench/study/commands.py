@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from workbench.evaluation.commands import generated
 from workbench.io.given_options import check_applies, remember_given
 from workbench.models.options import add_model_options
+from workbench.study.analysis.exclusion import chance_of_passing
 from workbench.study.design import StudyDesign, read_criteria, read_text
 from workbench.study.errors import StudyError
 
@@ -40,9 +41,16 @@ OF_IMAGES = {  # option: the others about images that go with it, and what it do
     "images": (("limit",), "takes the images in these folders"),
     "evaluation": (("limit", "models"), "takes the images of an evaluation"),
 }
+
+
+def _or_none(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+_or_none.__name__ = "number"  # for argparse's message
 SETTINGS = {  # option: (field of the design, type, help)
     "votes": ("votes_per_item", int, "votes to collect per pair and prompt"),
-    "gold": ("gold", int, "additional questions with a known answer"),
+    "gold": ("gold", int, "additional questions with a known answer, or as many as there are"),
     "repeats": ("repeats", int, "questions that are asked a second time"),
     "max-gold-failures": (
         "max_gold_failures",
@@ -51,8 +59,20 @@ SETTINGS = {  # option: (field of the design, type, help)
     ),
     "min-seconds": (
         "min_seconds",
-        float,
-        "exclude participants whose median answer takes less",
+        _or_none,
+        "an answer in less is too fast; none: no limit",
+    ),
+    "max-fast": (
+        "max_fast",
+        _or_none,
+        "exclude participants with a larger share of answers that are too fast; none: with a "
+        "median that is",
+    ),
+    "min-side-p": (
+        "min_side_p",
+        _or_none,
+        "exclude participants whose answers are so much on one side that chance does it with a "
+        "smaller probability; none: no limit",
     ),
     "expires": (
         "expires_minutes",
@@ -240,12 +260,21 @@ def _create(options: argparse.Namespace) -> None:
         len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2
     )
     settings["trials"] = options.trials or max(1, min(20, items))
+    if "gold" not in options.given:
+        settings["gold"] = min(settings["gold"], len(samples.methods) * len(samples.prompts))
     with create_study(options.out, samples, settings, options.database) as store:
         design = store.design
     print(
         f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} "
         f"prompts, {design.length} questions per participant"
     )
+    if (passing := chance_of_passing(design.gold, design.max_gold_failures)) > 0.05:
+        print(
+            f"{100 * passing:.0f} % of those who answer at random pass {design.gold} gold "
+            f"questions of which {design.max_gold_failures} may be failed; of the default "
+            f"{StudyDesign.gold} and {StudyDesign.max_gold_failures}, "
+            f"{100 * chance_of_passing(StudyDesign.gold, StudyDesign.max_gold_failures):.1f} %."
+        )
     print(f"serve it with: python -m workbench study serve {shlex.quote(str(options.out))}")
 
 
@@ -265,6 +294,13 @@ def _check_options(options: argparse.Namespace) -> None:
             options.given.keys() - {"max_gold_failures"},
             "without gold questions none can be failed",
             "--gold 0",
+        )
+    if options.min_seconds is None:
+        check_applies(
+            options,
+            options.given.keys() - {"max_fast"},
+            "without a time that is too fast no share of answers is",
+            "--min-seconds none",
         )
 
 

@@ -64,7 +64,7 @@ def write_study_report(
     unknown `reference` (see `study.figures.reference_of`), FolderError if the disk is full.
     """
     _check(design, ballots)
-    found = analysis(ballots, design.max_gold_failures, design.min_seconds)
+    found = analysis(ballots, *design.rule)
     tables, figures = (
         study_tables(design, found, ballots, reference),
         study_figures(design, found, ballots, reference),

@@ -110,7 +110,7 @@ class ResultsTab:
             self.study.check_owner(token)
             store = self.study.store
             ballots, status, design = store.ballots(), store.status(), store.design
-            findings = analysis(ballots, design.max_gold_failures, design.min_seconds)
+            findings = analysis(ballots, *design.rule)
             lines = [
                 *finding_sentences(design, findings),
                 *open_questions(design, findings, ballots),

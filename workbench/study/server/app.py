@@ -153,11 +153,14 @@ class StudyRoutes:
         return {"token": self.store.join(joining.consent, joining.client_id).token}
 
     def trial(self, participant: Participant) -> dict:
-        """The next trial, null after the last, and how far the participant is."""
+        """The next trial, null after the last, how far the participant is, and what to tell about
+        the answers so far.
+        """
         trial, progress = self.store.next_trial(participant), self.store.progress(participant)
         return {
             "trial": trial and dataclasses.asdict(trial),
             "progress": {"done": progress.done, "total": progress.total, "undo": progress.last},
+            "notice": self.store.notice(participant) if trial else "",
         }
 
     def shown(self, trial: str, participant: Participant) -> dict:
