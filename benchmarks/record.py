@@ -31,12 +31,15 @@ ROOT = Path(__file__).parents[1]
 def write_record(
     folder: Path,
     name: str,
-    protocol: dict,
+    protocol: dict | str,
     recipes: dict[str, Recipe],
     rows: list[dict],
     scores: list[dict],
+    **of_page: object,
 ) -> Path:
-    """Writes folder/NAME.json and returns its path."""
+    """Writes folder/NAME.json and returns its path. `of_page` are optional keys of
+    docs/make_results.py, such as `title`, which reads `protocol` as a text.
+    """
     script, *arguments = sys.argv
     record = {
         "name": name,
@@ -51,7 +54,7 @@ def write_record(
         },
         "rows": rows,
         "scores": scores,
-    }
+    } | of_page
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -173,8 +173,8 @@ def caught(
 ) -> list[Caught]:
     """How many of `count` people of each kind the design's rule (or another) excludes."""
     trials, found = trials_of_people(design, count), []
-    for person in people:
-        broken = breaches(ballots_of(design, person, trials, seed), rule or design.rule)
+    for n, person in enumerate(people):
+        broken = breaches(ballots_of(design, person, trials, seed + n), rule or design.rule)
         share, low, high = wilson_interval(len(broken), count)
         parts = {
             part: sum(part in reasons for reasons in broken.values()) / count
