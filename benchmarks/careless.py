@@ -130,7 +130,7 @@ def main() -> None:
         order=210,
     )
     print(as_markdown([{name: str(cell) for name, cell in row.items()} for row in rows]))
-    few = options.people // 5
+    few = options.people // 10
     rows = candidates(few)
     write_record(
         options.out,

@@ -113,7 +113,7 @@ def next_trial(
 
 def _spread(design: StudyDesign, rng: random.Random) -> list[str]:
     """Each kind in even steps from 0 to 1, its trials anywhere within their steps; repeats begin at
-    a quarter, and of `late_gold` three quarters come in the second half.
+    a quarter, and two thirds of `late_gold` come in the second half.
     """
     positions = [((n + 0.5) / design.trials, REAL) for n in range(design.trials)]
     golds = [(n + rng.random()) / design.gold for n in range(design.gold)]

@@ -144,7 +144,7 @@ def one_sidedness(ballots: Iterable[Ballot]) -> tuple[int, int, float]:
     sides = [(count[Choice.LEFT], count[Choice.RIGHT]) for count in counts.values()]
     found = [(left, right, _binomial_p(min(left, right), left + right)) for left, right in sides]
     left, right, p = min(found, key=lambda one: one[2], default=(0, 0, 1.0))
-    return left, right, min(1.0, p * len(found))
+    return left, right, min(1.0, p * max(len(found), 1))
 
 
 def _binomial_p(rarer: int, of: int) -> float:

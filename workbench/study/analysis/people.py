@@ -147,7 +147,7 @@ def ballots_of(
                 expected = trial.expected if criterion.gold else None
                 ballots.append(
                     Ballot(
-                        f"{n} {trial.position}",
+                        f"person {n} {trial.position}",
                         f"person {n}",
                         design.prompts[trial.prompt],
                         criterion.name,
