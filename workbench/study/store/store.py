@@ -353,6 +353,13 @@ class Store:
             done >= self.design.length,
         )
 
+    def notice(self, participant: str) -> str:
+        """What the participant is told beside the next trial (`analysis.notices`), "" if
+        nothing.
+        """
+        with self._reading() as session:
+            return records.notice_now(session, self.design, participant)
+
     def image_of(self, token: str) -> Stimulus:
         """The meaning of a picture's token, only for the server: the picture may be sent to the
         participant named in it and no one else. Raises `NotKnown`.
