@@ -55,7 +55,8 @@ class Recipe:
     )
     method: str = setting("dp_dmd", "the training objective", choices=METHODS)
     prompts: str = setting(
-        "", "prompt file, one prompt per line; empty: the embedded world's own captions"
+        "",
+        "prompt file (text, JSON, JSONL, CSV or TSV); empty: the embedded world's own captions",
     )
     embeddings: str = setting(
         "",

@@ -26,8 +26,10 @@ def add_grid_commands(commands, command) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     from workbench.io.png import tile
+    from workbench.io.prompt_text import clean_prompt
     from workbench.models.sampling import images_of
 
+    options.prompt = [clean_prompt(prompt) for prompt in options.prompt]
     backend, models = load_models(options)
     rows = [
         row

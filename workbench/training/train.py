@@ -111,12 +111,15 @@ def read_panel(model: Model, backend: Backend, prompts: list[str]) -> tuple[list
     """A row of images [S, 3, H, W] per prompt of a run's panel, and their Eq. (9) on lite0 at 96
     px; `prompts` are the run's.
     """
-    rows = list(images_of(model, backend, _panel(prompts), list(range(PANEL_SEEDS))))
+    rows = list(images_of(model, backend, _panel(prompts, backend), list(range(PANEL_SEEDS))))
     features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in rows])
     return rows, float(diversity(features).mean())
 
 
-def _panel(prompts: list[str]) -> list[str]:
-    """A few distinct prompts, spread over the list."""
-    distinct = list(dict.fromkeys(prompts))
+def _panel(prompts: list[str], backend: Backend) -> list[str]:
+    """A few prompts that the backend reads as distinct ones, spread over the list."""
+    first: dict[str, str] = {}
+    for prompt in dict.fromkeys(prompts):
+        first.setdefault(backend.rewrite(prompt), prompt)
+    distinct = list(first.values())
     return [distinct[n * len(distinct) // PANEL_PROMPTS] for n in range(PANEL_PROMPTS)]
