@@ -144,7 +144,7 @@ def test_spellings_that_the_model_reads_alike_are_one_prompt(tmp_path):
     assert found.texts == ["a red circle", "a star"]
     assert found.dropped == {"repeated": 4}
     assert len(prompt_list(str(file)).texts) == 6  # to a model that reads any text
-    file.write_text("caf\u00e9\ncafe\u0301\n\ufeffcaf\u00e9\u200b\n", encoding="utf-8")
+    file.write_text("\u00e9t\u00e9\ne\u0301te\u0301\n\ufeff\u00e9t\u00e9\u200b\n", encoding="utf-8")
     assert prompt_list(str(file)).dropped == {"repeated": 2}
 
 
