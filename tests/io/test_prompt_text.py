@@ -43,7 +43,7 @@ def test_white_space_is_a_space_and_what_nobody_sees_is_left_out(pasted, prompt)
         "\u0915\u094d\u200d\u0937",  # Devanagari with a joiner
         "\u2764\ufe0f",  # variation selector
         "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",  # Scotland
-        "Ein sch\u00f6nes M\u00e4dchen \u2013 \u00e9t\u00e9",
+        "Sch\u00f6nes M\u00e4dchen \u2013 \u00e9t\u00e9",
         "\u4e00\u53ea\u732b\uff0c\u7d05\u8272",
     ],
 )

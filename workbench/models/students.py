@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.core.denoiser import Guided
-from workbench.core.distiller import Distiller
+from workbench.core.distiller import Distiller, DivergedError, lower_rate
 from workbench.core.learners.torch_learner import full_state_dict
 from workbench.core.recipe import Recipe, same_teacher
 from workbench.io.files import FolderError, write_atomically
@@ -37,10 +37,15 @@ from workbench.models.published import (
 STUDENT_FILE = "student.json"
 
 
-def save_student(distiller: Distiller, folder: Path) -> None:
+def save_student(
+    distiller: Distiller, folder: Path, digest: str = "", changes: list[dict] | None = None
+) -> None:
     """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file)
     and student.json, which says how to sample it. Must be called on every process; the first one
-    writes.
+    writes. `digest` is the recipe's unless given, `changes` are those of a recipe that changed.
+
+    Raises:
+        DivergedError: A weight is too large for half precision.
     """
     network, recipe = distiller.result(), distiller.recipe
     tensors = {} if recipe.lora else full_state_dict(network)
@@ -51,6 +56,12 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         write_atomically(folder / LORA_FILE, network.save)
     else:
         half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
+        if not all(tensor.isfinite().all() for tensor in half.values()):
+            raise DivergedError(
+                f"a weight of the student is over {torch.finfo(torch.half).max:g}, the largest "
+                "number of half precision",
+                lower_rate(recipe, "student"),
+            )
         write_atomically(
             folder / "diffusion_pytorch_model.safetensors",
             lambda part: save_file(half, part, metadata={"format": "pt"}),
@@ -65,9 +76,10 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         "method": recipe.method,
         "rounds": distiller.rounds_done,
         "times": distiller.student_times.tolist(),
-        "digest": recipe.digest,
+        "digest": digest or recipe.digest,
         "recipe": recipe.to_dict(),
     }
+    info |= {"changes": changes} if changes else {}
     write_atomically(
         folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1))
     )

@@ -7,11 +7,13 @@ import dataclasses
 import json
 from pathlib import Path
 
+from workbench.core.methods import check_trains
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 from workbench.io.settings import add_settings, given_settings
 from workbench.models.options import add_device_option
 from workbench.scenes.teacher_recipe import TeacherRecipe
+from workbench.training.changes import CHANGEABLE
 from workbench.training.plan.gpus import GPUS
 
 
@@ -19,11 +21,7 @@ def add_training_commands(commands, command) -> None:
     """Adds the parsers; `command` is the command line's way to add one."""
     _add_train(commands, command)
     _add_plan(commands, command)
-    resume = command(
-        commands, "resume", "continue an interrupted run, with bit-identical results", _resume
-    )
-    resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
-    add_device_option(resume)
+    _add_resume(commands, command)
     export = command(
         commands,
         "export",
@@ -60,6 +58,29 @@ def _add_train(commands, command) -> None:
     train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     add_device_option(train)
     add_settings(train, Recipe, default="from the preset")
+
+
+def _add_resume(commands, command) -> None:
+    resume = command(
+        commands, "resume", "continue an interrupted run, with bit-identical results", _resume
+    )
+    resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    resume.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="continue with another value of a setting, which the manifest records; repeatable. "
+        "Those that can change: " + ", ".join(CHANGEABLE),
+    )
+    resume.add_argument(
+        "--from-checkpoint",
+        default="",
+        metavar="ROUND",
+        help="continue from this checkpoint, such as round-000050 (round-000000: the start); what "
+        "lies behind it is moved to a folder set-aside-N of the run (default: the last one)",
+    )
+    add_device_option(resume)
 
 
 def _add_plan(commands, command) -> None:
@@ -126,6 +147,7 @@ def _add_make_teacher(scenes, command) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
+    check_trains(recipe)
     if options.dry_run:
         print(recipe.to_json())
         return
@@ -152,6 +174,7 @@ def _plan(options: argparse.Namespace) -> None:
         recipe = dataclasses.replace(
             recipe, lora=(recipe.lora or 64) if options.mode == "lora" else 0
         )
+    check_trains(recipe)
     if options.table:
         for line in as_markdown(recipe, ("sd3.5-medium", "sdxl"), (512, 1024)):
             print(line, flush=True)  # the whole table takes minutes
@@ -164,9 +187,20 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _resume(options: argparse.Namespace) -> None:
+    from accelerate import PartialState
+
+    from workbench.io.files import exclusive_lock
+    from workbench.training.changes import change
     from workbench.training.run import Run
 
-    _follow(Run.open(options.folder), _own_device(options))
+    device, run = _own_device(options), Run.open(options.folder)
+    if options.set or options.from_checkpoint:
+        if PartialState().is_main_process:
+            with exclusive_lock(run.path):
+                change(run, options.set, options.from_checkpoint)
+        PartialState().wait_for_everyone()
+        run = Run.open(options.folder)
+    _follow(run, device)
 
 
 def _own_device(options: argparse.Namespace) -> str:
@@ -199,9 +233,11 @@ def _follow(run, device: str) -> None:
             bar.update(distiller.rounds_done - bar.n)
         bar.update(distiller.rounds_done - bar.n)
     if is_main:
+        student = run.path / "student"
+        made = f"student in {student}" if student.is_dir() else "no student, which needs a round"
         print(
             f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student "
-            f"updates, {distiller.fake_updates} fake updates; student in {run.path / 'student'}"
+            f"updates, {distiller.fake_updates} fake updates; {made}"
         )
     # waits for the communication threads of several processes: Python aborts if it ends before them
     distiller.accelerator.end_training()

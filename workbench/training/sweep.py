@@ -27,6 +27,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from workbench.core.methods import check_trains
 from workbench.core.recipe import Recipe
 from workbench.io.files import write_atomically
 from workbench.io.notation import TEACHER
@@ -71,6 +72,11 @@ class Sweep:
             raise ValueError(
                 "a sweep needs a recipe and a training seed: give at least one of each"
             )
+        for label, recipe in self.recipes.items():
+            try:
+                check_trains(recipe)
+            except ValueError as error:
+                raise ValueError(f"{label}: {error}") from error
 
     def runs(self, label: str) -> list[Path]:
         """The run folder of each training seed."""

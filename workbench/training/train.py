@@ -4,6 +4,7 @@ fixed panel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ from workbench.models.model import Model
 from workbench.models.sampling import images_of
 from workbench.models.students import save_student
 from workbench.training.build import new_distiller
+from workbench.training.changes import way_back, way_out
 from workbench.training.run import Run
 
 # lite0 on 96 px inputs: quick, for following a run, not for reporting
@@ -45,45 +47,60 @@ def train(
     """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating
     to stop; resume by calling again.
 
-    Raises `DivergedError` naming the last good checkpoint, and `FolderError` for a checkpoint that
-    cannot be read or written, and for a run that another process trains.
+    A checkpoint is good: all three networks were finite on the batches that come next.
+
+    Raises `DivergedError` naming the last good checkpoint and how to continue from it; ValueError
+    for settings by which a term of the loss vanishes; `FolderError` for a checkpoint that cannot be
+    read or written, and for a run that another process trains.
     """
     distiller = distiller or new_distiller(run.recipe, device)
     with exclusive_lock(run.path) if distiller.accelerator.is_main_process else nullcontext():
         state = run.load_checkpoint()
         if state is not None:
             distiller.load_state_dict(state)
+        if state is not None and distiller.rounds_done < run.recipe.rounds:
+            _check_loaded(run, distiller)
         yield from _rounds(run, distiller)
 
 
+def _check_loaded(run: Run, distiller: Distiller) -> None:
+    """Earlier versions saved checkpoints that nobody looked at."""
+    try:
+        distiller.check()
+    except DivergedError as error:
+        raise DivergedError(f"{error} {way_back(run, error.remedy)}") from None
+
+
 def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
-    recipe, main = run.recipe, distiller.accelerator.is_main_process
-    while distiller.rounds_done < recipe.rounds:
+    while distiller.rounds_done < run.recipe.rounds:
         try:
-            for step in distiller.round():
-                if main:
-                    run.log(kind=step.network, **asdict(step))
-                yield step
+            yield from _round(run, distiller)
         except DivergedError as error:
-            last = run.checkpoints()
-            where = (
-                f"The last good checkpoint is {last[-1]}."
-                if last
-                else "There is no checkpoint yet."
-            )
-            raise DivergedError(f"{error} {where}") from None
-        # a sharded student is sampled and assembled by all processes; the first one saves it
-        done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
-        if recipe.sample_every and (done % recipe.sample_every == 0 or end):
-            reading = _read(run, distiller)
-            if main:
-                yield reading
-        if done % recipe.checkpoint_every == 0 or end:
-            # first: a run that is resumed at its end would not save it again
-            save_student(distiller, run.path / "student")
-            state = distiller.state_dict()
-            if main:
-                run.save_checkpoint(state, done, recipe.keep)
+            raise DivergedError(f"{error} {way_out(run, error.remedy)}") from None
+
+
+def _round(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
+    """One round, and what is due after it: a measurement, the student, a checkpoint."""
+    recipe, main = run.recipe, distiller.accelerator.is_main_process
+    for step in distiller.round():
+        if main:
+            run.log(kind=step.network, **asdict(step))
+        yield step
+    done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
+    to_save = done % recipe.checkpoint_every == 0 or end
+    if to_save:
+        distiller.check()
+    # a sharded student is sampled and assembled by all processes; the first one saves it
+    if recipe.sample_every and (done % recipe.sample_every == 0 or end):
+        reading = _read(run, distiller)
+        if main:
+            yield reading
+    if to_save:
+        # first: a run that is resumed at its end would not save it again
+        save_student(distiller, run.path / "student", run.digest, run.manifest.get("changes"))
+        state = distiller.state_dict()
+        if main:
+            run.save_checkpoint(state, done, recipe.keep)
 
 
 def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
@@ -94,6 +111,8 @@ def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
         sampler=distiller.recipe.student_sampler,
     )
     rows, value = read_panel(model, distiller.backend, distiller.prompts)
+    if not math.isfinite(value) or not all(row.isfinite().all() for row in rows):
+        raise distiller.diverged("student", "sample", f"after round {distiller.rounds_done}")
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
     reading = PanelMeasurement(distiller.rounds_done, value, picture)
     if distiller.accelerator.is_main_process:
