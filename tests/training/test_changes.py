@@ -182,7 +182,7 @@ def test_a_weight_that_is_not_finite_after_the_last_update_is_seen(
     learner = distiller.learners[network]
     learner.optimizer.register_step_post_hook(spoil(learner.bare, float("nan")))
     told = (
-        f"round 1: the {network} network's largest weight is not finite.*{network}_rate = 0.001 is.*"
+        f"round 1: the {network} network's largest weight is not finite.*{network}_rate = .*"
         f"resume .* --set {network}_rate=0.0001"
     )
     with pytest.raises(DivergedError, match=told):
