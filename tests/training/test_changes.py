@@ -104,7 +104,7 @@ def test_the_precision_may_change_to_and_from_fp16(run):
     ("words", "told"),
     [
         (["student_rate"], "write NAME=VALUE"),
-        (["studnet_rate=1"], "no setting studnet_rate; did you mean student_rate"),
+        (["student_rat=1"], "no setting student_rat; did you mean student_rate"),
         (["student_rate=fast"], "student_rate = 'fast' is not a number"),
         (["rounds=1.5"], "rounds = '1.5' is not a whole number"),
         (["student_rate=nan"], "student_rate = nan is not a finite number"),

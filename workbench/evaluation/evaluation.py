@@ -32,6 +32,7 @@ from workbench.evaluation.request import (
 from workbench.evaluation.results import ModelResult, model_results
 from workbench.io.files import FolderError, exclusive_lock, write_atomically
 from workbench.io.progress import Progress
+from workbench.io.strict_json import to_json
 from workbench.models.model import Model
 from workbench.models.sampling import ImageDraw
 
@@ -78,7 +79,7 @@ class Evaluation:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(
             self.folder / "evaluation.json",
-            lambda part: part.write_text(json.dumps(saved, indent=1)),
+            lambda part: part.write_text(to_json(saved, indent=1)),
         )
 
     def generate(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Progress]:

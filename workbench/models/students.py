@@ -21,6 +21,7 @@ from workbench.core.distiller import Distiller, DivergedError, lower_rate
 from workbench.core.learners.torch_learner import full_state_dict
 from workbench.core.recipe import Recipe, same_teacher
 from workbench.io.files import FolderError, write_atomically
+from workbench.io.strict_json import to_json
 from workbench.models.backends.lora import LORA_FILE
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
@@ -70,7 +71,7 @@ def save_student(
         config = json.loads(distiller.backend.network.to_json_string())
         config.pop("_name_or_path", None)
         write_atomically(
-            folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1))
+            folder / "config.json", lambda part: part.write_text(to_json(config, indent=1))
         )
     info = {
         "method": recipe.method,
@@ -80,9 +81,7 @@ def save_student(
         "recipe": recipe.to_dict(),
     }
     info |= {"changes": changes} if changes else {}
-    write_atomically(
-        folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1))
-    )
+    write_atomically(folder / STUDENT_FILE, lambda part: part.write_text(to_json(info, indent=1)))
 
 
 def load_student(folder: str | Path, backend: PipelineBackend, name: str = "") -> Model:

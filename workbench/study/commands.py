@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import secrets
 import shlex
 from collections import Counter
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
+from workbench.io.strict_json import to_json
 from workbench.models.options import add_model_options
 from workbench.study.design import StudyDesign, read_criteria, read_text
 from workbench.study.errors import StudyError
@@ -300,7 +300,7 @@ def _status(options: argparse.Namespace) -> None:
     broken = _broken(options.folder, design)
     if options.json:
         print(
-            json.dumps(
+            to_json(
                 dataclasses.asdict(status) | {"pictures": broken, "missing_pictures": missed},
                 indent=1,
             )

@@ -45,7 +45,7 @@ CHANGEABLE = (
 )
 
 
-def recipe_of(manifest: dict[str, Any]) -> Recipe:
+def changed_recipe(manifest: dict[str, Any]) -> Recipe:
     """The recipe that a run came to: the one it began with, and every change since."""
     values = dict(manifest["recipe"])
     for change in manifest.get("changes", ()):
@@ -53,10 +53,10 @@ def recipe_of(manifest: dict[str, Any]) -> Recipe:
     return Recipe.from_json(to_json(values))
 
 
-def digest_of(manifest: dict[str, Any]) -> str:
+def changed_digest(manifest: dict[str, Any]) -> str:
     """12 hexadecimal digits that name the recipe and every change; the recipe's own without one."""
     changes = manifest.get("changes")
-    return changes[-1]["digest"] if changes else recipe_of(manifest).digest
+    return changes[-1]["digest"] if changes else changed_recipe(manifest).digest
 
 
 def parsed(words: Iterable[str], recipe: Recipe) -> Recipe:
@@ -117,10 +117,10 @@ def change(run: Run, settings: Iterable[str] = (), checkpoint: str = "") -> None
     manifest = dict(run.manifest)
     kept = [entry for entry in manifest.get("changes", ()) if entry["from_round"] < begun]
     before = manifest | {"changes": kept}
-    old, new = recipe_of(before).to_dict(), recipe.to_dict()
+    old, new = changed_recipe(before).to_dict(), recipe.to_dict()
     differing = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
     if differing:
-        name = to_json([digest_of(before), begun, differing])
+        name = to_json([changed_digest(before), begun, differing])
         kept = [
             *kept,
             {

@@ -11,6 +11,7 @@ from workbench.core.methods import check_trains
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 from workbench.io.settings import add_settings, given_settings
+from workbench.io.strict_json import to_json
 from workbench.models.options import add_device_option
 from workbench.scenes.teacher_recipe import TeacherRecipe
 from workbench.training.changes import CHANGEABLE
@@ -181,7 +182,7 @@ def _plan(options: argparse.Namespace) -> None:
         return
     planned = plan(recipe)
     if options.json:
-        print(json.dumps(as_dict(planned, options.gpu, options.utilisation), indent=1))
+        print(to_json(as_dict(planned, options.gpu, options.utilisation), indent=1))
     else:
         print(as_text(planned, options.gpu, options.utilisation))
 
@@ -288,7 +289,7 @@ def _export(options: argparse.Namespace) -> None:
 def _make_teacher(options: argparse.Namespace) -> None:
     recipe = TeacherRecipe(**given_settings(options, TeacherRecipe))
     if options.dry_run:
-        print(json.dumps(dataclasses.asdict(recipe), indent=1))
+        print(to_json(dataclasses.asdict(recipe), indent=1))
         return
     from workbench.scenes.make_teacher import make_teacher
 

@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 
 from workbench.core.methods import method_title
 from workbench.io.files import FolderError
+from workbench.io.strict_json import to_json
 from workbench.models.backends.lora import LORA_FILE, extracted
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.backends.sdxl import SDXLBackend
@@ -77,7 +78,7 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
         pipeline.to(torch.float16).save_pretrained(folder)
     info = json.loads((source / STUDENT_FILE).read_text())
     info |= {"extracted_rank": lora} if lora and not trained else {}
-    (folder / STUDENT_FILE).write_text(json.dumps(info, indent=1))
+    (folder / STUDENT_FILE).write_text(to_json(info, indent=1))
     (folder / "README.md").write_text(card)
     return folder
 

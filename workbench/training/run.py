@@ -27,7 +27,7 @@ from workbench.core.methods import check_trains
 from workbench.core.recipe import Recipe
 from workbench.io.files import PACKAGES, FolderError, version, write_atomically
 from workbench.io.strict_json import to_json
-from workbench.training.changes import digest_of, recipe_of
+from workbench.training.changes import changed_digest, changed_recipe
 
 
 class Run:
@@ -105,12 +105,12 @@ class Run:
     @property
     def recipe(self) -> Recipe:
         """The recipe that the run came to (see `workbench.training.changes`)."""
-        return recipe_of(self.manifest)
+        return changed_recipe(self.manifest)
 
     @property
     def digest(self) -> str:
         """The digest of that recipe, and of how the run came to it."""
-        return digest_of(self.manifest)
+        return changed_digest(self.manifest)
 
     def log(self, **row) -> None:
         """Appends one row to metrics.jsonl; a half line left by an interruption is closed first."""

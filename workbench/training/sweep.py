@@ -32,6 +32,7 @@ from workbench.core.recipe import Recipe
 from workbench.io.files import write_atomically
 from workbench.io.notation import TEACHER
 from workbench.io.progress import Progress
+from workbench.io.strict_json import to_json
 from workbench.training.run import Run
 
 POLL = 0.5  # seconds
@@ -297,7 +298,7 @@ class _Job:
         }
         saved = {"scoring": asdict(self.scoring), "numbers": numbers}
         write_atomically(
-            self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1))
+            self.folder / "scores.json", lambda part: part.write_text(to_json(saved, indent=1))
         )
 
 
@@ -307,7 +308,9 @@ def _scores_of(folder: Path, scoring: Scoring) -> dict[str, float] | None:
         saved = json.loads((folder / "scores.json").read_text())
     except (OSError, ValueError):
         return None
-    return saved["numbers"] if saved["scoring"] == json.loads(json.dumps(asdict(scoring))) else None
+    if saved["scoring"] != json.loads(to_json(asdict(scoring))):
+        return None
+    return {name: math.nan if value is None else value for name, value in saved["numbers"].items()}
 
 
 def _last_round(file: Path) -> int:

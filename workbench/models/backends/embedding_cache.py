@@ -11,7 +11,6 @@ pipeline's class: another encoder, another folder.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from workbench.core.denoiser import Condition
 from workbench.io.files import write_atomically
+from workbench.io.strict_json import to_json
 from workbench.models.backends.pipeline import PipelineBackend, text_encoders
 
 SHARD = 64  # prompts; 170 MB for SD3.5
@@ -110,7 +110,7 @@ def encoder_digest(backend: PipelineBackend) -> str:
     """
     pipeline, digest = backend.pipeline, hashlib.sha256()
     digest.update(
-        json.dumps(
+        to_json(
             [
                 type(pipeline).__name__,
                 backend.max_tokens,
@@ -152,4 +152,4 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _digest(prompts: list[str]) -> str:
-    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:24]
+    return hashlib.sha256(to_json(prompts).encode()).hexdigest()[:24]
