@@ -193,7 +193,7 @@ def _only(read: Callable[[str], object]) -> Callable[[list[str]], object]:
 
 # gradio's own (__theme), then campaigns, clicks and referrers
 _APPENDED = re.compile(
-    r"__.*|(utm|mc|pk|piwik|mtm|matomo|_?hs\w?|oly|stm|at)_.*|_hs(enc|mi)|_(ga|gl|kx|openstat)"
+    r"__.*|(utm|mc|pk|piwik|mtm|matomo|_hs|stm|at)_.*|_hs(enc|mi)|_(ga|gl|kx|openstat)"
     "|.+clid|msclkid|gclsrc|[gw]braid|li_fat_id|igsh(id)?|mkt_tok|srsltid|cmpid|trk|epik|ref(_.*)?"
     "|refer+er|source|spm|si|share|fb_.*|s_kwcid|ved|usg|gs_lcrp|_branch_.*",
     re.IGNORECASE,

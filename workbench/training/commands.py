@@ -36,7 +36,8 @@ def add_training_commands(commands, command) -> None:
         type=int,
         default=0,
         metavar="RANK",
-        help="write a whole student as the nearest adapter of this rank (default: as a pipeline)",
+        help="write the nearest adapter of this rank (default: a whole student as a pipeline, an "
+        "adapter as it is)",
     )
     command(
         commands, "models", "list the students that --models takes by name, one per line", _models
