@@ -10,7 +10,6 @@ numbers.json                          each model's numbers without their protoco
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -34,6 +33,7 @@ from workbench.evaluation.tables import (
 from workbench.io.files import write_atomically
 from workbench.io.notation import format_seeds, model_title
 from workbench.io.page import report_page
+from workbench.io.strict_json import to_json
 from workbench.io.tables import Bullets, Table, csv_text
 from workbench.models.sampling import OFFICIAL
 
@@ -169,7 +169,7 @@ def write_evaluation_report(folder: Path, evaluated: Evaluated) -> Path:
             put(f"{name}.csv" if number == 1 else f"{name}-{number}.csv", table.csv)
     put("numbers.csv", _long(evaluated))
     put("by_prompt.csv", _by_prompt(evaluated))
-    put("numbers.json", json.dumps(_by_model(evaluated), indent=1))
+    put("numbers.json", to_json(_by_model(evaluated), indent=1))
     return folder / "report.html"
 
 

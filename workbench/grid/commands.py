@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
+from workbench.io.strict_json import to_json
 from workbench.models.options import add_model_options, load_models
 
 
@@ -26,8 +26,10 @@ def add_grid_commands(commands, command) -> None:
 
 def _sample(options: argparse.Namespace) -> None:
     from workbench.io.png import tile
+    from workbench.io.prompt_text import clean_prompt
     from workbench.models.sampling import images_of
 
+    options.prompt = [clean_prompt(prompt) for prompt in options.prompt]
     backend, models = load_models(options)
     rows = [
         row
@@ -45,4 +47,4 @@ def _sample(options: argparse.Namespace) -> None:
 def _show(options: argparse.Namespace) -> None:
     from workbench.io.png import read_settings
 
-    print(json.dumps(read_settings(options.file), indent=1, ensure_ascii=False))
+    print(to_json(read_settings(options.file), indent=1, ensure_ascii=False))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import io
-import json
 import math
 import platform
 import time
@@ -23,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from workbench.grid.generate import Cell, Grid, Row
 from workbench.io.files import PACKAGES, slug
 from workbench.io.png import png_bytes
+from workbench.io.strict_json import to_json
 from workbench.io.tables import interval_text
 
 # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
@@ -81,9 +81,7 @@ def export_zip(grid: Grid) -> bytes:
             cells.append(cell.settings | {"file": path, "error": cell.error or None})
             if path:
                 archive.writestr(path, cell.png)
-        archive.writestr(
-            "manifest.json", json.dumps(grid_settings(grid) | {"cells": cells}, indent=1)
-        )
+        archive.writestr("manifest.json", to_json(grid_settings(grid) | {"cells": cells}, indent=1))
     return file.getvalue()
 
 

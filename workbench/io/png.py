@@ -11,13 +11,15 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from workbench.io.strict_json import to_json
+
 KEY = "workbench"
 
 
 def png_bytes(image: Image.Image, settings: dict) -> bytes:
     """`image` as a PNG file with `settings` in it."""
     info, file = PngInfo(), BytesIO()
-    info.add_text(KEY, json.dumps(settings))
+    info.add_text(KEY, to_json(settings))
     image.save(file, "PNG", pnginfo=info)
     return file.getvalue()
 

@@ -47,9 +47,11 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 def _stages(options: argparse.Namespace) -> None:
     from workbench.grid.request import GridRequest
     from workbench.io.notation import TEACHER
+    from workbench.io.prompt_text import clean_prompt
     from workbench.models.loading import check_prompt
     from workbench.stages.analysis import StageAnalysis, check_folder, saved_trajectories
 
+    options.prompt = clean_prompt(options.prompt)
     folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
     check_folder(folder, {options.prompt})
     backend, models = load_models(options)

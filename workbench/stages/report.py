@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import plotly.graph_objects as go
 
 from workbench.io.files import write_atomically
 from workbench.io.page import report_page
+from workbench.io.strict_json import to_json
 from workbench.io.tables import Bullets
 from workbench.stages.analysis import StageAnalysis, branch_steps
 from workbench.stages.commitment import fixed_by
@@ -120,7 +120,7 @@ def write_stage_report(
     notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
     page = report_page("Stages", *shown, *notes)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = json.dumps(
+    numbers = to_json(
         _finite(numbers_of(seen, gradients) | {"left": unfinished}),
         indent=1,
         allow_nan=False,

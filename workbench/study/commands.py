@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import secrets
 import shlex
 from collections import Counter
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
 from workbench.io.given_options import check_applies, remember_given
+from workbench.io.strict_json import to_json
 from workbench.models.options import add_model_options
 from workbench.study.analysis.exclusion import chance_of_passing
 from workbench.study.design import StudyDesign, read_criteria, read_text
@@ -386,7 +386,7 @@ def _status(options: argparse.Namespace) -> None:
     broken = _broken(options.folder, design)
     if options.json:
         print(
-            json.dumps(
+            to_json(
                 dataclasses.asdict(status) | {"pictures": broken, "missing_pictures": missed},
                 indent=1,
             )

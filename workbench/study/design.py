@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.io.strict_json import to_json
 from workbench.study.analysis.exclusion import Rule
 from workbench.study.errors import StudyError
 
@@ -196,7 +197,7 @@ class StudyDesign:
 
     def to_json(self) -> str:
         """A JSON object, read by `from_json`."""
-        return json.dumps(self._values(), indent=1, ensure_ascii=False)
+        return to_json(self._values(), indent=1, ensure_ascii=False)
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -246,7 +247,7 @@ def read_text(path: Path) -> str:
 
 def digest_of(values: dict[str, Any]) -> str:
     """12 hexadecimal digits of a JSON object, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(to_json(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _instance(kind: type, values: Any, what: str) -> Any:

@@ -15,7 +15,6 @@ image.)
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import secrets
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from PIL import Image, ImageFilter
 
 from workbench.evaluation.evaluation import Evaluation
 from workbench.io.files import write_atomically
+from workbench.io.strict_json import to_json
 from workbench.metrics.inputs import pictures
 from workbench.models.sampling import seed_draws
 from workbench.study.design import SPOILED, StudyDesign
@@ -129,7 +129,7 @@ def render_sheets(samples: Samples, folder: Path) -> str:
                 sheets.setdefault(prompt, {})[name] = file
                 sha256[file] = hashlib.sha256((stimuli / file).read_bytes()).hexdigest()
                 length = max(length, outgoing_length(np.array(sheet)))
-    content = json.dumps({"sheets": sheets, "sha256": sha256, "length": length}, indent=1)
+    content = to_json({"sheets": sheets, "sha256": sha256, "length": length}, indent=1)
     write_atomically(
         folder / "stimuli.json", lambda part: part.write_text(content, encoding="utf-8")
     )
@@ -180,7 +180,7 @@ def create_study(folder: Path, samples: Samples, settings: dict, database: str =
     folder.mkdir(parents=True, exist_ok=True)
     design = replace(design, pictures=render_sheets(samples, folder))
     store = Store.create(database or folder / "study.db", design)
-    content = json.dumps(
+    content = to_json(
         {"title": design.title, "digest": design.digest, "database": without_password(database)},
         indent=1,
     )

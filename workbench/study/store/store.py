@@ -31,6 +31,7 @@ from pathlib import Path
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
+from workbench.io.strict_json import to_json
 from workbench.study.assignment import next_trial
 from workbench.study.ballots import Ballot
 from workbench.study.design import StudyDesign, digest_of
@@ -389,7 +390,7 @@ class Store:
         `NotKnown` for an unknown participant.
         """
         try:
-            content = json.dumps(data)
+            content = to_json(data)
         except (TypeError, ValueError) as error:
             raise StudyError(f"an event's data must be JSON-serialisable: {error}") from error
         if (
