@@ -6,7 +6,14 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from workbench.models.options import add_model_options, common_recipe, model_names, openable
+from workbench.io.files import folder_to_write
+from workbench.models.options import (
+    add_model_options,
+    check_counts,
+    common_recipe,
+    model_names,
+    openable,
+)
 
 OF_IMAGES = (  # options that say which images to generate
     "prompts",
@@ -63,7 +70,7 @@ def add_evaluation_commands(commands, command) -> None:
     )
     evaluate.add_argument(
         "--out",
-        type=Path,
+        type=folder_to_write,
         help="folder of images, readings and report, which resumes after an interruption "
         "(default: evaluations/PROMPTS)",
     )
@@ -81,7 +88,10 @@ def add_evaluation_commands(commands, command) -> None:
         "folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote"
     )
     report.add_argument(
-        "--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)"
+        "--to",
+        type=folder_to_write,
+        default=Path("report"),
+        help="folder to write (default: %(default)s)",
     )
 
 
@@ -152,6 +162,7 @@ def generated(options: argparse.Namespace, out: Path | None):
     from workbench.io.progress import watched
     from workbench.models.embedded import EMBEDDED
 
+    check_counts(options)
     names = model_names(options)
     _, teacher = common_recipe(options, names)
     prompts = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")

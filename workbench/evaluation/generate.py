@@ -18,6 +18,7 @@ from workbench.evaluation.request import EvaluationStage, EvaluationTask
 from workbench.io.files import write_atomically
 from workbench.io.hub import revision_of
 from workbench.io.notation import reason_of
+from workbench.io.png import NOT_FINITE
 from workbench.io.progress import Progress
 from workbench.models.identity import model_settings, parts_digest
 from workbench.models.model import Model
@@ -25,8 +26,6 @@ from workbench.models.sampling import ImageDraw, in_batches, sampled_images, sam
 
 if TYPE_CHECKING:
     from workbench.evaluation.evaluation import Evaluation
-
-NOT_FINITE = "the model's output is not finite (NaN)"
 
 
 def generate_images(
@@ -79,8 +78,7 @@ def _generate(
     for batch, pictures in in_batches(batches, sampled):
         for draw, picture in zip(batch, pictures):
             if torch.isfinite(picture).all():
-                about = {"prompt": draw.prompt, "image": draw.name, "model": name, **settings}
-                folder.write(draw, picture, about)
+                folder.write(draw, picture, {**draw.settings, "model": name, **settings})
             else:
                 failed += 1
         done += len(batch)

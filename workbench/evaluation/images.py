@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from workbench.io.files import slug, write_atomically
-from workbench.io.png import png_bytes
+from workbench.io.png import picture_of, png_bytes
 from workbench.models.sampling import ImageDraw
 
 
@@ -112,9 +112,7 @@ class ImageFolder:
         """Saves an image [3, H, W] in [0, 1]."""
         path = self.path / draw.path
         path.parent.mkdir(exist_ok=True)
-        content = png_bytes(
-            Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()), settings
-        )
+        content = png_bytes(picture_of(image), settings)
         write_atomically(path, lambda part: part.write_bytes(content))
 
     def read(self, draws: Iterable[ImageDraw]) -> Tensor:

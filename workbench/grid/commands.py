@@ -6,7 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from workbench.models.options import add_model_options, load_models
+from workbench.io.files import FolderError, file_to_write, write_atomically
+from workbench.io.notation import format_seeds
+from workbench.models.options import add_model_options, check_counts, load_models
 
 
 def add_grid_commands(commands, command) -> None:
@@ -15,31 +17,40 @@ def add_grid_commands(commands, command) -> None:
     sample.add_argument("prompt", nargs="+", metavar="PROMPT", help="prompts")
     sample.add_argument(
         "--out",
-        type=Path,
+        type=_picture_to_write,
         default=Path("sample.png"),
-        help="picture to write (default: %(default)s)",
+        help="PNG to write; it carries its settings, see show (default: %(default)s)",
     )
     add_model_options(sample, "dp-dmd")
     show = command(commands, "show", "print the settings that a PNG was generated with", _show)
     show.add_argument("file", type=Path, metavar="FILE.png", help="an image of the workbench")
 
 
-def _sample(options: argparse.Namespace) -> None:
-    from workbench.io.png import tile
-    from workbench.models.sampling import images_of
+def _picture_to_write(text: str) -> Path:
+    """The path with its ending. Raises FolderError as `file_to_write`, and for another format."""
+    path = file_to_write(text)
+    if not path.suffix:
+        path = file_to_write(f"{text}.png")
+    if path.suffix.lower() != ".png":
+        raise FolderError(
+            f"{path} does not end in .png: the picture is a PNG, which carries its settings"
+        )
+    return path
 
+
+def _sample(options: argparse.Namespace) -> None:
+    from workbench.grid.samples import sample_picture
+
+    check_counts(options)
     backend, models = load_models(options)
-    rows = [
-        row
-        for model in models
-        for row in images_of(model, backend, options.prompt, list(range(options.seeds)))
-    ]
+    content, rows = sample_picture(models, backend, options.prompt, list(range(options.seeds)))
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    tile(rows).save(options.out)
-    print(
-        f"{options.out}: {len(models)} models x {len(options.prompt)} prompts x {options.seeds} "
-        "seeds"
-    )
+    write_atomically(options.out, lambda part: part.write_bytes(content))
+    for number, row in enumerate(rows, 1):
+        print(
+            f"row {number}: {row['model']}, “{row['prompt']}”, seeds {format_seeds(row['seeds'])}"
+        )
+    print(f"{options.out}: {len(rows)} rows of {options.seeds} seeds")
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -9,11 +9,9 @@ Every PNG carries its settings (`workbench.io.png`), so it can be traced back wi
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 import json
 import math
-import platform
 import time
 import zipfile
 from dataclasses import asdict
@@ -21,8 +19,9 @@ from dataclasses import asdict
 from PIL import Image, ImageDraw, ImageFont
 
 from workbench.grid.generate import Cell, Grid, Row
-from workbench.io.files import PACKAGES, slug
+from workbench.io.files import slug
 from workbench.io.png import png_bytes
+from workbench.models.sampling import NOISE_OF_SEED
 
 # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
 SIDES = (128, 512)
@@ -94,9 +93,7 @@ def grid_settings(grid: Grid) -> dict:
         "link": grid.request.query,
         "device": grid.device,
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": _versions(),
-        "noise": "of a cell: torch.randn(latent shape, "
-        "generator=torch.Generator('cpu').manual_seed(seed))",
+        "noise": NOISE_OF_SEED,
         "rows": [_row_settings(grid, row) for row in grid.rows.values()],
     }
 
@@ -208,13 +205,3 @@ def _draw_cell(
 
 def _font(size: int) -> ImageFont.ImageFont:
     return ImageFont.load_default(size)  # PIL's own: the same on every machine
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

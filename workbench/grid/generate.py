@@ -29,7 +29,7 @@ from workbench.core.denoiser import Backend, Condition
 from workbench.core.seeds import grid_noise
 from workbench.grid.request import GridRequest
 from workbench.io.notation import TEACHER, reason_of
-from workbench.io.png import png_bytes
+from workbench.io.png import NOT_FINITE, picture_of, png_bytes
 from workbench.io.progress import Progress
 from workbench.metrics.diversity import Interval, seed_interval
 from workbench.metrics.lite0 import Lite0
@@ -163,7 +163,7 @@ class _Task:
     error: str = ""  # of a model that did not open
 
     def cell(self, seed: int, settings: dict, image: Tensor | None, error: str = "") -> Cell:
-        pixels = None if image is None else (image.permute(1, 2, 0) * 255).round().byte().numpy()
+        pixels = None if image is None else np.asarray(picture_of(image))
         about = {"prompt": self.text, "model": self.model, **settings, "seed": seed}
         return Cell(self.prompt, self.model, seed, pixels, error, about)
 
@@ -228,7 +228,7 @@ def _row(
         for seed, image in zip(made.seeds, made.images):
             error = made.error
             if image is not None and not torch.isfinite(image).all():
-                image, error = None, "The model's output is not finite (NaN)."
+                image, error = None, f"{NOT_FINITE[0].upper()}{NOT_FINITE[1:]}."
             images += [] if image is None else [image]
             yield task.cell(seed, settings, image, error)
         seconds, finished = seconds + made.seconds, finished + len(made.seeds)

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 KEY = "workbench"
+NOT_FINITE = "the model's output is not finite (NaN)"
 
 
 def png_bytes(image: Image.Image, settings: dict) -> bytes:
@@ -34,7 +35,15 @@ def read_settings(file: str | Path | BytesIO) -> dict:
     return json.loads(text)
 
 
+def picture_of(image: Tensor) -> Image.Image:
+    """An image [3, H, W] in [0, 1] as a picture of eight bits. Raises ValueError for NaN, which
+    would turn black.
+    """
+    if not torch.isfinite(image).all():
+        raise ValueError(f"{NOT_FINITE}, so there is no picture of it")
+    return Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
+
+
 def tile(rows: list[Tensor]) -> Image.Image:
-    """One picture of rows of images, each [S, 3, H, W] in [0, 1]."""
-    picture = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
-    return Image.fromarray((picture.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
+    """One picture of rows of images, each [S, 3, H, W] in [0, 1]. Raises as `picture_of`."""
+    return picture_of(torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1))

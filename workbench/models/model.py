@@ -20,7 +20,7 @@ class StudentInfo:
 
     `method` is a key of `METHODS`, or a published student's title. `digest` is the recipe's at the
     time of training; an earlier version had fewer settings, and so another digest. `source`,
-    `revision` and `licence` are a published student's.
+    `revision` and `licence` are a published student's; `place` is what `open_model` opens it by.
     """
 
     method: str | None = None
@@ -30,6 +30,7 @@ class StudentInfo:
     source: str = ""
     revision: str = ""
     licence: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)

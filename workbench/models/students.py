@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import torch
@@ -86,8 +86,15 @@ def load_student(folder: str | Path, backend: PipelineBackend, name: str = "") -
         network = backend.load_network(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise FolderError(f"cannot load the student in {folder}: {error}") from error
+    info = replace(info, place=_place(folder))
     sampler = info.recipe.student_sampler if info.recipe else "ode"
     return Model(name or str(info.method), backend.denoiser(network), times, info, sampler)
+
+
+def _place(folder: Path) -> str:
+    """The name of a student that ships with the package, else the whole path."""
+    shipped = any(folder in shipped_students(teacher).values() for teacher in EMBEDDED)
+    return folder.name if shipped else str(folder.resolve())
 
 
 def _read(folder: Path) -> tuple[StudentInfo, Tensor] | None:
@@ -123,6 +130,7 @@ def published_model(entry: Published, backend: PipelineBackend, name: str = "") 
         source=entry.source,
         revision=published_revision(entry),
         licence=entry.licence,
+        place=next((key for key, known in PUBLISHED.items() if known is entry), ""),
     )
     return Model(
         name or entry.title,

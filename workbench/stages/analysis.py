@@ -55,6 +55,19 @@ MEMORY = 4 * 2**30  # bytes of all trajectories together
 BRANCH_POINTS = 8  # steps after which a long pass is branched
 
 
+def check_stages(request: GridRequest, branches: int, parents: int) -> None:
+    """Raises ValueError for more than one prompt, and for too few seeds, branches or parents."""
+    if len(request.prompts) != 1:
+        raise ValueError("the stages look at one prompt at a time: write one")
+    if len(request.seeds) < 2:
+        raise ValueError("the stages compare seeds: take two or more")
+    if branches and min(branches, parents) < 2:
+        raise ValueError(
+            "branching compares branches and their parents: take two or more of both, or no "
+            "branches at all"
+        )
+
+
 @dataclass(frozen=True)
 class Facts:
     """The facts of a model that are needed while it is not open."""
@@ -87,15 +100,7 @@ class StageAnalysis:
     failures: dict[Task, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
-        if len(self.request.prompts) != 1:
-            raise ValueError("the stages look at one prompt at a time: write one")
-        if len(self.request.seeds) < 2:
-            raise ValueError("the stages compare seeds: take two or more")
-        if self.branches and min(self.branches, self.parents) < 2:
-            raise ValueError(
-                "branching compares branches and their parents: take two or more of both, or no "
-                "branches at all"
-            )
+        check_stages(self.request, self.branches, self.parents)
 
     @property
     def prompt(self) -> str:
@@ -276,9 +281,7 @@ class StageAnalysis:
         for latents in branched(
             self._open(task.model), self.backend, parents, task.step, self.branches
         ):
-            features.append(
-                reader.features(downsampled(self.backend.decode(latents), PICTURE_SIDE)).cpu()
-            )
+            features.append(reader.features(self.backend.decode(latents)).cpu())
             yield sum(map(len, features)) / count
         self.results[task] = variance_split(
             F.normalize(torch.cat(features).double(), dim=-1).unflatten(0, (-1, self.branches))
@@ -287,19 +290,21 @@ class StageAnalysis:
     def _swap(self, task: Swap) -> Iterator[float]:
         levels = self.levels(task.first, task.then)
         if alone := task.alone(len(levels)):
-            images = self.pictures[alone].final  # recorded already
+            latents = [self.trajectories[alone].x_t[-1].float()]  # recorded already
         else:
-            batches = []
-            for latents in swapped(self._open, task, levels, self.backend, self.prompt, self.seeds):
-                batches.append(downsampled(self.backend.decode(latents), PICTURE_SIDE))
-                yield sum(map(len, batches)) / len(self.seeds)
-            images = torch.cat(batches)
+            latents = swapped(self._open, task, levels, self.backend, self.prompt, self.seeds)
+        batches, features, reader = [], [], self.feature()
+        for part in latents:
+            whole = self.backend.decode(part)
+            # read at full size, as everywhere: the pictures that are kept may be smaller
+            features.append(reader.features(whole).cpu())
+            batches.append(downsampled(whole, PICTURE_SIDE))
+            yield sum(map(len, batches)) / len(self.seeds)
+        images = torch.cat(batches)
         correct = None
         if self.scene:
             correct = sum(satisfies(seen, self.scene) for seen in detect(images)) / len(images)
-        self.results[task] = Mixed(
-            images, seed_interval(self.feature().features(images).cpu()), correct
-        )
+        self.results[task] = Mixed(images, seed_interval(torch.cat(features)), correct)
 
     def _cost(self, task: Task) -> float:
         """In network evaluations of one image."""

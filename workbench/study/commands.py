@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
+from workbench.io.files import file_to_write, folder_to_write
 from workbench.models.options import add_model_options
 from workbench.study.design import StudyDesign, read_criteria, read_text
 from workbench.study.errors import StudyError
@@ -58,7 +59,10 @@ def add_study_commands(commands, command) -> None:
         _create,
     )
     create.add_argument(
-        "--out", type=Path, required=True, help="folder of the new study, on a local disk"
+        "--out",
+        type=folder_to_write,
+        required=True,
+        help="folder of the new study, on a local disk",
     )
     create.add_argument(
         "--title",
@@ -150,16 +154,21 @@ def add_study_commands(commands, command) -> None:
     status.add_argument("--json", action="store_true", help="print JSON")
     export = command(study, "export", "write all votes that count as CSV", _export)
     export.add_argument(
-        "--to", type=Path, default=Path("votes.csv"), help="file to write (default: %(default)s)"
+        "--to",
+        type=file_to_write,
+        default=Path("votes.csv"),
+        help="file to write (default: %(default)s)",
     )
     report = command(
         study, "report", "analyse the votes on one page with tables and figures", _report
     )
     report.add_argument(
-        "--to", type=Path, help="folder to write (default: report/ in the study's folder)"
+        "--to",
+        type=folder_to_write,
+        help="folder to write (default: report/ in the study's folder)",
     )
     backup = command(study, "backup", "copy the database, even while it is in use", _backup)
-    backup.add_argument("--to", type=Path, required=True, help="file to write")
+    backup.add_argument("--to", type=file_to_write, required=True, help="file to write")
     for parser in (serve, status, export, report, backup):
         parser.add_argument("folder", type=Path, metavar="STUDY", help="folder written by create")
         parser.add_argument(

@@ -1,0 +1,108 @@
+"""What a picture or a table says of the teacher and the models that made it, and the way back: the
+same models opened again, or the reason why they cannot be.
+
+    made = made_with(backend, models)          # JSON, for `workbench.io.provenance`
+    backend, models = reopened(made)           # elsewhere, later
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from workbench.io.files import FolderError, software
+from workbench.models.backends.pipeline import PipelineBackend
+from workbench.models.embedded import EMBEDDED
+from workbench.models.identity import model_settings, parts_digest
+from workbench.models.loading import best_device, load_backend
+from workbench.models.model import Model, teacher_model
+from workbench.models.students import open_model
+
+TEACHER = "teacher"
+
+
+def made_with(backend: PipelineBackend, models: Iterable[Model]) -> dict:
+    """The teacher, the models by name, the device and the software, as JSON."""
+    return {
+        "teacher": teacher_of(backend) | {"parts": parts_digest(backend)},
+        "models": {model.name: how_opened(model) for model in models},
+        "device": str(backend.device),
+        "dtype": str(backend.network.dtype).removeprefix("torch."),
+        "latent_shape": list(backend.latent_shape),
+        "software": software(),
+    }
+
+
+def teacher_of(backend: PipelineBackend) -> dict:
+    """The teacher's `source`, as a recipe names it but absolute, and its `resolution` in pixels; 0
+    for an embedded one, which has one size.
+    """
+    source = str(backend.pipeline.config.get("_name_or_path") or "")
+    for name, folder in EMBEDDED.items():
+        if Path(source) == folder / "teacher":
+            return {"source": name, "resolution": 0}
+    side = backend.latent_shape[-1] * backend.pipeline.vae_scale_factor
+    return {"source": str(Path(source).resolve()) if Path(source).is_dir() else source} | {
+        "resolution": side
+    }
+
+
+def how_opened(model: Model) -> dict:
+    """The place that the model was opened from, and how it is sampled."""
+    return {"source": model.info.place or TEACHER, **model_settings(model)}
+
+
+def reopened(made: Mapping, device: str | None = None) -> tuple[PipelineBackend, dict[str, Model]]:
+    """The teacher's backend and the models of `made_with`, opened from where they were.
+
+    Raises:
+        FolderError: The teacher or a model is no longer there, or is another one now; says which
+            and which part of it.
+    """
+    place, wanted = made["teacher"]["source"], made["device"]
+    device = device or (wanted if _available(wanted) else best_device())
+    try:
+        backend = load_backend(place, device, resolution=made["teacher"]["resolution"])
+    except (ValueError, OSError, RuntimeError) as error:
+        raise FolderError(
+            f"the teacher that made this was {place or 'not noted'}, which cannot be opened: "
+            f"{error}"
+        ) from error
+    if made["teacher"].get("parts") != (now := parts_digest(backend)):
+        raise FolderError(
+            f"the teacher in {place} has other text encoders or another autoencoder now: their "
+            f"digest is {now}, and was {made['teacher'].get('parts')}"
+        )
+    return backend, {
+        name: _opened(name, how, backend, place) for name, how in made["models"].items()
+    }
+
+
+def _opened(name: str, how: Mapping, backend: PipelineBackend, teacher: str) -> Model:
+    """The model `name`, sampled as `how` says."""
+    try:
+        if how["source"] == TEACHER:
+            model = teacher_model(backend, how["steps"], how["guidance"])
+        else:
+            model = open_model(how["source"], backend, name, teacher)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise FolderError(
+            f"{name} was opened from {how['source']}, which cannot be opened now: {error}"
+        ) from error
+    if len(how["times"]) != len(model.times) or how["times"] != model.times.tolist():
+        model = replace(model, times=torch.tensor(how["times"]))  # other steps than as trained
+    settings = model_settings(model)
+    changed = [key for key in how if key != "source" and settings.get(key) != how[key]]
+    if changed:
+        raise FolderError(
+            f"{name} in {how['source']} is another model now than the one that made this: "
+            + ", ".join(f"{key} is {settings.get(key)}, was {how[key]}" for key in changed)
+        )
+    return model
+
+
+def _available(device: str) -> bool:
+    return not device.startswith("cuda") or torch.cuda.is_available()
