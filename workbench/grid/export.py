@@ -16,16 +16,18 @@ import time
 import zipfile
 from dataclasses import asdict
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from workbench.grid.generate import Cell, Grid, Row
-from workbench.io.files import slug
+from workbench.grid.lettering import Face, advice
+from workbench.io.files import slug, software
 from workbench.io.png import png_bytes
 from workbench.models.sampling import NOISE_OF_SEED
 
 # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
 SIDES = (128, 512)
-GAP, LABEL, HEAD, TITLE, FOOT = 6, 270, 30, 46, 34
+GAP, LABEL, LEAST = 6, 270, 900
+PROMPT, MODEL, NUMBERS, SEED, LEGEND = map(Face, (22, 18, 15, 14, 13))
 PAPER, INK, FAINT, HOLE = "#ffffff", "#1c2430", "#5c6675", "#f3e3e1"
 
 
@@ -36,37 +38,30 @@ def export_png(grid: Grid) -> bytes:
 
 def grid_sheet(grid: Grid) -> Image.Image:
     """A section per prompt, a row per model, a column per seed, labels on both; missing cells stay
-    empty.
+    empty. Prompts and legend are wrapped.
     """
     request, side = grid.request, _side(grid)
-    width = LABEL + len(request.seeds) * (side + GAP) + GAP
-    height = TITLE + HEAD + len(request.models) * (side + GAP)
-    paper = Image.new("RGB", (max(width, 900), height * len(request.prompts) + FOOT), PAPER)
-    draw = ImageDraw.Draw(paper)
-    for index, prompt in enumerate(request.prompts):
-        top = index * height
-        draw.text((GAP * 2, top + 14), prompt, INK, _font(22))
+    width = max(LABEL + len(request.seeds) * (side + GAP) + GAP, LEAST)
+    titles = [PROMPT.wrapped(prompt, width - 4 * GAP) for prompt in request.prompts]
+    legend = LEGEND.wrapped(_legend(grid), width - 4 * GAP)
+    rows = SEED.height + 2 * GAP + len(request.models) * (side + GAP)
+    height = sum(len(lines) * PROMPT.height + 2 * GAP + rows for lines in titles)
+    paper = Image.new("RGB", (width, height + len(legend) * LEGEND.height + 3 * GAP), PAPER)
+    draw, top = ImageDraw.Draw(paper), 2 * GAP
+    for index, lines in enumerate(titles):
+        top = _draw_lines(draw, PROMPT, lines, top, INK)
         for column, seed in enumerate(request.seeds):
-            draw.text(
-                (LABEL + column * (side + GAP) + side / 2, top + TITLE + 8),
-                f"seed {seed}",
-                FAINT,
-                _font(14),
-                anchor="ma",
-            )
-        for line, model in enumerate(request.models):
-            y = top + TITLE + HEAD + line * (side + GAP)
-            _draw_label(draw, model, row_lines(grid.rows.get((index, model))), y)
+            middle = LABEL + column * (side + GAP) + side / 2
+            SEED.draw(draw, (middle, top), SEED.shortened(f"seed {seed}", side), FAINT, True)
+        top += SEED.height + GAP
+        for model in request.models:
+            _draw_label(draw, model, row_lines(grid.rows.get((index, model))), top)
             for column, seed in enumerate(request.seeds):
-                _draw_cell(
-                    paper,
-                    draw,
-                    grid.cells.get((index, model, seed)),
-                    LABEL + column * (side + GAP),
-                    y,
-                    side,
-                )
-    draw.text((GAP * 2, paper.height - FOOT + 10), _legend(grid), FAINT, _font(13))
+                cell = grid.cells.get((index, model, seed))
+                _draw_cell(paper, draw, cell, LABEL + column * (side + GAP), top, side)
+            top += side + GAP
+        top += 3 * GAP
+    _draw_lines(draw, LEGEND, legend, top - GAP, FAINT)
     return paper
 
 
@@ -93,6 +88,7 @@ def grid_settings(grid: Grid) -> dict:
         "link": grid.request.query,
         "device": grid.device,
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": software(),
         "noise": NOISE_OF_SEED,
         "rows": [_row_settings(grid, row) for row in grid.rows.values()],
     }
@@ -161,7 +157,7 @@ def _legend(grid: Grid) -> str:
     )
     return (
         f"Same noise down a column. {measured}Times are of one image on "
-        f"{grid.device or 'this machine'}."
+        f"{grid.device or 'this machine'}. {advice([*grid.request.prompts, *grid.request.models])}"
     )
 
 
@@ -171,13 +167,20 @@ def _side(grid: Grid) -> int:
     return min(own * -(-SIDES[0] // own), SIDES[1])  # a whole multiple below SIDES[0]
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, model: str, lines: list[str], y: int) -> None:
-    font = _font(18)
-    while model and draw.textlength(model, font) > LABEL - 4 * GAP:
-        model = model[:-2].rstrip("…") + "…"
-    draw.text((GAP * 2, y + 8), model, INK, font)
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, face: Face, lines: list[str], top: int, colour: str
+) -> int:
+    """Draws lines one below the other; returns where the next would begin."""
     for number, line in enumerate(lines):
-        draw.text((GAP * 2, y + 36 + 22 * number), line, FAINT, _font(15))
+        face.draw(draw, (2 * GAP, top + number * face.height), line, colour)
+    return top + len(lines) * face.height
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, model: str, lines: list[str], y: int) -> None:
+    room = LABEL - 4 * GAP
+    MODEL.draw(draw, (2 * GAP, y + 8), MODEL.shortened(model, room), INK)
+    shown = [NUMBERS.shortened(line, room) for line in lines]
+    _draw_lines(draw, NUMBERS, shown, y + 36, FAINT)
 
 
 def _draw_cell(
@@ -194,14 +197,5 @@ def _draw_cell(
         )
         return
     draw.rectangle((x, y, x + side - 1, y + side - 1), fill=HOLE if cell else None, outline=FAINT)
-    draw.text(
-        (x + side / 2, y + side / 2),
-        "failed" if cell else "not generated",
-        FAINT,
-        _font(14),
-        anchor="mm",
-    )
-
-
-def _font(size: int) -> ImageFont.ImageFont:
-    return ImageFont.load_default(size)  # PIL's own: the same on every machine
+    text = "failed" if cell else "not generated"
+    SEED.draw(draw, (x + side / 2, y + (side - SEED.height) / 2), text, FAINT, True)
