@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 
 from workbench.grid.generate import Cell, Grid, Row
 from workbench.grid.lettering import Face, advice
-from workbench.io.files import slug, software
+from workbench.io.files import packages, slug
 from workbench.io.png import png_bytes
 from workbench.models.sampling import NOISE_OF_SEED
 
@@ -88,7 +88,7 @@ def grid_settings(grid: Grid) -> dict:
         "link": grid.request.query,
         "device": grid.device,
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": software(),
+        "versions": packages(),
         "noise": NOISE_OF_SEED,
         "rows": [_row_settings(grid, row) for row in grid.rows.values()],
     }

@@ -104,7 +104,7 @@ def _check_place(path: Path) -> None:
         raise FolderError(f"{path} cannot be written: {existing} is not writable")
 
 
-def software() -> dict[str, str]:
+def packages() -> dict[str, str]:
     """The versions of Python and of the packages that determine results."""
     found = {name: version(name) for name in ("dp-dmd-workbench", *PACKAGES)}
     return {"python": platform.python_version()} | {name: one for name, one in found.items() if one}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from workbench.io.files import FolderError, software
+from workbench.io.files import FolderError, packages
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
 from workbench.models.identity import model_settings, parts_digest
@@ -32,7 +32,7 @@ def made_with(backend: PipelineBackend, models: Iterable[Model]) -> dict:
         "device": str(backend.device),
         "dtype": str(backend.network.dtype).removeprefix("torch."),
         "latent_shape": list(backend.latent_shape),
-        "software": software(),
+        "packages": packages(),
     }
 
 
