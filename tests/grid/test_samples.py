@@ -250,8 +250,8 @@ def test_a_name_without_an_ending_becomes_a_png_and_missing_folders_are_made(tmp
         {"model": "dp-dmd", "prompt": prompt, "seeds": [0, 1]} for prompt in (PROMPT, "a star")
     ]
     assert "manual_seed(seed)" in settings["noise"]
-    assert settings["made"]["teacher"]["source"] == "scenes"
-    assert settings["made"]["models"]["dp-dmd"]["source"] == "dp-dmd"
+    assert settings["origin"]["teacher"]["source"] == "scenes"
+    assert settings["origin"]["models"]["dp-dmd"]["source"] == "dp-dmd"
     assert "row 2: dp-dmd, “a star”, seeds 0-1" in printed
 
 

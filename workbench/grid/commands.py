@@ -1,9 +1,8 @@
-"""The commands `sample`, one picture with a row of seeds per prompt and model, and `show`."""
+"""The command `sample`: one picture with a row of seeds per prompt and model."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from workbench.io.files import FolderError, file_to_write, write_atomically
@@ -22,8 +21,6 @@ def add_grid_commands(commands, command) -> None:
         help="PNG to write; it carries its settings, see show (default: %(default)s)",
     )
     add_model_options(sample, "dp-dmd")
-    show = command(commands, "show", "print the settings that a PNG was generated with", _show)
-    show.add_argument("file", type=Path, metavar="FILE.png", help="an image of the workbench")
 
 
 def _picture_to_write(text: str) -> Path:
@@ -53,7 +50,13 @@ def _sample(options: argparse.Namespace) -> None:
     print(f"{options.out}: {len(rows)} rows of {options.seeds} seeds")
 
 
-def _show(options: argparse.Namespace) -> None:
-    from workbench.io.png import read_settings
+def _remake(kind: str):
+    def remake(path: Path, made: dict, device: str | None):
+        from workbench.grid.reproduce import REMAKERS  # torch
 
-    print(json.dumps(read_settings(options.file), indent=1, ensure_ascii=False))
+        return REMAKERS[kind](path, made, device)
+
+    return remake
+
+
+GRID_REMAKERS = {kind: _remake(kind) for kind in ("samples", "cell", "seed grid")}

@@ -71,7 +71,8 @@ def export_zip(grid: Grid) -> bytes:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
         for cell in grid.cells.values():
             path = cell_path(grid, cell) if cell.image is not None else None
-            cells.append(cell.settings | {"file": path, "error": cell.error or None})
+            about = {name: value for name, value in cell.settings.items() if name != "origin"}
+            cells.append(about | {"file": path, "error": cell.error or None})
             if path:
                 archive.writestr(path, cell.png)
         archive.writestr(
@@ -91,7 +92,15 @@ def grid_settings(grid: Grid) -> dict:
         "versions": packages(),
         "noise": NOISE_OF_SEED,
         "rows": [_row_settings(grid, row) for row in grid.rows.values()],
+        "origin": _origin(grid),
     }
+
+
+def _origin(grid: Grid) -> dict:
+    """The teacher and all models, from the cells that each know theirs."""
+    found = [cell.settings["origin"] for cell in grid.cells.values() if "origin" in cell.settings]
+    models = {name: how for made in found for name, how in made["models"].items()}
+    return {**found[0], "models": models} if found else {}
 
 
 def row_lines(row: Row | None) -> list[str]:

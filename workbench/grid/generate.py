@@ -36,11 +36,13 @@ from workbench.metrics.lite0 import Lite0
 from workbench.models.identity import model_settings
 from workbench.models.model import Model, teacher_model
 from workbench.models.model_cache import ModelCache
-from workbench.models.sampling import even_batches, in_batches
+from workbench.models.provenance import made_with
+from workbench.models.sampling import NOISE_OF_SEED, even_batches, in_batches
 
 # seeds: on two CPU cores 2.3 times faster per image than one by one, and hardly slower than 16
 BATCH_SIZE = 9
 DECODING = 2.0  # the cost of decoding an image in network evaluations; for the progress only
+CELL = "cell"  # the kind of picture, in its settings
 ModelLoader = Callable[[str], Model]
 
 
@@ -164,7 +166,14 @@ class _Task:
 
     def cell(self, seed: int, settings: dict, image: Tensor | None, error: str = "") -> Cell:
         pixels = None if image is None else np.asarray(picture_of(image))
-        about = {"prompt": self.text, "model": self.model, **settings, "seed": seed}
+        about = {
+            "kind": CELL,
+            "prompt": self.text,
+            "model": self.model,
+            "seed": seed,
+            "noise": NOISE_OF_SEED,
+            **settings,
+        }
         return Cell(self.prompt, self.model, seed, pixels, error, about)
 
 
@@ -215,7 +224,8 @@ def _row(
         yield from (task.cell(seed, {}, None, error) for seed in seeds)
         yield Row(task.prompt, task.model, note=error)
         return
-    settings, images, seconds, finished = model_settings(model), [], 0.0, 0
+    settings = {**model_settings(model), "origin": made_with(backend, [model])}
+    images, seconds, finished = [], 0.0, 0
     for made in in_batches(
         even_batches(seeds, batch_size),
         lambda batch: _sample(task, model, backend, batch),
@@ -230,7 +240,7 @@ def _row(
             if image is not None and not torch.isfinite(image).all():
                 image, error = None, f"{NOT_FINITE[0].upper()}{NOT_FINITE[1:]}."
             images += [] if image is None else [image]
-            yield task.cell(seed, settings, image, error)
+            yield task.cell(seed, settings | {"batch": made.seeds}, image, error)
         seconds, finished = seconds + made.seconds, finished + len(made.seeds)
     per_image = seconds / len(images) if images else None
     yield _measured(Row(task.prompt, task.model, model.evaluations, per_image), images, feature)

@@ -10,10 +10,8 @@ from PIL import Image
 from workbench.core.denoiser import Backend
 from workbench.io.png import png_bytes, tile
 from workbench.models.model import Model
-from workbench.models.provenance import made_with, reopened
+from workbench.models.provenance import Reopened, made_with
 from workbench.models.sampling import NOISE_OF_SEED, images_of, sampled_together
-
-KIND = "samples"
 
 
 def sample_picture(
@@ -30,23 +28,22 @@ def sample_picture(
         for prompt in prompts
     ]
     settings = {
-        "kind": KIND,
+        "kind": "samples",
         "prompts": prompts,
         "seeds": seeds,
         "noise": NOISE_OF_SEED,
         "rows": rows,
         "batch": sampled_together(backend.latent_shape),
-        "made": made_with(backend, models),
+        "origin": made_with(backend, models),
     }
     return png_bytes(_picture(models, backend, settings), settings), rows
 
 
-def remade_samples(settings: Mapping, device: str | None = None) -> np.ndarray:
-    """The pixels [H, W, 3] of the picture with these settings, made again. Raises as `reopened`
-    and `sample_picture` do.
+def remade_samples(settings: Mapping, there: Reopened) -> np.ndarray:
+    """The pixels [H, W, 3] of the picture with these settings, made again. Raises as
+    `sample_picture` does.
     """
-    backend, models = reopened(settings["made"], device)
-    return np.asarray(_picture(list(models.values()), backend, settings))
+    return np.asarray(_picture(list(there.models.values()), there.backend, settings))
 
 
 def _picture(models: list[Model], backend: Backend, settings: Mapping) -> Image.Image:

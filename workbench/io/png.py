@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -42,6 +44,36 @@ def picture_of(image: Tensor) -> Image.Image:
     if not torch.isfinite(image).all():
         raise ValueError(f"{NOT_FINITE}, so there is no picture of it")
     return Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
+
+
+class Remade(NamedTuple):
+    """Whether a file that was made again is equal to what it was, in words too."""
+
+    equal: bool
+    words: str
+
+
+def compared(before: np.ndarray, after: np.ndarray, changes: str = "") -> Remade:
+    """The verdict on the pixels [..., 3] uint8 of a picture and of the same made again on a machine
+    with these `changes`. One of 255 is rounding: another batch or machine adds in another order.
+    """
+    note = f" ({changes})" if changes else ""
+    if before.shape != after.shape:
+        return Remade(False, f"not equal: {_size(after)} pixels, was {_size(before)}{note}")
+    apart = np.abs(before.astype(int) - after.astype(int))
+    if not apart.any():
+        return Remade(True, f"equal, bit for bit{note}")
+    how = (
+        f"the largest difference is {apart.max()} of 255, the mean {apart.mean():.4f}, and "
+        f"{(apart > 0).mean():.2%} of the values differ{note}"
+    )
+    if apart.max() <= 1:
+        return Remade(True, f"equal to rounding: {how}")
+    return Remade(False, f"not equal: {how}")
+
+
+def _size(pixels: np.ndarray) -> str:
+    return f"{pixels.shape[1]} x {pixels.shape[0]}"
 
 
 def tile(rows: list[Tensor]) -> Image.Image:

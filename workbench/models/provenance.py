@@ -2,7 +2,7 @@
 same models opened again, or the reason why they cannot be.
 
     made = made_with(backend, models)          # JSON, for `workbench.io.provenance`
-    backend, models = reopened(made)           # elsewhere, later
+    there = reopened(made)                     # elsewhere, later: there.backend, there.models
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -55,7 +56,17 @@ def how_opened(model: Model) -> dict:
     return {"source": model.info.place or TEACHER, **model_settings(model)}
 
 
-def reopened(made: Mapping, device: str | None = None) -> tuple[PipelineBackend, dict[str, Model]]:
+class Reopened(NamedTuple):
+    """A teacher and models that are opened again; `changes` says what of the machine and of its
+    software is another.
+    """
+
+    backend: PipelineBackend
+    models: dict[str, Model]
+    changes: str
+
+
+def reopened(made: Mapping, device: str | None = None) -> Reopened:
     """The teacher's backend and the models of `made_with`, opened from where they were.
 
     Raises:
@@ -76,9 +87,18 @@ def reopened(made: Mapping, device: str | None = None) -> tuple[PipelineBackend,
             f"the teacher in {place} has other text encoders or another autoencoder now: their "
             f"digest is {now}, and was {made['teacher'].get('parts')}"
         )
-    return backend, {
-        name: _opened(name, how, backend, place) for name, how in made["models"].items()
-    }
+    models = {name: _opened(name, how, backend, place) for name, how in made["models"].items()}
+    return Reopened(backend, models, _changes(made, backend))
+
+
+def _changes(made: Mapping, backend: PipelineBackend) -> str:
+    before = {"device": made["device"], **made["packages"]}
+    now = {"device": str(backend.device), **packages()}
+    return ", ".join(
+        f"{name} {before.get(name, 'none')} then, {now.get(name, 'none')} now"
+        for name in {**before, **now}
+        if before.get(name) != now.get(name)
+    )
 
 
 def _opened(name: str, how: Mapping, backend: PipelineBackend, teacher: str) -> Model:
