@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from workbench.evaluation.commands import add_evaluation_commands
+from workbench.evaluation.commands import EVALUATION_REMAKERS, add_evaluation_commands
 from workbench.grid.commands import GRID_REMAKERS, add_grid_commands
 from workbench.io.settings import Parser
 from workbench.models.options import add_device_option
@@ -21,7 +21,10 @@ from workbench.study.commands import add_study_commands
 from workbench.training.commands import add_training_commands
 from workbench.ui.commands import add_app_command
 
-REMAKERS = {**GRID_REMAKERS}  # by kind: (file, what made it, device) -> (equal, words)
+REMAKERS = {
+    **GRID_REMAKERS,
+    **EVALUATION_REMAKERS,
+}  # by kind: (file, what made it, device) -> (equal, words)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -22,10 +22,13 @@ from workbench.io.png import NOT_FINITE
 from workbench.io.progress import Progress
 from workbench.models.identity import model_settings, parts_digest
 from workbench.models.model import Model
+from workbench.models.provenance import how_opened, made_with, teacher_of
 from workbench.models.sampling import ImageDraw, in_batches, sampled_images, sampled_together
 
 if TYPE_CHECKING:
     from workbench.evaluation.evaluation import Evaluation
+
+IMAGE = "evaluation image"  # the kind of picture, in its settings
 
 
 def generate_images(
@@ -46,6 +49,7 @@ def _about(evaluation: Evaluation, backend: Backend) -> dict:
     """Where images are generated, and how many prompts the backend cuts."""
     texts, longest = evaluation.request.prompts.texts, backend.max_tokens
     return {
+        "teacher": teacher_of(backend),
         "revision": revision_of(evaluation.request.teacher),
         "device": str(backend.device),
         "generator": "cpu",
@@ -64,7 +68,13 @@ def _generate(
     existing = folder.checksums(draws)
     missing = [draw for draw in draws if draw not in existing]
     clock, size = _Clock(folder.path / "seconds.json"), sampled_together(backend.latent_shape)
-    images = ModelImages(folder.path.name, settings, model.evaluations, clock.milliseconds)
+    images = ModelImages(
+        folder.path.name,
+        settings,
+        model.evaluations,
+        clock.milliseconds,
+        how_opened(model)["place"],
+    )
     evaluation.images[name] = images
 
     def sampled(batch: list[ImageDraw]) -> Iterator[tuple[list[ImageDraw], Tensor]]:
@@ -73,12 +83,13 @@ def _generate(
         clock.add(len(batch), time.perf_counter() - begun)
         yield batch, pictures
 
+    about = {"kind": IMAGE, "model": name, **settings, "origin": made_with(backend, [model])}
     done, failed = len(existing), 0
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     for batch, pictures in in_batches(batches, sampled):
         for draw, picture in zip(batch, pictures):
             if torch.isfinite(picture).all():
-                folder.write(draw, picture, {**draw.settings, "model": name, **settings})
+                folder.write(draw, picture, {**about, **draw.settings})
             else:
                 failed += 1
         done += len(batch)

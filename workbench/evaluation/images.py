@@ -42,6 +42,7 @@ class ModelImages:
     settings: dict
     evaluations: int  # NFEs per image
     milliseconds: float | None  # per image, sampling and decoding; None if not generated here
+    place: str = ""  # what the model was opened by; not known of earlier versions' images
 
 
 @dataclass(frozen=True)

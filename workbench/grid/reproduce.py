@@ -17,7 +17,8 @@ from workbench.grid.export import grid_sheet
 from workbench.grid.generate import CELL, Cell, Grid, generate_grid
 from workbench.grid.request import GridRequest
 from workbench.grid.samples import remade_samples
-from workbench.io.png import Remade, compared
+from workbench.io.png import compared
+from workbench.io.provenance import Remade
 from workbench.models.provenance import Reopened, reopened
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from workbench.io.provenance import Remade
 
 KEY = "workbench"
 NOT_FINITE = "the model's output is not finite (NaN)"
@@ -44,13 +45,6 @@ def picture_of(image: Tensor) -> Image.Image:
     if not torch.isfinite(image).all():
         raise ValueError(f"{NOT_FINITE}, so there is no picture of it")
     return Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
-
-
-class Remade(NamedTuple):
-    """Whether a file that was made again is equal to what it was, in words too."""
-
-    equal: bool
-    words: str
 
 
 def compared(before: np.ndarray, after: np.ndarray, changes: str = "") -> Remade:

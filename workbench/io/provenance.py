@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from workbench.io.files import write_atomically
 
 BESIDE = "provenance.json"
+ROUNDING = 1e-4  # of a number that is shown with three decimals
 _MARKS = {  # by ending: what stands before and after the JSON
     ".html": ('<script type="application/json" id="workbench-made">', "</script>"),
     ".md": ("\n<!-- workbench: ", " -->\n"),
@@ -33,6 +36,49 @@ class ProvenanceError(ValueError):
     """A file that does not say what made it, or one that cannot be made again; the message tells
     why.
     """
+
+
+class Remade(NamedTuple):
+    """Whether a file that was made again is equal to what it was, and how, in words."""
+
+    equal: bool
+    words: str
+
+
+def compared_numbers(
+    before: Mapping[str, float | None],
+    after: Mapping[str, float | None],
+    same_text: bool,
+    changes: str = "",
+) -> Remade:
+    """The verdict on a table by its numbers, and on whether its text is the same, made again on a
+    machine with these `changes`. Up to `ROUNDING`, numbers are equal to rounding.
+    """
+    note = f" ({changes})" if changes else ""
+    if same_text:
+        return Remade(True, f"equal, letter for letter{note}")
+    apart = {
+        name: math.inf
+        if None in (one := (before.get(name), after.get(name)))
+        else abs(one[0] - one[1])
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }
+    if not apart:
+        why = "another version of the workbench or of plotly wrote it, or it was edited"
+        return Remade(False, f"the numbers are equal, the text is not: {why}{note}")
+    worst = max(apart, key=apart.__getitem__)
+    how = (
+        f"{len(apart)} of {len({**before, **after})} numbers differ, most of all {worst}: "
+        f"{_number(after.get(worst))}, was {_number(before.get(worst))}{note}"
+    )
+    if apart[worst] <= ROUNDING:
+        return Remade(True, f"equal to rounding: {how}")
+    return Remade(False, f"not equal: {how}")
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.6g}"
 
 
 def write_files(folder: Path, texts: Mapping[str, str], made: Mapping) -> None:

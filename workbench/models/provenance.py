@@ -28,7 +28,7 @@ TEACHER = "teacher"
 def made_with(backend: PipelineBackend, models: Iterable[Model]) -> dict:
     """The teacher, the models by name, the device and the software, as JSON."""
     return {
-        "teacher": teacher_of(backend) | {"parts": parts_digest(backend)},
+        "teacher": teacher_of(backend),
         "models": {model.name: how_opened(model) for model in models},
         "device": str(backend.device),
         "dtype": str(backend.network.dtype).removeprefix("torch."),
@@ -38,22 +38,21 @@ def made_with(backend: PipelineBackend, models: Iterable[Model]) -> dict:
 
 
 def teacher_of(backend: PipelineBackend) -> dict:
-    """The teacher's `source`, as a recipe names it but absolute, and its `resolution` in pixels; 0
-    for an embedded one, which has one size.
+    """The teacher's `source`, as a recipe names it but absolute, its `resolution` in pixels (0 for
+    an embedded one, which has one size), and the digest of its `parts`.
     """
     source = str(backend.pipeline.config.get("_name_or_path") or "")
+    side = backend.latent_shape[-1] * backend.pipeline.vae_scale_factor
+    place, size = str(Path(source).resolve()) if Path(source).is_dir() else source, side
     for name, folder in EMBEDDED.items():
         if Path(source) == folder / "teacher":
-            return {"source": name, "resolution": 0}
-    side = backend.latent_shape[-1] * backend.pipeline.vae_scale_factor
-    return {"source": str(Path(source).resolve()) if Path(source).is_dir() else source} | {
-        "resolution": side
-    }
+            place, size = name, 0
+    return {"source": place, "resolution": size, "parts": parts_digest(backend)}
 
 
 def how_opened(model: Model) -> dict:
     """The place that the model was opened from, and how it is sampled."""
-    return {"source": model.info.place or TEACHER, **model_settings(model)}
+    return {"place": model.info.place or TEACHER, **model_settings(model)}
 
 
 class Reopened(NamedTuple):
@@ -103,23 +102,23 @@ def _changes(made: Mapping, backend: PipelineBackend) -> str:
 
 def _opened(name: str, how: Mapping, backend: PipelineBackend, teacher: str) -> Model:
     """The model `name`, sampled as `how` says."""
+    place = how["place"]
     try:
-        if how["source"] == TEACHER:
+        if place == TEACHER:
             model = teacher_model(backend, how["steps"], how["guidance"])
         else:
-            model = open_model(how["source"], backend, name, teacher)
+            model = open_model(place, backend, name, teacher)
     except (ValueError, OSError, RuntimeError) as error:
         raise FolderError(
-            f"{name} was opened from {how['source']}, which cannot be opened now: {error}"
+            f"{name} was opened from {place}, which cannot be opened now: {error}"
         ) from error
-    if len(how["times"]) != len(model.times) or how["times"] != model.times.tolist():
-        model = replace(model, times=torch.tensor(how["times"]))  # other steps than as trained
-    settings = model_settings(model)
-    changed = [key for key in how if key != "source" and settings.get(key) != how[key]]
-    if changed:
+    if how["times"] != model.times.tolist():  # other steps than as trained
+        model = replace(model, times=torch.tensor(how["times"]))
+    now = model_settings(model)
+    if changed := [key for key in now if key in how and now[key] != how[key]]:
         raise FolderError(
-            f"{name} in {how['source']} is another model now than the one that made this: "
-            + ", ".join(f"{key} is {settings.get(key)}, was {how[key]}" for key in changed)
+            f"{name} in {place} is another model now than the one that made this: "
+            + ", ".join(f"{key} is {now[key]}, was {how[key]}" for key in changed)
         )
     return model
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -132,6 +132,12 @@ class ImageDraw:
         return torch.randn(
             (OFFICIAL_BATCH, *shape), generator=torch.Generator().manual_seed(OFFICIAL_SEED)
         )[self.row]
+
+
+def draw_of(settings: Mapping) -> ImageDraw:
+    """The draw of an image by its file's settings."""
+    seed = settings.get("renoise_seed", settings["noise_seed"])
+    return ImageDraw(settings["prompt"], settings["image"], seed, settings.get("noise_row"))
 
 
 def noise_seed(prompt: str, seed: int) -> int:
