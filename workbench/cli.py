@@ -16,15 +16,17 @@ from workbench.evaluation.commands import EVALUATION_REMAKERS, add_evaluation_co
 from workbench.grid.commands import GRID_REMAKERS, add_grid_commands
 from workbench.io.settings import Parser
 from workbench.models.options import add_device_option
-from workbench.stages.commands import add_stages_commands
+from workbench.stages.commands import STAGES_REMAKERS, add_stages_commands
 from workbench.study.commands import add_study_commands
-from workbench.training.commands import add_training_commands
+from workbench.training.commands import TRAINING_REMAKERS, add_training_commands
 from workbench.ui.commands import add_app_command
 
-REMAKERS = {
+REMAKERS = {  # by kind: (file, what made it, device) -> (equal, words)
     **GRID_REMAKERS,
+    **TRAINING_REMAKERS,
     **EVALUATION_REMAKERS,
-}  # by kind: (file, what made it, device) -> (equal, words)
+    **STAGES_REMAKERS,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -72,14 +72,15 @@ def reopened(made: Mapping, device: str | None = None) -> Reopened:
         FolderError: The teacher or a model is no longer there, or is another one now; says which
             and which part of it.
     """
+    if not made.get("teacher", {}).get("source"):
+        raise FolderError("the teacher that made this was not noted, so it cannot be made again")
     place, wanted = made["teacher"]["source"], made["device"]
     device = device or (wanted if _available(wanted) else best_device())
     try:
         backend = load_backend(place, device, resolution=made["teacher"]["resolution"])
     except (ValueError, OSError, RuntimeError) as error:
         raise FolderError(
-            f"the teacher that made this was {place or 'not noted'}, which cannot be opened: "
-            f"{error}"
+            f"the teacher that made this was {place}, which cannot be opened: {error}"
         ) from error
     if made["teacher"].get("parts") != (now := parts_digest(backend)):
         raise FolderError(

@@ -33,6 +33,7 @@ from workbench.metrics.diversity import seed_interval
 from workbench.metrics.lite0 import Lite0
 from workbench.models.identity import model_settings
 from workbench.models.model import Model
+from workbench.models.provenance import how_opened, made_with
 from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import GrammarError, Request, parse
 from workbench.scenes.renderer import SIDE as SCENES_SIDE
@@ -92,6 +93,7 @@ class StageAnalysis:
     memory: int = MEMORY
     # what `run` finds
     models: dict[str, Facts] = field(default_factory=dict, init=False)
+    origin: dict = field(default_factory=dict, init=False)  # of `models.provenance`
     trajectories: dict[str, Trajectory] = field(default_factory=dict, init=False)
     pictures: dict[str, TrajectoryImages] = field(default_factory=dict, init=False)
     results: dict[Task, TaskResult] = field(default_factory=dict, init=False)
@@ -205,6 +207,9 @@ class StageAnalysis:
             try:
                 model = self.open_model(name)
                 facts = Facts(model.times, model.evaluations, model_settings(model))
+                known = self.origin.get("models", {})
+                self.origin = made_with(self.backend, [])
+                self.origin["models"] = known | {name: how_opened(model)}
                 self.models.setdefault(name, facts)
             except Exception as error:  # any: the other models are worth having
                 self.unopened[name] = reason_of(error)

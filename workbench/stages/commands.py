@@ -134,3 +134,12 @@ def _follow(title: str, events: Iterable):
             if isinstance(event, (Progress, Probed)):
                 bar.update(event.done - bar.n)
     return event
+
+
+def _remake(path: Path, made: dict, device: str | None):
+    from workbench.stages.reproduce import remake_stages
+
+    return remake_stages(path, made, device)
+
+
+STAGES_REMAKERS = {"stages": _remake}

@@ -260,3 +260,12 @@ def _make_teacher(options: argparse.Namespace) -> None:
     from workbench.scenes.make_teacher import make_teacher
 
     print(f"saved {make_teacher(options.out, recipe, options.compile)}")
+
+
+def _remake_panel(path: Path, made: dict, device: str | None):
+    from workbench.training.panel import remake_panel
+
+    return remake_panel(path, made, device)
+
+
+TRAINING_REMAKERS = {"training panel": _remake_panel}

@@ -86,12 +86,7 @@ def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]
 
 
 def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
-    model = Model(
-        "student",
-        distiller.backend.denoiser(distiller.result(), distiller.autocast),
-        distiller.student_times,
-        sampler=distiller.recipe.student_sampler,
-    )
+    model = panel_model(distiller)
     rows, value = read_panel(model, distiller.backend, distiller.prompts)
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
     reading = PanelMeasurement(distiller.rounds_done, value, picture)
@@ -105,6 +100,16 @@ def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
             feature=PANEL_FEATURE,
         )
     return reading
+
+
+def panel_model(distiller: Distiller) -> Model:
+    """The student in training as a model to sample."""
+    return Model(
+        "student",
+        distiller.backend.denoiser(distiller.result(), distiller.autocast),
+        distiller.student_times,
+        sampler=distiller.recipe.student_sampler,
+    )
 
 
 def read_panel(model: Model, backend: Backend, prompts: list[str]) -> tuple[list[Tensor], float]:
