@@ -17,7 +17,7 @@ from workbench.grid.commands import GRID_REMAKERS, add_grid_commands
 from workbench.io.settings import Parser
 from workbench.models.options import add_device_option
 from workbench.stages.commands import STAGES_REMAKERS, add_stages_commands
-from workbench.study.commands import add_study_commands
+from workbench.study.commands import STUDY_REMAKERS, add_study_commands
 from workbench.training.commands import TRAINING_REMAKERS, add_training_commands
 from workbench.ui.commands import add_app_command
 
@@ -26,6 +26,7 @@ REMAKERS = {  # by kind: (file, what made it, device) -> (equal, words)
     **TRAINING_REMAKERS,
     **EVALUATION_REMAKERS,
     **STAGES_REMAKERS,
+    **STUDY_REMAKERS,
 }
 
 

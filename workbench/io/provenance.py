@@ -104,6 +104,11 @@ def write_files(folder: Path, texts: Mapping[str, str], made: Mapping) -> None:
         write_atomically(folder / BESIDE, lambda part: part.write_text(beside, encoding="utf-8"))
 
 
+def text_digest(text: str) -> str:
+    """The SHA-256 of a text as `write_files` writes it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def signed(name: str, text: str, made: Mapping) -> str:
     """The text with what made it, if a file of this name can carry it."""
     before, after = _MARKS.get(Path(name).suffix, ("", ""))
@@ -111,7 +116,8 @@ def signed(name: str, text: str, made: Mapping) -> str:
         return text
     content = json.dumps(made, ensure_ascii=False, allow_nan=False)
     # neither a comment nor a script may end within it
-    content = content.replace("--", r"\u002d\u002d").replace("</", r"<\/")
+    for mark, escaped in (("--", r"\u002d\u002d"), ("<", r"\u003c"), (">", r"\u003e")):
+        content = content.replace(mark, escaped)
     mark = f"{before}{content}{after}"
     head, body, tail = text.rpartition("</body>")
     return f"{head}{mark}{body}{tail}" if body else f"{text}{mark}"

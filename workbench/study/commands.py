@@ -364,14 +364,22 @@ def _broken(folder: Path, design: StudyDesign) -> str:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from workbench.io.files import write_atomically
+    from workbench.io.files import packages
+    from workbench.io.provenance import write_files
     from workbench.study.folder import open_study
     from workbench.study.report import votes_csv
 
     with open_study(options.folder, options.database) as store:
         ballots = store.ballots()
-    content = votes_csv(ballots)
-    write_atomically(options.to, lambda part: part.write_text(content, encoding="utf-8"))
+        design = store.design
+    made = {
+        "kind": "study votes",
+        "study": str(options.folder.resolve()),
+        "digest": design.digest,
+        "title": design.title,
+        "packages": packages(),
+    }
+    write_files(options.to.parent, {options.to.name: votes_csv(ballots)}, made)
     print(f"{options.to}: {len(ballots)} votes")
 
 
@@ -419,3 +427,12 @@ def _power(options: argparse.Namespace) -> None:
             f"{found.rate:g} | {found.power:.3f} "
             f"[{found.low:.3f}, {found.high:.3f}] |"
         )
+
+
+def _remake(path: Path, made: dict, device: str | None):
+    from workbench.study.reproduce import remake_report
+
+    return remake_report(path, made, device)
+
+
+STUDY_REMAKERS = {"study report": _remake}
