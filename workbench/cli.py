@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from workbench.evaluation.commands import EVALUATION_REMAKERS, add_evaluation_commands
 from workbench.grid.commands import GRID_REMAKERS, add_grid_commands
+from workbench.io.digests import in_full
 from workbench.io.settings import Parser
 from workbench.models.options import add_device_option
 from workbench.stages.commands import STAGES_REMAKERS, add_stages_commands
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit status. User errors end in one line, not a traceback."""
     try:
         options = _parser().parse_args(arguments)
-        return options.run(options) or 0
+        with in_full(getattr(options, "verify", False)):
+            return options.run(options) or 0
     except (ValueError, RuntimeError, OSError) as error:
         print(f"workbench: {error}", file=sys.stderr)
         return 1

@@ -12,6 +12,7 @@ from functools import partial
 
 import pytest
 import torch
+from PIL import Image
 from scipy.stats import ttest_1samp, ttest_ind
 from transformers import CLIPModel
 
@@ -154,13 +155,41 @@ def test_damage_that_keeps_size_and_time_is_told_and_mended_the_next_time(backen
     )
 
 
-def test_another_image_under_the_same_name_is_read_again(backend, tmp_path):
+@pytest.mark.parametrize("foreign", ["another seed's", "resized", "red"])
+def test_a_picture_that_is_not_the_evaluation_s_is_made_again(backend, tmp_path, foreign):
+    """Neither counted nor in the way of the other numbers; and made again by the next start."""
     evaluation = done(Evaluation(tmp_path, asked("teacher")), backend)
     files = sorted(pngs(tmp_path))
-    files[0].write_bytes(files[5].read_bytes())
+    whole = files[0].read_bytes()
+    with Image.open(files[0]) as image:
+        size = image.size
+    if foreign == "another seed's":
+        files[0].write_bytes(files[5].read_bytes())
+    else:
+        Image.new("RGB", size if foreign == "red" else (24, 24), "red").save(files[0])
+    shutil.rmtree(tmp_path / "readings")
     again = Evaluation.open(tmp_path)
-    assert list(again.read())[-1] == Progress(1, 1, "lite0=32 of teacher")
-    assert again.results() != evaluation.results()
+    assert [*again.read()]
+    (result,) = again.results()
+    (number,) = result.numbers.values()
+    assert number.failed == 1
+    done(again, backend)
+    assert [one.numbers for one in again.results()] == [one.numbers for one in evaluation.results()]
+    assert files[0].read_bytes() == whole
+
+
+def test_a_folder_keeps_the_report_of_an_earlier_evaluation(backend, tmp_path):
+    first = done(Evaluation(tmp_path, asked("teacher")), backend)
+    write_evaluation_report(tmp_path, [(first, first.results())])
+    report = (tmp_path / "report.html").read_bytes()
+    done(Evaluation(tmp_path, asked("teacher")), backend)
+    assert not (tmp_path / "earlier").exists()  # the same one goes on
+    assert (tmp_path / "report.html").read_bytes() == report
+    done(Evaluation(tmp_path, asked("teacher", "student")), backend)
+    (earlier,) = (tmp_path / "earlier").iterdir()
+    assert (earlier / "report.html").read_bytes() == report
+    assert Evaluation.open(earlier).request == first.request
+    assert len(list(tmp_path.glob("images/teacher-*"))) == 1
 
 
 def test_another_state_of_a_model_has_images_of_its_own(backend, tmp_path):

@@ -171,7 +171,7 @@ def test_a_published_list_is_downloaded_once_and_checked(served, tmp_path, monke
     assert prompt_list("coco-10k").texts == ["a fox", "a hill"]
     (folder / "list.txt").unlink()
     assert prompt_list("coco-10k").texts == ["a fox", "a hill"]  # from the cache
-    (prompt_lists.cache_folder() / "list.txt").write_bytes(b"a fox\n")  # broken there
+    (prompt_lists.cache_folder() / "prompts" / "list.txt").write_bytes(b"a fox\n")  # broken there
     with pytest.raises(PromptFileError, match=r"cannot download .*404.* or put the file at"):
         prompt_list("coco-10k")
     (folder / "list.txt").write_bytes(b"something else")

@@ -327,7 +327,7 @@ def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, t
         replace(one, settings=one.settings | {"weights": "other"}) if one.model == "dmd" else one
         for one in analysis.trajectories.values()
     ]
-    opened = new_analysis(backend, as_recorded(open_model, known), existing=known)
+    opened = new_analysis(backend, as_recorded(open_model, known, backend), existing=known)
     done(opened)
     assert torch.equal(opened.trajectories["dmd"].x0, analysis.trajectories["dmd"].x0)
     assert Branch("teacher", 1) in opened.results

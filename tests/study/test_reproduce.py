@@ -10,7 +10,7 @@ from workbench.cli import main
 from workbench.study.analysis.simulation import SimulatedStudy
 from workbench.study.ballots import Ballot, Choice
 from workbench.study.report import votes_csv, write_study_report
-from workbench.study.reproduce import ballots_of
+from workbench.study.reproduce import ballots_in
 
 NAMES = ("report.html", "report.md", "report.tex", "results.csv", "votes.csv")
 
@@ -44,4 +44,4 @@ def test_votes_that_are_not_beside_it_or_others_are_told(folder, tmp_path, capsy
 def test_votes_come_back_from_their_table():
     odd = Ballot("t", "p", "=1+1\n“猫”, --", "=c", "-a", "'b", Choice.TIE, seconds=1.25, position=3)
     ballots = [*SimulatedStudy(participants=3, golds=1, repeats=1, seed=2).ballots(), odd]
-    assert ballots_of(votes_csv(ballots)) == ballots
+    assert ballots_in(votes_csv(ballots)) == ballots

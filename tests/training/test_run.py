@@ -11,8 +11,10 @@ import torch
 from tests.support.processes import command, forked
 from workbench.core.recipe import Recipe
 from workbench.io.files import FolderError, exclusive_lock, write_atomically
+from workbench.models.recipes import content_digest
 from workbench.models.students import load_student
 from workbench.training.build import new_distiller
+from workbench.training.inputs import kept_prompts
 from workbench.training.run import Run
 from workbench.training.train import PanelMeasurement, train
 
@@ -60,7 +62,9 @@ def test_a_run_keeps_its_recipe_log_checkpoints_samples_and_student(teacher_fold
     events = list(train(run))
     again = Run.open(tmp_path / "run")
     assert again.recipe == recipe(teacher_folder, sample_every=2)
-    assert again.manifest["digest"] == run.recipe.digest
+    assert again.manifest["digest"] == content_digest(
+        run.recipe, again.manifest["inputs"]["teacher"], kept_prompts(again)
+    )
     assert again.manifest["versions"]["torch"] == torch.__version__
     assert [path.name for path in run.checkpoints()] == ["round-000003.pt", "round-000004.pt"]
     readings = [event for event in events if isinstance(event, PanelMeasurement)]

@@ -35,8 +35,9 @@ def evaluate(
         teacher: as in a recipe; also the reference of metrics that need one.
         teacher_steps: sampling steps of the teacher.
         guidance: classifier-free guidance of the teacher; None takes its preset's.
-        folder: keeps images, features and numbers; empty is evaluations/PROMPTS. An evaluation in
-            it is continued: existing images are not sampled again.
+        folder: keeps images, features and numbers; empty is evaluations/PROMPTS, for other teachers
+            than scenes evaluations/PROMPTS-TEACHER. An evaluation in it is continued: existing
+            images are not sampled again.
         device: "cuda", "mps" or "cpu"; empty takes the first available.
         settings: further fields of `EvaluationRequest`, such as `features` and `noise`.
 
@@ -45,7 +46,7 @@ def evaluate(
     from workbench.core.presets import recipe_of
     from workbench.evaluation.evaluation import Evaluation
     from workbench.evaluation.metrics import usual_metrics
-    from workbench.evaluation.prompt_lists import PromptList, folder_name, prompt_list
+    from workbench.evaluation.prompt_lists import PromptList, prompt_list
     from workbench.evaluation.request import EvaluationRequest
     from workbench.io.notation import TEACHER
     from workbench.io.progress import watched
@@ -77,7 +78,8 @@ def evaluate(
             return teacher_model(backend, teacher_steps, scale)
         return cache.open(students.get(name, name), name)
 
-    evaluation = Evaluation(Path(folder or Path("evaluations") / folder_name(prompts)), request)
+    folder = folder or Path("evaluations") / request.default_folder(backend.parts)
+    evaluation = Evaluation(Path(folder), request)
     watched(evaluation.generate(backend, open_model))
     watched(evaluation.read(device))
     results = evaluation.results()

@@ -75,7 +75,7 @@ def add_evaluation_commands(commands, command) -> None:
         "--out",
         type=folder_to_write,
         help="folder of images, readings and report, which resumes after an interruption "
-        "(default: evaluations/PROMPTS)",
+        "(default: evaluations/PROMPTS, for other teachers evaluations/PROMPTS-TEACHER)",
     )
     evaluate.add_argument(
         "--rescore",
@@ -160,7 +160,7 @@ def generated(options: argparse.Namespace, out: Path | None):
     """
     from workbench.evaluation.evaluation import Evaluation
     from workbench.evaluation.metrics import usual_metrics
-    from workbench.evaluation.prompt_lists import folder_name, prompt_list
+    from workbench.evaluation.prompt_lists import prompt_list
     from workbench.evaluation.request import EvaluationRequest
     from workbench.io.progress import watched
     from workbench.models.embedded import EMBEDDED
@@ -187,7 +187,8 @@ def generated(options: argparse.Namespace, out: Path | None):
     )
     if request.prompts.dropped:
         print(f"dropped from {prompts}: {request.prompts.summary}")
-    evaluation = Evaluation(out or Path("evaluations") / folder_name(request.prompts), request)
+    folder = out or Path("evaluations") / request.default_folder(backend.parts)
+    evaluation = Evaluation(folder, request)
     watched(evaluation.generate(backend, open_model))
     return evaluation
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from workbench.core.denoiser import Backend
 from workbench.evaluation.generate import generate_images
 from workbench.evaluation.images import ImageFolder, ModelImages
 from workbench.evaluation.read import read_images
@@ -30,8 +29,10 @@ from workbench.evaluation.request import (
     Failures,
 )
 from workbench.evaluation.results import ModelResult, model_results
-from workbench.io.files import FolderError, exclusive_lock, write_atomically
+from workbench.io.digests import LENGTH, file_digest, short_digest
+from workbench.io.files import FolderError, exclusive_lock, keep_earlier, write_atomically
 from workbench.io.progress import Progress
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.model import Model
 from workbench.models.sampling import ImageDraw
 
@@ -68,7 +69,9 @@ class Evaluation:
             ) from error
 
     def save(self) -> None:
-        """Writes evaluation.json, all but the images and their readings."""
+        """Writes evaluation.json, all but the images and their readings. The files of another
+        evaluation in this folder are kept in earlier/DIGEST.
+        """
         saved = {
             "request": self.request.to_dict(),
             "made": {name: asdict(images) for name, images in self.images.items()},
@@ -76,12 +79,30 @@ class Evaluation:
             "about": self.about,
         }
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._keep_earlier(saved)
         write_atomically(
             self.folder / "evaluation.json",
             lambda part: part.write_text(json.dumps(saved, indent=1)),
         )
 
-    def generate(self, backend: Backend, open_model: Callable[[str], Model]) -> Iterator[Progress]:
+    def _keep_earlier(self, now: dict) -> None:
+        """Moves report and numbers away if they are not of this request, models and teacher."""
+        file = self.folder / "evaluation.json"
+        try:
+            before = json.loads(file.read_text())
+            if _same(before, json.loads(json.dumps(now))):
+                return
+            digest = short_digest([before["request"], before["made"]])
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError):  # damaged: kept all the same
+            digest = file_digest(file)[:LENGTH]
+        files = [path.name for path in self.folder.iterdir() if path.is_file()]
+        keep_earlier(self.folder, digest, [name for name in files if not name.startswith(".")])
+
+    def generate(
+        self, backend: PipelineBackend, open_model: Callable[[str], Model]
+    ) -> Iterator[Progress]:
         """Generates the images that are missing or broken. Raises `FolderError` while another
         evaluation works in the folder.
         """
@@ -114,6 +135,18 @@ class Evaluation:
     def image_folder(self, model: str) -> ImageFolder:
         """The folder of a model's images."""
         return ImageFolder(self.folder / "images" / self.images[model].folder)
+
+
+def _same(before: dict, now: dict) -> bool:
+    """Whether two evaluation.json are of one request, and of equal models as far as both have
+    them.
+    """
+    folders = [
+        {name: made["folder"] for name, made in saved["made"].items()} for saved in (before, now)
+    ]
+    return before["request"] == now["request"] and all(
+        folders[0].get(name, folder) == folder for name, folder in folders[1].items()
+    )
 
 
 def _failures_to_json(failures: Failures) -> list[dict]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from workbench.core.denoiser import Backend
 from workbench.evaluation.images import ImageFolder, ModelImages
 from workbench.evaluation.request import EvaluationStage, EvaluationTask
 from workbench.io.files import write_atomically
@@ -20,7 +19,8 @@ from workbench.io.hub import revision_of
 from workbench.io.notation import reason_of
 from workbench.io.png import NOT_FINITE
 from workbench.io.progress import Progress
-from workbench.models.identity import model_settings, parts_digest
+from workbench.models.backends.pipeline import PipelineBackend
+from workbench.models.identity import model_settings
 from workbench.models.model import Model
 from workbench.models.provenance import how_opened, made_with, teacher_of
 from workbench.models.sampling import ImageDraw, in_batches, sampled_images, sampled_together
@@ -32,7 +32,7 @@ IMAGE = "evaluation image"  # the kind of picture, in its settings
 
 
 def generate_images(
-    evaluation: Evaluation, backend: Backend, open_model: Callable[[str], Model]
+    evaluation: Evaluation, backend: PipelineBackend, open_model: Callable[[str], Model]
 ) -> Iterator[Progress]:
     """Generates and saves; a model that fails becomes one of the evaluation's failures."""
     evaluation.failures, evaluation.images, evaluation.checksums = {}, {}, {}
@@ -45,12 +45,13 @@ def generate_images(
         evaluation.save()
 
 
-def _about(evaluation: Evaluation, backend: Backend) -> dict:
+def _about(evaluation: Evaluation, backend: PipelineBackend) -> dict:
     """Where images are generated, and how many prompts the backend cuts."""
     texts, longest = evaluation.request.prompts.texts, backend.max_tokens
     return {
         "teacher": teacher_of(backend),
         "revision": revision_of(evaluation.request.teacher),
+        "teacher_parts": backend.parts,
         "device": str(backend.device),
         "generator": "cpu",
         "latent_shape": list(backend.latent_shape),
@@ -60,7 +61,7 @@ def _about(evaluation: Evaluation, backend: Backend) -> dict:
 
 
 def _generate(
-    evaluation: Evaluation, backend: Backend, name: str, model: Model
+    evaluation: Evaluation, backend: PipelineBackend, name: str, model: Model
 ) -> Iterator[Progress]:
     settings = _settings(evaluation, backend, model)
     folder = ImageFolder.of(evaluation.folder / "images", name, settings)
@@ -73,7 +74,7 @@ def _generate(
         settings,
         model.evaluations,
         clock.milliseconds,
-        how_opened(model)["place"],
+        how_opened(model, backend)["place"],
     )
     evaluation.images[name] = images
 
@@ -89,7 +90,7 @@ def _generate(
     for batch, pictures in in_batches(batches, sampled):
         for draw, picture in zip(batch, pictures):
             if torch.isfinite(picture).all():
-                folder.write(draw, picture, {**about, **draw.settings})
+                folder.write(draw, picture, about)
             else:
                 failed += 1
         done += len(batch)
@@ -101,22 +102,16 @@ def _generate(
     yield Progress(len(draws), len(draws), f"images of {name}")
 
 
-def _settings(evaluation: Evaluation, backend: Backend, model: Model) -> dict:
-    """Everything that determines an image, except for its prompt and noise."""
+def _settings(evaluation: Evaluation, backend: PipelineBackend, model: Model) -> dict:
+    """Everything that determines an image, except for its prompt and noise; and what tables say of
+    the model.
+    """
     info = model.info
     return (
-        model_settings(model)
+        model_settings(model, backend)
         | ({"k": info.recipe.k, "lam": info.recipe.lam} if info.recipe else {})
         | ({"source": info.source, "revision": info.revision} if info.source else {})
-        | {
-            "teacher": evaluation.request.teacher,
-            "teacher_parts": parts_digest(backend),
-            "noise": evaluation.request.noise,
-            "fresh": model.renoise_fraction,
-            "latent_shape": list(backend.latent_shape),
-            "device": torch.device(backend.device).type,
-            "dtype": str(next(backend.network.parameters()).dtype).removeprefix("torch."),
-        }
+        | {"teacher": evaluation.request.teacher, "noise": evaluation.request.noise}
     )
 
 

@@ -1,5 +1,5 @@
-"""The images of an evaluation, each a PNG with its settings in it: which exist, and which are
-missing or broken.
+"""The images of an evaluation, each a PNG with its settings and the digest of its pixels in it:
+which exist, and which are missing, broken, or not the evaluation's own.
 
     images/MODEL-DIGEST/model.json       how the model was sampled; another state of a model has
                                          another folder
@@ -27,10 +27,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.Image import DecompressionBombError
 from torch import Tensor
 
+from workbench.io.digests import LENGTH, reads_in_full
 from workbench.io.files import slug, write_atomically
-from workbench.io.png import picture_of, png_bytes
+from workbench.io.png import picture_of, png_bytes, read_settings
 from workbench.models.sampling import ImageDraw
 
 
@@ -68,9 +70,11 @@ class ImageFolder:
 
     def checksums(self, draws: Iterable[ImageDraw]) -> dict[ImageDraw, int]:
         """The checksums of the whole files, without missing and broken ones (cut short, a changed
-        bit, no PNG). A file that has kept its size and time since the last call is not read again.
+        bit, no PNG) and without those that the evaluation did not write (of another prompt or seed,
+        resized, edited). A file that has kept its size and time since the last call is not read
+        again, unless all files are (`workbench.io.digests.in_full`).
         """
-        known, checksums, states = self._known(), {}, {}
+        known, checksums, states = {} if reads_in_full() else self._known(), {}, {}
         for draw in draws:
             try:
                 state = (self.path / draw.path).stat()
@@ -105,25 +109,51 @@ class ImageFolder:
             content = (self.path / draw.path).read_bytes()
             with Image.open(BytesIO(content)) as image:
                 image.verify()  # reads the checksums of all parts
-        except (OSError, SyntaxError, ValueError):  # PIL's ways to say so
+            about = read_settings(BytesIO(content))
+            own = (about["prompt"], about["image"]) == (draw.prompt, draw.name)
+            # those of earlier versions have no digest of their pixels
+            if not own or about.get("pixels", "") not in ("", _pixels_digest(content)):
+                return None
+        except (OSError, SyntaxError, ValueError, KeyError, TypeError, DecompressionBombError):
             return None
         return zlib.crc32(content)
 
     def write(self, draw: ImageDraw, image: Tensor, settings: dict) -> None:
-        """Saves an image [3, H, W] in [0, 1]."""
+        """Saves an image [3, H, W] in [0, 1] with its prompt, its name and `settings`."""
         path = self.path / draw.path
         path.parent.mkdir(exist_ok=True)
-        content = png_bytes(picture_of(image), settings)
+        picture = picture_of(image)
+        about = {**draw.settings, **settings, "pixels": _digest(np.asarray(picture))}
+        content = png_bytes(picture, about)
         write_atomically(path, lambda part: part.write_bytes(content))
 
     def read(self, draws: Iterable[ImageDraw]) -> Tensor:
-        """[B, 3, H, W] in [0, 1]. Raises OSError for a missing file."""
-        arrays = []
+        """[B, 3, H, W] in [0, 1]. Raises OSError for a missing file, and ValueError for one of
+        another size than those before it.
+        """
+        arrays: list[np.ndarray] = []
         for draw in draws:
             with Image.open(self.path / draw.path) as image:
                 arrays.append(np.array(image.convert("RGB")))
+            (height, width, _), first = arrays[-1].shape, arrays[0].shape
+            if arrays[-1].shape != first:
+                raise ValueError(
+                    f"{self.path / draw.path} has {width} x {height} pixels, where the others have "
+                    f"{first[1]} x {first[0]}: delete it, and evaluate again"
+                )
         return (
             torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).float() / 255
             if arrays
             else torch.empty(0, 3, 0, 0)
         )
+
+
+def _pixels_digest(content: bytes) -> str:
+    with Image.open(BytesIO(content)) as image:
+        return _digest(np.array(image)) if image.mode == "RGB" else "none of the workbench's"
+
+
+def _digest(pixels: np.ndarray) -> str:
+    """Of an image [H, W, 3] uint8, its size included."""
+    shape = "x".join(map(str, pixels.shape)).encode()
+    return hashlib.sha256(shape + pixels.tobytes()).hexdigest()[:LENGTH]

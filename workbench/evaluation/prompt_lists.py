@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -28,6 +27,7 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download
 
 from workbench.evaluation.safety import unsafe
+from workbench.io.digests import cache_folder
 from workbench.io.files import slug, write_atomically
 from workbench.io.hub import from_hub
 from workbench.io.prompt_file import PromptFileError, read_prompts
@@ -194,17 +194,8 @@ def _metadata(path: Path) -> list[Prompt]:
     return prompts
 
 
-def cache_folder() -> Path:
-    """The folder of downloaded lists."""
-    return (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "dp-dmd-workbench"
-        / "prompts"
-    )
-
-
 def _downloaded(published: PublishedFile) -> Path:
-    path = cache_folder() / published.file
+    path = cache_folder() / "prompts" / published.file
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == published.sha256:
         return path
     try:

@@ -70,6 +70,7 @@ def provenance(evaluation: Evaluation, results: list[ModelResult]) -> list[str]:
         f"{request.prompts.summary or 'none'}.",
         f"{seeds}; quality and preference are read from {single}.",
     ]
+    lines += _identity_lines(about, results)
     if len(request.prompts.prompts) < FEW:
         lines.append(FEW_NOTE)
     if about.get("cut"):
@@ -96,6 +97,26 @@ def provenance(evaluation: Evaluation, results: list[ModelResult]) -> list[str]:
     ]
     missing = evaluation.missing.items()
     return lines + [f"Not done: {task}: {reason}" for task, reason in missing]
+
+
+def _identity_lines(about: dict, results: list[ModelResult]) -> list[str]:
+    """What the teacher is, and what cannot be vouched for."""
+    if not about.get("teacher_parts"):
+        return [
+            "Made by an earlier version, which noted neither all weights nor the software: whether "
+            "teacher and students are still the same cannot be told."
+        ]
+    parts = ", ".join(f"{name} {digest}" for name, digest in about["teacher_parts"].items())
+    lines = [f"The teacher's parts by content: {parts}."]
+    for result in results:
+        name, how = model_title(result.model), result.images.settings
+        if other := how.get("trained_on_other"):
+            lines.append(f"{name} was trained on another teacher: {', '.join(other)} differ.")
+        if how.get("trained_on_unknown"):
+            lines.append(
+                f"{name} was trained by an earlier version: whether on this teacher cannot be told."
+            )
+    return lines
 
 
 def _model_line(result: ModelResult) -> str:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 from workbench.evaluation.metrics import Metric, parse_metrics
-from workbench.evaluation.prompt_lists import Prompt, PromptList
+from workbench.evaluation.prompt_lists import Prompt, PromptList, folder_name
+from workbench.io.digests import short_digest
+from workbench.io.files import slug
 from workbench.io.notation import TEACHER
+from workbench.models.backends.parts import Parts
+from workbench.models.embedded import EMBEDDED
 from workbench.models.sampling import (
     NOISES,
     OFFICIAL,
@@ -131,6 +136,15 @@ class EvaluationRequest:
         """
         after = max(self.seeds) + 1
         return seed_draws(self.prompts.texts, range(after, after + len(self.seeds)), self.noise)
+
+    def default_folder(self, parts: Parts) -> str:
+        """The name of this evaluation's folder: its prompt list, and its teacher by what it holds
+        (`parts`), unless that is the usual one.
+        """
+        name = folder_name(self.prompts)
+        if self.teacher in EMBEDDED:
+            return name if self.teacher == "scenes" else f"{name}-{self.teacher}"
+        return f"{name}-{slug(Path(self.teacher).name)}-{short_digest(dict(parts))[:8]}"
 
     def to_dict(self) -> dict:
         """The request as JSON."""

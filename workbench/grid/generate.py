@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from workbench.core.denoiser import Backend, Condition
+from workbench.core.denoiser import Condition
 from workbench.core.seeds import grid_noise
 from workbench.grid.request import GridRequest
 from workbench.io.notation import TEACHER, reason_of
@@ -33,6 +33,7 @@ from workbench.io.png import NOT_FINITE, picture_of, png_bytes
 from workbench.io.progress import Progress
 from workbench.metrics.diversity import Interval, seed_interval
 from workbench.metrics.lite0 import Lite0
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.identity import model_settings
 from workbench.models.model import Model, teacher_model
 from workbench.models.model_cache import ModelCache
@@ -103,7 +104,7 @@ class Grid:
 
 def model_loader(
     request: GridRequest,
-    backend: Backend,
+    backend: PipelineBackend,
     students: dict[str, str | Path],
     cache: ModelCache | None = None,
 ) -> ModelLoader:
@@ -129,7 +130,7 @@ def model_loader(
 
 def generate_grid(
     request: GridRequest,
-    backend: Backend,
+    backend: PipelineBackend,
     open_model: ModelLoader,
     batch_size: int = BATCH_SIZE,
     feature: Callable[[], Lite0] = Lite0.load,
@@ -210,7 +211,7 @@ def _plan(request: GridRequest, opened: _LastModel) -> list[_Task]:
 def _row(
     task: _Task,
     seeds: tuple[int, ...],
-    backend: Backend,
+    backend: PipelineBackend,
     opened: _LastModel,
     batch_size: int,
     feature: Callable[[], Lite0],
@@ -224,7 +225,7 @@ def _row(
         yield from (task.cell(seed, {}, None, error) for seed in seeds)
         yield Row(task.prompt, task.model, note=error)
         return
-    settings = {**model_settings(model), "origin": made_with(backend, [model])}
+    settings = {**model_settings(model, backend), "origin": made_with(backend, [model])}
     images, seconds, finished = [], 0.0, 0
     for made in in_batches(
         even_batches(seeds, batch_size),
@@ -257,7 +258,7 @@ class _Sampled:
 
 
 def _sample(
-    task: _Task, model: Model, backend: Backend, seeds: list[int]
+    task: _Task, model: Model, backend: PipelineBackend, seeds: list[int]
 ) -> Iterator[float | _Sampled]:
     """Yields the network evaluations done after each step, then the images. The seconds are those
     spent here, not by the reader.

@@ -20,7 +20,7 @@ def sample_picture(
     """A PNG with its settings in it, and the model, prompt and seeds of each of its rows.
 
     Raises:
-        RuntimeError: An image is not finite; with its model, prompt and seed.
+        NotFiniteError: An image is not finite; with its model, prompt and seed.
     """
     rows = [
         {"model": model.name, "prompt": prompt, "seeds": seeds}

@@ -7,7 +7,8 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,6 +109,18 @@ def packages() -> dict[str, str]:
     """The versions of Python and of the packages that determine results."""
     found = {name: version(name) for name in ("dp-dmd-workbench", *PACKAGES)}
     return {"python": platform.python_version()} | {name: one for name, one in found.items() if one}
+
+
+def keep_earlier(folder: Path, digest: str, names: Iterable[str]) -> None:
+    """Moves files and folders of `folder` into its earlier/`digest`, where they stay when others
+    take their place.
+    """
+    earlier = folder / "earlier" / digest
+    earlier.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (earlier / name).is_dir():  # kept before, under the same digest
+            shutil.rmtree(earlier / name)
+        (folder / name).replace(earlier / name)
 
 
 def version(package: str) -> str | None:

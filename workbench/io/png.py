@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from workbench.io.provenance import Remade
+from workbench.io.strict_json import to_json
 
 KEY = "workbench"
 NOT_FINITE = "the model's output is not finite (NaN)"
@@ -21,7 +22,7 @@ NOT_FINITE = "the model's output is not finite (NaN)"
 def png_bytes(image: Image.Image, settings: dict) -> bytes:
     """`image` as a PNG file with `settings` in it."""
     info, file = PngInfo(), BytesIO()
-    info.add_text(KEY, json.dumps(settings))
+    info.add_text(KEY, to_json(settings))
     image.save(file, "PNG", pnginfo=info)
     return file.getvalue()
 

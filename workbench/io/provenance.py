@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from workbench.io.files import write_atomically
+from workbench.io.strict_json import to_json
 
 BESIDE = "provenance.json"
 ROUNDING = 1e-4  # of a number that is shown with three decimals
@@ -98,9 +99,7 @@ def write_files(folder: Path, texts: Mapping[str, str], made: Mapping) -> None:
             for entry in _beside(folder)
             if (left := {name: one for name, one in entry["files"].items() if name not in texts})
         ]
-        beside = json.dumps(
-            [*known, {"files": digests, "made": made}], ensure_ascii=False, indent=1
-        )
+        beside = to_json([*known, {"files": digests, "made": made}], ensure_ascii=False, indent=1)
         write_atomically(folder / BESIDE, lambda part: part.write_text(beside, encoding="utf-8"))
 
 
@@ -114,7 +113,7 @@ def signed(name: str, text: str, made: Mapping) -> str:
     before, after = _MARKS.get(Path(name).suffix, ("", ""))
     if not before:
         return text
-    content = json.dumps(made, ensure_ascii=False, allow_nan=False)
+    content = to_json(made, ensure_ascii=False)
     # neither a comment nor a script may end within it
     for mark, escaped in (("--", r"\u002d\u002d"), ("<", r"\u003c"), (">", r"\u003e")):
         content = content.replace(mark, escaped)

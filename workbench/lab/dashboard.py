@@ -28,8 +28,9 @@ from workbench.io.theme import title_of
 from workbench.lab.pictures import COLUMN_WIDTH
 from workbench.models.model import teacher_model
 from workbench.stages.gradients import gradient_reach
-from workbench.training.build import new_distiller, new_objective
+from workbench.training.build import new_objective
 from workbench.training.figures import comparable_readings, training_figure
+from workbench.training.inputs import run_distiller
 from workbench.training.run import Run
 from workbench.training.train import PANEL_FEATURE, PanelMeasurement, read_panel, train
 
@@ -146,7 +147,7 @@ class Dashboard:
 
     def _trained(self, run: Run) -> Iterator[object]:
         """The events of one run; at each reading the gradients by step are logged too."""
-        distiller = new_distiller(run.recipe, self.device)
+        distiller = run_distiller(run, self.device)
         if self.teacher is None:
             model = teacher_model(distiller.backend, run.recipe.teacher_steps, run.recipe.guidance)
             self.teacher = read_panel(model, distiller.backend, distiller.prompts)[1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 
 from workbench.core.denoiser import Backend
+from workbench.models.backends.parts import folder_parts
 from workbench.models.backends.pipeline import PipelineBackend
-from workbench.models.backends.source import open_teacher
+from workbench.models.backends.source import T5_PARTS, open_teacher, pipeline_folder
 from workbench.models.embedded import EMBEDDED, load_scenes
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -44,6 +45,20 @@ def load_backend(
         return load_scenes(EMBEDDED[teacher] / "teacher", device)
     dtype = DTYPES[precision] if str(device).startswith("cuda") else torch.float32
     return open_teacher(teacher, device, dtype, resolution or None, tiling=tiling)
+
+
+def teacher_parts(teacher: str) -> dict[str, str]:
+    """What a recipe's teacher is made of, without loading it: the digest of each part. Of a hub id
+    that is not in the cache yet nothing is known: {}.
+
+    Raises ValueError for a folder that holds no pipeline.
+    """
+    if teacher in EMBEDDED:
+        return folder_parts(EMBEDDED[teacher] / "teacher", T5_PARTS)
+    try:
+        return folder_parts(pipeline_folder(teacher))
+    except OSError:
+        return {}
 
 
 def check_prompt(backend: Backend, prompt: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -19,14 +19,18 @@ class StudentInfo:
     """The origin of a student, as far as it is known; of a teacher nothing is.
 
     `method` is a key of `METHODS`, or a published student's title. `digest` is the recipe's at the
-    time of training; an earlier version had fewer settings, and so another digest. `source`,
-    `revision` and `licence` are a published student's; `place` is what `open_model` opens it by.
+    time of training; an earlier version had fewer settings, and so another digest. `weights` is the
+    digest of its files, `teacher` those of its teacher's parts at the time of training (empty if an
+    earlier version trained it). `source`, `revision` and `licence` are a published student's;
+    `place` is what `open_model` opens it by.
     """
 
     method: str | None = None
     recipe: Recipe | None = None
     digest: str | None = None
     rounds: int | None = None
+    weights: str = ""
+    teacher: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     revision: str = ""
     licence: str = ""

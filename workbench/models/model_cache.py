@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 
+from workbench.io.digests import file_digest
 from workbench.models.backends.lora import Adapter
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.model import Model
-from workbench.models.students import STUDENT_FILE, open_model
+from workbench.models.students import STUDENT_FILE, open_model, student_weights
 
 
 class ModelCache:
@@ -19,14 +20,20 @@ class ModelCache:
     longest unused one is closed first.
     """
 
-    def __init__(self, backend: PipelineBackend, has_room: Callable[[], bool] | None = None):
+    def __init__(
+        self,
+        backend: PipelineBackend,
+        has_room: Callable[[], bool] | None = None,
+        other_teacher: bool = False,
+    ):
+        """`other_teacher` opens also students that were trained on another teacher."""
         self.backend, self.has_room = backend, has_room or partial(has_memory, backend)
+        self.other_teacher = other_teacher
         self.models: dict[tuple, Model] = {}
 
     def open(self, source: str | Path, name: str) -> Model:
         """The student, opened once. Raises as `open_model` does."""
-        written = Path(source) / STUDENT_FILE
-        key = str(source), name, written.stat().st_mtime_ns if written.is_file() else 0
+        key = str(source), name, _state(Path(source))
         if key in self.models:
             self.models[key] = self.models.pop(key)
             return self.models[key]
@@ -35,7 +42,7 @@ class ModelCache:
             self._close(old)
         while self.models and not self.has_room():
             self._close(next(iter(self.models)))
-        self.models[key] = open_model(source, self.backend, name)
+        self.models[key] = open_model(source, self.backend, name, other_teacher=self.other_teacher)
         return self.models[key]
 
     def _close(self, key: tuple) -> None:
@@ -44,6 +51,14 @@ class ModelCache:
             model.network is not network for model in self.models.values()
         ):
             self.backend.adapters.drop(network)
+
+
+def _state(source: Path) -> str:
+    """Something that changes with a student's files; empty for one without a folder."""
+    folder = source / "student" if (source / "student").is_dir() else source
+    if not (folder / STUDENT_FILE).is_file():
+        return ""
+    return f"{student_weights(folder)} {file_digest(folder / STUDENT_FILE)}"
 
 
 def has_memory(backend: PipelineBackend) -> bool:

@@ -45,7 +45,24 @@ def add_model_options(parser: argparse.ArgumentParser, default: str, summary: st
     parser.add_argument(
         "--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)"
     )
+    parser.add_argument(
+        "--accept-other-teacher",
+        action="store_true",
+        help="sample a student also on another teacher than the one it was trained on; its "
+        "pictures and tables say so",
+    )
+    add_verify_option(parser)
     add_device_option(parser)
+
+
+def add_verify_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--verify`."""
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read all weights to tell whether they have changed; by default those that have kept "
+        "size and time are trusted, which misses a change that keeps both",
+    )
 
 
 def openable(options: argparse.Namespace):
@@ -67,7 +84,7 @@ def openable(options: argparse.Namespace):
     backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
     recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
     guidance = next(recipes, SCENES).guidance if options.guidance is None else options.guidance
-    cache = ModelCache(backend)
+    cache = ModelCache(backend, other_teacher=options.accept_other_teacher)
 
     def open_model(name: str):
         return (

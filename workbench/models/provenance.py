@@ -15,31 +15,31 @@ from typing import NamedTuple
 import torch
 
 from workbench.io.files import FolderError, packages
+from workbench.io.notation import TEACHER
+from workbench.models.backends.parts import changed_parts
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
-from workbench.models.identity import model_settings, parts_digest
+from workbench.models.identity import differences, model_settings
 from workbench.models.loading import best_device, load_backend
 from workbench.models.model import Model, teacher_model
 from workbench.models.students import open_model
 
-TEACHER = "teacher"
+OF_MACHINE = ("device", "dtype", "software")  # settings that may be others elsewhere
 
 
 def made_with(backend: PipelineBackend, models: Iterable[Model]) -> dict:
-    """The teacher, the models by name, the device and the software, as JSON."""
+    """The teacher, the models by name, the device and the packages, as JSON."""
     return {
         "teacher": teacher_of(backend),
-        "models": {model.name: how_opened(model) for model in models},
+        "models": {model.name: how_opened(model, backend) for model in models},
         "device": str(backend.device),
-        "dtype": str(backend.network.dtype).removeprefix("torch."),
-        "latent_shape": list(backend.latent_shape),
         "packages": packages(),
     }
 
 
 def teacher_of(backend: PipelineBackend) -> dict:
     """The teacher's `source`, as a recipe names it but absolute, its `resolution` in pixels (0 for
-    an embedded one, which has one size), and the digest of its `parts`.
+    an embedded one, which has one size), and the digest of each of its `parts`.
     """
     source = str(backend.pipeline.config.get("_name_or_path") or "")
     side = backend.latent_shape[-1] * backend.pipeline.vae_scale_factor
@@ -47,12 +47,12 @@ def teacher_of(backend: PipelineBackend) -> dict:
     for name, folder in EMBEDDED.items():
         if Path(source) == folder / "teacher":
             place, size = name, 0
-    return {"source": place, "resolution": size, "parts": parts_digest(backend)}
+    return {"source": place, "resolution": size, "parts": backend.parts}
 
 
-def how_opened(model: Model) -> dict:
-    """The place that the model was opened from, and how it is sampled."""
-    return {"place": model.info.place or TEACHER, **model_settings(model)}
+def how_opened(model: Model, backend: PipelineBackend) -> dict:
+    """The place that the model was opened from, and all that identifies it."""
+    return {"place": model.info.place or TEACHER, **model_settings(model, backend)}
 
 
 class Reopened(NamedTuple):
@@ -70,25 +70,51 @@ def reopened(made: Mapping, device: str | None = None) -> Reopened:
 
     Raises:
         FolderError: The teacher or a model is no longer there, or is another one now; says which
-            and which part of it.
+            and what of it.
     """
     if not made.get("teacher", {}).get("source"):
         raise FolderError("the teacher that made this was not noted, so it cannot be made again")
-    place, wanted = made["teacher"]["source"], made["device"]
+    teacher, wanted = made["teacher"], made["device"]
     device = device or (wanted if _available(wanted) else best_device())
     try:
-        backend = load_backend(place, device, resolution=made["teacher"]["resolution"])
+        backend = load_backend(teacher["source"], device, resolution=teacher["resolution"])
     except (ValueError, OSError, RuntimeError) as error:
         raise FolderError(
-            f"the teacher that made this was {place}, which cannot be opened: {error}"
+            f"the teacher that made this was {teacher['source']}, which cannot be opened: {error}"
         ) from error
-    if made["teacher"].get("parts") != (now := parts_digest(backend)):
+    if changed := changed_parts(teacher["parts"], backend.parts):
         raise FolderError(
-            f"the teacher in {place} has other text encoders or another autoencoder now: their "
-            f"digest is {now}, and was {made['teacher'].get('parts')}"
+            f"the teacher in {teacher['source']} is another one now than the one that made this: "
+            f"{', '.join(changed)} differ"
         )
-    models = {name: _opened(name, how, backend, place) for name, how in made["models"].items()}
+    models = {
+        name: _opened(name, how, backend, teacher["source"]) for name, how in made["models"].items()
+    }
     return Reopened(backend, models, _changes(made, backend))
+
+
+def _opened(name: str, how: Mapping, backend: PipelineBackend, teacher: str) -> Model:
+    """The model `name`, sampled as `how` says."""
+    place = how["place"]
+    try:
+        if place == TEACHER:
+            model = teacher_model(backend, how["steps"], how["guidance"])
+        else:  # on another teacher, if it was so at first
+            model = open_model(place, backend, name, teacher, bool(how.get("trained_on_other")))
+    except (ValueError, OSError, RuntimeError) as error:
+        raise FolderError(
+            f"{name} was opened from {place}, which cannot be opened now: {error}"
+        ) from error
+    if how["times"] != model.times.tolist():  # other steps than as trained
+        model = replace(model, times=torch.tensor(how["times"]))
+    now = model_settings(model, backend)
+    known = {key: how[key] for key in now if key in how}
+    if changed := [key for key in differences(known, now) if key not in OF_MACHINE]:
+        raise FolderError(
+            f"{name} in {place} is another model now than the one that made this: "
+            + ", ".join(f"{key} is {now.get(key)}, was {known.get(key)}" for key in changed)
+        )
+    return model
 
 
 def _changes(made: Mapping, backend: PipelineBackend) -> str:
@@ -99,29 +125,6 @@ def _changes(made: Mapping, backend: PipelineBackend) -> str:
         for name in {**before, **now}
         if before.get(name) != now.get(name)
     )
-
-
-def _opened(name: str, how: Mapping, backend: PipelineBackend, teacher: str) -> Model:
-    """The model `name`, sampled as `how` says."""
-    place = how["place"]
-    try:
-        if place == TEACHER:
-            model = teacher_model(backend, how["steps"], how["guidance"])
-        else:
-            model = open_model(place, backend, name, teacher)
-    except (ValueError, OSError, RuntimeError) as error:
-        raise FolderError(
-            f"{name} was opened from {place}, which cannot be opened now: {error}"
-        ) from error
-    if how["times"] != model.times.tolist():  # other steps than as trained
-        model = replace(model, times=torch.tensor(how["times"]))
-    now = model_settings(model)
-    if changed := [key for key in now if key in how and now[key] != how[key]]:
-        raise FolderError(
-            f"{name} in {place} is another model now than the one that made this: "
-            + ", ".join(f"{key} is {now[key]}, was {how[key]}" for key in changed)
-        )
-    return model
 
 
 def _available(device: str) -> bool:

@@ -30,6 +30,7 @@ from workbench.core.prediction import Prediction
 from workbench.core.presets import SD3, SD35, SDXL
 from workbench.core.recipe import same_teacher
 from workbench.core.schedules import FlowSchedule, NoiseSchedule
+from workbench.io.digests import file_digests, short_digest
 from workbench.io.hub import from_hub
 from workbench.models.backends.networks import base_state, differing
 from workbench.models.backends.pipeline import PipelineBackend
@@ -283,6 +284,11 @@ def published_revision(entry: Published) -> str:
     """The hub's revision of an entry that was loaded."""
     parts = Path(_paths(entry)[0]).parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else ""
+
+
+def published_weights(entry: Published) -> str:
+    """The digest of an entry's files."""
+    return short_digest([*file_digests(_paths(entry)), entry.scale])
 
 
 def _paths(entry: Published) -> list[str]:

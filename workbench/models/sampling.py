@@ -26,6 +26,10 @@ NOISE_OF_SEED = (  # what a picture says of its seeds
 )
 
 
+class NotFiniteError(RuntimeError):
+    """A model's output that is NaN or infinite; the message names the model, prompt and seed."""
+
+
 def sampled_together(latent_shape: tuple[int, int, int]) -> int:
     """The default batch size: 36 small images, 4 of 1024 pixels."""
     return max(1, min(36, 2**16 // (latent_shape[1] * latent_shape[2])))
@@ -70,7 +74,7 @@ def images_of(
         [S, 3, H, W] in [0, 1] for each prompt, fp32 on the CPU.
 
     Raises:
-        RuntimeError: An image is not finite; with its prompt and seed.
+        NotFiniteError: An image is not finite; with its prompt and seed.
     """
     batch_size, images = batch or sampled_together(backend.latent_shape), []
     draws = [draw for row in seed_draws(prompts, seeds, noise) for draw in row]
@@ -78,9 +82,9 @@ def images_of(
         part = draws[start : start + batch_size]
         for draw, image in zip(part, sampled_images(model, backend, part)):
             if not torch.isfinite(image).all():
-                raise RuntimeError(
+                raise NotFiniteError(
                     f"the output of {model.name} for “{draw.prompt}”, {draw.name}, is not finite "
-                    "(NaN): check its weights and its guidance"
+                    "(NaN or infinite): check its weights and the guidance"
                 )
             images.append(image)
         while len(images) >= len(seeds):

@@ -22,6 +22,7 @@ from workbench.core.learners.torch_learner import full_state_dict
 from workbench.core.recipe import Recipe, same_teacher
 from workbench.io.files import FolderError, write_atomically
 from workbench.models.backends.lora import LORA_FILE
+from workbench.models.backends.parts import changed_parts, files_digest, part_files
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.embedded import EMBEDDED
 from workbench.models.model import Model, StudentInfo
@@ -32,7 +33,9 @@ from workbench.models.published import (
     load_published,
     published_of,
     published_revision,
+    published_weights,
 )
+from workbench.models.recipes import content_digest, with_found_paths
 
 STUDENT_FILE = "student.json"
 
@@ -65,17 +68,23 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         "method": recipe.method,
         "rounds": distiller.rounds_done,
         "times": distiller.student_times.tolist(),
-        "digest": recipe.digest,
+        "digest": content_digest(recipe, distiller.backend.parts, distiller.prompts),
         "recipe": recipe.to_dict(),
+        "teacher": distiller.backend.parts,
     }
     write_atomically(
         folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1))
     )
 
 
-def load_student(folder: str | Path, backend: PipelineBackend, name: str = "") -> Model:
-    """A saved student as a `Model` of `backend`. Raises `FolderError` when it is unreadable or of
-    another architecture.
+def load_student(
+    folder: str | Path, backend: PipelineBackend, name: str = "", other_teacher: bool = False
+) -> Model:
+    """A saved student as a `Model` of `backend`.
+
+    Raises `FolderError` when it is unreadable or of another architecture, and, without
+    `other_teacher`, when it was trained on another teacher than the one that is open: an adapter's
+    base is then not its own, and every student's prompts and pixels are another's.
     """
     folder = Path(folder)
     try:
@@ -83,12 +92,30 @@ def load_student(folder: str | Path, backend: PipelineBackend, name: str = "") -
         if saved is None:
             raise FileNotFoundError(f"there is no {STUDENT_FILE}")
         info, times = saved
+        _check_teacher(info, backend, other_teacher)
         network = backend.load_network(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise FolderError(f"cannot load the student in {folder}: {error}") from error
-    info = replace(info, place=_place(folder))
+    info = replace(info, weights=student_weights(folder), place=_place(folder))
     sampler = info.recipe.student_sampler if info.recipe else "ode"
     return Model(name or str(info.method), backend.denoiser(network), times, info, sampler)
+
+
+def _check_teacher(info: StudentInfo, backend: PipelineBackend, other_teacher: bool) -> None:
+    changed = changed_parts(info.teacher, backend.parts) if info.teacher else []
+    if changed and not other_teacher:
+        own = f" ({info.recipe.teacher})" if info.recipe else ""
+        raise ValueError(
+            f"it was trained on another teacher than the one that is open: {', '.join(changed)} "
+            f"differ. Open its own{own} with --teacher, or sample it here all the same with "
+            "--accept-other-teacher, which its pictures and tables then say"
+        )
+
+
+def student_weights(folder: Path) -> str:
+    """The digest of a student's network, as it is in its folder. Raises OSError."""
+    adapter = folder / LORA_FILE
+    return files_digest([adapter] if adapter.is_file() else part_files(folder))
 
 
 def _place(folder: Path) -> str:
@@ -108,7 +135,14 @@ def _read(folder: Path) -> tuple[StudentInfo, Tensor] | None:
         names = {item.name for item in fields(Recipe)}
         # other versions may have had other settings; those that are missing had today's defaults
         recipe = Recipe(**{key: saved["recipe"][key] for key in saved["recipe"] if key in names})
-        info = StudentInfo(saved["method"], recipe, saved.get("digest"), saved.get("rounds"))
+        recipe = with_found_paths(recipe, folder)
+        info = StudentInfo(
+            saved["method"],
+            recipe,
+            saved.get("digest"),
+            saved.get("rounds"),
+            teacher=saved.get("teacher") or {},
+        )
         return info, torch.tensor(saved["times"])
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -129,6 +163,7 @@ def published_model(entry: Published, backend: PipelineBackend, name: str = "") 
         entry.title,
         source=entry.source,
         revision=published_revision(entry),
+        weights=published_weights(entry),
         licence=entry.licence,
         place=next((key for key, known in PUBLISHED.items() if known is entry), ""),
     )
@@ -143,10 +178,14 @@ def published_model(entry: Published, backend: PipelineBackend, name: str = "") 
 
 
 def open_model(
-    source: str | Path, backend: PipelineBackend, name: str = "", teacher: str = "scenes"
+    source: str | Path,
+    backend: PipelineBackend,
+    name: str = "",
+    teacher: str = "scenes",
+    other_teacher: bool = False,
 ) -> Model:
     """A student by the name of a published one, or of one that ships with `teacher`; by a run
-    folder, or by a student's folder.
+    folder, or by a student's folder. `other_teacher` as for `load_student`.
 
     Raises `PublishedError` or `FolderError`, and ValueError with the nearest names for a source
     that is none of these.
@@ -156,7 +195,7 @@ def open_model(
     if str(source) in PUBLISHED:
         return published_model(PUBLISHED[str(source)], backend, name or str(source))
     folder = shipped.get(str(source)) or (path / "student" if (path / "student").is_dir() else path)
-    return load_student(folder, backend, name or str(source))
+    return load_student(folder, backend, name or str(source), other_teacher)
 
 
 def check_model(source: str | Path, teacher: str = "scenes") -> None:

@@ -24,14 +24,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.core.denoiser import Backend
 from workbench.grid.generate import DECODING, ModelLoader
 from workbench.grid.request import GridRequest
+from workbench.io.digests import short_digest
+from workbench.io.files import keep_earlier
 from workbench.io.notation import reason_of
 from workbench.io.progress import Progress
 from workbench.metrics.diversity import seed_interval
+from workbench.metrics.inputs import eight_bit
 from workbench.metrics.lite0 import Lite0
-from workbench.models.identity import model_settings
+from workbench.models.backends.pipeline import PipelineBackend
+from workbench.models.identity import differences, model_settings
 from workbench.models.model import Model
 from workbench.models.provenance import how_opened, made_with
 from workbench.scenes.detector import detect, satisfies
@@ -83,7 +86,7 @@ class StageAnalysis:
     """The trajectories, pictures and results of `request` (one prompt) so far."""
 
     request: GridRequest
-    backend: Backend
+    backend: PipelineBackend
     open_model: ModelLoader
     branches: int = 4  # of each of `parents` seeds; 0 leaves branching out
     parents: int = 6
@@ -206,10 +209,10 @@ class StageAnalysis:
         for name in self.request.models:
             try:
                 model = self.open_model(name)
-                facts = Facts(model.times, model.evaluations, model_settings(model))
+                facts = Facts(model.times, model.evaluations, model_settings(model, self.backend))
                 known = self.origin.get("models", {})
                 self.origin = made_with(self.backend, [])
-                self.origin["models"] = known | {name: how_opened(model)}
+                self.origin["models"] = known | {name: how_opened(model, self.backend)}
                 self.models.setdefault(name, facts)
             except Exception as error:  # any: the other models are worth having
                 self.unopened[name] = reason_of(error)
@@ -225,7 +228,7 @@ class StageAnalysis:
         if name in self.unopened:
             raise ValueError(self.unopened[name])
         model = self.open_model(name)
-        if model_settings(model) != self.models[name].settings:
+        if model_settings(model, self.backend) != self.models[name].settings:
             raise ValueError(f"{name} has changed since this began: start again")
         return model
 
@@ -303,7 +306,7 @@ class StageAnalysis:
             whole = self.backend.decode(part)
             # read at full size, as everywhere: the pictures that are kept may be smaller
             features.append(reader.features(whole).cpu())
-            batches.append(downsampled(whole, PICTURE_SIDE))
+            batches.append(eight_bit(downsampled(whole, PICTURE_SIDE)).float() / 255)
             yield sum(map(len, batches)) / len(self.seeds)
         images = torch.cat(batches)
         correct = None
@@ -329,8 +332,9 @@ class StageAnalysis:
 
 
 def save_trajectories(trajectories: dict[str, Trajectory], folder: Path) -> None:
-    """Writes trajectories/MODEL.safetensors for each. Raises ValueError, and writes nothing, if
-    the folder holds those of another prompt.
+    """Writes trajectories/MODEL.safetensors for each. If the folder holds others, of a model in
+    another state or of further models, these and their report are kept in earlier/DIGEST. Raises
+    ValueError, and writes nothing, if it holds those of another prompt.
     """
     files = {}
     for name, trajectory in trajectories.items():
@@ -342,9 +346,18 @@ def save_trajectories(trajectories: dict[str, Trajectory], folder: Path) -> None
             stem = f"{plain}-{n}"
         files[stem] = trajectory
     check_folder(folder, {trajectory.prompt for trajectory in files.values()})
+    _keep_others(trajectories, folder)
     (folder / "trajectories").mkdir(parents=True, exist_ok=True)
     for stem, trajectory in files.items():
         trajectory.save(folder / "trajectories" / f"{stem}.safetensors")
+
+
+def _keep_others(trajectories: dict[str, Trajectory], folder: Path) -> None:
+    saved = {one.model: one.settings for one in saved_trajectories(folder)}
+    if all(name in trajectories and trajectories[name].settings == saved[name] for name in saved):
+        return
+    names = [path.name for path in folder.iterdir() if path.suffix in (".html", ".json")]
+    keep_earlier(folder, short_digest(saved), [*names, "trajectories"])
 
 
 def saved_trajectories(folder: Path) -> list[Trajectory]:
@@ -366,17 +379,22 @@ def check_folder(folder: Path, prompts: set[str]) -> None:
             )
 
 
-def as_recorded(open_model: ModelLoader, existing: list[Trajectory]) -> ModelLoader:
+def as_recorded(
+    open_model: ModelLoader, existing: list[Trajectory], backend: PipelineBackend
+) -> ModelLoader:
     """Opens models as `open_model` does. Raises ValueError for a model that differs from the one
     that a trajectory of its name was recorded with.
     """
 
     def opened(name: str) -> Model:
         model = open_model(name)
-        if any(one.model == name and one.settings != model_settings(model) for one in existing):
-            raise ValueError(
-                f"{name} is another model, or sampled differently, than when this was recorded"
-            )
+        now = model_settings(model, backend)
+        for one in existing:
+            if one.model == name and one.settings != now:
+                raise ValueError(
+                    f"{name} is another model, or sampled differently, than when this was recorded "
+                    f"({', '.join(differences(one.settings, now))})"
+                )
         return model
 
     return opened

@@ -14,10 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from workbench.core.denoiser import Backend
 from workbench.core.schedules import perturb
 from workbench.core.seeds import grid_noise, stream
 from workbench.grid.generate import BATCH_SIZE
+from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.identity import model_settings
 from workbench.models.model import Model
 from workbench.models.sampling import even_batches, in_batches
@@ -27,7 +27,7 @@ from workbench.stages.trajectory import Trajectory
 
 def record(
     model: Model,
-    backend: Backend,
+    backend: PipelineBackend,
     prompt: str,
     seeds: tuple[int, ...],
     batch_size: int = BATCH_SIZE,
@@ -50,7 +50,7 @@ def record(
 
 
 def _recorded(
-    model: Model, backend: Backend, prompt: str, seeds: list[int]
+    model: Model, backend: PipelineBackend, prompt: str, seeds: list[int]
 ) -> Iterator[float | Trajectory]:
     """Yields the steps done, in passes, then the trajectory."""
     condition = backend.encode([prompt]).expand(len(seeds))
@@ -78,13 +78,13 @@ def _recorded(
         alpha_sigma,
         torch.stack(beliefs),
         torch.stack(states),
-        model_settings(model),
+        model_settings(model, backend),
     )
 
 
 def branched(
     model: Model,
-    backend: Backend,
+    backend: PipelineBackend,
     trajectory: Trajectory,
     step: int,
     branches: int,
@@ -125,7 +125,7 @@ def swapped(
     open_model: Callable[[str], Model],
     swap: Swap,
     levels: Tensor,
-    backend: Backend,
+    backend: PipelineBackend,
     prompt: str,
     seeds: tuple[int, ...],
     batch_size: int = BATCH_SIZE,

@@ -430,9 +430,9 @@ def _power(options: argparse.Namespace) -> None:
 
 
 def _remake(path: Path, made: dict, device: str | None):
-    from workbench.study.reproduce import remake_report
+    from workbench.study.reproduce import remake_study_report
 
-    return remake_report(path, made, device)
+    return remake_study_report(path, made, device)
 
 
 STUDY_REMAKERS = {"study report": _remake}

@@ -22,7 +22,7 @@ from workbench.study.report import write_study_report
 VOTES, RESULTS = "votes.csv", "results.csv"
 
 
-def remake_report(path: Path, made: Mapping, device: str | None) -> Remade:
+def remake_study_report(path: Path, made: Mapping, device: str | None) -> Remade:
     """The verdict on a report's numbers, computed again from the votes.
 
     Raises:
@@ -31,7 +31,7 @@ def remake_report(path: Path, made: Mapping, device: str | None) -> Remade:
     votes = _as_written(path if made[VOTES] == _digest(path) else path.parent / VOTES, made[VOTES])
     design = StudyDesign.from_json(json.dumps(made["design"]))
     with tempfile.TemporaryDirectory() as folder:
-        write_study_report(Path(folder), design, ballots_of(votes), reference=made["reference"])
+        write_study_report(Path(folder), design, ballots_in(votes), reference=made["reference"])
         after = (Path(folder) / RESULTS).read_bytes().decode()
     same = text_digest(after) == made[RESULTS]
     before = after if same else _as_written(path.parent / RESULTS, made[RESULTS])
@@ -39,7 +39,7 @@ def remake_report(path: Path, made: Mapping, device: str | None) -> Remade:
     return compared_numbers(_numbers(before), _numbers(after), same, changes)
 
 
-def ballots_of(text: str) -> list[Ballot]:
+def ballots_in(text: str) -> list[Ballot]:
     """The ballots of a votes.csv."""
     kinds = {
         "choice": Choice,

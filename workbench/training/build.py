@@ -37,12 +37,16 @@ def new_objective(recipe: Recipe, device: str = "cpu") -> Objective:
     return METHODS[recipe.method].build(recipe, tools)
 
 
-def new_distiller(recipe: Recipe, device: str = "cpu") -> Distiller:
-    """A distiller at round 0, with the teacher loaded and the prompts checked."""
+def new_distiller(
+    recipe: Recipe, device: str = "cpu", prompts: list[str] | None = None
+) -> Distiller:
+    """A distiller at round 0, with the teacher loaded and the prompts checked; `prompts` take the
+    place of the recipe's prompt file.
+    """
     backend = load_backend(
         recipe.teacher, device, recipe.precision, recipe.resolution, recipe.tiling
     )
-    prompts = load_prompts(recipe, backend)
+    prompts = load_prompts(recipe, backend) if prompts is None else prompts
     if recipe.embeddings:
         with PartialState(cpu=device == "cpu").main_process_first():
             backend = CachedBackend(

@@ -11,9 +11,11 @@ from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 from workbench.io.files import folder_to_write
 from workbench.io.settings import add_settings, given_settings
-from workbench.models.options import add_device_option
+from workbench.models.options import add_device_option, add_verify_option
 from workbench.scenes.teacher_recipe import TeacherRecipe
 from workbench.training.plan.gpus import GPUS
+
+INPUTS = ("prompts", "teacher")  # what `resume` may find changed
 
 
 def add_training_commands(commands, command) -> None:
@@ -24,6 +26,13 @@ def add_training_commands(commands, command) -> None:
         commands, "resume", "continue an interrupted run, with bit-identical results", _resume
     )
     resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    for name in INPUTS:
+        resume.add_argument(
+            f"--accept-changed-{name}",
+            action="store_true",
+            help=f"continue although the {name} changed, and note it in the manifest",
+        )
+    add_verify_option(resume)
     add_device_option(resume)
     export = command(
         commands,
@@ -169,7 +178,8 @@ def _plan(options: argparse.Namespace) -> None:
 def _resume(options: argparse.Namespace) -> None:
     from workbench.training.run import Run
 
-    _follow(Run.open(options.folder), _own_device(options))
+    accepted = tuple(name for name in INPUTS if getattr(options, f"accept_changed_{name}"))
+    _follow(Run.open(options.folder), _own_device(options), accepted)
 
 
 def _own_device(options: argparse.Namespace) -> str:
@@ -183,17 +193,17 @@ def _own_device(options: argparse.Namespace) -> str:
     return str(state.device) if device == "cuda" and state.num_processes > 1 else device
 
 
-def _follow(run, device: str) -> None:
+def _follow(run, device: str, accepted: tuple[str, ...] = ()) -> None:
     """Trains under a progress bar."""
     from tqdm import tqdm
 
-    from workbench.training.build import new_distiller
+    from workbench.training.inputs import run_distiller
     from workbench.training.train import PanelMeasurement, train
 
-    distiller, numbers = new_distiller(run.recipe, device), {}
+    distiller, numbers = run_distiller(run, device), {}
     is_main = distiller.accelerator.is_main_process
     with tqdm(total=run.recipe.rounds, unit="round", disable=not is_main) as bar:
-        for event in train(run, distiller):
+        for event in train(run, distiller, accepted=accepted):
             if isinstance(event, PanelMeasurement):
                 numbers["div"] = f"{event.diversity:.3f}"
             else:

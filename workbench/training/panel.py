@@ -13,7 +13,7 @@ from workbench.io.files import FolderError
 from workbench.io.png import compared, tile
 from workbench.io.provenance import Remade
 from workbench.models.loading import best_device
-from workbench.training.build import new_distiller
+from workbench.training.inputs import run_distiller
 from workbench.training.run import Run
 from workbench.training.train import panel_model, read_panel
 
@@ -38,7 +38,7 @@ def remake_panel(path: Path, made: Mapping, device: str | None) -> Remade:
             f"the student of round {made['round']} is no longer in {run.path}, whose checkpoints "
             f"are {kept}: train its recipe again, with a larger --keep"
         )
-    distiller = new_distiller(run.recipe, device or best_device())
+    distiller = run_distiller(run, device or best_device())
     distiller.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     rows, _ = read_panel(panel_model(distiller), distiller.backend, distiller.prompts)
     before = np.asarray(Image.open(path))

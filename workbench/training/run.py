@@ -1,6 +1,8 @@
 """A run folder: the recipe, the history, and the state to resume from.
 
-    manifest.json               recipe and its digest, versions, git commit, device, command, start
+    manifest.json               recipe and its digest, versions, git commit, device, command, start,
+                                and digests of what it trains on (`workbench.training.inputs`)
+    prompts.json                the prompts it trains on
     metrics.jsonl               one JSON object per line, only appended to
     samples/round-000040.png    grids of a fixed panel of prompts and seeds
     checkpoints/round-000050.pt the last `keep` states
@@ -25,6 +27,7 @@ import torch
 
 from workbench.core.recipe import Recipe
 from workbench.io.files import PACKAGES, FolderError, version, write_atomically
+from workbench.models.recipes import with_absolute_paths, with_found_paths
 
 
 class Run:
@@ -38,7 +41,7 @@ class Run:
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, device: str) -> Run:
         """A new run at `path`. Raises `FolderError` if the folder holds one."""
-        path = Path(path)
+        path, recipe = Path(path), with_absolute_paths(recipe)
         if (path / "manifest.json").exists():
             raise FolderError(f"{path} already holds a run; resume it, or choose another folder")
         manifest = {
@@ -67,6 +70,7 @@ class Run:
         if not (Path(path) / "manifest.json").exists():
             return cls.create(path, recipe, device)
         run = cls.open(path)
+        recipe = with_absolute_paths(recipe)
         if run.recipe != recipe:
             raise FolderError(
                 f"{path} holds a run of another recipe ({run.manifest['digest']}, not "
@@ -87,8 +91,18 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the manifest."""
-        return Recipe.from_json(json.dumps(self.manifest["recipe"]))
+        """The recipe of the manifest, its files where they are now (see
+        `workbench.models.recipes`).
+        """
+        return with_found_paths(Recipe.from_json(json.dumps(self.manifest["recipe"])), self.path)
+
+    def update(self, **entries) -> None:
+        """Replaces entries of the manifest."""
+        self.manifest |= entries
+        write_atomically(
+            self.path / "manifest.json",
+            lambda part: part.write_text(json.dumps(self.manifest, indent=1)),
+        )
 
     def log(self, **row) -> None:
         """Appends one row to metrics.jsonl; a half line left by an interruption is closed first."""

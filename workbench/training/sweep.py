@@ -6,8 +6,10 @@
         print(step)
     sweep.scored["K = 1"]               # a dict of numbers per training seed
 
-Each recipe and seed is a run folder named after its digest, so a run that two sweeps share is
-trained once, and an interrupted sweep continues from the last checkpoints. A run is two commands of
+Each recipe and seed is a run folder named after the recipe's digest, in which the teacher and the
+prompts stand for what they hold: a run that two sweeps share is trained once, an interrupted sweep
+continues from the last checkpoints, and an edited prompt file is another run. Numbers are kept with
+what they were measured on, and measured again when that changed. A run is two commands of
 the command line, `resume` and then `evaluate` into its own folder, each in its own process with its
 share of the cores. A run that fails is listed in `failures`; the others still run.
 """
@@ -28,9 +30,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from workbench.core.recipe import Recipe
+from workbench.io.digests import file_digest
 from workbench.io.files import write_atomically
 from workbench.io.notation import TEACHER
 from workbench.io.progress import Progress
+from workbench.io.prompt_file import read_prompts
+from workbench.models.loading import teacher_parts
+from workbench.models.recipes import content_digest
 from workbench.training.run import Run
 
 POLL = 0.5  # seconds
@@ -73,15 +79,20 @@ class Sweep:
             )
 
     def runs(self, label: str) -> list[Path]:
-        """The run folder of each training seed."""
-        return [self.folder / replace(self.recipes[label], seed=seed).digest for seed in self.seeds]
+        """The run folder of each training seed. Raises ValueError for a prompt file or a teacher
+        that cannot be read.
+        """
+        digests = [_digest(replace(self.recipes[label], seed=seed)) for seed in self.seeds]
+        return [self.folder / digest for digest in digests]
 
     @property
     def scored(self) -> dict[str, list[dict[str, float]]]:
         """The numbers of each label's finished training seeds."""
         return {
             label: [
-                numbers for run in self.runs(label) if (numbers := _scores_of(run, self.scoring))
+                numbers
+                for run in self.runs(label)
+                if (numbers := _scores_of(run, self.scoring, self.recipes[label].teacher))
             ]
             for label in self.recipes
         }
@@ -89,7 +100,7 @@ class Sweep:
     @property
     def teacher(self) -> dict[str, float]:
         """The numbers of the first recipe's teacher; empty before it is scored."""
-        return _scores_of(self._teacher_folder, self.scoring) or {}
+        return _scores_of(self._teacher_folder, self.scoring, self._first.teacher) or {}
 
     def run(self) -> Iterator[Progress]:
         """Runs the jobs that are not finished; yields the rounds done of all runs."""
@@ -140,7 +151,8 @@ class Sweep:
 
     def _job(self, folder: Path, recipe: Recipe | None) -> _Job:
         evaluation = self._evaluation(folder, recipe)
-        return _Job(folder, recipe, self.device, evaluation, self.scoring, self._launch)
+        teacher = (recipe or self._first).teacher
+        return _Job(folder, recipe, teacher, self.device, evaluation, self.scoring, self._launch)
 
     def _evaluation(self, folder: Path, recipe: Recipe | None) -> list[str]:
         """The command that scores a run, or the teacher."""
@@ -217,6 +229,7 @@ class _Job:
 
     folder: Path
     recipe: Recipe | None
+    teacher: str
     device: str
     evaluation: list[str]
     scoring: Scoring
@@ -232,7 +245,7 @@ class _Job:
 
     @property
     def finished(self) -> bool:
-        return _scores_of(self.folder, self.scoring) is not None
+        return _scores_of(self.folder, self.scoring, self.teacher) is not None
 
     @property
     def done(self) -> int:
@@ -289,19 +302,38 @@ class _Job:
             "milliseconds": result["milliseconds"],
             "seconds": _training_seconds(self.folder) if self.recipe else 0.0,
         }
-        saved = {"scoring": asdict(self.scoring), "numbers": numbers}
+        saved = {"scoring": _measured_on(self.scoring, self.teacher), "numbers": numbers}
         write_atomically(
             self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1))
         )
 
 
-def _scores_of(folder: Path, scoring: Scoring) -> dict[str, float] | None:
-    """A run's saved numbers; None unless they were scored by `scoring`."""
+def _digest(recipe: Recipe) -> str:
+    """The recipe's digest by the contents of its files."""
+    prompts = read_prompts(recipe.prompts) if recipe.prompts else []
+    return content_digest(recipe, teacher_parts(recipe.teacher), prompts)
+
+
+def _measured_on(scoring: Scoring, teacher: str) -> dict:
+    """What numbers are of, besides the run: how they were measured, on which prompts, and with
+    which teacher.
+    """
+    prompts = Path(scoring.prompts)
+    return json.loads(json.dumps(asdict(scoring))) | {
+        "prompt_file": file_digest(prompts) if prompts.is_file() else "",
+        "teacher": teacher_parts(teacher),
+    }
+
+
+def _scores_of(folder: Path, scoring: Scoring, teacher: str) -> dict[str, float] | None:
+    """A run's saved numbers; None unless they were measured by `scoring`, on the same prompts and
+    with the same teacher.
+    """
     try:
         saved = json.loads((folder / "scores.json").read_text())
     except (OSError, ValueError):
         return None
-    return saved["numbers"] if saved["scoring"] == json.loads(json.dumps(asdict(scoring))) else None
+    return saved["numbers"] if saved["scoring"] == _measured_on(scoring, teacher) else None
 
 
 def _last_round(file: Path) -> int:

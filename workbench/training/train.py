@@ -4,7 +4,7 @@ fixed panel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from workbench.metrics.lite0 import SIZE, Lite0
 from workbench.models.model import Model
 from workbench.models.sampling import NOISE_OF_SEED, images_of
 from workbench.models.students import save_student
-from workbench.training.build import new_distiller
+from workbench.training.inputs import check_inputs, run_distiller
 from workbench.training.run import Run
 
 PANEL_SEEDS, PANEL_PROMPTS, PANEL_FEATURE = 6, 4, f"lite0@{SIZE}"
@@ -39,16 +39,21 @@ class PanelMeasurement:
 
 
 def train(
-    run: Run, distiller: Distiller | None = None, device: str = "cpu"
+    run: Run,
+    distiller: Distiller | None = None,
+    device: str = "cpu",
+    accepted: Collection[str] = (),
 ) -> Iterator[Step | PanelMeasurement]:
     """Trains to the recipe's rounds, from the run's last checkpoint if it has one. Stop iterating
-    to stop; resume by calling again.
+    to stop; resume by calling again. `accepted` may name "prompts" and "teacher", which may then
+    have changed since the run began.
 
     Raises `DivergedError` naming the last good checkpoint, and `FolderError` for a checkpoint that
-    cannot be read or written, and for a run that another process trains.
+    cannot be read or written, for a run that another process trains, and for inputs that changed.
     """
-    distiller = distiller or new_distiller(run.recipe, device)
+    distiller = distiller or run_distiller(run, device)
     with exclusive_lock(run.path) if distiller.accelerator.is_main_process else nullcontext():
+        check_inputs(run, distiller, accepted)
         state = run.load_checkpoint()
         if state is not None:
             distiller.load_state_dict(state)

@@ -190,7 +190,6 @@ class EvaluateTab:
         """Raises ValueError for a form that makes no sense, OSError for a failed download."""
         from workbench.evaluation.evaluation import Evaluation
         from workbench.evaluation.prompt_lists import (
-            folder_name,
             kept,
             prompt_list,
             prompts_of_text,
@@ -213,7 +212,8 @@ class EvaluateTab:
             form.noise,
             teacher=self.session.teacher,
         )
-        evaluation = Evaluation(self._folder / folder_name(prompts), request)
+        folder = self._folder / request.default_folder(self.session.load().parts)
+        evaluation = Evaluation(folder, request)
         return EvaluationView(evaluation, self.session.model_loader(grid))
 
     def _run(self, view: EvaluationView | None) -> Iterator[dict]:

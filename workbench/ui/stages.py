@@ -238,7 +238,9 @@ class StagesTab:
         analysis = StageAnalysis(
             request,
             self.session.load(),
-            as_recorded(self.session.model_loader(request), list(trajectories)),
+            as_recorded(
+                self.session.model_loader(request), list(trajectories), self.session.load()
+            ),
             form.branches if "branching" in form.parts else 0,
             swaps="swap" in form.parts,
             feature=partial(Lite0.load, device=self.session.device),

@@ -143,8 +143,10 @@ def test_a_saved_adapter_is_read_back_and_by_diffusers_alone(either, tmp_path):
 
 def test_an_adapter_of_another_teacher_is_refused(tmp_path):
     save_student(trained(SDXLBackend(tiny_sdxl_pipeline())), tmp_path)
-    with pytest.raises(FolderError, match="not of this teacher's architecture"):
+    with pytest.raises(FolderError, match="trained on another teacher"):
         load_student(tmp_path, SD3Backend(tiny_pipeline()))
+    with pytest.raises(FolderError, match="not of this teacher's architecture"):
+        load_student(tmp_path, SD3Backend(tiny_pipeline()), other_teacher=True)
 
 
 def test_a_base_in_half_precision_takes_adapters_in_fp32():

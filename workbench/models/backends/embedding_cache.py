@@ -4,8 +4,8 @@ memory (SD3.5's T5 alone is 9.5 GB).
     folder/<encoder digest>/<digest of the prompts>.safetensors      SHARD prompts and a checksum
 
 A shard is written whole or not at all; one that does not open, or whose bytes do not match its
-checksum, is encoded again. The encoder's digest covers the weights, the token limits and the
-pipeline's class: another encoder, another folder.
+checksum, is encoded again. The encoder's digest covers weights, tokenizers, token limits and the
+pipeline's kind: another encoder, another folder.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.core.denoiser import Condition
+from workbench.io.digests import short_digest
 from workbench.io.files import write_atomically
+from workbench.models.backends.parts import PIPELINE
 from workbench.models.backends.pipeline import PipelineBackend, text_encoders
 
 SHARD = 64  # prompts; 170 MB for SD3.5
-INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+TEXT_PARTS = (PIPELINE, "text_encoder", "tokenizer")  # how the names of those parts begin
 
 
 class CachedBackend:
@@ -56,6 +58,7 @@ class CachedBackend:
         self.decode, self.pixels, self.features = backend.decode, backend.pixels, backend.features
         self.pipeline, self.adapters = backend.pipeline, backend.adapters
         self.resting, self.empty_tokens = backend.resting, backend.empty_tokens
+        self.parts, self.made_of = backend.parts, backend.made_of  # before the encoders are freed
         self._rows: dict[str, tuple[Path, int]] = {}  # of each prompt
         self._shards: dict[Path, Any] = {}
         path = Path(folder) / encoder_digest(backend)
@@ -104,30 +107,14 @@ def free_text_encoders(backend: PipelineBackend) -> None:
 
 
 def encoder_digest(backend: PipelineBackend) -> str:
-    """16 hexadecimal digits that change with the text encoders (each tensor's first values, and
-    the sum of its bits, which is exact on every device), the token limits, the image size, the
-    pipeline's class, or its treatment of an empty prompt.
+    """Hexadecimal digits that change with the text encoders and their tokenizers (see
+    `workbench.models.backends.parts`), the token limits, the image size, and the pipeline's kind
+    and settings, such as its treatment of an empty prompt.
     """
-    pipeline, digest = backend.pipeline, hashlib.sha256()
-    digest.update(
-        json.dumps(
-            [
-                type(pipeline).__name__,
-                backend.max_tokens,
-                backend.empty_tokens,
-                backend.latent_shape,
-                pipeline.config.get("force_zeros_for_empty_prompt"),
-            ]
-        ).encode()
-    )
-    for name, encoder in text_encoders(pipeline).items():
-        for key, tensor in encoder.state_dict().items():
-            bits = tensor.view(INTEGERS[tensor.element_size()]).sum(dtype=torch.int64)
-            digest.update(
-                f"{name} {key} {tuple(tensor.shape)} {tensor.dtype} {bits}".encode()
-                + _bytes(tensor.flatten()[:16])
-            )
-    return digest.hexdigest()[:16]
+    text = {name: part for name, part in backend.parts.items() if name.startswith(TEXT_PARTS)}
+    limits = [backend.max_tokens, backend.empty_tokens, list(backend.latent_shape)]
+    dtypes = {name: str(part.dtype) for name, part in text_encoders(backend.pipeline).items()}
+    return short_digest([text, limits, dtypes])
 
 
 def _whole(file: Path) -> bool:

@@ -24,6 +24,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from workbench.io.digests import file_digest
 from workbench.models.backends.networks import base_state
 
 LORA_FILE = (
@@ -138,7 +139,7 @@ class SharedBase:
             ValueError: It belongs to another architecture.
         """
         file = folder / LORA_FILE
-        key = file.resolve(), file.stat().st_mtime
+        key = file_digest(file)
         if key not in self.adopted:
             try:
                 self.adopted[key] = self.adopt(load_file(file))

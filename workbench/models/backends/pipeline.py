@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from workbench.core.denoiser import Backend, Condition, NetworkDenoiser
 from workbench.models.backends.lora import LORA_FILE, Adapter, SharedBase
-from workbench.models.backends.networks import bare, load_like, output_of, trainable_copy
+from workbench.models.backends.networks import (
+    bare,
+    load_like,
+    output_of,
+    trainable_copy,
+)
+from workbench.models.backends.parts import Parts, checksum, memory_parts, part_digest
 
 DECODED_PIXELS = 2**20  # per call of the decoder
 # most of a network, compiled once for all of its blocks
@@ -36,6 +42,15 @@ class PipelineBackend(Backend, Protocol):
     @property
     def adapters(self) -> SharedBase:
         """The adapters on the teacher's network."""
+        ...
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What the teacher is made of: the digest of each part."""
+        ...
+
+    def made_of(self, parts: Parts) -> None:
+        """Notes that the pipeline's parts, as they are in memory now, have these digests."""
         ...
 
     @property
@@ -70,6 +85,8 @@ class DiffusersBackend:
         rest: bool = False,
     ):
         self.pipeline, self.rewrite = pipeline, rewrite
+        self._parts: dict[str, str] = {}  # none before they are wanted
+        self._known: dict[str, int] = {}
         self.device = torch.device(device)
         self.resting = (
             [
@@ -94,6 +111,33 @@ class DiffusersBackend:
             resolution,
             network.config.sample_size,
         )
+
+    @property
+    def parts(self) -> dict[str, str]:
+        """What the teacher is made of: the digest of each part, as of the folder it was loaded
+        from; of a part that was changed in memory since then, that of what is in memory.
+        """
+        if not self._parts:
+            self.made_of(memory_parts(self.pipeline))
+        for name, state in self._states().items():
+            if state != self._known.get(name):
+                self._parts[name] = part_digest(self.pipeline.components[name])
+                self._known[name] = state
+        return dict(self._parts)
+
+    def made_of(self, parts: Parts) -> None:
+        """Notes that the pipeline's parts, as they are in memory now, have these digests."""
+        self._parts, self._known = dict(parts), self._states()
+
+    def _states(self) -> dict[str, int]:
+        """Of each network in memory a quick checksum. Counters of writes would not do: textual
+        inversion, for one, writes past them.
+        """
+        return {
+            name: checksum(part)
+            for name, part in self.pipeline.components.items()
+            if isinstance(part, nn.Module)
+        }
 
     @contextmanager
     def encoding(self) -> Iterator[None]:

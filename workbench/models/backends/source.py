@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 
 from workbench.core.registry import Registry
 from workbench.io.hub import from_hub
+from workbench.models.backends.parts import folder_parts, part_names, weight_variant
 from workbench.models.backends.pipeline import PipelineBackend
 
 T5_PARTS = ("text_encoder_3", "tokenizer_3")
@@ -80,9 +81,8 @@ def open_teacher(
 
     With `tiling` images are decoded in overlapping tiles. Raises `TeacherError`.
     """
-    index = pipeline_index(str(source))
+    folder, index = pipeline_folder(str(source)), pipeline_index(str(source))
     family = family_of(index, source)
-    pipeline_class, backend_class = family.classes()
     # a part that model_index.json lists as null (an SD3 teacher may do without T5) has to be named
     # to be left out
     absent = {
@@ -90,15 +90,22 @@ def open_teacher(
         for part in family.optional
         if part in leave_out or (index.get(part) or [None])[0] is None
     }
+    pipeline_class, backend_class = family.classes()
     try:
+        variant = None
+        if Path(source).is_dir():
+            _check_folders(
+                folder, [name for name in part_names(index) if name not in absent], family
+            )
+            variant = weight_variant(folder)
         pipeline = pipeline_class.from_pretrained(
-            str(source), dtype=dtype, use_safetensors=True, **absent
+            str(source), dtype=dtype, use_safetensors=True, variant=variant, **absent
         )
     except (OSError, ValueError, SafetensorError) as error:
+        if isinstance(error, TeacherError):
+            raise
         raise TeacherError(
-            f"{source} has a part that cannot be loaded: {error}. If its weights are .bin or .ckpt "
-            "files from before safetensors, load it once with diffusers and save it again with "
-            "save_pretrained."
+            f"{source} has a part that cannot be loaded: {error}.{_advice(folder)}"
         ) from error
     pipeline.set_progress_bar_config(disable=True)
     if tiling:
@@ -109,11 +116,41 @@ def open_teacher(
             vae.tile_latent_min_size // 2,
         )
     try:
-        return backend_class(
+        backend = backend_class(
             pipeline, device, resolution, rewrite, rest=_crowded(pipeline, torch.device(device))
         )
+        backend.made_of(folder_parts(folder, absent))
+        return backend
     except ValueError as error:
         raise TeacherError(f"{source}: {error}") from error
+
+
+def _check_folders(folder: Path, parts: list[str], family: Family) -> None:
+    """Raises `TeacherError` for a part without a folder of its own."""
+    missing = [name for name in parts if not (folder / name).is_dir()]
+    if not missing:
+        return
+    listed = " and ".join(f"{name}/" for name in missing)
+    way_out = (
+        f"or leave {'it' if len(missing) == 1 else 'them'} out: write [null, null] for "
+        f"{' and '.join(missing)} in model_index.json"
+        if set(missing) <= set(family.optional)
+        else "which this kind of teacher cannot do without"
+    )
+    raise TeacherError(
+        f"{folder} lacks {listed}, which its model_index.json lists: download what is missing, "
+        f"{way_out}"
+    )
+
+
+def _advice(folder: Path) -> str:
+    """What to do about weights in an old format, if there are such."""
+    if not any(path.suffix in (".bin", ".ckpt") for path in folder.glob("*/*")):
+        return " Download or save the teacher again."
+    return (
+        " Its weights are .bin or .ckpt files from before safetensors: load it once with diffusers "
+        "and save it again with save_pretrained."
+    )
 
 
 def family_of(index: dict, source: str | Path) -> Family:
@@ -141,6 +178,17 @@ def _crowded(pipeline, device: torch.device) -> bool:
 
 def pipeline_index(source: str) -> dict:
     """The model_index.json of a folder or of a hub repository."""
+    file = pipeline_folder(source) / "model_index.json"
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise TeacherError(
+            f"{file} is not readable JSON: {error}; download or save the teacher again"
+        ) from error
+
+
+def pipeline_folder(source: str) -> Path:
+    """The folder of a pipeline here, or of a hub repository in the hub's cache."""
     path = Path(source)
     if path.is_file():
         raise TeacherError(
@@ -152,13 +200,7 @@ def pipeline_index(source: str) -> dict:
             f"{source} holds no diffusers pipeline (no model_index.json); give the folder that "
             "save_pretrained wrote, or 'scenes' for the embedded teacher"
         )
-    file = path / "model_index.json" if path.is_dir() else _from_hub(source)
-    try:
-        return json.loads(Path(file).read_text())
-    except ValueError as error:
-        raise TeacherError(
-            f"{file} is not readable JSON: {error}; download or save the teacher again"
-        ) from error
+    return path if path.is_dir() else Path(_from_hub(source)).parent
 
 
 def _from_hub(source: str) -> str:
