@@ -31,12 +31,15 @@ ROOT = Path(__file__).parents[1]
 def write_record(
     folder: Path,
     name: str,
-    protocol: dict,
+    protocol: dict | str,
     recipes: dict[str, Recipe],
     rows: list[dict],
     scores: list[dict],
+    page: dict | None = None,
 ) -> Path:
-    """Writes folder/NAME.json and returns its path."""
+    """Writes folder/NAME.json and returns its path. `page`: what docs/make_results.py reads besides
+    (title, order, notes).
+    """
     script, *arguments = sys.argv
     record = {
         "name": name,
@@ -51,6 +54,7 @@ def write_record(
         },
         "rows": rows,
         "scores": scores,
+        **(page or {}),
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"

@@ -31,7 +31,7 @@ from workbench.evaluation.report import write_evaluation_report
 from workbench.evaluation.request import EvaluationRequest, EvaluationStage, EvaluationTask
 from workbench.io.files import FolderError
 from workbench.io.progress import Progress
-from workbench.metrics.diversity import bootstrap_interval, diversity, vendi
+from workbench.metrics.diversity import RANGE, diversity, mean_interval, vendi
 from workbench.metrics.lite0 import Lite0
 from workbench.metrics.preference.text_match import PickScore
 from workbench.models.model import Model, teacher_model
@@ -71,7 +71,7 @@ def test_numbers_are_those_of_the_images_in_the_files(backend, tmp_path):
         assert found.prompts == 3
         assert found.failed == 0
         assert found.interval == pytest.approx(
-            tuple(bootstrap_interval(diversity(features))), abs=1e-5
+            tuple(mean_interval(diversity(features), within=RANGE)), abs=1e-5
         )
         assert scores.interval.mean == pytest.approx(float(vendi(features).mean()), abs=1e-5)
     assert not evaluation.failures

@@ -384,7 +384,7 @@ def test_a_report_is_written_with_all_its_files(backend, tmp_path):
     )
     assert "### 3 prompts of mine, 3 seeds" in (tmp_path / "report.md").read_text()
     assert r"\toprule" in (tmp_path / "report.tex").read_text()
-    assert "intervals of so few prompts are too narrow" in page
+    assert "Intervals over so few prompts are wide" in page
     assert (tmp_path / "numbers-by-model.csv").exists()
     assert not (tmp_path / "table-5.csv").exists()
     assert (

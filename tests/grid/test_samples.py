@@ -251,7 +251,7 @@ def test_a_name_without_an_ending_becomes_a_png_and_missing_folders_are_made(tmp
     ]
     assert "manual_seed(seed)" in settings["noise"]
     assert settings["origin"]["teacher"]["source"] == "scenes"
-    assert settings["origin"]["models"]["dp-dmd"]["source"] == "dp-dmd"
+    assert settings["origin"]["models"]["dp-dmd"]["place"] == "dp-dmd"
     assert "row 2: dp-dmd, “a star”, seeds 0-1" in printed
 
 

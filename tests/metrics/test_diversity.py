@@ -9,7 +9,14 @@ import pytest
 import torch
 from scipy import special, stats
 
-from workbench.metrics.diversity import bootstrap_interval, diversity, seed_interval, vendi
+from workbench.io.tables import interval_text
+from workbench.metrics.diversity import (
+    diversity,
+    mean_interval,
+    seed_interval,
+    t_interval,
+    vendi,
+)
 
 
 def random_features(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -80,38 +87,66 @@ def test_vendi_counts_distinct_images():
     torch.testing.assert_close(vendi(batch), torch.stack([vendi(one) for one in batch]))
 
 
-def test_bootstrap_interval_brackets_the_mean_and_repeats():
-    values = random_features(30, seed=3).double()
-    interval = bootstrap_interval(values)
-    assert interval == bootstrap_interval(values) != bootstrap_interval(values, seed=1)
-    assert interval.low < interval.mean < interval.high
-    half = stats.t.ppf(0.975, 29) * values.std().item() / math.sqrt(30)
-    assert interval.high - interval.low == pytest.approx(2 * half, rel=0.15)
-    wide = bootstrap_interval(values, level=0.99)
+def test_the_mean_has_students_interval():
+    """Values and interval of scipy's t-test of one sample."""
+    values = random_features(30, seed=3).double().numpy()
+    interval = mean_interval(values)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval == pytest.approx((values.mean(), expected.low, expected.high))
+    wide = mean_interval(values, level=0.99)
     assert wide.low < interval.low
     assert wide.high > interval.high
 
 
-def test_bootstrap_interval_covers_the_population_mean():
-    rng = np.random.default_rng(0)
-    inside = 0
-    for repeat in range(200):
-        interval = bootstrap_interval(
-            torch.from_numpy(rng.gamma(4.0, 0.05, 40)), resamples=500, seed=repeat
-        )
-        inside += interval.low <= 0.2 <= interval.high
-    assert 0.89 <= inside / 200 <= 0.985
+def test_an_interval_stays_in_its_range_and_leans_to_the_side_with_room():
+    values = [0.0, 0.0, 0.1, 0.9]
+    mean, error = 0.25, np.std(values, ddof=1) / 2
+    t = stats.t.ppf(0.975, 3)
+    above = mean_interval(values, within=(0.0, math.inf))
+    assert above.low == pytest.approx(mean * math.exp(-t * error / mean))
+    assert above.high == pytest.approx(mean * math.exp(t * error / mean))
+    share = mean_interval(values, within=(0.0, 1.0))
+    ends = special.logit(mean) + np.array([-t, t]) * error / (mean * (1 - mean))
+    assert share[1:] == pytest.approx(tuple(special.expit(ends)))
+    other = mean_interval([2 - value for value in values], within=(1.0, 2.0))
+    assert other == pytest.approx((2 - share.mean, 2 - share.high, 2 - share.low))
+    assert 0 < share.low < mean < share.high < 1
+    at_the_end = t_interval(0.0, 0.1, 3, 0.95, (0.0, 1.0))
+    assert at_the_end == (0.0, 0.0, pytest.approx(0.1 * t))
 
 
-def test_bootstrap_interval_of_one_prompt_and_of_equal_prompts():
-    for values in ([0.3], [0.3] * 5):  # no spread to draw from
-        interval = bootstrap_interval(torch.tensor(values, dtype=torch.float64))
-        assert interval.mean == pytest.approx(0.3)
+@pytest.mark.parametrize("prompts", [3, 43])
+def test_the_interval_of_a_mean_covers_with_few_prompts(prompts):
+    """The bootstrap (BCa) covered 70 % with 3."""
+    draws = np.random.default_rng(0).gamma(4, 0.05, (1000, prompts))
+    found = [mean_interval(values, within=(0.0, 2.0)) for values in draws]
+    assert 0.925 <= np.mean([low <= 0.2 <= high for _, low, high in found]) <= 0.975
+
+
+def test_one_prompt_and_equal_prompts_have_no_interval():
+    for values in ([0.3], [0.3] * 5, [0.0] * 4, [1e-16, 0.0, 2e-16]):
+        interval = mean_interval(values, within=(0.0, 1.0))
+        assert interval.mean == pytest.approx(values[0], abs=1e-15)
         assert math.isnan(interval.low)
         assert math.isnan(interval.high)
-    for bad in (torch.empty(0), torch.tensor([0.1, float("nan")]), torch.ones(2, 2)):
+    for bad in ([], [0.1, float("nan")], np.ones((2, 2))):
         with pytest.raises(ValueError, match="finite values"):
-            bootstrap_interval(bad)
+            mean_interval(bad)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 9])
+def test_equal_images_have_a_diversity_of_exactly_zero_and_no_interval(seeds):
+    """Rounding left -4.4e-16 with [0, -4.4e-16] of nine equal rows, shown as "-0.000 [0.000,
+    -0.000]".
+    """
+    for number in range(20):
+        features = random_features(1, 7, seed=number).expand(seeds, 7)
+        interval = seed_interval(features)
+        assert str(interval.mean) == "0.0"
+        assert math.isnan(interval.low)
+        assert math.isnan(interval.high)
+        assert interval_text(*interval) == "0.000"
+        assert diversity(features[None]).tolist() == [0.0]
 
 
 def test_seed_interval_agrees_with_leaving_out_each_seed():
@@ -122,7 +157,8 @@ def test_seed_interval_agrees_with_leaving_out_each_seed():
     )
     error = math.sqrt(8 / 9 * ((without - without.mean()) ** 2).sum())
     assert interval.mean == pytest.approx(diversity(features[None]).item())
-    assert interval.high - interval.mean == pytest.approx(stats.t.ppf(0.95, 8) * error)
+    half = stats.t.ppf(0.95, 8) * error
+    assert interval[1:] == pytest.approx((interval.mean - half, interval.mean + half))
 
 
 @pytest.mark.parametrize(
@@ -149,9 +185,7 @@ def test_seed_interval_where_seeds_cannot_tell():
     assert two.mean == pytest.approx(1)
     assert math.isnan(two.low)
     assert math.isnan(two.high)
-    same = seed_interval(torch.ones(9, 4))
-    assert same.mean == pytest.approx(0, abs=1e-12)
-    assert same.high == pytest.approx(0, abs=1e-6)
-    assert seed_interval(torch.cat([torch.eye(8)[:1].repeat(8, 1), torch.eye(8)[1:2]])).low == 0
+    rare = seed_interval(torch.cat([torch.eye(8)[:1].repeat(8, 1), torch.eye(8)[1:2]]))
+    assert 0 == rare.low < rare.mean < rare.high < 1
     with pytest.raises(ValueError, match="one prompt"):
         seed_interval(random_features(2, 3, 4))

@@ -30,7 +30,7 @@ from workbench.metrics import weights
 from workbench.metrics.inputs import eight_bit
 from workbench.metrics.lite0 import Lite0
 from workbench.metrics.vision import KINDS, load_feature
-from workbench.metrics.weights import MetricError
+from workbench.metrics.weights import MetricError, by_content
 
 SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
 
@@ -91,7 +91,7 @@ def test_clip_is_the_cls_token_before_norm_and_projection(folders, images):
     for name, value in expected.items():
         found = load_feature(f"{name}={folders / 'clip'}")
         torch.testing.assert_close(found.features(images), value)
-        assert found.protocol == f"{name} {folders / 'clip'}"
+        assert found.protocol == f"{name} {by_content(str(folders / 'clip'))}"
     assert not torch.allclose(expected["clip"], expected["clip-pooled"])
 
 
@@ -186,7 +186,7 @@ def test_models_are_scored_on_the_feature_that_is_asked_for(
     numbers = list(csv.DictReader((tmp_path / "numbers.csv").open()))
     assert [(row["number"], row["protocol"]) for row in numbers] == [
         ("diversity lite0", "lite0@96"),
-        ("diversity dinov2", f"dinov2 {folders / 'dinov2'}"),
+        ("diversity dinov2", f"dinov2 {by_content(str(folders / 'dinov2'))}"),
     ]
     assert all(0 < float(row["value"]) < 2 for row in numbers)
     assert main([*asked, "--features", "dino"]) == 1

@@ -1,5 +1,7 @@
 """Commitment on hand-made beliefs, whose share is known exactly."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -46,10 +48,10 @@ def test_a_share_counts_from_the_step_on_from_which_it_stays():
     assert first_step(torch.tensor([0.5, 0.6]), 0.9) == 3  # never
 
 
-def test_intervals_are_points_for_equal_seeds_and_wide_for_different_ones():
+def test_equal_seeds_have_no_interval_and_different_ones_a_wide_one():
     equal = commitment(blurred([0.1, 0.5, 1.0]), FINALS)
-    assert fixed_by(equal, 0.5) == (2, 2, 2)
-    assert fixed_by(equal, 0.9) == (3, 3, 3)
+    for share, step in ((0.5, 2), (0.9, 3)):
+        assert fixed_by(equal, share) == pytest.approx((step, math.nan, math.nan), nan_ok=True)
     early = blurred([0.0, 0.0, 0.0, 1.0])
     early[:3, :3] = FINALS[:3]  # half of the seeds are there from step 1 on, the others at step 4
     seen = commitment(early, FINALS)
@@ -60,7 +62,24 @@ def test_intervals_are_points_for_equal_seeds_and_wide_for_different_ones():
     curve = fixed_curve(seen)
     assert curve[0].low < 0.3
     assert curve[0].high > 0.9
-    assert curve[3] == (1, 1, 1)
+    assert curve[3] == pytest.approx((1, math.nan, math.nan), nan_ok=True)  # by definition
+
+
+def test_the_interval_of_a_share_is_the_jackknifes():
+    rng = np.random.default_rng(1)
+    finals = torch.from_numpy(rng.normal(size=(5, 6)))
+    beliefs = [0.6 * finals + 0.3 * torch.from_numpy(rng.normal(size=(5, 6)))]
+    (found,) = fixed_curve(commitment(beliefs, finals))
+    without = []
+    for omitted in range(5):
+        kept = [seed for seed in range(5) if seed != omitted]
+        without.append(float(commitment([beliefs[0][kept]], finals[kept]).fixed))
+    half = 2.7764451 * math.sqrt(np.var(without) * 4)  # Student's t, 4; (n - 1) / n sum of squares
+    assert found.low == pytest.approx(found.mean - half)
+    assert found.high == pytest.approx(min(found.mean + half, 1))
+    two = fixed_curve(commitment([beliefs[0][:2]], finals[:2]))[0]
+    assert math.isnan(two.low)
+    assert math.isnan(two.high)
 
 
 def test_intervals_cover_the_truth():

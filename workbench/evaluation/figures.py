@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.io.notation import TEACHER
+from workbench.io.tables import interval_text
 from workbench.io.theme import LINE, TEMPLATE, colours, title_of
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _dot(model: str, column: Column, number: Number, colour: str) -> go.Scatter:
         marker=dict(color=colour, size=9),
         error_x=dict(array=[_up(mean, high)], arrayminus=[_up(low, mean)], thickness=1.6, width=4),
         hovertemplate=f"{title_of(model)}: "
-        f"{mean:.{column.digits}f}{_range(number, column.digits)}<br>{number.prompts} "
+        f"{interval_text(*number.interval, column.digits)}<br>{number.prompts} "
         "prompts, "
         f"{column.protocol}<extra></extra>",
     )
@@ -193,8 +194,3 @@ def prompt_scatter(results: list[ModelResult]) -> dict[str, go.Figure]:
 
 def _up(low: float, high: float) -> float:
     return 0.0 if math.isnan(low) or math.isnan(high) else high - low
-
-
-def _range(number: Number, digits: int) -> str:
-    _, low, high = number.interval
-    return "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"

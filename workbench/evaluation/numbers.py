@@ -19,12 +19,20 @@ from torch import Tensor
 from workbench.evaluation.prompt_lists import Prompt
 from workbench.metrics.coverage import coverage_by_prompt
 from workbench.metrics.distribution_distance import cmmd, fid, kid_by_prompt
-from workbench.metrics.diversity import Interval, bootstrap_interval, diversity, vendi
+from workbench.metrics.diversity import (
+    RANGE,
+    Interval,
+    diversity,
+    mean_interval,
+    t_interval,
+    vendi,
+)
 from workbench.metrics.factors import relative_spread
 from workbench.scenes.detector import detect
 from workbench.scenes.grammar import TASKS, GrammarError, parse
 
 EXACT = "the exact detector of scenes"
+SHARE, POSITIVE, ANY = (0.0, 1.0), (0.0, math.inf), (-math.inf, math.inf)  # ranges of values
 
 
 class Column(NamedTuple):
@@ -92,16 +100,14 @@ def complete_prompts(prompts: tuple[Prompt, ...], values: Tensor) -> tuple[list[
 
 def diversity_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
     """Eq. (9) on a feature."""
-    return {Column(f"diversity {feature}", own.protocol): _over_prompts(diversity, own)}
+    return {Column(f"diversity {feature}", own.protocol): _over_prompts(diversity, own, RANGE)}
 
 
 def vendi_numbers(feature: str, own: Sampled, reference: Sampled | None) -> Numbers:
     """The Vendi score of each prompt's seeds."""
-    return {
-        Column(
-            f"vendi {feature}", f"{own.protocol}, {own.values.shape[1]} seeds", digits=2
-        ): _over_prompts(vendi, own)
-    }
+    seeds = own.values.shape[1]
+    column = Column(f"vendi {feature}", f"{own.protocol}, {seeds} seeds", digits=2)
+    return {column: _over_prompts(vendi, own, (1.0, seeds))}
 
 
 def coverage_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
@@ -120,6 +126,7 @@ def coverage_numbers(feature: str, own: Sampled, reference: Sampled) -> Numbers:
             dict(zip(texts, (getattr(one, name) for one in by_prompt))),
             own.failed,
             note if name == "coverage" else "",
+            POSITIVE if name == "density" else SHARE,
         )
         for name in ("precision", "recall", "density", "coverage")
     }
@@ -188,15 +195,22 @@ def _distance(
     }
 
 
-def _over_prompts(measure: Callable[[Tensor], Tensor], own: Sampled) -> Number:
+def _over_prompts(
+    measure: Callable[[Tensor], Tensor], own: Sampled, within: tuple[float, float]
+) -> Number:
     texts, readings = complete_prompts(own.prompts, own.values)
-    return _mean(dict(zip(texts, measure(readings).tolist())), own.failed)
+    return _mean(dict(zip(texts, measure(readings).tolist())), own.failed, within=within)
 
 
-def _mean(by_prompt: dict[str, float], failed: int = 0, note: str = "") -> Number:
-    """The mean over prompts and its interval."""
+def _mean(
+    by_prompt: dict[str, float],
+    failed: int = 0,
+    note: str = "",
+    within: tuple[float, float] = ANY,
+) -> Number:
+    """The mean over prompts and its interval, of values in the range `within`."""
     return Number(
-        bootstrap_interval(np.array(list(by_prompt.values()))),
+        mean_interval(np.array(list(by_prompt.values())), within=within),
         len(by_prompt),
         failed,
         by_prompt,
@@ -262,7 +276,7 @@ def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
     if not usable:
         raise ValueError("no prompt has two images that show what it asks for")
     note = f"read from the {relative.matched} of {relative.total} images that show what was asked"
-    return {Column("factor spread", EXACT, digits=2): _mean(usable, note=note)} | {
+    return {Column("factor spread", EXACT, digits=2): _mean(usable, note=note, within=POSITIVE)} | {
         Column(f"spread of {factor}", EXACT, digits=2, part=True): Number(
             Interval(value, math.nan, math.nan), len(usable)
         )
@@ -273,7 +287,8 @@ def spread_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
 def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
     """The share of correct images by task, and the mean of the tasks. Prompts are the sample:
     Student's t from their spread within a task, and Welch's degrees of freedom for the mean of
-    tasks.
+    tasks. A task whose prompts are all right, or all wrong, has the exact binomial interval of its
+    prompts.
     """
     tasks = [
         prompt.geneval["tag"] if prompt.geneval else parse(prompt.text).task
@@ -285,12 +300,7 @@ def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
         shares = right[[name == task for name in tasks]]
         shares = shares[torch.isfinite(shares)]
         if len(shares):
-            parts.append(
-                (
-                    float(shares.var() / len(shares)) if len(shares) > 1 else math.nan,
-                    len(shares) - 1,
-                )
-            )
+            parts.append((_share_variance(shares), len(shares) - 1))
             by_task[task] = Number(_share(float(shares.mean()), [parts[-1]]), len(shares))
     if not by_task:
         raise ValueError("no image could be judged")
@@ -313,6 +323,19 @@ def task_numbers(own: Sampled, reference: Sampled | None) -> Numbers:
     }
 
 
+def _share_variance(shares: Tensor) -> float:
+    """The variance of the mean of the prompts' shares [P] of one task; nan for one prompt.
+
+    Prompts that are all at 0 or 1 show no spread, though the next one may: theirs is the variance
+    whose interval ends where the exact binomial one does (Clopper and Pearson 1934).
+    """
+    count, mean = len(shares), float(shares.mean())
+    if count > 1 and mean in SHARE:
+        reach = 1 - float(0.025 ** (1 / count))
+        return (reach / float(stats.t.ppf(0.975, count - 1))) ** 2
+    return float(shares.var() / count) if count > 1 else math.nan
+
+
 def _share(mean: float, parts: list[tuple[float, int]]) -> Interval:
     """A share and its interval, cut at 0 and 1, from (variance, degrees of freedom) of its
     summands; the ends are nan if there is no spread.
@@ -321,5 +344,4 @@ def _share(mean: float, parts: list[tuple[float, int]]) -> Interval:
     if not variance > 0:  # nan too
         return Interval(mean, math.nan, math.nan)
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts if part)
-    half = float(stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
-    return Interval(mean, max(mean - half, 0.0), min(mean + half, 1.0))
+    return t_interval(mean, math.sqrt(variance), freedom, 0.95, SHARE)

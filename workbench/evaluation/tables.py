@@ -36,8 +36,8 @@ from workbench.evaluation.figures import columns_of
 from workbench.evaluation.numbers import Column, Number
 from workbench.evaluation.results import ModelResult
 from workbench.io.notation import TEACHER, model_title
-from workbench.io.tables import Table
-from workbench.metrics.diversity import bootstrap_interval
+from workbench.io.tables import Table, interval_text, number_text
+from workbench.metrics.diversity import mean_interval
 from workbench.models.sampling import OFFICIAL
 
 TABLES = (
@@ -132,7 +132,7 @@ def _difference(own: Number | None, teacher: Number) -> Number | None:
     if not both:
         return None
     differences = np.array([own.by_prompt[text] - teacher.by_prompt[text] for text in both])
-    return Number(bootstrap_interval(differences), len(both))
+    return Number(mean_interval(differences), len(both))
 
 
 def part_table(evaluation: Evaluation, results: list[ModelResult]) -> list[Table]:
@@ -416,17 +416,15 @@ def _mark(flag: bool | None) -> str:
 
 
 def _plain(value: float | None, digits: int) -> str:
-    return "" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+    return "" if value is None or math.isnan(value) else number_text(value, digits)
 
 
 def _cell(number: Number | None, digits: int, prompts: int = 0) -> str:
     """The value and its interval, and the number of prompts if not all `prompts` have one."""
     if number is None:
         return ""
-    mean, low, high = number.interval
-    interval = "" if math.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
     share = f" ({number.prompts} of {prompts} prompts)" if number.prompts < prompts else ""
-    return f"{_plain(mean, digits)}{interval}{share}"
+    return f"{interval_text(*number.interval, digits)}{share}"
 
 
 def _titles(columns: list[Column]) -> dict[Column, str]:

@@ -22,6 +22,7 @@ from workbench.grid.generate import Cell, Grid, Row
 from workbench.grid.lettering import Face, advice
 from workbench.io.files import packages, slug
 from workbench.io.png import png_bytes
+from workbench.io.tables import interval_text
 from workbench.models.sampling import NOISE_OF_SEED
 
 # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
@@ -115,7 +116,7 @@ def row_lines(row: Row | None) -> list[str]:
         else []
     )
     if row.diversity is not None:
-        lines.append(f"Div {format_interval(row.diversity)}")
+        lines.append(f"Div {interval_text(*row.diversity)}")
     return lines
 
 
@@ -124,12 +125,6 @@ def format_seconds(seconds: float) -> str:
     if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.2f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-
-
-def format_interval(interval) -> str:
-    """A value with its interval: 0.43 [0.31, 0.55], or the value alone without one."""
-    mean, low, high = interval
-    return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def cell_path(grid: Grid, cell: Cell) -> str:

@@ -130,6 +130,22 @@ class Bullets:
         return f"{heading}<ul>{items}</ul>"
 
 
+def interval_text(value: float, low: float, high: float, digits: int = 3) -> str:
+    """A number with its interval as every table shows it: "0.43 [0.31, 0.55]", the value alone
+    without ends, "" for a value of nan; never "-0.00".
+    """
+    if math.isnan(value):
+        return ""
+    if math.isnan(low) or math.isnan(high):
+        return number_text(value, digits)
+    return f"{number_text(value, digits)} [{number_text(low, digits)}, {number_text(high, digits)}]"
+
+
+def number_text(value: float, digits: int = 3) -> str:
+    """A number with that many digits after the point, never "-0.00"."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
 def csv_text(rows: Iterable[Iterable]) -> str:
     """Rows as CSV: None and NaN are blank, and no cell is a formula for a spreadsheet."""
     file = io.StringIO()

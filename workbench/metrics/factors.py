@@ -77,7 +77,7 @@ def matched(seen: list[Seen], request: Request) -> int:
 
 def relative_spread(seen_by_prompt: list[list[Seen]], requests: list[Request]) -> RelativeSpread:
     """Each prompt's spreads over the mean spreads of drawn scenes of the same request and number
-    of images, averaged over factors, then prompts. `bootstrap_interval` of the finite `by_prompt`
+    of images, averaged over factors, then prompts. `mean_interval` of the finite `by_prompt`
     is an interval for `mean`.
 
     Raises ValueError when the two lists differ in length or are empty.

@@ -14,6 +14,7 @@ from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 
+from workbench.io.digests import file_digests, short_digest
 from workbench.io.hub import from_hub
 
 
@@ -82,31 +83,36 @@ def pretrained(
 
 
 def fingerprint(source: str) -> str:
-    """The names, sizes and times of a local source's files, as text; empty for a hub id, which has
-    revisions.
+    """7 hexadecimal digits of what a local source's files hold, whatever they are called and where
+    they are; empty for a hub id, which has revisions.
     """
     path = Path(source)
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
-    return (
-        str([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])[:100_000]
-        if files
-        else ""
-    )
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    shown = [
+        file
+        for file in files
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    names = [file.relative_to(path).as_posix() for file in shown]
+    return short_digest([*zip(names, file_digests(shown))])[:7] if shown else ""
 
 
 def protocol_of(name: str, source: str, file: Path, *settings: str) -> str:
-    """The protocol of a number: name, source, the revision if it is from the hub, and all other
-    settings that change it.
+    """The protocol of a number: name, source, the revision if it is from the hub or a digest of a
+    local source's content, and all other settings that change it.
 
     `file` is the result of `weights_file`; the hub's cache keeps it under its revision.
     """
-    parts = file.parts
-    revision = (
-        f"@{parts[parts.index('snapshots') + 1][:7]}"
-        if "snapshots" in parts and not Path(source).is_dir()
-        else ""
-    )
-    return ", ".join([f"{name} {source}{revision}", *settings])
+    parts, named = file.parts, by_content(source)
+    if named == source and "snapshots" in parts:
+        named += f"@{parts[parts.index('snapshots') + 1][:7]}"
+    return ", ".join([f"{name} {named}", *settings])
+
+
+def by_content(source: str) -> str:
+    """A source's name, and for a local one SOURCE@DIGEST, so that it says which of its states."""
+    digest = fingerprint(source)
+    return f"{source}@{digest}" if digest else source
 
 
 @contextmanager

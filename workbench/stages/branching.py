@@ -39,7 +39,7 @@ from workbench.metrics.diversity import Interval, jackknife_interval
 @dataclass(frozen=True)
 class Split:
     """Three numbers of the formulas above, each with its interval over parents (nan ends for fewer
-    than three parents).
+    than three parents, and for parents that are all alike).
     """
 
     within: Interval

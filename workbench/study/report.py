@@ -33,7 +33,7 @@ from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.figures import method_titles, ordered_results, reference_of, study_figures
 from workbench.study.store.records import Status
-from workbench.study.tables import study_numbers, study_tables, votes_of
+from workbench.study.tables import study_numbers, study_tables, unanimity, votes_of
 
 METHODS = (
     "Win rates: intervals and p are clustered by participant and by prompt (Cameron, Gelbach and "
@@ -45,10 +45,13 @@ METHODS = (
     "the other; it treats these people as fixed.",
     "Side bias and repeats: intervals are clustered by participant.",
     "Krippendorff's alpha: nominal; a unit is one prompt of one pair, its answers the methods or a "
-    "tie; jackknife intervals over prompts. 1 is agreement, 0 chance; it is low, through no fault "
-    "of anyone, if people differ in taste or the methods are equal.",
-    "Bradley-Terry: a tie is half a win each way; intervals from a bootstrap of participants, of "
-    "prompts and of both, combined as for win rates.",
+    "tie; jackknife intervals over participants and prompts. 1 is agreement, 0 chance; it is low, "
+    "through no fault of anyone, if people differ in taste or the methods are equal.",
+    "Bradley-Terry: a tie is half a win each way; the scores are those of the win rates over all "
+    "people and prompts, with jackknife intervals over participants and prompts; without intervals "
+    "if a method won or lost everything.",
+    "Where a method won every vote against another there is no interval but a one-sided bound: "
+    "that of independent votes, and that of votes which share no participant and no prompt.",
     "All intervals are 95 %. No p is corrected for the number of pairs and criteria.",
 )
 
@@ -120,10 +123,11 @@ def finding_sentences(design: StudyDesign, found: Analysis, reference: str = "")
                     else ": not distinguishable from half"
                 )
             votes = f"{count} vote{'s' * (count != 1)}"
+            alone = f" {unanimity(result, titles)}." if result.unanimous else ""
             lines.append(
                 f"By {result.criterion}, {titles[result.first]} won {100 * rate.value:.1f} % of "
                 f"{votes} against "
-                f"{titles[result.second]} ({interval}; a tie is half a win){verdict}."
+                f"{titles[result.second]} ({interval}; a tie is half a win){verdict}.{alone}"
             )
     return lines or ["No votes yet."]
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from workbench.io.notation import model_title
-from workbench.io.tables import Table
+from workbench.io.tables import Table, interval_text
 from workbench.study.analysis.clustering import ClusteredInterval, Rate
 from workbench.study.analysis.conduct import SideBias, side_bias
 from workbench.study.analysis.findings import Analysis, Findings
@@ -93,6 +93,13 @@ def _pair_numbers(result: PairResult) -> Iterator[tuple]:
     yield "win rate, ties as half", *result.half
     yield "win rate, ties left out", *result.decided
     yield "win rate, as if votes were independent", *result.wilson, ""
+    if result.unanimous:
+        for name, least in (
+            ("whatever votes share", result.unanimous.certain),
+            ("as if votes were independent", result.unanimous.independent),
+        ):
+            end = (least, "") if result.first_wins else ("", 1 - least)
+            yield f"win rate, one-sided, {name}", result.half.value, *end, ""
     yield "prompts for", sign.first, "", "", sign.p
     yield "prompts even", sign.even, "", "", ""
     yield "prompts against", sign.second, "", "", ""
@@ -130,7 +137,30 @@ def _results(design: StudyDesign, findings: Findings, reference: str, of: str) -
         "Shares are of the method named first, with 95 % intervals clustered by participant "
         "and prompt."
     )
-    return Table("results", f"Results by pair and criterion{of}", heads, tuple(rows), (note,))
+    notes = [
+        f"By {one.criterion}, {unanimity(one, titles)}."
+        for one in ordered_results(design, findings.pairs, reference)
+        if one.unanimous
+    ]
+    return Table(
+        "results", f"Results by pair and criterion{of}", heads, tuple(rows), (note, *notes)
+    )
+
+
+def unanimity(result: PairResult, titles: dict[str, str]) -> str:
+    """What a pair's votes say that were all won by one method: one-sided bounds of its rate."""
+    won, lost = (result.first, result.second)[:: 1 if result.first_wins else -1]
+    least = result.unanimous
+    return (
+        f"{titles[won]} won every vote against {titles[lost]}: P({titles[won]} is preferred) >= "
+        f"{_below(least.independent)} if the votes were independent, >= {_below(least.certain)} "
+        "whatever votes of one participant or prompt share (one-sided, 95 %; no upper end)"
+    )
+
+
+def _below(bound: float) -> str:
+    """A lower bound to three digits, never rounded up."""
+    return f"{math.floor(1000 * bound) / 1000:.3f}"
 
 
 def _other_tests(design: StudyDesign, findings: Findings, reference: str, of: str) -> Table:
@@ -174,7 +204,9 @@ def _agreement(design: StudyDesign, findings: Findings, reference: str, of: str)
             by[result.criterion, frozenset((result.first, result.second))],
             f"{titles[result.first]} and {titles[result.second]}",
         )
-        rows.append((one.criterion, pair, str(one.units), str(one.answers), _number(one.alpha)))
+        rows.append(
+            (one.criterion, pair, str(one.units), str(one.answers), interval_text(*one.alpha))
+        )
     heads = ("criterion", "pair", "prompts with two or more answers", "their answers", "alpha")
     return Table(
         "agreement",
@@ -190,18 +222,19 @@ def _scores(design: StudyDesign, findings: Findings, reference: str, of: str) ->
         (
             scale.criterion,
             titles[method],
-            _number(score, 2),
+            interval_text(*score, 2),
             "–"
             if method == reference or reference not in scale.scores
-            else f"{100 * scale.preferred(method, reference):.1f}",
+            else _percent(scale.preferred(method, reference)),
         )
         for scale in findings.strengths
         for method, score in scale.scores.items()
     )
     one_sided = " and ".join(scale.criterion for scale in findings.strengths if scale.regularised)
     note = (
-        f"By {one_sided}, some methods won or lost everything: half a win each way was added to "
-        "every pair."
+        f"By {one_sided}, some methods won or lost everything, so the best scores are infinite: "
+        "half a win each way was added to every pair, and no score has an interval. What these "
+        "votes do say stands below the results by pair."
     )
     heads = ("criterion", "method", "score", f"preferred to {titles[reference]}, %")
     return Table(
@@ -328,16 +361,7 @@ def _plain(heads: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _percent(share: Rate | ClusteredInterval) -> str:
-    return _number(ClusteredInterval(*(100 * part for part in share[:3])), 1)
-
-
-def _number(value: ClusteredInterval, digits: int = 3) -> str:
-    if math.isnan(value.value):
-        return ""
-    value_text, low, high = (
-        f"{round(part, digits) + 0.0:.{digits}f}" for part in value
-    )  # + 0.0: no "-0.00"
-    return value_text if math.isnan(value.low) else f"{value_text} [{low}, {high}]"
+    return interval_text(*(100 * part for part in share[:3]), 1)
 
 
 def _p(p: float) -> str:

@@ -12,10 +12,11 @@ import secrets
 import shutil
 from pathlib import Path
 
-from workbench.grid.export import export_png, export_zip, format_interval, format_seconds
+from workbench.grid.export import export_png, export_zip, format_seconds
 from workbench.grid.generate import Cell, Grid, GridEvent, Row
 from workbench.grid.request import GridRequest
 from workbench.io.notation import TEACHER, model_title
+from workbench.io.tables import interval_text
 from workbench.ui.job import Job, State, time_left
 from workbench.ui.parts import FOLDER
 
@@ -162,7 +163,7 @@ def row_json(row: Row) -> dict:
     measured = row.diversity is not None
     return {
         "cost": cost,
-        "diversity": format_interval(row.diversity) if measured else "",
+        "diversity": interval_text(*row.diversity) if measured else "",
         "feature": row.feature,
         "note": row.note,
         "interval": [None if math.isnan(value) else round(value, 4) for value in row.diversity]

@@ -19,7 +19,7 @@ from workbench.metrics.geneval.object_detector import (
     scaled,
 )
 from workbench.metrics.geneval.rules import NAMES
-from workbench.metrics.weights import MetricError
+from workbench.metrics.weights import MetricError, by_content
 
 LIMITS = (160, 90)  # for a quick test, in place of 1333 x 800
 
@@ -192,7 +192,7 @@ def test_images_of_another_range_or_shape_are_refused(detector, wrong):
 
 def test_a_folder_in_transformers_format_is_the_same_network(detector, folder, images):
     loaded = ObjectDetector.load(str(folder))
-    assert loaded.protocol == f"geneval-hf {folder}, at most 1333 x 800, fp32"
+    assert loaded.protocol == f"geneval-hf {by_content(str(folder))}, at most 1333 x 800, fp32"
     assert loaded.network.dtype == torch.float32
     for name, value in detector.network.state_dict().items():
         assert torch.equal(value, loaded.network.state_dict()[name]), name
@@ -204,7 +204,7 @@ def test_the_published_checkpoint_is_converted(tmp_path):
     }  # a small file of the real sizes
     torch.save({"meta": {"CLASSES": NAMES}, "state_dict": state}, tmp_path / FILE)
     loaded = ObjectDetector.load(str(tmp_path))
-    assert loaded.protocol == f"geneval-mmdet {tmp_path}, at most 1333 x 800, fp32"
+    assert loaded.protocol == f"geneval-mmdet {by_content(str(tmp_path))}, at most 1333 x 800, fp32"
     assert (loaded.network.class_predictor.weight == 0.5).all()
     assert not loaded.network.training
     assert not any(p.requires_grad for p in loaded.network.parameters())

@@ -25,7 +25,7 @@ from workbench.metrics.geneval.rules import (
     surest,
 )
 from workbench.metrics.geneval.scorer import GenEval
-from workbench.metrics.weights import MetricError
+from workbench.metrics.weights import MetricError, by_content
 
 BOX = (0, 0, 10, 10)
 SMALL = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
@@ -425,7 +425,7 @@ def test_clip_from_a_folder_names_the_same_colours(colours, image, tmp_path):
     colours.network.save_pretrained(tmp_path)
     colours.tokenizer.save_pretrained(tmp_path)
     loaded = ObjectColours.load(str(tmp_path))
-    assert loaded.protocol == f"colours {tmp_path}, three templates, fp32"
+    assert loaded.protocol == f"colours {by_content(str(tmp_path))}, three templates, fp32"
     things = [masked((5, 10, 65, 40)), masked((10, 10, 30, 30))]
     assert loaded.names(image, "car", things) == colours.names(image, "car", things)
     torch.testing.assert_close(loaded.texts["car"], colours.texts["car"])

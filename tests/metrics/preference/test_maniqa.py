@@ -21,7 +21,7 @@ from workbench.metrics.preference.maniqa_network import (
     SwinBlock,
     ViTBlock,
 )
-from workbench.metrics.weights import MetricError
+from workbench.metrics.weights import MetricError, by_content
 
 SMALL = dict(
     side=64, width=16, heads=2, depth=11, classes=5, swin_heads=2, swin_hidden=8
@@ -304,9 +304,8 @@ def test_the_published_sizes_load_from_a_folder(tmp_path):
         tmp_path / FILE,
     )  # small
     found = Maniqa.load(str(tmp_path), protocol="pyiqa")
-    assert (
-        found.protocol == f"maniqa {tmp_path}, pyiqa protocol, 20 crops on a 4 x 5 grid, scale 0.13"
-    )
+    own = by_content(str(tmp_path))
+    assert found.protocol == f"maniqa {own}, pyiqa protocol, 20 crops on a 4 x 5 grid, scale 0.13"
     assert found.network.side == 224
     assert found.network.swintransformer1.scale == 0.13
     assert not found.network.training

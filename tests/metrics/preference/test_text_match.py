@@ -16,7 +16,7 @@ from tests.support.hub import cached
 from tests.support.metric_networks import clip_config as config
 from workbench.metrics.preference import text_match
 from workbench.metrics.preference.text_match import ClipScore, PickScore
-from workbench.metrics.weights import MetricError
+from workbench.metrics.weights import MetricError, by_content
 from workbench.scenes.networks import new_tokenizer
 
 PROMPTS = ["a red circle", "two blue stars and a very large yellow square", "a"]
@@ -138,18 +138,19 @@ def test_prompts_are_cut_at_77_tokens_and_told(folder, images):
 def test_the_protocol_says_what_changes_the_number(folder, tmp_path, monkeypatch):
     assert (
         ClipScore.load(folder).protocol
-        == f"clipscore {folder}, 224 px, prompts cut at 77 tokens, 100 max(cos, 0)"
+        == f"clipscore {by_content(folder)}, 224 px, prompts cut at 77 tokens, 100 max(cos, 0)"
     )
     assert (
         PickScore.load(folder, divided=True).protocol
-        == f"pickscore {folder}, 224 px, prompts cut at 77 tokens, divided by 26"
+        == f"pickscore {by_content(folder)}, 224 px, prompts cut at 77 tokens, divided by 26"
     )
     CLIPModel.from_pretrained(folder).save_pretrained(tmp_path)
     assert PickScore.load(str(tmp_path), tokenizer=folder).protocol == (
-        f"pickscore {tmp_path}, tokenizer {folder}, 224 px, prompts cut at 77 tokens"
+        f"pickscore {by_content(str(tmp_path))}, tokenizer {by_content(folder)}, 224 px, "
+        "prompts cut at 77 tokens"
     )
     monkeypatch.setattr(text_match, "PICKSCORE_TOKENIZER", folder)
-    assert f"tokenizer {folder}" in PickScore.load(str(tmp_path)).protocol
+    assert f"tokenizer {by_content(folder)}" in PickScore.load(str(tmp_path)).protocol
 
 
 def test_images_and_prompts_that_do_not_fit_are_refused(folder, images):

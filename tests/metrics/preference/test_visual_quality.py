@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import Dinov2Config, Dinov2Model, PreTrainedTokenizerFast, Qwen2_5_VLConfig
 
 from workbench.metrics.preference.visual_quality import VisualQuality, parse_score
-from workbench.metrics.weights import MetricError
+from workbench.metrics.weights import MetricError, by_content
 
 # what Qwen2.5-VL's template makes of one picture and one text
 TEMPLATE = (
@@ -253,8 +253,8 @@ def test_what_the_network_says_is_the_score(folder):
     assert scorer.score(images(3), [""] * 3).tolist() == [4.25] * 3
     assert scorer.network.dtype == torch.float32
     assert scorer.protocol == (
-        f"vq-r1 {folder}, no thinking, 4 to 16384 image tokens, float32, temperature 1e-06, "
-        "repetition penalty 1.05, "
+        f"vq-r1 {by_content(str(folder))}, no thinking, 4 to 16384 image tokens, float32, "
+        "temperature 1e-06, repetition penalty 1.05, "
         "top-k 50, top-p 1, at most 512 tokens, seed 0, batch 2"
     )
 

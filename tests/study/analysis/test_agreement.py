@@ -51,6 +51,38 @@ def test_the_interval_is_the_jackknifes():
     assert found.high == min(found.value + half, 1)
 
 
+def test_the_interval_is_wider_where_people_vary_too():
+    """Variances of alpha without each prompt, each person and each answer, by leaving them out."""
+    rng = np.random.default_rng(0)
+    answers = {
+        (person, unit): "ab"[int(rng.random() < 0.2 + 0.15 * unit)]
+        for person in range(5)
+        for unit in range(4)
+        if (person, unit) != (2, 3)
+    }
+
+    def value(kept):
+        return nominal_alpha([[a for (_, u), a in kept.items() if u == v] for v in range(4)]).value
+
+    def spread(groups):
+        found = np.array(
+            [value({k: a for k, a in answers.items() if k not in group}) for group in groups]
+        )
+        return ((found - found.mean()) ** 2).sum() * (len(found) - 1) / len(found)
+
+    prompts = spread([[k for k in answers if k[1] == unit] for unit in range(4)])
+    people = spread([[k for k in answers if k[0] == person] for person in range(5)])
+    both = prompts + people - spread([[key] for key in answers])
+    units = [[(p, a) for (p, u), a in answers.items() if u == unit] for unit in range(4)]
+    found = nominal_alpha(
+        [[a for _, a in unit] for unit in units], 0.95, [[p for p, _ in unit] for unit in units]
+    )
+    half = 3.182446305284263 * math.sqrt(max(both, prompts, people))  # Student's t, 3
+    assert found.value == pytest.approx(value(answers))
+    assert found.low == pytest.approx(found.value - half)
+    assert found.high == pytest.approx(min(found.value + half, 1))
+
+
 @pytest.mark.parametrize(
     ("data", "value"),
     [

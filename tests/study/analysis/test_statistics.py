@@ -175,6 +175,25 @@ def test_what_one_sample_cannot_tell_is_nan():
     assert not math.isnan(win_rates(many)[0].half.low)
 
 
+def test_a_method_that_won_every_vote_has_a_one_sided_bound():
+    votes = [ballot(L, f"p{i}", f"q{j}") for i in range(10) for j in range(6)]
+    (result,) = win_rates(votes)
+    assert result.unanimous.independent == pytest.approx(0.05 ** (1 / 60))  # 0.951
+    # six votes share neither person nor prompt
+    assert result.unanimous.certain == pytest.approx(0.05 ** (1 / 6))
+    assert result.of("b").unanimous == result.unanimous
+    (lost,) = win_rates([replace(vote, choice=R) for vote in votes])
+    assert lost.unanimous == result.unanimous
+    for one in (replace(votes[0], choice=R), replace(votes[0], choice=T)):
+        assert win_rates([one, *votes[1:]])[0].unanimous is None
+    assert win_rates([replace(vote, choice=T) for vote in votes])[0].unanimous is None
+    assert win_rates([replace(vote, choice=S) for vote in votes])[0].unanimous is None
+    assert win_rates([vote for vote in votes if vote.participant == "p0"])[0].unanimous is None
+    # person 0 on all prompts, and everyone on prompt 0: two votes that share nothing
+    star = [vote for vote in votes if vote.participant == "p0" or vote.prompt == "q0"]
+    assert win_rates(star)[0].unanimous.certain == pytest.approx(0.05 ** (1 / 2))
+
+
 def test_ballots_that_no_study_has_are_refused():
     with pytest.raises(StudyError, match="compares a with itself"):
         win_rates([ballot(L, right="a")])

@@ -38,7 +38,7 @@ from transformers import (
 )
 
 from workbench.metrics.inputs import CLIP, eight_bit, normalised, pictures
-from workbench.metrics.weights import MetricError, protocol_of, read_from, weights_file
+from workbench.metrics.weights import MetricError, by_content, protocol_of, read_from, weights_file
 
 SOURCE, FILE, SIZE, TOKENIZER = (
     "zai-org/ImageReward",
@@ -171,10 +171,10 @@ class ImageReward:
         """
         file = weights_file("image-reward", source, FILE, SIZE)
         place = tokenizer or (source if (Path(source) / "vocab.txt").is_file() else TOKENIZER)
-        words = vocabulary(place)
+        words, named = vocabulary(place), f"tokenizer {by_content(place)}"
         network = load_reward_network(file).eval().requires_grad_(False).to(device)
         return cls(
-            protocol_of("image-reward", source, file, f"tokenizer {place}", f"{TOKENS} tokens"),
+            protocol_of("image-reward", source, file, named, f"{TOKENS} tokens"),
             network,
             BertTokenizer(words),
         )

@@ -22,7 +22,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from workbench.metrics.inputs import eight_bit, processed
-from workbench.metrics.weights import MetricError, pretrained, protocol_of, weights_file
+from workbench.metrics.weights import MetricError, by_content, pretrained, protocol_of, weights_file
 
 MAX_TOKENS = 77  # with the start and the end token
 PICKSCORE, PICKSCORE_TOKENIZER = (
@@ -187,7 +187,7 @@ def _loaded(
         raise MetricError(
             f"{words_from} cannot be loaded as the tokenizer of {name}: {error}"
         ) from error
-    words = [] if words_from == source else [f"tokenizer {words_from}"]
+    words = [] if words_from == source else [f"tokenizer {by_content(words_from)}"]
     side = network.config.vision_config.image_size
     protocol = protocol_of(
         name, source, file, *words, f"{side} px", f"prompts cut at {MAX_TOKENS} tokens"

@@ -7,9 +7,12 @@ the model formed it.
 
 from __future__ import annotations
 
+import math
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from workbench.io.tables import interval_text
 from workbench.io.theme import TEMPLATE, colours, faded, title_of
 from workbench.metrics.diversity import Interval
 from workbench.stages.bands import BandPower, band_names
@@ -102,7 +105,7 @@ def commitment_curves(
 def _fixed_by(trajectory: Trajectory, low_passed: Commitment, share: float) -> str:
     step, low, high = fixed_by(low_passed, share)
     return (
-        f"{share:.0%} fixed by step {step} [{low}, {high}] of {len(trajectory)} (t = "
+        f"{share:.0%} fixed by step {interval_text(step, low, high, 0)} of {len(trajectory)} (t = "
         f"{float(trajectory.times[step - 1]):.2f})"
     )
 
@@ -128,9 +131,9 @@ def branching_curves(
     for name, points in branches.items():
         times = [t for t, _ in points] + [0.0] * (name in whole)
         for column, read, end in ((1, lambda s: s.within, 0.0), (2, lambda s: s.icc, 1.0)):
-            intervals = [read(split) for _, split in points] + [Interval(end, end, end)] * (
-                name in whole
-            )
+            intervals = [read(split) for _, split in points] + [
+                Interval(end, math.nan, math.nan)
+            ] * (name in whole)
             _band(
                 figure,
                 times,
@@ -226,10 +229,11 @@ def _band(
     column: int,
     legend: bool = True,
 ) -> None:
-    """A line with its interval as a ribbon."""
+    """A line with its interval as a ribbon, which has no width where there is no interval."""
+    known = [Interval(i.mean, i.mean, i.mean) if math.isnan(i.low) else i for i in intervals]
     ribbon = go.Scatter(
         x=times + times[::-1],
-        y=[i.high for i in intervals] + [i.low for i in intervals[::-1]],
+        y=[i.high for i in known] + [i.low for i in known[::-1]],
         fill="toself",
         mode="none",
         fillcolor=faded(colour, 0.14),
@@ -246,9 +250,7 @@ def _band(
         showlegend=legend,
         line=dict(color=colour, width=2),
         marker=dict(size=_marker(steps)),
-        customdata=[[i.low, i.high] for i in intervals],
-        hovertemplate=f"{name}, t %{{x:.3f}}: %{{y:.3f}} [%{{customdata[0]:.3f}}, "
-        f"%{{customdata[1]:.3f}}]"
-        "<extra></extra>",
+        customdata=[interval_text(*i) for i in intervals],
+        hovertemplate=f"{name}, t %{{x:.3f}}: %{{customdata}}<extra></extra>",
     )
     figure.add_traces([ribbon, line], rows=1, cols=column)

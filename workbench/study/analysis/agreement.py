@@ -25,7 +25,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from workbench.study.analysis.clustering import NONE, ClusteredInterval
+from workbench.study.analysis.clustering import (
+    NONE,
+    ClusteredInterval,
+    codes,
+    combined,
+)
 from workbench.study.analysis.statistics import real_trials
 from workbench.study.ballots import Ballot, Choice
 
@@ -45,61 +50,101 @@ def agreements(ballots: Iterable[Ballot], level: float = 0.95) -> list[Agreement
     """One per criterion and pair with a real trial, in alphabetical order; alpha is nan if no
     prompt has two answers.
 
-    Skips are missing answers. The interval is that of `nominal_alpha`: for other prompts, shown to
-    these people.
+    Skips are missing answers. The interval is that of `nominal_alpha`, for other people and other
+    prompts of the same kind.
     """
-    answers: dict[tuple[str, tuple[str, str]], dict[str, list[str | None]]] = defaultdict(
-        lambda: defaultdict(list)
+    answers: dict[tuple[str, tuple[str, str]], dict[str, list[tuple[str, str | None]]]] = (
+        defaultdict(lambda: defaultdict(list))
     )
     for ballot in real_trials(ballots):
         unit = answers[ballot.criterion, ballot.pair][ballot.prompt]
         if ballot.choice != Choice.SKIP:
-            unit.append(ballot.winner)
+            unit.append((ballot.participant, ballot.winner))
     results = []
     for criterion, pair in sorted(answers):
         units = [unit for unit in answers[criterion, pair].values() if len(unit) > 1]
-        results.append(
-            Agreement(
-                criterion, pair, len(units), sum(map(len, units)), nominal_alpha(units, level)
-            )
-        )
+        people, winners = ([[answer[part] for answer in unit] for unit in units] for part in (0, 1))
+        alpha = nominal_alpha(winners, level, people)
+        results.append(Agreement(criterion, pair, len(units), sum(map(len, units)), alpha))
     return results
 
 
-def nominal_alpha(units: Sequence[Sequence[Hashable]], level: float = 0.95) -> ClusteredInterval:
+def nominal_alpha(
+    units: Sequence[Sequence[Hashable]],
+    level: float = 0.95,
+    people: Sequence[Sequence[Hashable]] | None = None,
+) -> ClusteredInterval:
     """Alpha of the answers to each unit (without missing ones; units with fewer than two do not
-    count) and its jackknife interval over units, cut at 1: alpha without each unit in turn,
-    Student's t with U - 1 degrees of freedom.
+    count) and its jackknife interval, cut at 1.
 
-    The ends are nan for a single unit, for units that are all alike, and if only one kind of
-    answer remains without one of them; everything is nan if only one kind was given. In simulated
-    studies 95 % intervals cover the alpha of all people and prompts in 87 to 95 % (1,000 studies
-    for each of 42 settings), less often with few or very different people, because only the
-    prompts vary here. The bootstrap (BCa) covers as often, but has no ends for one-sided answers,
-    when some draws hold only one kind; its percentiles cover up to 7 points less.
+    With `people`, who gave each answer, units and people are clusters: the variances of alpha
+    without each unit, each person and each answer in turn are combined as those of a win rate
+    (`clustering`), with Student's t and (smaller number of clusters) - 1 degrees of freedom.
+    Without, only the units vary. The ends are nan for a single unit or person, for units that are
+    all alike, and if only one kind of answer remains without one of them; everything is nan if
+    only one kind was given.
     """
     coincidences = _coincidences(units)
     count, total = len(coincidences), coincidences.sum(0)
     value = float(_alpha(total))
     if count < 2:
         return ClusteredInterval(value, math.nan, math.nan)
-    without = _alpha(total - coincidences)
-    variance = float(((without - without.mean()) ** 2).sum()) * (count - 1) / count
+    variance = _jackknife(_alpha(total - coincidences))
+    if people is not None:
+        person, less = _changes(units, people)
+        groups = int(person.max()) + 1
+        of_person = np.zeros((groups, *total.shape))
+        np.add.at(of_person, person, less)
+        by_person, by_answer = (_jackknife(_alpha(total + part)) for part in (of_person, less))
+        variance = float(combined(variance + by_person - by_answer, by_person, variance))
+        count = min(count, groups)
     if not variance > NONE:
         return ClusteredInterval(value, math.nan, math.nan)
     half = float(stats.t.ppf((1 + level) / 2, count - 1)) * math.sqrt(variance)
     return ClusteredInterval(value, value - half, min(value + half, 1.0))
 
 
+def _jackknife(without: np.ndarray) -> float:
+    """The jackknife variance from values without each of n parts [n]."""
+    return float(((without - without.mean()) ** 2).sum()) * (len(without) - 1) / len(without)
+
+
+def _changes(
+    units: Sequence[Sequence[Hashable]], people: Sequence[Sequence[Hashable]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """[V] the person of each answer that counts, and [V, C, C] how the coincidences change without
+    it.
+    """
+    n = _counts(units)
+    kinds, counted = _kinds(units), [index for index, unit in enumerate(units) if len(unit) > 1]
+    row = np.repeat(np.arange(len(counted)), [len(units[index]) for index in counted])
+    kind = np.array([kinds.index(answer) for index in counted for answer in units[index]])
+    less = n[row] - np.eye(len(kinds))[kind]
+    person = codes([who for index in counted for who in people[index]])
+    return person, _paired(less) - _paired(n)[row]
+
+
 def _coincidences(units: Sequence[Sequence[Hashable]]) -> np.ndarray:
     """[U, C, C] fp64: what each unit of two or more answers adds to o_ck."""
-    counted = [Counter(unit) for unit in units if len(unit) > 1]
-    answers = list(dict.fromkeys(answer for unit in counted for answer in unit))
-    n = np.array([[unit[answer] for answer in answers] for unit in counted], dtype=float).reshape(
-        len(counted), len(answers)
+    return _paired(_counts(units))
+
+
+def _paired(n: np.ndarray) -> np.ndarray:
+    """[U, C, C] the coincidences of units with counts n [U, C]; none for a single answer."""
+    pairs = n[:, :, None] * n[:, None, :] - n[:, :, None] * np.eye(n.shape[1])
+    return pairs / np.maximum(n.sum(1) - 1, 1)[:, None, None]
+
+
+def _counts(units: Sequence[Sequence[Hashable]]) -> np.ndarray:
+    """[U, C] how often each kind of answer was given to each unit of two or more answers."""
+    counted, kinds = [Counter(unit) for unit in units if len(unit) > 1], _kinds(units)
+    return np.array([[unit[kind] for kind in kinds] for unit in counted], dtype=float).reshape(
+        len(counted), len(kinds)
     )
-    pairs = n[:, :, None] * n[:, None, :] - n[:, :, None] * np.eye(len(answers))
-    return pairs / (n.sum(1) - 1)[:, None, None]
+
+
+def _kinds(units: Sequence[Sequence[Hashable]]) -> list[Hashable]:
+    return list(dict.fromkeys(answer for unit in units if len(unit) > 1 for answer in unit))
 
 
 def _alpha(o: np.ndarray) -> np.ndarray:

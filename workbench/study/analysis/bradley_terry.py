@@ -1,34 +1,46 @@
 """Three or more methods on one scale: the model of Bradley and Terry, P(a is preferred to b) = 1 /
 (1 + exp(score_b - score_a)).
 
-Scores are centred on 0. A tie counts as half a win each way. choix does the fit. If a method or a
-group of methods won or lost everything against the rest, the likelihood has no maximum; then half
-a win each way is added to every compared pair, which keeps the scores finite and shrinks them, and
-the result says so (`regularised`).
+Scores are centred on 0, the mean of the methods. A tie counts as half a win each way. choix does
+the fit. What is estimated is the scores that fit the win rates over all people and prompts, pair
+by pair as often as this study asked for them; they are not those of one average person, which lie
+further apart.
 
-The intervals come from a bootstrap of the study's two samples: participants are resampled, then
-prompts, then the cells of one participant and one prompt. The variances are combined as for a win
-rate (`clustering`): participants + prompts - cells, never less than either, with g / (g - 1) and
-Student's t. In simulated studies of three and four methods (300 for each of four settings, 8
-participants x 20 prompts to 30 x 60) 95 % intervals cover in 94 to 99 %. The pigeonhole bootstrap,
-which resamples participants and prompts together, is 14 to 31 % wider and covers in 97 to 100 %.
+The intervals are for other people and other prompts of the same kind. The scores move by d_g when
+the votes of cluster g are left out (one step of Newton's method), which gives the jackknife's
+variance (G - 1) / G sum d_g^2 by participants, by prompts and by cells, the votes of one
+participant on one prompt. They are combined as participants + prompts - cells (Cameron, Gelbach
+and Miller 2011), and Student's t is taken at Satterthwaite's degrees of freedom
+(`clustering.two_way`).
 
-Not here: whether the model fits. It cannot represent a circle (a beats b beats c beats a), so the
-win rates of the pairs are reported beside it.
+If a method or a group of methods won or lost everything against the rest, the likelihood has no
+maximum: some scores are infinite, and no interval has ends. Half a win each way is then added to
+every compared pair, which keeps the scores finite, for their order only, and the result says so
+(`regularised`). What such votes do say is in the pairs' one-sided bounds (`statistics`).
+
+`benchmarks/interval_coverage.py` measures how often the intervals cover. Not here: whether the
+model fits. It cannot represent a circle (a beats b beats c beats a), so the win rates of the pairs
+are reported beside it.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import choix
 import numpy as np
 from scipy import stats
 from scipy.sparse.csgraph import connected_components
+from scipy.special import expit
 
-from workbench.study.analysis.clustering import ClusteredInterval, combined
+from workbench.study.analysis.clustering import (
+    NONE,
+    ClusteredInterval,
+    codes,
+    two_way,
+)
 from workbench.study.analysis.statistics import real_trials
 from workbench.study.ballots import Ballot, Choice
 from workbench.study.errors import StudyError
@@ -36,34 +48,52 @@ from workbench.study.errors import StudyError
 
 @dataclass(frozen=True)
 class Strengths:
-    """The methods' scores by one criterion, strongest first."""
+    """The methods' scores by one criterion, strongest first, and the differences of all ordered
+    pairs. `regularised`: the likelihood has no maximum, and no interval has ends.
+    """
 
     criterion: str
     scores: dict[str, ClusteredInterval]
+    differences: dict[tuple[str, str], ClusteredInterval]
     regularised: bool
 
-    def preferred(self, method: str, to: str) -> float:
+    def preferred(self, method: str, to: str) -> ClusteredInterval:
         """The model's probability that `method` is preferred to the other."""
-        return 1 / (1 + math.exp(self.scores[to].value - self.scores[method].value))
+        return ClusteredInterval(*map(float, expit(self.differences[method, to])))
 
 
-def strengths(
-    ballots: Iterable[Ballot], level: float = 0.95, resamples: int = 400, seed: int = 0
-) -> list[Strengths]:
-    """One per criterion with a real vote, in alphabetical order. Ends are nan for a single
-    participant or prompt.
+class Comparisons(NamedTuple):
+    """Votes as arrays [V]: the numbers of the two methods, the share of the win that the first has
+    (1, 0, or 1/2 for a tie), and the numbers of participant and prompt.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    share: np.ndarray
+    participants: np.ndarray
+    prompts: np.ndarray
+
+
+class Scale(NamedTuple):
+    """Centred scores [M], half the width of their intervals [M] and of those of their differences
+    [M, M], nan if there is none; whether half wins had to be added.
+    """
+
+    scores: np.ndarray
+    half: np.ndarray
+    apart: np.ndarray
+    regularised: bool
+
+
+def strengths(ballots: Iterable[Ballot], level: float = 0.95) -> list[Strengths]:
+    """One per criterion with a real vote, in alphabetical order. Ends are nan if the likelihood
+    has no maximum, for a single participant or prompt, and without any spread of the votes.
 
     Raises StudyError if the methods fall into groups that were never compared with each other.
     """
     votes = [ballot for ballot in real_trials(ballots) if ballot.choice != Choice.SKIP]
     return [
-        _strengths(
-            criterion,
-            [vote for vote in votes if vote.criterion == criterion],
-            level,
-            resamples,
-            seed,
-        )
+        _strengths(criterion, [vote for vote in votes if vote.criterion == criterion], level)
         for criterion in sorted({vote.criterion for vote in votes})
     ]
 
@@ -81,88 +111,95 @@ def scores(wins: np.ndarray) -> tuple[np.ndarray, bool]:
             "no common scale; compare them in more pairs, or use the pairs' win rates"
         )
     regularised = bool(connected_components(wins > 0, connection="strong")[0] > 1)
-    return _fitted(wins + compared / 2 if regularised else wins), regularised
+    fitted = choix.ilsr_pairwise_dense(wins + compared / 2 if regularised else wins, max_iter=1000)
+    return fitted - fitted.mean(), regularised
 
 
-def _strengths(
-    criterion: str, votes: Sequence[Ballot], level: float, resamples: int, seed: int
-) -> Strengths:
+def scale(votes: Comparisons, methods: int, level: float = 0.95) -> Scale:
+    """The scores of `methods` methods from their votes, with intervals as above.
+
+    Raises StudyError as `scores` does.
+    """
+    wins = np.zeros((methods, methods))
+    np.add.at(wins, (votes.first, votes.second), votes.share)
+    np.add.at(wins, (votes.second, votes.first), 1 - votes.share)
+    found, regularised = scores(wins)
+    half = np.full((methods, methods + 1), np.nan)
+    fewest = min(len(set(votes.participants)), len(set(votes.prompts)))
+    if not regularised and fewest > 1:
+        half = _half_widths(votes, found, level)
+    return Scale(found, half[:, 0], half[:, 1:], regularised)
+
+
+def _half_widths(votes: Comparisons, found: np.ndarray, level: float) -> np.ndarray:
+    """[M, 1 + M] half the widths of the intervals of each score, and of its difference to each."""
+    cells = codes(list(zip(votes.participants.tolist(), votes.prompts.tolist())))
+    moves = [_moves(votes, found, group) for group in (votes.participants, votes.prompts, cells)]
+    variances = []
+    for moved in moves:
+        apart = moved[:, :, None] - moved[:, None, :]
+        each = np.concatenate([moved[:, :, None], apart], 2)
+        variances.append((each**2).sum(0) * (len(moved) - 1) / len(moved))
+    variance, freedom = two_way(*variances, clusters=tuple(map(len, moves)))
+    variance[~(variance > NONE)] = np.nan
+    return stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
+
+
+def _moves(votes: Comparisons, found: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """[G, M] how far the centred scores move when the votes of each group are left out: one step
+    of Newton's method. nan if the other groups do not determine them.
+    """
+    methods, rows = len(found), np.arange(len(group))
+    sides = np.zeros((len(group), methods))
+    sides[rows, votes.first], sides[rows, votes.second] = 1, -1
+    expected = expit(sides @ found)
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(values[order], starts)
+
+    gradient = summed(sides * (votes.share - expected)[:, None])
+    weighted = sides * (expected * (1 - expected))[:, None]
+    information = summed(weighted[:, :, None] * sides[:, None, :])
+    # 1 / M everywhere makes it regular, and keeps the scores centred
+    rest = information.sum(0) - information + 1 / methods
+    lost = np.linalg.eigvalsh(rest)[:, 0] <= 1e-9
+    rest[lost] = np.eye(methods)
+    moved = np.linalg.solve(rest, gradient[:, :, None])[:, :, 0]
+    moved[lost] = np.nan
+    return moved
+
+
+def _strengths(criterion: str, votes: Sequence[Ballot], level: float) -> Strengths:
     methods = sorted({method for vote in votes for method in vote.pair})
-    outcomes = _outcomes(votes, methods)
-    value, regularised = scores(outcomes.sum(0))
-    half = _half_widths(votes, outcomes, value, level, resamples, seed)
-    order = np.argsort(-value, kind="stable")
+    found = scale(_comparisons(votes, methods), len(methods), level)
+    order = np.argsort(-found.scores, kind="stable")
     return Strengths(
         criterion,
+        {methods[i]: _interval(found.scores[i], found.half[i]) for i in order},
         {
-            methods[i]: ClusteredInterval(
-                *map(float, (value[i], value[i] - half[i], value[i] + half[i]))
+            (methods[i], methods[j]): _interval(
+                found.scores[i] - found.scores[j], found.apart[i, j]
             )
             for i in order
+            for j in order
+            if i != j
         },
-        regularised,
+        found.regularised,
     )
 
 
-def _half_widths(
-    votes: Sequence[Ballot],
-    outcomes: np.ndarray,
-    value: np.ndarray,
-    level: float,
-    resamples: int,
-    seed: int,
-) -> np.ndarray:
-    """[M] half the width of each interval."""
-    participants, prompts = [vote.participant for vote in votes], [vote.prompt for vote in votes]
-    fewest = min(len(set(participants)), len(set(prompts)))
-    if fewest < 2:
-        return np.full(len(value), np.nan)
-    rng = np.random.default_rng(seed)
-    by_participant, by_prompt, by_cell = (
-        _variance(names, outcomes, value, resamples, rng)
-        for names in (participants, prompts, list(zip(participants, prompts)))
+def _interval(value: float, half: float) -> ClusteredInterval:
+    return ClusteredInterval(float(value), float(value - half), float(value + half))
+
+
+def _comparisons(votes: Sequence[Ballot], methods: Sequence[str]) -> Comparisons:
+    share = {Choice.LEFT: 1.0, Choice.RIGHT: 0.0, Choice.TIE: 0.5}
+    return Comparisons(
+        np.array([methods.index(vote.left) for vote in votes]),
+        np.array([methods.index(vote.right) for vote in votes]),
+        np.array([share[vote.choice] for vote in votes]),
+        codes([vote.participant for vote in votes]),
+        codes([vote.prompt for vote in votes]),
     )
-    variance = combined(by_participant + by_prompt - by_cell, by_participant, by_prompt)
-    return stats.t.ppf((1 + level) / 2, fewest - 1) * np.sqrt(variance)
-
-
-def _variance(
-    names: Sequence[Hashable],
-    outcomes: np.ndarray,
-    value: np.ndarray,
-    resamples: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """[M] variance of the scores when all votes of a name are resampled together."""
-    groups = list(dict.fromkeys(names))
-    group = np.array([groups.index(name) for name in names])
-    wins = np.zeros((len(groups), *outcomes.shape[1:]))
-    np.add.at(wins, group, outcomes)
-    drawn = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
-    compared = outcomes.sum(0) + outcomes.sum(0).T > 0
-    draws = np.array(
-        [_resampled_scores(sample, compared, value) for sample in np.tensordot(drawn, wins, axes=1)]
-    )
-    return draws.var(0) * len(groups) / (len(groups) - 1)
-
-
-def _resampled_scores(wins: np.ndarray, compared: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """[M] scores of a resample, regularised if needed, over the pairs that the study compared."""
-    whole = connected_components(wins > 0, connection="strong")[0] == 1
-    return _fitted(wins if whole else wins + compared / 2, start)
-
-
-def _fitted(wins: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    scores = choix.ilsr_pairwise_dense(wins, initial_params=start, max_iter=1000)
-    return scores - scores.mean()
-
-
-def _outcomes(votes: Sequence[Ballot], methods: Sequence[str]) -> np.ndarray:
-    """[V, M, M] the wins that each vote adds."""
-    index = {method: number for number, method in enumerate(methods)}
-    outcomes = np.zeros((len(votes), len(methods), len(methods)))
-    for vote, outcome in zip(votes, outcomes):
-        left, right = index[vote.left], index[vote.right]
-        share = {Choice.LEFT: 1.0, Choice.RIGHT: 0.0, Choice.TIE: 0.5}[vote.choice]
-        outcome[left, right], outcome[right, left] = share, 1 - share
-    return outcomes

@@ -32,6 +32,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.special import expit, logit
 from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.sandwich_covariance import cov_cluster, cov_cluster_2groups
@@ -47,6 +49,13 @@ class ClusteredInterval(NamedTuple):
     value: float
     low: float
     high: float
+
+
+class OneSided(NamedTuple):
+    """The least that a rate can be, if votes are independent, and whatever they share."""
+
+    independent: float
+    certain: float
 
 
 class Rate(NamedTuple):
@@ -72,7 +81,7 @@ def crossed_rate(
     Ends and p are nan for a single participant or prompt, and if all values are equal.
     Everything is nan without values.
     """
-    people, texts = _codes(participants), _codes(prompts)
+    people, texts = codes(participants), codes(prompts)
     fewest = min(_count(people), _count(texts))
     if fewest < 2:
         return _undetermined(values)
@@ -86,11 +95,49 @@ def clustered_rate(
     values: Sequence[float], participants: Sequence[Hashable], level: float = 0.95
 ) -> Rate:
     """`crossed_rate`, clustered by participant only, for questions about people, not prompts."""
-    group = _codes(participants)
+    group = codes(participants)
     if _count(group) < 2:
         return _undetermined(values)
     variance = cov_cluster(OLS(np.asarray(values, float), np.ones(len(values))).fit(), group)
     return _rate(values, variance.item(), _count(group) - 1, level)
+
+
+def two_way(
+    by_participant: np.ndarray,
+    by_prompt: np.ndarray,
+    by_cell: np.ndarray,
+    clusters: tuple[int, int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The two-way variance and its degrees of freedom (any shape), from the variances by
+    participant, by prompt and by both, and the numbers of these clusters.
+
+    It is never less than the variance of votes that only share a cell, whose degrees of freedom it
+    then has; else they are Satterthwaite's, those of a sum of three estimates, but no fewer than
+    the smaller number of clusters less 1.
+    """
+    people, prompts, cells = (count - 1 for count in clusters)
+    both = by_participant + by_prompt - by_cell
+    variance = np.maximum(both, by_cell)
+    spread = by_participant**2 / people + by_prompt**2 / prompts + by_cell**2 / cells
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.where(both > by_cell, variance**2 / spread, cells)
+    return variance, np.fmax(freedom, min(people, prompts))
+
+
+def unanimous_bounds(
+    participants: Sequence[Hashable], prompts: Sequence[Hashable], level: float = 0.95
+) -> OneSided:
+    """How small the rate of votes that were all won can be, one-sided, from their participants and
+    prompts [n].
+
+    All n votes are won with probability rate^n if they are independent, so the rate is at least
+    (1 - level)^(1 / n). Votes of one person or prompt are alike, but votes of different people on
+    different prompts are independent: with k of them, a largest matching, (1 - level)^(1 / k)
+    holds whatever the others share.
+    """
+    met = csr_array((np.ones(len(prompts)), (codes(participants), codes(prompts))))
+    matched = int((maximum_bipartite_matching(met) >= 0).sum())
+    return OneSided(*(float((1 - level) ** (1 / count)) for count in (len(prompts), matched)))
 
 
 def combined(both: np.ndarray, by_participant: np.ndarray, by_prompt: np.ndarray) -> np.ndarray:
@@ -129,7 +176,7 @@ def _undetermined(values: Sequence[float]) -> Rate:
     return Rate(float(np.mean(values)) if len(values) else math.nan, math.nan, math.nan, math.nan)
 
 
-def _codes(names: Sequence[Hashable]) -> np.ndarray:
+def codes(names: Sequence[Hashable]) -> np.ndarray:
     """[n] int, equal for equal names."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=int)

@@ -51,7 +51,6 @@ def analysis(
     max_gold_failures: int,
     min_seconds: float | None = None,
     level: float = 0.95,
-    seed: int = 0,
 ) -> Analysis:
     """All results of a study's ballots, equal for equal arguments; `exclusion.excluded` explains
     the rule.
@@ -62,23 +61,23 @@ def analysis(
     ballots = list(ballots)
     out = excluded(ballots, max_gold_failures, min_seconds)
     kept = [ballot for ballot in ballots if ballot.participant not in out]
-    everyone = findings(ballots, level, seed)
+    everyone = findings(ballots, level)
     return Analysis(
         everyone,
-        findings(kept, level, seed) if out else everyone,
+        findings(kept, level) if out else everyone,
         out,
         gold_results(ballots),
         median_seconds(ballots),
     )
 
 
-def findings(ballots: Sequence[Ballot], level: float = 0.95, seed: int = 0) -> Findings:
+def findings(ballots: Sequence[Ballot], level: float = 0.95) -> Findings:
     """All headline numbers of one set of ballots."""
     pairs = win_rates(ballots, level)
     scale, unscaled = [], ""
     if len({method for pair in pairs for method in (pair.first, pair.second)}) > 2:
         try:
-            scale = strengths(ballots, level, seed=seed)
+            scale = strengths(ballots, level)
         except StudyError as error:
             unscaled = str(error)
     return Findings(

@@ -27,7 +27,13 @@ from typing import NamedTuple
 
 from scipy.stats import binomtest
 
-from workbench.study.analysis.clustering import ClusteredInterval, Rate, crossed_rate
+from workbench.study.analysis.clustering import (
+    ClusteredInterval,
+    OneSided,
+    Rate,
+    crossed_rate,
+    unanimous_bounds,
+)
 from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.errors import StudyError
 
@@ -63,6 +69,8 @@ class PairResult:
     # of `decided`, as if votes were independent: too narrow, for reference only
     wilson: ClusteredInterval
     majorities: SignTest
+    # of the method that won every vote of two or more people and prompts: its least rate
+    unanimous: OneSided | None = None
 
     def of(self, method: str) -> PairResult:
         """The same result with `method` first. Raises StudyError if it is neither method."""
@@ -169,7 +177,16 @@ def _result(
         decided=_rate(decided, first, level),
         wilson=wilson_interval(won, len(decided), level),
         majorities=sign_test(votes, first),
+        unanimous=_unanimous(votes, level),
     )
+
+
+def _unanimous(votes: Sequence[Ballot], level: float) -> OneSided | None:
+    winners, people = {vote.winner for vote in votes}, [vote.participant for vote in votes]
+    prompts = [vote.prompt for vote in votes]
+    if len(winners) != 1 or None in winners or 1 in (len(set(people)), len(set(prompts))):
+        return None
+    return unanimous_bounds(people, prompts, level)
 
 
 def _rate(votes: Sequence[Ballot], first: str, level: float) -> Rate:
