@@ -7,18 +7,28 @@ from the dataclasses that hold their defaults.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from workbench.evaluation.commands import add_evaluation_commands
-from workbench.grid.commands import add_grid_commands
+from workbench.evaluation.commands import EVALUATION_REMAKERS, add_evaluation_commands
+from workbench.grid.commands import GRID_REMAKERS, add_grid_commands
 from workbench.io.digests import in_full
 from workbench.io.settings import Parser
-from workbench.stages.commands import add_stages_commands
-from workbench.study.commands import add_study_commands
-from workbench.training.commands import add_training_commands
+from workbench.models.options import add_device_option
+from workbench.stages.commands import STAGES_REMAKERS, add_stages_commands
+from workbench.study.commands import STUDY_REMAKERS, add_study_commands
+from workbench.training.commands import TRAINING_REMAKERS, add_training_commands
 from workbench.ui.commands import add_app_command
+
+REMAKERS = {  # by kind: (file, what made it, device) -> (equal, words)
+    **GRID_REMAKERS,
+    **TRAINING_REMAKERS,
+    **EVALUATION_REMAKERS,
+    **STAGES_REMAKERS,
+    **STUDY_REMAKERS,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -51,7 +61,41 @@ def _parser() -> argparse.ArgumentParser:
         add_study_commands,
     ):
         add(commands, _command)
+    _add_provenance(commands)
     return parser
+
+
+def _add_provenance(commands) -> None:
+    """The commands on what made a file; each room makes its own kinds again."""
+    file = "a PNG, a ZIP, a report, or a table beside one"
+    show = _command(commands, "show", "print what made a picture, table or report", _show)
+    show.add_argument("file", type=Path, metavar="FILE", help=file)
+    again = _command(
+        commands, "reproduce", "make a file again and say whether it is equal", _reproduce
+    )
+    again.add_argument("file", type=Path, metavar="FILE", help=file)
+    add_device_option(again)
+
+
+def _show(options: argparse.Namespace) -> None:
+    from workbench.io.provenance import read_made
+
+    print(json.dumps(read_made(options.file), indent=1, ensure_ascii=False))
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from workbench.io.provenance import ProvenanceError, read_made
+
+    made = read_made(options.file)
+    kind = made.get("kind", "unknown")
+    if kind not in REMAKERS:
+        raise ProvenanceError(
+            f"{options.file} cannot be made again: it is of the kind “{kind}”, and those that can "
+            f"are {', '.join(REMAKERS)}"
+        )
+    equal, words = REMAKERS[kind](options.file, made, options.device)
+    print(f"{options.file}: {words}")
+    return 0 if equal else 1
 
 
 def _command(commands, name: str, text: str, run) -> argparse.ArgumentParser:

@@ -35,7 +35,7 @@ from workbench.metrics.diversity import RANGE, diversity, mean_interval, vendi
 from workbench.metrics.lite0 import Lite0
 from workbench.metrics.preference.text_match import PickScore
 from workbench.models.model import Model, teacher_model
-from workbench.models.sampling import OFFICIAL, images_of
+from workbench.models.sampling import OFFICIAL, PER_PROMPT, images_of
 from workbench.scenes.networks import new_tokenizer
 
 IMAGES, READING, NUMBER = (partial(EvaluationTask, stage) for stage in EvaluationStage)
@@ -59,7 +59,9 @@ def test_numbers_are_those_of_the_images_in_the_files(backend, tmp_path):
         Evaluation(tmp_path, asked("teacher", "student", metrics=("diversity", "vendi"))), backend
     )
     for result in evaluation.results():
-        rows = list(images_of(opener(backend)(result.model), backend, PROMPTS, [0, 1, 2]))
+        rows = list(
+            images_of(opener(backend)(result.model), backend, PROMPTS, [0, 1, 2], noise=PER_PROMPT)
+        )
         features = torch.stack([Lite0.load(32).features((row * 255).round() / 255) for row in rows])
         (division, found), (_, scores) = result.numbers.items()
         assert (division.name, division.protocol) == ("diversity lite0", "lite0@32")
@@ -434,7 +436,11 @@ def test_scorers_run_one_after_the_other_on_networks_of_their_own(backend, tmp_p
             [
                 row[:1]
                 for row in images_of(
-                    opener(backend)(result.model), backend, [p.text for p in prompts], [0]
+                    opener(backend)(result.model),
+                    backend,
+                    [p.text for p in prompts],
+                    [0],
+                    noise=PER_PROMPT,
                 )
             ]
         )

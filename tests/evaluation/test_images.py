@@ -60,6 +60,7 @@ def test_images_go_to_files_with_their_settings_and_back(tmp_path):
     assert (folder.read([draw])[0] - image).abs().max() <= 0.5 / 255 + 1e-6
     settings = read_settings(folder.path / draw.path)
     assert len(settings.pop("pixels")) == 12
+    assert settings.pop("noise_seed") == noise_seed("a red circle", 3)
     assert settings == {"prompt": "a red circle", "image": "seed-0003", "steps": 4}
     assert (
         ImageFolder.of(tmp_path, "runs/mine", {"steps": 4})

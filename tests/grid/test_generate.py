@@ -17,13 +17,14 @@ from tests.support.distilling import spying
 from workbench.cli import main
 from workbench.core.sampler import sampled
 from workbench.core.seeds import grid_noise
-from workbench.grid.export import export_png, export_zip, format_interval
+from workbench.grid.export import export_png, export_zip
 from workbench.grid.generate import Cell, Grid, Row, generate_grid, model_loader
 from workbench.grid.request import MAX_CELLS, GridRequest, check_request
 from workbench.io.files import FolderError
 from workbench.io.notation import format_seeds, parse_seeds
 from workbench.io.png import png_bytes, read_settings
 from workbench.io.progress import Progress
+from workbench.io.tables import interval_text
 from workbench.models.embedded import load_scenes
 from workbench.models.model import teacher_model
 
@@ -353,7 +354,10 @@ def test_exports_are_complete_and_carry_their_settings(backend, students):
         cell = manifest["cells"][1]
         assert cell["file"] == "01-a-red-circle/01-dmd/seed-0001.png"
         told = {key: value for key, value in cell.items() if key not in ("file", "error")}
-        assert read_settings(io.BytesIO(archive.read(cell["file"]))) == told
+        own = read_settings(io.BytesIO(archive.read(cell["file"])))
+        origin = own.pop("origin")
+        assert own == told
+        assert origin["models"]["dmd"] == manifest["origin"]["models"]["dmd"]
         assert {
             "prompt",
             "model",
@@ -403,9 +407,9 @@ def test_the_command_show_prints_the_settings_of_an_image(tmp_path, capsys):
     assert main(["show", str(tmp_path / "missing.png")]) == 1
     (tmp_path / "text.png").write_text("no image")
     assert main(["show", str(tmp_path / "text.png")]) == 1
-    assert "cannot identify image file" in capsys.readouterr().err
+    assert "does not say what made it" in capsys.readouterr().err
 
 
 def test_an_interval_without_ends_is_shown_as_the_value():
-    assert format_interval((0.4321, float("nan"), float("nan"))) == "0.432"
-    assert format_interval((0.4321, 0.4, 0.5)) == "0.432 [0.400, 0.500]"
+    assert interval_text(0.4321, float("nan"), float("nan")) == "0.432"
+    assert interval_text(0.4321, 0.4, 0.5) == "0.432 [0.400, 0.500]"

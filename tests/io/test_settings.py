@@ -66,7 +66,7 @@ def test_a_switch_is_taken_in_both_spellings(name):
 def test_words_that_only_look_like_a_switch_stay():
     options = _parser().parse_args(["sample", "on", "off", "--out", "on"])
     assert options.prompt == ["on", "off"]
-    assert str(options.out) == "on"
+    assert str(options.out) == "on.png"
 
 
 def test_a_hyphen_in_a_method_is_taken():

@@ -26,7 +26,14 @@ FOUR = {
     "diversity": {"dmd": 0.0, "dmd-lpips": 0.2, "dmd-gan": 0.4, "dp-dmd": 1.0},
     "quality": {"dmd": 0.0, "dmd-lpips": 0.0, "dmd-gan": 0.0, "dp-dmd": 0.0},
 }
-FILES = {"report.html", "report.md", "report.tex", "votes.csv", "results.csv"}
+FILES = {
+    "report.html",
+    "report.md",
+    "report.tex",
+    "votes.csv",
+    "results.csv",
+    "provenance.json",
+}
 
 
 def asked(*methods, prompts=40, **settings):

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from workbench.models.options import add_model_options, common_recipe, model_names, openable
+from workbench.io.files import folder_to_write
+from workbench.io.provenance import compared_numbers, unsigned
+from workbench.models.options import (
+    add_model_options,
+    check_counts,
+    common_recipe,
+    model_names,
+    openable,
+)
 
 OF_IMAGES = (  # options that say which images to generate
     "prompts",
@@ -63,7 +73,7 @@ def add_evaluation_commands(commands, command) -> None:
     )
     evaluate.add_argument(
         "--out",
-        type=Path,
+        type=folder_to_write,
         help="folder of images, readings and report, which resumes after an interruption "
         "(default: evaluations/PROMPTS, for other teachers evaluations/PROMPTS-TEACHER)",
     )
@@ -81,7 +91,10 @@ def add_evaluation_commands(commands, command) -> None:
         "folder", type=Path, nargs="+", metavar="EVALUATION", help="folders that evaluate wrote"
     )
     report.add_argument(
-        "--to", type=Path, default=Path("report"), help="folder to write (default: %(default)s)"
+        "--to",
+        type=folder_to_write,
+        default=Path("report"),
+        help="folder to write (default: %(default)s)",
     )
 
 
@@ -152,6 +165,7 @@ def generated(options: argparse.Namespace, out: Path | None):
     from workbench.io.progress import watched
     from workbench.models.embedded import EMBEDDED
 
+    check_counts(options)
     names = model_names(options)
     _, teacher = common_recipe(options, names)
     prompts = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
@@ -195,3 +209,93 @@ def _report(options: argparse.Namespace) -> None:
     evaluations = [Evaluation.open(folder) for folder in options.folder]
     results = [(evaluation, evaluation.results()) for evaluation in evaluations]
     print(write_evaluation_report(options.to, results))
+
+
+def remake_image(path: Path, settings: Mapping, device: str | None):
+    """One image of an evaluation, sampled alone: in another batch than at first, which rounds in
+    another order.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from workbench.io.png import compared, picture_of
+    from workbench.models.provenance import reopened
+    from workbench.models.sampling import draw_of, sampled_images
+
+    there = reopened(settings["origin"], device)
+    model = there.models[settings["model"]]
+    (image,) = sampled_images(model, there.backend, [draw_of(settings)])
+    changes = ", ".join(filter(None, (there.changes, "sampled alone")))
+    return compared(np.asarray(Image.open(path)), np.asarray(picture_of(image)), changes)
+
+
+def remake_report(path: Path, made: Mapping, device: str | None):
+    """The evaluations of a report, sampled, read and written again in a temporary folder."""
+    from workbench.evaluation.report import report_made, write_evaluation_report
+
+    with tempfile.TemporaryDirectory() as name:
+        folder, evaluated, changes = Path(name), [], ""
+        for number, saved in enumerate(made["evaluations"]):
+            evaluation, changes = _remade(saved, folder / str(number), made["packages"], device)
+            evaluated.append((evaluation, evaluation.results()))
+        report = write_evaluation_report(folder / "report", evaluated).parent
+        own = unsigned(path.name, path.read_bytes().decode())
+        same = any(
+            unsigned(file.name, file.read_bytes().decode()) == own
+            for file in report.glob(f"*{path.suffix}")
+        )
+        return compared_numbers(
+            _named(made["numbers"]), _named(report_made(evaluated)["numbers"]), same, changes
+        )
+
+
+def _remade(saved: Mapping, folder: Path, packages: Mapping, device: str | None):
+    """An evaluation as saved, made again in `folder`, and what of the machine is another."""
+    from workbench.evaluation.evaluation import Evaluation
+    from workbench.evaluation.request import EvaluationRequest
+    from workbench.models.provenance import reopened
+
+    about, images = saved["about"], saved["images"]
+    there = reopened(
+        {
+            "teacher": about["teacher"],
+            "models": {
+                name: how["settings"] | {"place": how["place"]} for name, how in images.items()
+            },
+            "device": about["device"],
+            "packages": packages,
+        },
+        device,
+    )
+
+    def opened(name: str):
+        if name not in there.models:
+            raise ValueError("it was not opened at first")
+        return there.models[name]
+
+    evaluation = Evaluation(folder, EvaluationRequest.from_dict(saved["request"]))
+    for _ in (
+        *evaluation.generate(there.backend, opened),
+        *evaluation.read(str(there.backend.device)),
+    ):
+        pass
+    for name, how in images.items():  # times are those of the first making
+        evaluation.images[name] = dataclasses.replace(
+            evaluation.images[name], milliseconds=how["milliseconds"]
+        )
+    return evaluation, there.changes
+
+
+def _named(numbers: list[dict]) -> dict[str, float | None]:
+    """Every number and bound of a report's `numbers`, by its name in words."""
+    return {
+        " of ".join(
+            (f"{column} ({bound})", one["model"], f"{one['prompts']}, {one['teacher']}")
+        ): value
+        for one in numbers
+        for column, bounds in one["numbers"].items()
+        for bound, value in bounds.items()
+    }
+
+
+EVALUATION_REMAKERS = {"evaluation": remake_report, "evaluation image": remake_image}

@@ -17,17 +17,19 @@ from workbench.evaluation.request import EvaluationStage, EvaluationTask
 from workbench.io.files import write_atomically
 from workbench.io.hub import revision_of
 from workbench.io.notation import reason_of
+from workbench.io.png import NOT_FINITE
 from workbench.io.progress import Progress
 from workbench.io.strict_json import to_json
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.identity import model_settings
 from workbench.models.model import Model
+from workbench.models.provenance import how_opened, made_with, teacher_of
 from workbench.models.sampling import ImageDraw, in_batches, sampled_images, sampled_together
 
 if TYPE_CHECKING:
     from workbench.evaluation.evaluation import Evaluation
 
-NOT_FINITE = "the model's output is not finite (NaN)"
+IMAGE = "evaluation image"  # the kind of picture, in its settings
 
 
 def generate_images(
@@ -48,6 +50,7 @@ def _about(evaluation: Evaluation, backend: PipelineBackend) -> dict:
     """Where images are generated, and how many prompts the backend cuts."""
     texts, longest = evaluation.request.prompts.texts, backend.max_tokens
     return {
+        "teacher": teacher_of(backend),
         "revision": revision_of(evaluation.request.teacher),
         "teacher_parts": backend.parts,
         "device": str(backend.device),
@@ -67,7 +70,13 @@ def _generate(
     existing = folder.checksums(draws)
     missing = [draw for draw in draws if draw not in existing]
     clock, size = _Clock(folder.path / "seconds.json"), sampled_together(backend.latent_shape)
-    images = ModelImages(folder.path.name, settings, model.evaluations, clock.milliseconds)
+    images = ModelImages(
+        folder.path.name,
+        settings,
+        model.evaluations,
+        clock.milliseconds,
+        how_opened(model, backend)["place"],
+    )
     evaluation.images[name] = images
 
     def sampled(batch: list[ImageDraw]) -> Iterator[tuple[list[ImageDraw], Tensor]]:
@@ -76,12 +85,13 @@ def _generate(
         clock.add(len(batch), time.perf_counter() - begun)
         yield batch, pictures
 
+    about = {"kind": IMAGE, "model": name, **settings, "origin": made_with(backend, [model])}
     done, failed = len(existing), 0
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     for batch, pictures in in_batches(batches, sampled):
         for draw, picture in zip(batch, pictures):
             if torch.isfinite(picture).all():
-                folder.write(draw, picture, {"model": name, **settings})
+                folder.write(draw, picture, about)
             else:
                 failed += 1
         done += len(batch)

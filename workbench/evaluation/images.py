@@ -32,7 +32,7 @@ from torch import Tensor
 
 from workbench.io.digests import LENGTH, reads_in_full
 from workbench.io.files import slug, write_atomically
-from workbench.io.png import png_bytes, read_settings
+from workbench.io.png import picture_of, png_bytes, read_settings
 from workbench.io.strict_json import to_json
 from workbench.models.sampling import ImageDraw
 
@@ -45,6 +45,7 @@ class ModelImages:
     settings: dict
     evaluations: int  # NFEs per image
     milliseconds: float | None  # per image, sampling and decoding; None if not generated here
+    place: str = ""  # what the model was opened by; not known of earlier versions' images
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,9 @@ class ImageFolder:
         """Saves an image [3, H, W] in [0, 1] with its prompt, its name and `settings`."""
         path = self.path / draw.path
         path.parent.mkdir(exist_ok=True)
-        pixels = (image.permute(1, 2, 0) * 255).round().byte().cpu().numpy()
-        about = {"prompt": draw.prompt, "image": draw.name, **settings, "pixels": _digest(pixels)}
-        content = png_bytes(Image.fromarray(pixels), about)
+        picture = picture_of(image)
+        about = {**draw.settings, **settings, "pixels": _digest(np.asarray(picture))}
+        content = png_bytes(picture, about)
         write_atomically(path, lambda part: part.write_bytes(content))
 
     def read(self, draws: Iterable[ImageDraw]) -> Tensor:

@@ -6,6 +6,7 @@ NAME.csv                              each table
 numbers.csv                           a line per number: interval, protocol, prompts, failures
 by_prompt.csv                         a line per number and prompt
 numbers.json                          each model's numbers without their protocol, for programs
+provenance.json                       what made the CSV and JSON files; the others carry it
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 
@@ -30,13 +32,15 @@ from workbench.evaluation.tables import (
     paper_layouts,
     part_table,
 )
-from workbench.io.files import write_atomically
+from workbench.io.files import packages
 from workbench.io.notation import format_seeds, model_title
 from workbench.io.page import report_page
+from workbench.io.provenance import write_files
 from workbench.io.strict_json import to_json
 from workbench.io.tables import Bullets, Table, csv_text
 from workbench.models.sampling import OFFICIAL
 
+KIND = "evaluation"  # in what a file says of its making
 FEW = 10  # prompts
 FEW_NOTE = (
     "Intervals over so few prompts are wide, because they are Student's: that of 3 prompts takes "
@@ -150,27 +154,43 @@ def write_evaluation_report(folder: Path, evaluated: Evaluated) -> Path:
     notes = [
         Bullets("" if n else "Protocol", tuple(provenance(*one))) for n, one in enumerate(evaluated)
     ]
-    folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.csv"):
         if re.fullmatch(rf"({'|'.join(TABLES)})(-\d+)?\.csv", old.name):
             old.unlink()
-
-    def put(name: str, text: str) -> None:
-        write_atomically(folder / name, lambda part: part.write_text(text, encoding="utf-8"))
-
     parts = [*tables, *notes]
-    put("report.md", "\n\n".join(["# Evaluation", *(part.markdown for part in parts)]) + "\n")
-    put("report.tex", "\n\n".join(part.latex for part in parts) + "\n")
-    put("report.html", report_page("Evaluation", *tables, *figures, *notes))
+    texts = {
+        "report.md": "\n\n".join(["# Evaluation", *(part.markdown for part in parts)]) + "\n",
+        "report.tex": "\n\n".join(part.latex for part in parts) + "\n",
+        "report.html": report_page("Evaluation", *tables, *figures, *notes),
+    }
     for name, same in groupby(
         sorted(tables, key=lambda table: table.name), lambda table: table.name
     ):
         for number, table in enumerate(same, 1):
-            put(f"{name}.csv" if number == 1 else f"{name}-{number}.csv", table.csv)
-    put("numbers.csv", _long(evaluated))
-    put("by_prompt.csv", _by_prompt(evaluated))
-    put("numbers.json", to_json(_by_model(evaluated), indent=1))
+            texts[f"{name}.csv" if number == 1 else f"{name}-{number}.csv"] = table.csv
+    texts["numbers.csv"] = _long(evaluated)
+    texts["by_prompt.csv"] = _by_prompt(evaluated)
+    texts["numbers.json"] = to_json(_by_model(evaluated), indent=1)
+    write_files(folder, texts, report_made(evaluated))
     return folder / "report.html"
+
+
+def report_made(evaluated: Evaluated) -> dict:
+    """What makes a report again: each evaluation's request, models, machine and numbers."""
+    return {
+        "kind": KIND,
+        "evaluations": [
+            {
+                "folder": str(evaluation.folder.resolve()),
+                "request": evaluation.request.to_dict(),
+                "images": {name: asdict(images) for name, images in evaluation.images.items()},
+                "about": evaluation.about,
+            }
+            for evaluation, _ in evaluated
+        ],
+        "numbers": _by_model(evaluated),
+        "packages": packages(),
+    }
 
 
 def _long(evaluated: Evaluated) -> str:

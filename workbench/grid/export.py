@@ -9,25 +9,26 @@ Every PNG carries its settings (`workbench.io.png`), so it can be traced back wi
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 import math
-import platform
 import time
 import zipfile
 from dataclasses import asdict
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from workbench.grid.generate import Cell, Grid, Row
-from workbench.io.files import PACKAGES, slug
+from workbench.grid.lettering import Face, advice
+from workbench.io.files import packages, slug
 from workbench.io.png import png_bytes
 from workbench.io.strict_json import to_json
 from workbench.io.tables import interval_text
+from workbench.models.sampling import NOISE_OF_SEED
 
 # of a cell on the sheet: smaller images are enlarged pixel by pixel, larger ones reduced
 SIDES = (128, 512)
-GAP, LABEL, HEAD, TITLE, FOOT = 6, 270, 30, 46, 34
+GAP, LABEL, LEAST = 6, 270, 900
+PROMPT, MODEL, NUMBERS, SEED, LEGEND = map(Face, (22, 18, 15, 14, 13))
 PAPER, INK, FAINT, HOLE = "#ffffff", "#1c2430", "#5c6675", "#f3e3e1"
 
 
@@ -38,37 +39,30 @@ def export_png(grid: Grid) -> bytes:
 
 def grid_sheet(grid: Grid) -> Image.Image:
     """A section per prompt, a row per model, a column per seed, labels on both; missing cells stay
-    empty.
+    empty. Prompts and legend are wrapped.
     """
     request, side = grid.request, _side(grid)
-    width = LABEL + len(request.seeds) * (side + GAP) + GAP
-    height = TITLE + HEAD + len(request.models) * (side + GAP)
-    paper = Image.new("RGB", (max(width, 900), height * len(request.prompts) + FOOT), PAPER)
-    draw = ImageDraw.Draw(paper)
-    for index, prompt in enumerate(request.prompts):
-        top = index * height
-        draw.text((GAP * 2, top + 14), prompt, INK, _font(22))
+    width = max(LABEL + len(request.seeds) * (side + GAP) + GAP, LEAST)
+    titles = [PROMPT.wrapped(prompt, width - 4 * GAP) for prompt in request.prompts]
+    legend = LEGEND.wrapped(_legend(grid), width - 4 * GAP)
+    rows = SEED.height + 2 * GAP + len(request.models) * (side + GAP)
+    height = sum(len(lines) * PROMPT.height + 2 * GAP + rows for lines in titles)
+    paper = Image.new("RGB", (width, height + len(legend) * LEGEND.height + 3 * GAP), PAPER)
+    draw, top = ImageDraw.Draw(paper), 2 * GAP
+    for index, lines in enumerate(titles):
+        top = _draw_lines(draw, PROMPT, lines, top, INK)
         for column, seed in enumerate(request.seeds):
-            draw.text(
-                (LABEL + column * (side + GAP) + side / 2, top + TITLE + 8),
-                f"seed {seed}",
-                FAINT,
-                _font(14),
-                anchor="ma",
-            )
-        for line, model in enumerate(request.models):
-            y = top + TITLE + HEAD + line * (side + GAP)
-            _draw_label(draw, model, row_lines(grid.rows.get((index, model))), y)
+            middle = LABEL + column * (side + GAP) + side / 2
+            SEED.draw(draw, (middle, top), SEED.shortened(f"seed {seed}", side), FAINT, True)
+        top += SEED.height + GAP
+        for model in request.models:
+            _draw_label(draw, model, row_lines(grid.rows.get((index, model))), top)
             for column, seed in enumerate(request.seeds):
-                _draw_cell(
-                    paper,
-                    draw,
-                    grid.cells.get((index, model, seed)),
-                    LABEL + column * (side + GAP),
-                    y,
-                    side,
-                )
-    draw.text((GAP * 2, paper.height - FOOT + 10), _legend(grid), FAINT, _font(13))
+                cell = grid.cells.get((index, model, seed))
+                _draw_cell(paper, draw, cell, LABEL + column * (side + GAP), top, side)
+            top += side + GAP
+        top += 3 * GAP
+    _draw_lines(draw, LEGEND, legend, top - GAP, FAINT)
     return paper
 
 
@@ -78,7 +72,8 @@ def export_zip(grid: Grid) -> bytes:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
         for cell in grid.cells.values():
             path = cell_path(grid, cell) if cell.image is not None else None
-            cells.append(cell.settings | {"file": path, "error": cell.error or None})
+            about = {name: value for name, value in cell.settings.items() if name != "origin"}
+            cells.append(about | {"file": path, "error": cell.error or None})
             if path:
                 archive.writestr(path, cell.png)
         archive.writestr("manifest.json", to_json(grid_settings(grid) | {"cells": cells}, indent=1))
@@ -93,11 +88,18 @@ def grid_settings(grid: Grid) -> dict:
         "link": grid.request.query,
         "device": grid.device,
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "versions": _versions(),
-        "noise": "of a cell: torch.randn(latent shape, "
-        "generator=torch.Generator('cpu').manual_seed(seed))",
+        "versions": packages(),
+        "noise": NOISE_OF_SEED,
         "rows": [_row_settings(grid, row) for row in grid.rows.values()],
+        "origin": _origin(grid),
     }
+
+
+def _origin(grid: Grid) -> dict:
+    """The teacher and all models, from the cells that each know theirs."""
+    found = [cell.settings["origin"] for cell in grid.cells.values() if "origin" in cell.settings]
+    models = {name: how for made in found for name, how in made["models"].items()}
+    return {**found[0], "models": models} if found else {}
 
 
 def row_lines(row: Row | None) -> list[str]:
@@ -157,7 +159,7 @@ def _legend(grid: Grid) -> str:
     )
     return (
         f"Same noise down a column. {measured}Times are of one image on "
-        f"{grid.device or 'this machine'}."
+        f"{grid.device or 'this machine'}. {advice([*grid.request.prompts, *grid.request.models])}"
     )
 
 
@@ -167,13 +169,20 @@ def _side(grid: Grid) -> int:
     return min(own * -(-SIDES[0] // own), SIDES[1])  # a whole multiple below SIDES[0]
 
 
-def _draw_label(draw: ImageDraw.ImageDraw, model: str, lines: list[str], y: int) -> None:
-    font = _font(18)
-    while model and draw.textlength(model, font) > LABEL - 4 * GAP:
-        model = model[:-2].rstrip("…") + "…"
-    draw.text((GAP * 2, y + 8), model, INK, font)
+def _draw_lines(
+    draw: ImageDraw.ImageDraw, face: Face, lines: list[str], top: int, colour: str
+) -> int:
+    """Draws lines one below the other; returns where the next would begin."""
     for number, line in enumerate(lines):
-        draw.text((GAP * 2, y + 36 + 22 * number), line, FAINT, _font(15))
+        face.draw(draw, (2 * GAP, top + number * face.height), line, colour)
+    return top + len(lines) * face.height
+
+
+def _draw_label(draw: ImageDraw.ImageDraw, model: str, lines: list[str], y: int) -> None:
+    room = LABEL - 4 * GAP
+    MODEL.draw(draw, (2 * GAP, y + 8), MODEL.shortened(model, room), INK)
+    shown = [NUMBERS.shortened(line, room) for line in lines]
+    _draw_lines(draw, NUMBERS, shown, y + 36, FAINT)
 
 
 def _draw_cell(
@@ -190,24 +199,5 @@ def _draw_cell(
         )
         return
     draw.rectangle((x, y, x + side - 1, y + side - 1), fill=HOLE if cell else None, outline=FAINT)
-    draw.text(
-        (x + side / 2, y + side / 2),
-        "failed" if cell else "not generated",
-        FAINT,
-        _font(14),
-        anchor="mm",
-    )
-
-
-def _font(size: int) -> ImageFont.ImageFont:
-    return ImageFont.load_default(size)  # PIL's own: the same on every machine
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    text = "failed" if cell else "not generated"
+    SEED.draw(draw, (x + side / 2, y + (side - SEED.height) / 2), text, FAINT, True)

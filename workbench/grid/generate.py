@@ -29,7 +29,7 @@ from workbench.core.denoiser import Condition
 from workbench.core.seeds import grid_noise
 from workbench.grid.request import GridRequest
 from workbench.io.notation import TEACHER, reason_of
-from workbench.io.png import png_bytes
+from workbench.io.png import NOT_FINITE, picture_of, png_bytes
 from workbench.io.progress import Progress
 from workbench.metrics.diversity import Interval, seed_interval
 from workbench.metrics.lite0 import Lite0
@@ -37,11 +37,13 @@ from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.identity import model_settings
 from workbench.models.model import Model, teacher_model
 from workbench.models.model_cache import ModelCache
-from workbench.models.sampling import even_batches, in_batches
+from workbench.models.provenance import made_with
+from workbench.models.sampling import NOISE_OF_SEED, even_batches, in_batches
 
 # seeds: on two CPU cores 2.3 times faster per image than one by one, and hardly slower than 16
 BATCH_SIZE = 9
 DECODING = 2.0  # the cost of decoding an image in network evaluations; for the progress only
+CELL = "cell"  # the kind of picture, in its settings
 ModelLoader = Callable[[str], Model]
 
 
@@ -164,8 +166,15 @@ class _Task:
     error: str = ""  # of a model that did not open
 
     def cell(self, seed: int, settings: dict, image: Tensor | None, error: str = "") -> Cell:
-        pixels = None if image is None else (image.permute(1, 2, 0) * 255).round().byte().numpy()
-        about = {"prompt": self.text, "model": self.model, **settings, "seed": seed}
+        pixels = None if image is None else np.asarray(picture_of(image))
+        about = {
+            "kind": CELL,
+            "prompt": self.text,
+            "model": self.model,
+            "seed": seed,
+            "noise": NOISE_OF_SEED,
+            **settings,
+        }
         return Cell(self.prompt, self.model, seed, pixels, error, about)
 
 
@@ -216,7 +225,8 @@ def _row(
         yield from (task.cell(seed, {}, None, error) for seed in seeds)
         yield Row(task.prompt, task.model, note=error)
         return
-    settings, images, seconds, finished = model_settings(model, backend), [], 0.0, 0
+    settings = {**model_settings(model, backend), "origin": made_with(backend, [model])}
+    images, seconds, finished = [], 0.0, 0
     for made in in_batches(
         even_batches(seeds, batch_size),
         lambda batch: _sample(task, model, backend, batch),
@@ -229,9 +239,9 @@ def _row(
         for seed, image in zip(made.seeds, made.images):
             error = made.error
             if image is not None and not torch.isfinite(image).all():
-                image, error = None, "The model's output is not finite (NaN)."
+                image, error = None, f"{NOT_FINITE[0].upper()}{NOT_FINITE[1:]}."
             images += [] if image is None else [image]
-            yield task.cell(seed, settings, image, error)
+            yield task.cell(seed, settings | {"batch": made.seeds}, image, error)
         seconds, finished = seconds + made.seconds, finished + len(made.seeds)
     per_image = seconds / len(images) if images else None
     yield _measured(Row(task.prompt, task.model, model.evaluations, per_image), images, feature)

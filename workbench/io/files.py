@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +19,11 @@ from safetensors import SafetensorError
 def slug(text: str) -> str:
     """The letters and digits of a text, for a file's name."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:40].rstrip("-") or "untitled"
+
+
+def slug_of(text: str) -> str:
+    """The slug and a digest of the whole text: short, without a separator, and one text's alone."""
+    return f"{slug(text)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "peft", "gradio")
@@ -64,6 +71,44 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             f"cannot write {path}: {error}. Free some disk space, then resume; earlier files are "
             "whole."
         ) from error
+
+
+def file_to_write(text: str) -> Path:
+    """The path of a file that a command is told to write, as the `type` of its option: a place
+    where none can be written is a `FolderError` now, not after the work.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise FolderError(f"{path} is a folder: give the name of a file in it")
+    _check_place(path)
+    return path
+
+
+def folder_to_write(text: str) -> Path:
+    """The same for a folder, which may exist."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise FolderError(f"{path} is a file: give the name of a folder")
+    _check_place(path / "file")
+    return path
+
+
+def _check_place(path: Path) -> None:
+    """Raises `FolderError` where `path` and its missing folders could not be created."""
+    try:
+        existing = next(folder for folder in path.absolute().parents if folder.exists())
+    except OSError as error:  # a name that is too long
+        raise FolderError(f"{path} cannot be written: {error.strerror}") from error
+    if not existing.is_dir():
+        raise FolderError(f"{path} cannot be written: {existing} is a file")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise FolderError(f"{path} cannot be written: {existing} is not writable")
+
+
+def packages() -> dict[str, str]:
+    """The versions of Python and of the packages that determine results."""
+    found = {name: version(name) for name in ("dp-dmd-workbench", *PACKAGES)}
+    return {"python": platform.python_version()} | {name: one for name, one in found.items() if one}
 
 
 def keep_earlier(folder: Path, digest: str, names: Iterable[str]) -> None:

@@ -6,7 +6,6 @@ import base64
 import io
 from typing import TYPE_CHECKING
 
-import numpy as np
 import plotly.graph_objects as go
 from PIL import Image
 
@@ -87,15 +86,15 @@ def title_of(model: str) -> str:
 
 def mosaic(images: Tensor, side: int) -> Image.Image:
     """One picture of images [rows, columns, 3, H, W] in [0, 1], each made `side` pixels wide:
-    enlarged pixel by pixel, or averaged.
+    enlarged pixel by pixel, or averaged. Raises ValueError for NaN.
     """
+    from workbench.io.png import picture_of  # torch, which the caller has
+
     rows, columns = images.shape[:2]
     sheet = Image.new("RGB", (columns * side, rows * side))
     for r in range(rows):
         for c in range(columns):
-            cell = Image.fromarray(
-                (images[r, c].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-            )
+            cell = picture_of(images[r, c])
             how = Image.Resampling.NEAREST if side >= cell.width else Image.Resampling.BOX
             sheet.paste(
                 cell if cell.width == side else cell.resize((side, side), how), (c * side, r * side)

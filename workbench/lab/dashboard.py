@@ -29,10 +29,10 @@ from workbench.lab.pictures import COLUMN_WIDTH
 from workbench.models.model import teacher_model
 from workbench.stages.gradients import gradient_reach
 from workbench.training.build import new_objective
-from workbench.training.figures import training_figure
+from workbench.training.figures import comparable_readings, training_figure
 from workbench.training.inputs import run_distiller
 from workbench.training.run import Run
-from workbench.training.train import PanelMeasurement, read_panel, train
+from workbench.training.train import PANEL_FEATURE, PanelMeasurement, read_panel, train
 
 REDRAW = 1.0  # seconds between two drawings, and two checks for readings
 ACTIVE = ("training", "paused")
@@ -107,11 +107,12 @@ class Dashboard:
             raise self.error
 
     def _print_readings(self, printed: dict[str, int]) -> None:
-        teacher = f" (the teacher's is {self.teacher:.3f})" if self.teacher else ""
         for name, run in self.runs.items():
             for row in run.metrics():
                 if row["kind"] == "reading" and row["round"] > printed[name]:
                     printed[name] = row["round"]
+                    same = self.teacher and row.get("feature") == PANEL_FEATURE
+                    teacher = f" (the teacher's is {self.teacher:.3f})" if same else ""
                     print(
                         f"{title_of(name)}, round {row['round']} of {run.recipe.rounds}: "
                         f"diversity {row['diversity']:.3f}{teacher}",
@@ -168,12 +169,11 @@ class Dashboard:
     def figure(self) -> go.Figure:
         """The dashboard's figure as of now, as a static one."""
         steps = max(run.recipe.student_steps for run in self.runs.values())
-        return training_figure(
-            {name: run.metrics() for name, run in self.runs.items()},
-            self._terms,
-            steps,
-            self.teacher,
-        )
+        rows = {name: run.metrics() for name, run in self.runs.items()}
+        features = {row.get("feature") for run in rows.values() for row in comparable_readings(run)}
+        # an older run's readings are of another measure than the teacher's
+        teacher = self.teacher if features <= {PANEL_FEATURE} else None
+        return training_figure(rows, self._terms, steps, teacher)
 
     def picture(self, name: str) -> Path | None:
         """The last samples of a run: a row per prompt of the panel, a column per seed; None before

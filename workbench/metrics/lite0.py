@@ -150,8 +150,9 @@ class Lite0:
     def features(self, images: Tensor, batch: int = 8) -> Tensor:
         """[B, 1280] fp32 features, on the network's device, of images [B, 3, H, W] in [0, 1].
 
-        Images are resized to size x size (bilinear with antialiasing, no crop). Raises ValueError
-        for another shape or range.
+        Images are rounded to eight bits, so that they and their files have one number, and resized
+        to size x size (bilinear with antialiasing, no crop). Raises ValueError for another shape or
+        range.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"lite0 reads images [B, 3, H, W], not {list(images.shape)}")
@@ -166,6 +167,7 @@ class Lite0:
                 "lite0 reads finite values in [0, 1]; bring images from [-1, 1] there with (x + "
                 "1) / 2"
             )
+        images = (images.clamp(0, 1) * 255).round() / 255
         if images.shape[2:] != (self.size, self.size):
             images = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         return ((images * 255 - 127) / 128).contiguous(memory_format=torch.channels_last)

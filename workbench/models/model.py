@@ -21,7 +21,8 @@ class StudentInfo:
     `method` is a key of `METHODS`, or a published student's title. `digest` is the recipe's at the
     time of training; an earlier version had fewer settings, and so another digest. `weights` is the
     digest of its files, `teacher` those of its teacher's parts at the time of training (empty if an
-    earlier version trained it). `source`, `revision` and `licence` are a published student's.
+    earlier version trained it). `source`, `revision` and `licence` are a published student's;
+    `place` is what `open_model` opens it by.
     """
 
     method: str | None = None
@@ -33,6 +34,7 @@ class StudentInfo:
     source: str = ""
     revision: str = ""
     licence: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)

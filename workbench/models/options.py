@@ -103,8 +103,33 @@ def load_models(options: argparse.Namespace):
 
 
 def model_names(options: argparse.Namespace) -> list[str]:
-    """The names in `--models`."""
-    return [name.strip() for name in options.models.split(",") if name.strip()]
+    """The names in `--models`. Raises ValueError for none, and for one that is listed twice."""
+    names = [name.strip() for name in options.models.split(",") if name.strip()]
+    if not names:
+        raise ValueError("There are no models: name at least one, as in --models teacher,dp-dmd.")
+    if len(set(names)) < len(names):
+        raise ValueError(f"A model is listed twice: --models {options.models}.")
+    return names
+
+
+def check_counts(options: argparse.Namespace) -> None:
+    """Raises ValueError, before anything is loaded, for no models, no seeds and no steps, and for
+    an empty prompt.
+    """
+    model_names(options)
+    if options.seeds < 1:
+        raise ValueError(
+            f"There are no seeds: --seeds must be a whole number from 1 on, not {options.seeds}."
+        )
+    if options.teacher_steps < 1:
+        raise ValueError(
+            "Teacher steps must be a whole number from 1 on, not --teacher-steps "
+            f"{options.teacher_steps}."
+        )
+    prompts = getattr(options, "prompt", None)
+    for prompt in [prompts] if isinstance(prompts, str) else prompts or ():
+        if not prompt.strip():
+            raise ValueError("A prompt is empty: write what the picture should show.")
 
 
 def common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[Recipe | None, str]:

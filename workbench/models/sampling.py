@@ -4,10 +4,9 @@ and decoding.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,9 +15,19 @@ from torch import Tensor
 
 from workbench.core.denoiser import Backend
 from workbench.core.seeds import grid_noise
-from workbench.io.files import slug
+from workbench.io.files import slug_of
 from workbench.io.notation import reason_of
 from workbench.models.model import Model
+
+PER_PROMPT, OFFICIAL = NOISES = ("per-prompt", "official")
+OFFICIAL_SEED, OFFICIAL_BATCH = 42, 4
+NOISE_OF_SEED = (  # what a picture says of its seeds
+    "of a seed: torch.randn(latent shape, generator=torch.Generator('cpu').manual_seed(seed))"
+)
+
+
+class NotFiniteError(RuntimeError):
+    """A model's output that is NaN or infinite; the message names the model, prompt and seed."""
 
 
 def sampled_together(latent_shape: tuple[int, int, int]) -> int:
@@ -43,9 +52,15 @@ def sampled_images(model: Model, backend: Backend, draws: list[ImageDraw]) -> Te
 
 
 def images_of(
-    model: Model, backend: Backend, prompts: list[str], seeds: list[int], batch: int = 0
+    model: Model,
+    backend: Backend,
+    prompts: list[str],
+    seeds: list[int],
+    batch: int = 0,
+    noise: str = OFFICIAL,
 ) -> Iterator[Tensor]:
-    """A row of images for each prompt, one per seed.
+    """A row of images for each prompt, one per seed: that of `torch.Generator().manual_seed(seed)`,
+    as in the app and in diffusers.
 
     Args:
         model: A model of the backend's teacher.
@@ -53,21 +68,28 @@ def images_of(
         prompts: One row each.
         seeds: S of them.
         batch: Images sampled at a time, across prompts; 0: `sampled_together`.
+        noise: "per-prompt" gives each prompt and seed a noise of its own, as `evaluate` does.
 
     Returns:
         [S, 3, H, W] in [0, 1] for each prompt, fp32 on the CPU.
+
+    Raises:
+        NotFiniteError: An image is not finite; with its prompt and seed.
     """
     batch_size, images = batch or sampled_together(backend.latent_shape), []
-    draws = [draw for row in seed_draws(prompts, seeds) for draw in row]
+    draws = [draw for row in seed_draws(prompts, seeds, noise) for draw in row]
     for start in range(0, len(draws), batch_size):
-        images += sampled_images(model, backend, draws[start : start + batch_size])
+        part = draws[start : start + batch_size]
+        for draw, image in zip(part, sampled_images(model, backend, part)):
+            if not torch.isfinite(image).all():
+                raise NotFiniteError(
+                    f"the output of {model.name} for “{draw.prompt}”, {draw.name}, is not finite "
+                    "(NaN or infinite): check its weights and the guidance"
+                )
+            images.append(image)
         while len(images) >= len(seeds):
             yield torch.stack(images[: len(seeds)])
             images = images[len(seeds) :]
-
-
-PER_PROMPT, OFFICIAL = NOISES = ("per-prompt", "official")
-OFFICIAL_SEED, OFFICIAL_BATCH = 42, 4
 
 
 @dataclass(frozen=True)
@@ -84,8 +106,21 @@ class ImageDraw:
     @property
     def path(self) -> str:
         """Its file below the model's folder."""
-        digest = hashlib.sha256(self.prompt.encode()).hexdigest()[:8]
-        return f"{slug(self.prompt)}-{digest}/{self.name}.png"
+        return f"{slug_of(self.prompt)}/{self.name}.png"
+
+    @property
+    def settings(self) -> dict:
+        """What its file says of it: the prompt, the name and the seed of its noise."""
+        return {"prompt": self.prompt, "image": self.name, **self.noise_settings}
+
+    @property
+    def noise_settings(self) -> dict:
+        """The seed of the initial noise, and what else determines the noise of a single image of
+        the official policy: the row of its batch and the seed between steps.
+        """
+        if self.row is None:
+            return {"noise_seed": self.seed}
+        return {"noise_seed": OFFICIAL_SEED, "noise_row": self.row, "renoise_seed": self.seed}
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:
         """The initial noise.
@@ -101,6 +136,12 @@ class ImageDraw:
         return torch.randn(
             (OFFICIAL_BATCH, *shape), generator=torch.Generator().manual_seed(OFFICIAL_SEED)
         )[self.row]
+
+
+def draw_of(settings: Mapping) -> ImageDraw:
+    """The draw of an image by its file's settings."""
+    seed = settings.get("renoise_seed", settings["noise_seed"])
+    return ImageDraw(settings["prompt"], settings["image"], seed, settings.get("noise_row"))
 
 
 def noise_seed(prompt: str, seed: int) -> int:

@@ -107,7 +107,7 @@ def load_student(
         network = backend.load_network(folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise FolderError(f"cannot load the student in {folder}: {error}") from error
-    info = replace(info, weights=student_weights(folder))
+    info = replace(info, weights=student_weights(folder), place=_place(folder))
     sampler = info.recipe.student_sampler if info.recipe else "ode"
     return Model(name or str(info.method), backend.denoiser(network), times, info, sampler)
 
@@ -127,6 +127,12 @@ def student_weights(folder: Path) -> str:
     """The digest of a student's network, as it is in its folder. Raises OSError."""
     adapter = folder / LORA_FILE
     return files_digest([adapter] if adapter.is_file() else part_files(folder))
+
+
+def _place(folder: Path) -> str:
+    """The name of a student that ships with the package, else the whole path."""
+    shipped = any(folder in shipped_students(teacher).values() for teacher in EMBEDDED)
+    return folder.name if shipped else str(folder.resolve())
 
 
 def _read(folder: Path) -> tuple[StudentInfo, Tensor] | None:
@@ -170,6 +176,7 @@ def published_model(entry: Published, backend: PipelineBackend, name: str = "") 
         revision=published_revision(entry),
         weights=published_weights(entry),
         licence=entry.licence,
+        place=next((key for key, known in PUBLISHED.items() if known is entry), ""),
     )
     return Model(
         name or entry.title,

@@ -31,10 +31,12 @@ from workbench.io.files import keep_earlier
 from workbench.io.notation import reason_of
 from workbench.io.progress import Progress
 from workbench.metrics.diversity import seed_interval
+from workbench.metrics.inputs import eight_bit
 from workbench.metrics.lite0 import Lite0
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.identity import differences, model_settings
 from workbench.models.model import Model
+from workbench.models.provenance import how_opened, made_with
 from workbench.scenes.detector import detect, satisfies
 from workbench.scenes.grammar import GrammarError, Request, parse
 from workbench.scenes.renderer import SIDE as SCENES_SIDE
@@ -55,6 +57,19 @@ from workbench.stages.trajectory import (
 
 MEMORY = 4 * 2**30  # bytes of all trajectories together
 BRANCH_POINTS = 8  # steps after which a long pass is branched
+
+
+def check_stages(request: GridRequest, branches: int, parents: int) -> None:
+    """Raises ValueError for more than one prompt, and for too few seeds, branches or parents."""
+    if len(request.prompts) != 1:
+        raise ValueError("the stages look at one prompt at a time: write one")
+    if len(request.seeds) < 2:
+        raise ValueError("the stages compare seeds: take two or more")
+    if branches and min(branches, parents) < 2:
+        raise ValueError(
+            "branching compares branches and their parents: take two or more of both, or no "
+            "branches at all"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,7 @@ class StageAnalysis:
     memory: int = MEMORY
     # what `run` finds
     models: dict[str, Facts] = field(default_factory=dict, init=False)
+    origin: dict = field(default_factory=dict, init=False)  # of `models.provenance`
     trajectories: dict[str, Trajectory] = field(default_factory=dict, init=False)
     pictures: dict[str, TrajectoryImages] = field(default_factory=dict, init=False)
     results: dict[Task, TaskResult] = field(default_factory=dict, init=False)
@@ -89,15 +105,7 @@ class StageAnalysis:
     failures: dict[Task, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
-        if len(self.request.prompts) != 1:
-            raise ValueError("the stages look at one prompt at a time: write one")
-        if len(self.request.seeds) < 2:
-            raise ValueError("the stages compare seeds: take two or more")
-        if self.branches and min(self.branches, self.parents) < 2:
-            raise ValueError(
-                "branching compares branches and their parents: take two or more of both, or no "
-                "branches at all"
-            )
+        check_stages(self.request, self.branches, self.parents)
 
     @property
     def prompt(self) -> str:
@@ -202,6 +210,9 @@ class StageAnalysis:
             try:
                 model = self.open_model(name)
                 facts = Facts(model.times, model.evaluations, model_settings(model, self.backend))
+                known = self.origin.get("models", {})
+                self.origin = made_with(self.backend, [])
+                self.origin["models"] = known | {name: how_opened(model, self.backend)}
                 self.models.setdefault(name, facts)
             except Exception as error:  # any: the other models are worth having
                 self.unopened[name] = reason_of(error)
@@ -278,9 +289,7 @@ class StageAnalysis:
         for latents in branched(
             self._open(task.model), self.backend, parents, task.step, self.branches
         ):
-            features.append(
-                reader.features(downsampled(self.backend.decode(latents), PICTURE_SIDE)).cpu()
-            )
+            features.append(reader.features(self.backend.decode(latents)).cpu())
             yield sum(map(len, features)) / count
         self.results[task] = variance_split(
             F.normalize(torch.cat(features).double(), dim=-1).unflatten(0, (-1, self.branches))
@@ -289,19 +298,21 @@ class StageAnalysis:
     def _swap(self, task: Swap) -> Iterator[float]:
         levels = self.levels(task.first, task.then)
         if alone := task.alone(len(levels)):
-            images = self.pictures[alone].final  # recorded already
+            latents = [self.trajectories[alone].x_t[-1].float()]  # recorded already
         else:
-            batches = []
-            for latents in swapped(self._open, task, levels, self.backend, self.prompt, self.seeds):
-                batches.append(downsampled(self.backend.decode(latents), PICTURE_SIDE))
-                yield sum(map(len, batches)) / len(self.seeds)
-            images = torch.cat(batches)
+            latents = swapped(self._open, task, levels, self.backend, self.prompt, self.seeds)
+        batches, features, reader = [], [], self.feature()
+        for part in latents:
+            whole = self.backend.decode(part)
+            # read at full size, as everywhere: the pictures that are kept may be smaller
+            features.append(reader.features(whole).cpu())
+            batches.append(eight_bit(downsampled(whole, PICTURE_SIDE)).float() / 255)
+            yield sum(map(len, batches)) / len(self.seeds)
+        images = torch.cat(batches)
         correct = None
         if self.scene:
             correct = sum(satisfies(seen, self.scene) for seen in detect(images)) / len(images)
-        self.results[task] = Mixed(
-            images, seed_interval(self.feature().features(images).cpu()), correct
-        )
+        self.results[task] = Mixed(images, seed_interval(torch.cat(features)), correct)
 
     def _cost(self, task: Task) -> float:
         """In network evaluations of one image."""

@@ -8,7 +8,14 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.models.options import add_model_options, common_recipe, load_models
+from workbench.io.files import folder_to_write, slug_of
+from workbench.models.options import (
+    add_model_options,
+    check_counts,
+    common_recipe,
+    load_models,
+    model_names,
+)
 
 
 def add_stages_commands(commands, command) -> None:
@@ -19,9 +26,9 @@ def add_stages_commands(commands, command) -> None:
     stages.add_argument("prompt", metavar="PROMPT", help="one prompt")
     stages.add_argument(
         "--out",
-        type=Path,
+        type=folder_to_write,
         help="folder for report.html, numbers.json and the trajectories; those already recorded "
-        "with the same settings are reused (default: stages/PROMPT)",
+        "with the same settings are reused (default: stages/PROMPT-DIGEST)",
     )
     stages.add_argument(
         "--branches",
@@ -49,16 +56,26 @@ def _stages(options: argparse.Namespace) -> None:
     from workbench.io.notation import TEACHER
     from workbench.io.prompt_text import clean_prompt
     from workbench.models.loading import check_prompt
-    from workbench.stages.analysis import StageAnalysis, check_folder, saved_trajectories
+    from workbench.stages.analysis import (
+        StageAnalysis,
+        check_folder,
+        check_stages,
+        saved_trajectories,
+    )
 
+    check_counts(options)
     options.prompt = clean_prompt(options.prompt)
-    folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
+    request = GridRequest(
+        (options.prompt,), tuple(range(options.seeds)), tuple(model_names(options))
+    )
+    check_stages(request, options.branches, options.parents)
+    folder = options.out or Path("stages") / slug_of(options.prompt)
     check_folder(folder, {options.prompt})
     backend, models = load_models(options)
     check_prompt(backend, options.prompt)
     by_name = {model.name: model for model in models}
     analysis = StageAnalysis(
-        GridRequest((options.prompt,), tuple(range(options.seeds)), tuple(by_name)),
+        request,
         backend,
         by_name.__getitem__,
         options.branches,
@@ -119,3 +136,12 @@ def _follow(title: str, events: Iterable):
             if isinstance(event, (Progress, Probed)):
                 bar.update(event.done - bar.n)
     return event
+
+
+def _remake(path: Path, made: dict, device: str | None):
+    from workbench.stages.reproduce import remake_stages
+
+    return remake_stages(path, made, device)
+
+
+STAGES_REMAKERS = {"stages": _remake}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import plotly.graph_objects as go
 
-from workbench.io.files import write_atomically
 from workbench.io.page import report_page
+from workbench.io.provenance import write_files
 from workbench.io.strict_json import to_json
 from workbench.io.tables import Bullets
+from workbench.models.sampling import NOISE_OF_SEED
 from workbench.stages.analysis import StageAnalysis, branch_steps
 from workbench.stages.commitment import fixed_by
 from workbench.stages.factors import settled_at
@@ -119,15 +121,25 @@ def write_stage_report(
     unfinished = [*seen.unfinished, *left]
     notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
     page = report_page("Stages", *shown, *notes)
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = to_json(
-        _finite(numbers_of(seen, gradients) | {"left": unfinished}),
-        indent=1,
-        allow_nan=False,
-    )
-    write_atomically(folder / "numbers.json", lambda part: part.write_text(numbers))
-    write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
+    numbers = finite_numbers(seen, gradients) | {"left": unfinished}
+    made = {
+        "kind": "stages",
+        "request": asdict(seen.request),
+        "branches": seen.branches,
+        "parents": seen.parents,
+        "swaps": seen.swaps,
+        "noise": NOISE_OF_SEED,
+        "numbers": numbers,
+        "origin": seen.origin,
+    }
+    texts = {"report.html": page, "numbers.json": to_json(numbers, indent=1)}
+    write_files(folder, texts, made)
     return folder / "report.html"
+
+
+def finite_numbers(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
+    """The same as `numbers_of`, with None for a number that is not finite."""
+    return _finite(numbers_of(seen, gradients))
 
 
 def numbers_of(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:

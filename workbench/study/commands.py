@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
+from workbench.io.files import file_to_write, folder_to_write
 from workbench.io.given_options import check_applies, remember_given
 from workbench.io.strict_json import to_json
 from workbench.models.options import add_model_options
@@ -95,7 +96,10 @@ def add_study_commands(commands, command) -> None:
         _create,
     )
     create.add_argument(
-        "--out", type=Path, required=True, help="folder of the new study, on a local disk"
+        "--out",
+        type=folder_to_write,
+        required=True,
+        help="folder of the new study, on a local disk",
     )
     create.add_argument(
         "--title",
@@ -197,16 +201,21 @@ def add_study_commands(commands, command) -> None:
     remember_given(status)
     export = command(study, "export", "write all votes that count as CSV", _export)
     export.add_argument(
-        "--to", type=Path, default=Path("votes.csv"), help="file to write (default: %(default)s)"
+        "--to",
+        type=file_to_write,
+        default=Path("votes.csv"),
+        help="file to write (default: %(default)s)",
     )
     report = command(
         study, "report", "analyse the votes on one page with tables and figures", _report
     )
     report.add_argument(
-        "--to", type=Path, help="folder to write (default: report/ in the study's folder)"
+        "--to",
+        type=folder_to_write,
+        help="folder to write (default: report/ in the study's folder)",
     )
     backup = command(study, "backup", "copy the database, even while it is in use", _backup)
-    backup.add_argument("--to", type=Path, required=True, help="file to write")
+    backup.add_argument("--to", type=file_to_write, required=True, help="file to write")
     for parser in (serve, status, export, report, backup):
         parser.add_argument("folder", type=Path, metavar="STUDY", help="folder written by create")
         parser.add_argument(
@@ -441,14 +450,22 @@ def _broken(folder: Path, design: StudyDesign) -> str:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from workbench.io.files import write_atomically
+    from workbench.io.files import packages
+    from workbench.io.provenance import write_files
     from workbench.study.folder import open_study
     from workbench.study.report import votes_csv
 
     with open_study(options.folder, options.database) as store:
         ballots = store.ballots()
-    content = votes_csv(ballots)
-    write_atomically(options.to, lambda part: part.write_text(content, encoding="utf-8"))
+        design = store.design
+    made = {
+        "kind": "study votes",
+        "study": str(options.folder.resolve()),
+        "digest": design.digest,
+        "title": design.title,
+        "packages": packages(),
+    }
+    write_files(options.to.parent, {options.to.name: votes_csv(ballots)}, made)
     print(f"{options.to}: {len(ballots)} votes")
 
 
@@ -516,3 +533,12 @@ def _numbers(options: argparse.Namespace, name: str, kind: type) -> list:
     if not numbers:
         raise StudyError(f"--{name} names no number")
     return numbers
+
+
+def _remake(path: Path, made: dict, device: str | None):
+    from workbench.study.reproduce import remake_study_report
+
+    return remake_study_report(path, made, device)
+
+
+STUDY_REMAKERS = {"study report": _remake}

@@ -6,6 +6,7 @@ and the protocol.
     report.md  report.tex   the same without figures; the tables
     votes.csv               one line per ballot, every field
     results.csv             one line per number, with its interval
+    provenance.json         what made the CSV files; the others carry it
 
 Everything can be written at any time of a study; numbers that are not known yet are blank, and
 listed. Not here: the numbers (`study.analysis`), the tables (`study.tables`).
@@ -14,15 +15,17 @@ listed. Not here: the numbers (`study.analysis`), the tables (`study.tables`).
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.io.files import write_atomically
+from workbench.io.files import packages
 from workbench.io.notation import format_seeds, model_title
 from workbench.io.page import report_page
+from workbench.io.provenance import text_digest, write_files
 from workbench.io.tables import Bullets, Table, csv_text
 from workbench.study.analysis.findings import Analysis, analysis
 from workbench.study.analysis.statistics import real_trials
@@ -81,22 +84,26 @@ def write_study_report(
     if lines := open_questions(design, found, ballots):
         summary.append(Bullets("Still open", tuple(lines)))
     rules = Bullets("Protocol", tuple(protocol(design, found, ballots, status)))
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def put(name: str, text: str) -> None:
-        write_atomically(
-            folder / name, lambda part: part.write_text(text, encoding="utf-8", newline="")
-        )
-
-    put("votes.csv", votes_csv(ballots))
     numbers = [
         *study_numbers(design, found, ballots, reference),
         *belief_numbers(design, found, ballots),
     ]
-    put("results.csv", csv_text(numbers))
-    put("report.tex", "\n\n".join(table.latex for table in (people, *tables) if table.rows) + "\n")
-    put("report.md", _markdown(design, [*summary, *tables, rules]))
-    put("report.html", report_page(design.title, *summary, *figures.values(), *tables, rules))
+    texts = {
+        "votes.csv": votes_csv(ballots),
+        "results.csv": csv_text(numbers),
+        "report.tex": "\n\n".join(table.latex for table in (people, *tables) if table.rows) + "\n",
+        "report.md": _markdown(design, [*summary, *tables, rules]),
+        "report.html": report_page(design.title, *summary, *figures.values(), *tables, rules),
+    }
+    made = {
+        "kind": "study report",
+        "design": json.loads(design.to_json()),
+        "reference": reference,
+        # not the votes themselves: a page may go where they should not
+        **{name: text_digest(texts[name]) for name in ("votes.csv", "results.csv")},
+        "packages": packages(),
+    }
+    write_files(folder, texts, made)
     return folder / "report.html"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from workbench.core.methods import check_trains
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
+from workbench.io.files import folder_to_write
 from workbench.io.settings import add_settings, given_settings
 from workbench.io.strict_json import to_json
 from workbench.models.options import add_device_option, add_verify_option
@@ -32,7 +33,7 @@ def add_training_commands(commands, command) -> None:
         _export,
     )
     export.add_argument("folder", type=Path, metavar="RUN", help="run folder")
-    export.add_argument("--to", type=Path, required=True, help="folder to write")
+    export.add_argument("--to", type=folder_to_write, required=True, help="folder to write")
     export.add_argument(
         "--lora",
         type=int,
@@ -58,7 +59,9 @@ def _add_train(commands, command) -> None:
         default="scenes-dp-dmd",
         help="recipe to start from (default: %(default)s)",
     )
-    train.add_argument("--out", type=Path, help="run folder (default: runs/METHOD-DIGEST)")
+    train.add_argument(
+        "--out", type=folder_to_write, help="run folder (default: runs/METHOD-DIGEST)"
+    )
     train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     add_device_option(train)
     add_settings(train, Recipe, default="from the preset")
@@ -143,7 +146,7 @@ def _add_make_teacher(scenes, command) -> None:
     )
     make.add_argument(
         "--out",
-        type=Path,
+        type=folder_to_write,
         default=Path("scenes-teacher"),
         help="work folder (default: %(default)s)",
     )
@@ -305,3 +308,12 @@ def _make_teacher(options: argparse.Namespace) -> None:
     from workbench.scenes.make_teacher import make_teacher
 
     print(f"saved {make_teacher(options.out, recipe, options.compile)}")
+
+
+def _remake_panel(path: Path, made: dict, device: str | None):
+    from workbench.training.panel import remake_panel
+
+    return remake_panel(path, made, device)
+
+
+TRAINING_REMAKERS = {"training panel": _remake_panel}

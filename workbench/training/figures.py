@@ -82,9 +82,8 @@ def _add_run(
     figure: go.Figure, name: str, colour: str, rows: list[dict], terms: list[str], steps: int
 ) -> None:
     """The traces of one run."""
-    student, fake, readings, gradients = (
-        _of(rows, kind) for kind in ("student", "fake", "reading", "gradients")
-    )
+    student, fake, gradients = (_of(rows, kind) for kind in ("student", "fake", "gradients"))
+    readings = comparable_readings(rows)
 
     def line(row: int, column: int, rows: list[dict], values: list, what: str, **style) -> None:
         figure.add_trace(_line(name, colour, rows, values, what, **style), row, column)
@@ -116,7 +115,7 @@ def _gauge(
     rows: dict[str, list[dict]], tints: dict[str, str], teacher: float | None
 ) -> go.Indicator:
     """The last reading of the last run that has one, against the teacher's."""
-    readings = {name: _of(run, "reading") for name, run in rows.items()}
+    readings = {name: comparable_readings(run) for name, run in rows.items()}
     name = next((name for name in reversed(readings) if readings[name]), None)
     value = readings[name][-1]["diversity"] if name else None
     top = 1.25 * (teacher or value or 0.4)
@@ -135,6 +134,14 @@ def _gauge(
             ),
         ),
     )
+
+
+def comparable_readings(rows: list[dict]) -> list[dict]:
+    """A run's readings of the diversity that are measured like its last one: 0.2 and before read
+    the panel on smaller inputs, which gives larger numbers.
+    """
+    readings = _of(rows, "reading")
+    return [row for row in readings if row.get("feature") == readings[-1].get("feature")]
 
 
 def _of(rows: list[dict], kind: str) -> list[dict]:

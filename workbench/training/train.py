@@ -16,24 +16,23 @@ from torch import Tensor
 from workbench.core.denoiser import Backend
 from workbench.core.distiller import Distiller, DivergedError, Step
 from workbench.io.files import exclusive_lock, write_atomically
-from workbench.io.png import tile
+from workbench.io.png import png_bytes, tile
 from workbench.metrics.diversity import diversity
-from workbench.metrics.lite0 import Lite0
+from workbench.metrics.lite0 import SIZE, Lite0
 from workbench.models.model import Model
-from workbench.models.sampling import images_of
+from workbench.models.sampling import NOISE_OF_SEED, images_of
 from workbench.models.students import save_student
 from workbench.training.changes import way_back, way_out
 from workbench.training.inputs import check_inputs, run_distiller
 from workbench.training.run import Run
 
-# lite0 on 96 px inputs: quick, for following a run, not for reporting
-PANEL_SEEDS, PANEL_PROMPTS, PANEL_SIZE = 6, 4, 96
+PANEL_SEEDS, PANEL_PROMPTS, PANEL_FEATURE = 6, 4, f"lite0@{SIZE}"
 
 
 @dataclass(frozen=True)
 class PanelMeasurement:
-    """The student on the run's panel after `round` rounds: Eq. (9) on lite0 at 96 px, and the file
-    of the picture.
+    """The student on the run's panel after `round` rounds: Eq. (9) on lite0, and the file of the
+    picture.
     """
 
     round: int
@@ -109,35 +108,59 @@ def _round(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
 
 
 def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
-    model = Model(
-        "student",
-        distiller.backend.denoiser(distiller.result(), distiller.autocast),
-        distiller.student_times,
-        sampler=distiller.recipe.student_sampler,
-    )
+    model = panel_model(distiller)
     rows, value = read_panel(model, distiller.backend, distiller.prompts)
     if not math.isfinite(value) or not all(row.isfinite().all() for row in rows):
         raise distiller.diverged("student", "sample", f"after round {distiller.rounds_done}")
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
     reading = PanelMeasurement(distiller.rounds_done, value, picture)
     if distiller.accelerator.is_main_process:
-        write_atomically(picture, lambda part: tile(rows).save(part, format="PNG"))
+        content = png_bytes(tile(rows), _about(run, distiller, model))
+        write_atomically(picture, lambda part: part.write_bytes(content))
         run.log(
             kind="reading",
             round=reading.round,
             diversity=reading.diversity,
-            feature=f"lite0@{PANEL_SIZE}",
+            feature=PANEL_FEATURE,
         )
     return reading
 
 
+def panel_model(distiller: Distiller) -> Model:
+    """The student in training as a model to sample."""
+    return Model(
+        "student",
+        distiller.backend.denoiser(distiller.result(), distiller.autocast),
+        distiller.student_times,
+        sampler=distiller.recipe.student_sampler,
+    )
+
+
 def read_panel(model: Model, backend: Backend, prompts: list[str]) -> tuple[list[Tensor], float]:
-    """A row of images [S, 3, H, W] per prompt of a run's panel, and their Eq. (9) on lite0 at 96
-    px; `prompts` are the run's.
+    """A row of images [S, 3, H, W] per prompt of a run's panel, and their Eq. (9) on lite0;
+    `prompts` are the run's.
     """
     rows = list(images_of(model, backend, _panel(prompts, backend), list(range(PANEL_SEEDS))))
-    features = torch.stack([Lite0.load(size=PANEL_SIZE).features(row) for row in rows])
+    features = torch.stack([Lite0.load().features(row) for row in rows])
     return rows, float(diversity(features).mean())
+
+
+def _about(run: Run, distiller: Distiller, model: Model) -> dict:
+    """What the panel's picture says of itself."""
+    return {
+        "kind": "training panel",
+        "run": str(run.path.resolve()),
+        "recipe": asdict(run.recipe),
+        "digest": run.digest,
+        "inputs": run.manifest.get("inputs"),
+        "round": distiller.rounds_done,
+        "prompts": _panel(distiller.prompts, distiller.backend),
+        "seeds": list(range(PANEL_SEEDS)),
+        "noise": NOISE_OF_SEED,
+        "times": model.times.tolist(),
+        "sampler": model.sampler,
+        "device": str(distiller.backend.device),
+    }
 
 
 def _panel(prompts: list[str], backend: Backend) -> list[str]:

@@ -36,7 +36,6 @@ GRADIENTS = (
     "to its samples."
 )
 TITLES = {"strip": "Strip", "curves": "Curves", "swap": "Swap test"}
-LIVE_SIZE = 96  # pixels that lite0 reads here: nine times faster than 224, and enough to follow
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ class StagesTab:
             ),
             form.branches if "branching" in form.parts else 0,
             swaps="swap" in form.parts,
-            feature=partial(Lite0.load, LIVE_SIZE, self.session.device),
+            feature=partial(Lite0.load, device=self.session.device),
             existing=list(trajectories),
         )
         if view is not None:

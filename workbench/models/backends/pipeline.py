@@ -187,13 +187,13 @@ class DiffusersBackend:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [B, 3, H, W] in [0, 1], fp32 on the CPU, from latents [B, C, h, w]."""
+        """Images [B, 3, H, W] in [0, 1], fp32 on the CPU, from latents [B, C, h, w]; NaN wherever
+        the decoder's output is not finite.
+        """
         side = latents.shape[-1] * self.pipeline.vae_scale_factor
         # SD3.5's decoder takes 2.2 GiB for each image of 1024 pixels
         batch_size = max(1, DECODED_PIXELS // side**2)
-        return torch.cat(
-            [(self.pixels(part) / 2 + 0.5).clamp(0, 1).cpu() for part in latents.split(batch_size)]
-        )
+        return torch.cat([_shown(self.pixels(part)) for part in latents.split(batch_size)])
 
     def hidden(
         self,
@@ -231,3 +231,8 @@ def latent_shape(
     if resolution <= 0 or resolution % (2 * scale):
         raise ValueError(f"resolution {resolution} is not a multiple of {2 * scale} pixels")
     return channels, resolution // scale, resolution // scale
+
+
+def _shown(pixels: Tensor) -> Tensor:
+    """[-1, 1] to [0, 1] on the CPU; an infinity becomes NaN, for clamping would make it white."""
+    return (pixels / 2 + 0.5).clamp(0, 1).masked_fill(~pixels.isfinite(), torch.nan).cpu()
