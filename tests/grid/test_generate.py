@@ -16,7 +16,7 @@ from tests.support.distilling import spying
 from workbench.cli import main
 from workbench.core.sampler import sampled
 from workbench.core.seeds import grid_noise
-from workbench.grid.export import export_png, export_zip, format_interval
+from workbench.grid.export import export_png, export_zip
 from workbench.grid.generate import Cell, Grid, Row, generate_grid, model_loader
 from workbench.grid.request import MAX_CELLS, GridRequest, check_request
 from workbench.io.files import FolderError
@@ -338,8 +338,3 @@ def test_the_command_show_prints_the_settings_of_an_image(tmp_path, capsys):
     (tmp_path / "text.png").write_text("no image")
     assert main(["show", str(tmp_path / "text.png")]) == 1
     assert "cannot identify image file" in capsys.readouterr().err
-
-
-def test_an_interval_without_ends_is_shown_as_the_value():
-    assert format_interval((0.4321, float("nan"), float("nan"))) == "0.432"
-    assert format_interval((0.4321, 0.4, 0.5)) == "0.432 [0.400, 0.500]"
