@@ -59,12 +59,12 @@ PROTOCOL = (
     "*Covers*: how many of the intervals that were given hold the truth, ± the Monte Carlo "
     "standard error; *truth below* and *above*: how often it lies outside on which side; *blank*:"
     " intervals that the data do not determine and that are left blank. Votes have crossed normal"
-    " effects of people (sd 0.5 on the logit scale; very different: 1.2) and prompts (sd 0.8) and"
-    " 10 % ties; the truth of a score or rate is that over all people and prompts. Not balanced: "
-    "people answer 0.3 to 1.7 times as many questions, some pairs and prompts are asked three or "
-    "four times as often. Nearly unbeaten: a score of 4. A one-sided bound covers if it is not "
-    "above the truth; where not every vote was won it is 0. Standard deviations over training "
-    "seeds (sweeps) are no intervals; FID and CMMD have none."
+    " effects of people (sd 0.5 on the logit scale; very different: 1.2) and prompts (sd 0.8), "
+    "those of Bradley-Terry 10 % ties; the truth of a score or rate is that over all people and "
+    "prompts. Not balanced: people answer 0.3 to 1.7 times as many questions, some pairs and "
+    "prompts are asked three or four times as often. Nearly unbeaten: a score of 4. A one-sided "
+    "bound covers if it is not above the truth; where not every vote was won it is 0. Standard "
+    "deviations over training seeds (sweeps) are no intervals; FID and CMMD have none."
 )
 SCORES, DIFFERENCES = "Bradley-Terry scores", "differences of Bradley-Terry scores"
 # [K, 3] value, low and high of K numbers, and their truth [K]

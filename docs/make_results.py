@@ -60,7 +60,8 @@ def cell_text(cell, digits: int | None = None) -> str:
     def number(value: float) -> str:
         if value is None:
             return ""
-        return f"{value:g}" if digits is None else f"{value:.{digits}f}"
+        # + 0.0: no "-0.0"
+        return f"{value:g}" if digits is None else f"{round(value, digits) + 0.0:.{digits}f}"
 
     if isinstance(cell, str) or cell is None:
         return cell or ""

@@ -13,7 +13,8 @@ from functools import partial
 import pytest
 import torch
 from PIL import Image
-from scipy.stats import ttest_1samp, ttest_ind
+from scipy.special import expit, logit
+from scipy.stats import binomtest, ttest_1samp, ttest_ind
 from transformers import CLIPModel
 
 from tests.support.evaluations import LIST, PROMPTS, asked, done, opener
@@ -490,7 +491,7 @@ def test_geneval_is_the_mean_of_its_tasks_over_images():
     assert found["colors"].interval.mean == 1
     assert found["correct"].interval.mean == 0.625
     assert "2 of GenEval's 6 tasks" in found["correct"].note
-    assert found["counting"].interval[1:] == (0.0, 1.0)
+    assert found["counting"].interval[1:] == pytest.approx((0.0, 1.0), abs=1e-6)
     assert math.isnan(found["colors"].interval.low)
     many = tuple(
         Prompt(f"prompt {n}", {"tag": ("colors", "position")[n % 2], "include": []})
@@ -505,10 +506,30 @@ def test_geneval_is_the_mean_of_its_tasks_over_images():
     welch = ttest_ind(
         shares[::2], -shares[1::2], equal_var=False
     ).confidence_interval()  # of the sum of both means
-    assert found["colors"][1:] == pytest.approx(
-        ttest_1samp(shares[::2], 0).confidence_interval(), abs=1e-9
+    student = ttest_1samp(shares[::2], 0).confidence_interval()
+    for name, plain, parts in (("colors", student, 1), ("correct", welch, 2)):
+        mean, low, high = found[name]
+        reach = (plain.high - plain.low) / (2 * parts) / (mean * (1 - mean))
+        ends = expit([logit(mean) - reach, logit(mean) + reach])
+        assert (low, high) == pytest.approx(tuple(ends), abs=1e-9)
+
+
+def test_a_task_that_is_all_right_has_its_prompts_binomial_interval():
+    """Clopper and Pearson's of 5 of 5 is [0.478, 1]; all prompts of both tasks right: narrower."""
+    tags = ["counting"] * 5 + ["colors"] * 5
+    prompts = tuple(
+        Prompt(f"prompt {n}", {"tag": tag, "include": []}) for n, tag in enumerate(tags)
     )
-    assert found["correct"][1:] == pytest.approx((welch.low / 2, welch.high / 2), abs=1e-9)
+    for right in (1.0, 0.0):
+        found = {
+            column.name: number.interval
+            for column, number in score_of([[right] * 4] * 10, "geneval", prompts).items()
+        }
+        exact = binomtest(5 if right else 0, 5).proportion_ci(method="exact")
+        assert found["counting"] == pytest.approx((right, exact.low, exact.high))
+        mean, low, high = found["correct"]
+        assert mean == right
+        assert exact.low <= low < high <= exact.high
 
 
 def test_what_was_asked_goes_to_json_and_back():

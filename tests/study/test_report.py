@@ -600,3 +600,39 @@ def test_long_names_that_end_alike_stay_apart():
         "rates"
     ].layout.yaxis.ticktext
     assert labels == (f"{names[1]} over {names[0]}",)
+
+
+def test_a_method_that_won_every_vote_has_one_sided_bounds_and_no_interval(tmp_path):
+    """10 people on 6 prompts and 3 pairs: a always wins, b always beats c."""
+    design = asked(
+        "a", "b", "c", prompts=6, gold=0, trials=18, criteria=(Criterion("quality", "Which?"),)
+    )
+    pairs = (("a", "b"), ("a", "c"), ("b", "c"))
+    ballots = [
+        Ballot(f"{person} {prompt} {pair}", person, prompt, "quality", *pair, Choice.LEFT)
+        for person in (f"p{n}" for n in range(10))
+        for prompt in design.prompts
+        for pair in pairs
+    ]
+    write_study_report(tmp_path, design, ballots)
+    text = (tmp_path / "report.md").read_text()
+    bounds = ">= 0.951 if the votes were independent, >= 0.606 whatever votes"
+    for won, lost in pairs:
+        assert f"{won} won every vote against {lost}: P({won} is preferred) {bounds}" in text
+    tables = by_name(study_tables(design, analysis(ballots, 1), ballots, "a"))
+    assert [row["score"] for row in tables["scores"]] == ["4.11", "0.00", "-4.11"]
+    assert tables["scores"][1]["preferred to a, %"] == "1.6"
+    lines = list(csv.DictReader((tmp_path / "results.csv").open(newline="")))
+    scores = [line for line in lines if line["number"] == "Bradley-Terry score"]
+    assert len(scores) == 3
+    assert not any(line["low"] or line["high"] for line in scores)
+    one_sided = [line for line in lines if line["number"].startswith("win rate, one-sided")]
+    for line in one_sided:
+        least = 0.05 ** (1 / (60 if "independent" in line["number"] else 6))
+        won = (line["method"], line["against"]) in pairs
+        end, other = ("low", "high") if won else ("high", "low")
+        assert float(line[end]) == pytest.approx(least if won else 1 - least)
+        assert line[other] == ""
+    assert len(one_sided) == 6
+    for figure in study_figures(design, analysis(ballots, 1), ballots).values():
+        assert "NaN" not in figure.to_json()

@@ -117,15 +117,20 @@ def seed_interval(features: Tensor, level: float = 0.95) -> Interval:
     )
 
 
-def jackknife_interval(value: float, without: Tensor, level: float = 0.95) -> Interval:
+def jackknife_interval(
+    value: float,
+    without: Tensor,
+    level: float = 0.95,
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """An estimate from n units and its interval, from its values `without` [n] each of them in
     turn: their jackknife variance (n - 1) / n sum (d_i - mean d)^2 and Student's t with n - 1
-    degrees of freedom.
+    degrees of freedom, for values in the range `within` (`t_interval`).
 
     Ends are nan if leaving out a unit changes nothing, and if it leaves no value.
     """
     variance = float((without - without.mean()).square().sum()) * (len(without) - 1) / len(without)
-    return t_interval(value, math.sqrt(variance), len(without) - 1, level)
+    return t_interval(value, math.sqrt(variance), len(without) - 1, level, within)
 
 
 def t_interval(
@@ -147,7 +152,9 @@ def t_interval(
         return Interval(value, math.nan, math.nan)
     half, (low, high) = float(stats.t.ppf((1 + level) / 2, freedom)) * error, within
     if not low < value < high or math.isinf(low):
-        return Interval(value, max(value - half, low), min(value + half, high))
+        return Interval(
+            value, min(value, max(value - half, low)), max(value, min(value + half, high))
+        )
     if math.isinf(high):
         ends = low + (value - low) * np.exp(np.array([-half, half]) / (value - low))
     else:

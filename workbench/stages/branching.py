@@ -66,10 +66,11 @@ def variance_split(features: Tensor, level: float = 0.95) -> Split:
         return Split(*(Interval(value, math.nan, math.nan) for value in point.tolist()))
     rest = [torch.arange(len(f)) != omitted for omitted in range(len(f))]
     without = torch.stack([_numbers(means[kept], within[kept], f.shape[1]) for kept in rest])
+    ranges = (0.0, math.inf), (0.0, math.inf), (-math.inf, 1.0)
     return Split(
         *(
-            jackknife_interval(float(value), column, level)
-            for value, column in zip(point, without.T)
+            jackknife_interval(float(value), column, level, within)
+            for value, column, within in zip(point, without.T, ranges)
         )
     )
 

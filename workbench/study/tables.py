@@ -150,6 +150,8 @@ def unanimity(result: PairResult, titles: dict[str, str]) -> str:
     """What a pair's votes say that were all won by one method: one-sided bounds of its rate."""
     won, lost = (result.first, result.second)[:: 1 if result.first_wins else -1]
     least = result.unanimous
+    if least is None:
+        raise ValueError(f"neither {won} nor {lost} won every vote")
     return (
         f"{titles[won]} won every vote against {titles[lost]}: P({titles[won]} is preferred) >= "
         f"{_below(least.independent)} if the votes were independent, >= {_below(least.certain)} "
@@ -328,7 +330,7 @@ def _plain(heads: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _percent(share: Rate | ClusteredInterval) -> str:
-    return interval_text(*(100 * part for part in share[:3]), 1)
+    return interval_text(*(100 * part for part in share[:3]), digits=1)
 
 
 def _p(p: float) -> str:

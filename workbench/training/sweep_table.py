@@ -83,7 +83,9 @@ def _won_back(
 def _share(value: float, dmd: float, teacher: float, label: str) -> str:
     if label == BASELINE:
         return ""
-    return f"{(value - dmd) / (teacher - dmd):.0%}" if dmd < teacher else "none lost"
+    if dmd >= teacher:
+        return "none lost"
+    return f"{round((value - dmd) / (teacher - dmd), 2) + 0.0:.0%}"  # + 0.0: no "-0%"
 
 
 def _over_seeds(values: list[float], digits: int = 3) -> str:

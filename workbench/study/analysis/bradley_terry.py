@@ -140,7 +140,7 @@ def _half_widths(votes: Comparisons, found: np.ndarray, level: float) -> np.ndar
         apart = moved[:, :, None] - moved[:, None, :]
         each = np.concatenate([moved[:, :, None], apart], 2)
         variances.append((each**2).sum(0) * (len(moved) - 1) / len(moved))
-    variance, freedom = two_way(*variances, clusters=tuple(map(len, moves)))
+    variance, freedom = two_way(*variances, clusters=[len(moved) for moved in moves])
     variance[~(variance > NONE)] = np.nan
     return stats.t.ppf((1 + level) / 2, freedom) * np.sqrt(variance)
 
@@ -174,14 +174,13 @@ def _moves(votes: Comparisons, found: np.ndarray, group: np.ndarray) -> np.ndarr
 def _strengths(criterion: str, votes: Sequence[Ballot], level: float) -> Strengths:
     methods = sorted({method for vote in votes for method in vote.pair})
     found = scale(_comparisons(votes, methods), len(methods), level)
-    order = np.argsort(-found.scores, kind="stable")
+    order = np.argsort(-found.scores, kind="stable").tolist()
+    value, half, apart = found.scores.tolist(), found.half.tolist(), found.apart.tolist()
     return Strengths(
         criterion,
-        {methods[i]: _interval(found.scores[i], found.half[i]) for i in order},
+        {methods[i]: _interval(value[i], half[i]) for i in order},
         {
-            (methods[i], methods[j]): _interval(
-                found.scores[i] - found.scores[j], found.apart[i, j]
-            )
+            (methods[i], methods[j]): _interval(value[i] - value[j], apart[i][j])
             for i in order
             for j in order
             if i != j
@@ -191,7 +190,7 @@ def _strengths(criterion: str, votes: Sequence[Ballot], level: float) -> Strengt
 
 
 def _interval(value: float, half: float) -> ClusteredInterval:
-    return ClusteredInterval(float(value), float(value - half), float(value + half))
+    return ClusteredInterval(value, value - half, value + half)
 
 
 def _comparisons(votes: Sequence[Ballot], methods: Sequence[str]) -> Comparisons:

@@ -12,13 +12,13 @@ By chance it can be too small, with few clusters and weak effects, so the varian
 less than either one-way variance. Intervals and tests are on the logit scale, where ends stay
 between 0 and 1, with Student's t and (smaller number of clusters) - 1 degrees of freedom.
 
-In simulated studies (rates .5, .65 and .8; logit effects of participants with sd 0 to 1, of
-prompts with sd 0 to 1.2; 8 participants x 20 prompts to 30 x 60, 10 or 20 votes each; 2,000
-studies for each of 90 settings) 95 % intervals cover the true rate in 94 to 99 % of studies, in
-more than 97 % with few participants or no effects; a true null with both effects is rejected at
-the 5 % level in 2 to 5 %. The price of this caution is one or two points of power. Without the
-bound on the variance coverage falls to 92 % if there are no effects, on the plain scale to 93 % at
-rate .8. Intervals that treat the votes as independent cover in 59 to 87 % with both effects.
+Other estimates (Bradley-Terry scores) use `two_way`, which subtracts more boldly and counts degrees
+of freedom less cautiously. Where all votes are equal there is no variance to see and no interval;
+if all were won, `unanimous_bounds` is what can be said.
+
+`benchmarks/interval_coverage.py` measures how often the intervals cover: this caution costs some
+width with few people and weak effects, and intervals that treat the votes as independent cover in
+far too few studies.
 
 Not here: the values that are averaged (`statistics`, `conduct`).
 """
@@ -106,7 +106,7 @@ def two_way(
     by_participant: np.ndarray,
     by_prompt: np.ndarray,
     by_cell: np.ndarray,
-    clusters: tuple[int, int, int],
+    clusters: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """The two-way variance and its degrees of freedom (any shape), from the variances by
     participant, by prompt and by both, and the numbers of these clusters.
@@ -140,7 +140,7 @@ def unanimous_bounds(
     return OneSided(*(float((1 - level) ** (1 / count)) for count in (len(prompts), matched)))
 
 
-def combined(both: np.ndarray, by_participant: np.ndarray, by_prompt: np.ndarray) -> np.ndarray:
+def combined(both: ArrayLike, by_participant: ArrayLike, by_prompt: ArrayLike) -> np.ndarray:
     """The variance to use: the two-way variance, or a one-way variance if that is larger (any
     shape).
     """

@@ -60,9 +60,8 @@ def repeat_consistency(ballots: Iterable[Ballot], level: float = 0.95) -> Consis
     A tie agrees only with a tie. `chance` is the share for someone who tosses a coin for the side
     and ties as often as these people, in a share t of these answers: (1 - t)^2 / 2 + t^2; always
     answering the same side gives 0. If one method wins nearly always, repeats agree for that
-    reason alone. The p of `share` is against 1/2, which is chance only without ties. In 42
-    settings of 1,000 simulated studies 95 % intervals cover in 94 to 97 %. Raises StudyError for a
-    repeat of a trial of another pair.
+    reason alone. The p of `share` is against 1/2, which is chance only without ties. Raises
+    StudyError for a repeat of a trial of another pair.
     """
     ballots = list(ballots)
     originals = {

@@ -13,7 +13,7 @@ it is right:
 
 The intervals are clustered by participant and prompt (`clustering`), so they apply to other people
 and other prompts of the same kind. Wilson's interval for independent votes is given only because
-others report it: it rejects a true null in a quarter of studies. Not here: agreement between
+others report it: it covers in far too few studies. Not here: agreement between
 people (`agreement`), three or more methods on one scale (`bradley_terry`).
 """
 
