@@ -1,4 +1,5 @@
-"""Writes docs/results.md, and the README's table of results, from results/*.json.
+"""Writes docs/results.md, and the tables of results in the README and docs/study.md, from
+results/*.json.
 
     python docs/make_results.py            # or: make results
     python docs/make_results.py --check    # exit status 1 where a page is not what the files say
@@ -117,10 +118,24 @@ def readme_with_table(text: str, results: list[dict]) -> str:
     return re.sub(pattern, lambda _: new, text, flags=re.DOTALL)
 
 
+def with_tables(text: str, results: list[dict]) -> str:
+    """A page with its tables renewed: each stands between a mark with the name of its file, such as
+    `<!-- results: careless -->`, and the end of results.
+    """
+    for result in results:
+        columns = list(dict.fromkeys(column for row in result["rows"] for column in row))
+        mark = f"<!-- results: {result['name']} -->"
+        new = f"{mark}\n{table(result['rows'], columns, result.get('decimals', {}))}\n{MARKS[1]}"
+        pattern = re.escape(mark) + ".*?" + re.escape(MARKS[1])
+        text = re.sub(pattern, lambda _, new=new: new, text, flags=re.DOTALL)
+    return text
+
+
 def pages() -> dict[Path, str]:
     """Each page that the files make, and what it should hold."""
-    results, readme = read_results(), ROOT / "README.md"
+    results, readme, study = read_results(), ROOT / "README.md", ROOT / "docs" / "study.md"
     return {
+        study: with_tables(study.read_text(), results),
         ROOT / "docs" / "results.md": results_page(results),
         readme: readme_with_table(readme.read_text(), results),
     }

@@ -218,7 +218,7 @@ planned = StudyDesign(
     gold=3,
     repeats=2,
 )
-found = analysis(ballots, planned.max_gold_failures)
+found = analysis(ballots, *planned.rule)
 print("excluded:", {name: ", ".join(reasons) for name, reasons in found.excluded.items()})
 figures = study_figures(planned, found, ballots, "ours")
 figures["participants"]

@@ -1,4 +1,4 @@
-"""docs/results.md and the README's table say what results/*.json say."""
+"""docs/results.md and the tables of the README and docs/study.md say what results/*.json say."""
 
 import importlib.util
 import json
@@ -48,3 +48,26 @@ def test_a_file_with_the_required_keys_alone_is_a_section(tmp_path):
     (tmp_path / "x.json").write_text(json.dumps({"name": "x"}))
     with pytest.raises(ValueError, match=r"x\.json has no command"):
         make_results.read_results(tmp_path)
+
+
+def test_a_page_has_a_table_between_the_marks_of_its_file():
+    results = [{"name": "one", "rows": [{"a": 1}]}, {"name": "two", "rows": [{"b": 2.5}]}]
+    end = make_results.MARKS[1]
+    text = f"x\n<!-- results: two -->\nold\n{end}\ny\n<!-- results: three -->\n{end}\n"
+    assert make_results.with_tables(text, results) == (
+        f"x\n<!-- results: two -->\n| b |\n| --- |\n| 2.5 |\n{end}\ny\n"
+        f"<!-- results: three -->\n{end}\n"
+    )
+
+
+def test_the_default_rule_finds_the_careless_and_leaves_the_honest():
+    """In the published table; the suite has a small version of its simulation."""
+    rows = json.loads((ROOT / "results" / "careless.json").read_text())["rows"]
+    promised = rows[:-2]
+    assert sum(row["people"].startswith("honest") for row in promised) == 7
+    for row in promised:
+        share = row["excluded, %"]["value"]
+        assert share <= 2 if row["people"].startswith("honest") else share >= 95, row["people"]
+    rules = json.loads((ROOT / "results" / "careless-rules.json").read_text())["rows"]
+    assert "default" in rules[0]["rule"]
+    assert rules[0]["always left, %"] < 5  # one key passed by construction

@@ -2,6 +2,8 @@
 over a bad network.
 """
 
+import json
+
 from playwright.sync_api import expect
 
 from tests.support.served_study import answer, answer_offline, begun, consented, expect_trial
@@ -223,3 +225,44 @@ def test_two_tabs_that_begin_are_one_participant(device, served):
     consented(other)
     expect(other.locator("#link")).to_have_value(f"{served.address}#me={stored(one, TOKEN)}")
     assert served.participants() == 1
+
+
+def test_who_answers_very_fast_is_told_kindly_until_the_next_answer(device):
+    page = device()
+    begun(page)
+
+    def hurried(route):
+        route.continue_(post_data=json.dumps(route.request.post_data_json | {"seconds": 0.3}))
+
+    page.route("**/api/vote", hurried)
+    answer(page)
+    for done in range(3):
+        expect_trial(page, done)
+        expect(page.locator("#notice")).to_be_empty()
+        answer(page)
+    expect_trial(page, 3)
+    expect(page.locator("#notice")).to_contain_text("There is no hurry")
+    page.reload()
+    expect_trial(page, 3)
+    expect(page.locator("#notice")).to_contain_text("There is no hurry")
+    answer(page)
+    expect_trial(page, 4)
+    expect(page.locator("#notice")).to_be_empty()
+
+
+def test_a_prompt_is_laid_out_in_the_direction_of_its_script(device):
+    page, prompts = device(), iter(("قطة حمراء, 4k!", "a red cat, 4k!"))
+
+    def named(route):
+        found = route.fetch().json()
+        found["trial"]["prompt"] = next(prompts)
+        route.fulfill(json=found)
+
+    consented(page)
+    page.route("**/api/trial", named)
+    page.get_by_role("button", name="Start with a practice question").click()
+    expect_trial(page)
+    expect(page.locator("#prompt")).to_have_css("direction", "rtl")
+    answer(page)
+    expect(page.locator("#prompt")).to_have_text("a red cat, 4k!")
+    expect(page.locator("#prompt")).to_have_css("direction", "ltr")

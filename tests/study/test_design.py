@@ -125,7 +125,7 @@ def test_json_gives_the_design_back_and_the_digest_names_it():
             {"pairs": (("dmd", "teacher"),)},
             {"expires_minutes": 6},
             {"min_seconds": 2},
-            {"max_fast": 0.2},
+            {"max_fast": 0.3},
             {"min_side_p": 0.01},
             {"late_gold": True},
             {"pictures": "0123456789ab"},
@@ -152,7 +152,7 @@ def test_the_design_of_an_earlier_version_keeps_its_digest():
     assert (
         of_today.rule
         == StudyDesign("t", ("a", "b"), tuple("pqrs"), (0,), trials=4, repeats=0).rule
-        == (1, 1.5, 0.15, 0.001)
+        == (1, 1.5, 0.2, 0.001)
     )
     assert StudyDesign.from_json(of_today.to_json()) == of_today
     with_a_limit = StudyDesign.from_json(json.dumps(saved | {"min_seconds": 3.0}))

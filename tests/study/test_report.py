@@ -440,7 +440,7 @@ def test_the_report_excludes_by_the_seconds_of_the_design(two, tmp_path):
     assert f"under {fast:g} s" in told
     write_study_report(tmp_path, dataclasses.replace(design, min_seconds=3), ballots)
     assert (
-        "participants with more than 1 failed gold trials, or more than 15 % of answers in less "
+        "participants with more than 1 failed gold trials, or more than 20 % of answers in less "
         "than 3 s, or so many answers on one side that p is less than 0.001, and nobody else. It "
         "excludes 2 of 14 participants" in (tmp_path / "report.md").read_text()
     )

@@ -59,9 +59,7 @@ def compared_numbers(
     if same_text:
         return Remade(True, f"equal, letter for letter{note}")
     apart = {
-        name: math.inf
-        if None in (one := (before.get(name), after.get(name)))
-        else abs(one[0] - one[1])
+        name: _distance(before.get(name), after.get(name))
         for name in {**before, **after}
         if before.get(name) != after.get(name)
     }
@@ -76,6 +74,10 @@ def compared_numbers(
     if apart[worst] <= ROUNDING:
         return Remade(True, f"equal to rounding: {how}")
     return Remade(False, f"not equal: {how}")
+
+
+def _distance(one: float | None, other: float | None) -> float:
+    return math.inf if one is None or other is None else abs(one - other)
 
 
 def _number(value: float | None) -> str:

@@ -114,7 +114,7 @@ class StudyDesign:
     # excluded from the analysis is who breaks a part of `analysis.exclusion.Rule`
     max_gold_failures: int = 1
     min_seconds: float | None = 1.5
-    max_fast: float | None = 0.15
+    max_fast: float | None = 0.2
     min_side_p: float | None = 0.001
     expires_minutes: float = 30.0  # an unanswered trial stays reserved for this long
     consent: str = CONSENT

@@ -194,7 +194,7 @@ def test_ten_answers_in_two_seconds_on_one_side_are_excluded_and_told():
     votes = one_person([L] * 25 + [R] * 3, seconds=0.24)
     design = StudyDesign("t", ("a", "b"), tuple("pqrstuvw"), (0,), trials=8, repeats=0)
     assert excluded(votes, *design.rule)["ann"] == (
-        "28 of 28 answers in under 1.5 s, more than 15 %",
+        "28 of 28 answers in under 1.5 s, more than 20 %",
         "chose the left side 25 of 28 times",
     )
     assert notice(votes, design.rule) == (3, FAST)

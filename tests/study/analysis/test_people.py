@@ -59,7 +59,7 @@ def test_people_answer_the_trials_that_a_study_gives_them():
         sides = [trial.expected for trial in own if trial.kind == "gold"]
         assert all(set(sides[n : n + 2]) == {Choice.LEFT, Choice.RIGHT} for n in range(0, 8, 2))
     late = [trial.position > 15 for own in trials for trial in own if trial.kind == "gold"]
-    assert 0.6 < sum(late) / len(late) < 0.75  # two thirds in the second half
+    assert 0.7 < sum(late) / len(late) < 0.85  # three quarters in the second half
     ballots = ballots_of(DESIGN, CARELESS[0], trials)
     assert ballots == ballots_of(DESIGN, CARELESS[0], trials)
     assert {ballot.choice for ballot in ballots} == {Choice.LEFT}

@@ -7,13 +7,24 @@ import io
 import json
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from workbench.study.analysis.guessing import LENGTH, PIXELS, accuracy, linked, statistics
+from workbench.study.analysis.guessing import decoded as decode
 from workbench.study.errors import StudyError
-from workbench.study.server.pictures import BLOCK, SHARE, Pictures, blocks, perturbed, png
+from workbench.study.server.pictures import (
+    BLOCK,
+    SHARE,
+    Pictures,
+    blocks,
+    outgoing_length,
+    perturbed,
+    png,
+)
 from workbench.study.store.records import Stimulus
 
 METHODS, PROMPTS = ("one", "two"), ("a red fox", "two stars")
@@ -156,3 +167,42 @@ def test_a_sheet_that_was_changed_or_is_missing_is_told_before_and_while_it_is_s
     (folder / "stimuli.json").write_text(json.dumps({"sheets": pictures.sheets, "length": 1}))
     with pytest.raises(StudyError, match="tells its owner which"):
         Pictures(folder).disguised(shown("one"))
+
+
+def of_method(method, rng):
+    """A picture of one of three methods that differ as real ones do: in contrast and smoothness."""
+    noise = rng.normal(0, 1, (12, 12, 3))
+    pixels = np.kron(noise, np.ones((8, 8, 1))) * (25, 35, 45)[method]
+    pixels += rng.normal(0, (6, 4, 2)[method], pixels.shape) + 128
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def test_what_a_program_can_learn_from_the_pictures_is_what_the_documentation_says(tmp_path):
+    """300 pictures: nothing from the length of an answer; the method, if it was told others'
+    methods, from the pixels; and which pictures are the same one.
+    """
+    rng = np.random.default_rng(0)
+    methods, items = np.tile(np.arange(3), 100), np.repeat(np.arange(100), 3)
+    originals = [of_method(method, rng) for method in methods]
+    length = blocks(max(outgoing_length(pixels) for pixels in originals))
+    answers, again = (
+        [png(perturbed(pixels, np.random.default_rng()), length) for pixels in originals]
+        for _ in range(2)
+    )
+    numbers = np.stack([statistics(answer) for answer in answers])
+    assert len(set(numbers[:, LENGTH].ravel())) == 1
+    assert accuracy(numbers[:, LENGTH], methods, items) == pytest.approx(1 / 3)
+    assert accuracy(numbers[:, PIXELS], methods, items) > 0.6
+    assert linked([decode(one) for one in answers], [decode(one) for one in again]) == 1.0
+    # without methods to learn from there is nothing to call them by: told at random, it is chance
+    told = rng.permutation(methods)
+    assert accuracy(numbers, told, items) == pytest.approx(1 / 3, abs=4 * (2 / 9 / 300) ** 0.5)
+    page = " ".join((Path(__file__).parents[3] / "docs" / "study.md").read_text().split())
+    for claim in (
+        "The length of an answer says nothing",
+        "can link two pictures of the same sheet",
+        "guess the method of a picture more often than by chance, if it is told the methods of "
+        "others",
+        "which side is which method, it cannot say",
+    ):
+        assert claim in page, claim

@@ -272,6 +272,36 @@ def test_what_is_no_answer_is_refused_in_a_line(client, store, wrong):
     assert not store.ballots()
 
 
+def test_who_answers_too_fast_or_on_one_side_is_told_once_and_nothing_else(folder):
+    """Told beside the next question, again on a reload, and no more after the next answer."""
+    prompts = tuple(f"prompt {n}" for n in range(12))
+    sheets = json.loads((folder / "stimuli.json").read_text())["sheets"]
+    saved = {"sheets": {prompt: sheets[PROMPTS[n % 3]] for n, prompt in enumerate(prompts)}}
+    (folder / "stimuli.json").write_text(json.dumps(saved))
+    design = StudyDesign("A study", METHODS, prompts, (0, 1), trials=12, gold=2, repeats=0)
+    with Store.create(folder / "other.db", design) as store:
+        client = TestClient(study_app(store, folder, TOKEN), base_url="http://127.0.0.1:7870")
+        for seconds, side, expected in (
+            (0.4, ("left", "right"), {3: "fast"}),
+            (9.0, ("left",), {8: "side"}),
+            (9.0, ("left", "right"), {}),
+        ):
+            who, told = joined(client), {}
+            while (answer := client.get("/api/trial", headers=who).json())["trial"]:
+                done = answer["progress"]["done"]
+                if answer["notice"]:
+                    told[done] = answer["notice"]
+                assert client.get("/api/trial", headers=who).json() == answer
+                choice = side[done % len(side)]
+                answers = {"diversity": choice, "quality": choice}
+                client.post(
+                    "/api/vote",
+                    json=vote(answer["trial"]["id"], seconds=seconds, answers=answers),
+                    headers=who,
+                )
+            assert told == expected
+
+
 def test_nobody_joins_without_consent(client, store):
     for wrong in ({"consent": False}, {"consent": "true"}, {"name": "x"}):
         assert client.post("/api/join", json=joining() | wrong).status_code == 422

@@ -53,10 +53,10 @@ def accuracy(numbers: np.ndarray, methods: Sequence[int], items: Sequence[int]) 
     trained by least squares on other items' pictures with their methods (`FOLDS` folds of items).
     With constant numbers it guesses the most frequent method, or the first.
     """
-    methods, items = np.asarray(methods), np.asarray(items)
-    targets, right = np.eye(methods.max() + 1)[methods], 0
+    of, item = np.asarray(methods), np.asarray(items)
+    targets, right = np.eye(of.max() + 1)[of], 0
     for fold in range(FOLDS):
-        held = items % FOLDS == fold
+        held = item % FOLDS == fold
         centre, scale = numbers[~held].mean(0), numbers[~held].std(0)
         inputs = np.where(scale > 0, (numbers - centre) / np.where(scale > 0, scale, 1), 0)
         inputs = np.hstack([inputs, np.ones((len(inputs), 1))])
@@ -64,8 +64,8 @@ def accuracy(numbers: np.ndarray, methods: Sequence[int], items: Sequence[int]) 
         weights = np.linalg.solve(
             known.T @ known + RIDGE * len(known) * np.eye(known.shape[1]), known.T @ targets[~held]
         )
-        right += int(((inputs[held] @ weights).argmax(1) == methods[held]).sum())
-    return right / len(methods)
+        right += int(((inputs[held] @ weights).argmax(1) == of[held]).sum())
+    return right / len(of)
 
 
 def linked(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> float:
