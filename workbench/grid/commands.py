@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from workbench.io.strict_json import to_json
-from workbench.models.options import add_model_options, load_models
+from workbench.models.options import add_model_options, load_models, refuse_ignored_options
 
 
 def add_grid_commands(commands, command) -> None:
@@ -29,6 +29,7 @@ def _sample(options: argparse.Namespace) -> None:
     from workbench.io.prompt_text import clean_prompt
     from workbench.models.sampling import images_of
 
+    refuse_ignored_options(options)
     options.prompt = [clean_prompt(prompt) for prompt in options.prompt]
     backend, models = load_models(options)
     rows = [

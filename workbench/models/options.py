@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workbench.core.presets import SCENES
 from workbench.core.recipe import Recipe
+from workbench.io.settings import refuse_ignored
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +47,14 @@ def add_model_options(parser: argparse.ArgumentParser, default: str, summary: st
         "--seeds", type=int, default=9, help="seeds 0 to SEEDS - 1 (default: %(default)s)"
     )
     add_device_option(parser)
+
+
+def refuse_ignored_options(options: argparse.Namespace, **reasons: str) -> None:
+    """Raises ValueError for options of the teacher when no teacher is sampled, and for those that
+    `reasons` say are ignored (see `workbench.io.settings.refuse_ignored`).
+    """
+    absent = "" if "teacher" in model_names(options) else "the teacher is not among --models"
+    refuse_ignored(options, {"guidance": absent, "teacher_steps": absent} | reasons)
 
 
 def openable(options: argparse.Namespace):

@@ -8,7 +8,12 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from workbench.models.options import add_model_options, common_recipe, load_models
+from workbench.models.options import (
+    add_model_options,
+    common_recipe,
+    load_models,
+    refuse_ignored_options,
+)
 
 
 def add_stages_commands(commands, command) -> None:
@@ -51,6 +56,7 @@ def _stages(options: argparse.Namespace) -> None:
     from workbench.models.loading import check_prompt
     from workbench.stages.analysis import StageAnalysis, check_folder, saved_trajectories
 
+    refuse_ignored_options(options, parents="" if options.branches else "--branches is 0")
     options.prompt = clean_prompt(options.prompt)
     folder = options.out or Path("stages") / "-".join(options.prompt.lower().split())
     check_folder(folder, {options.prompt})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -120,11 +119,7 @@ def write_stage_report(
     notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
     page = report_page("Stages", *shown, *notes)
     folder.mkdir(parents=True, exist_ok=True)
-    numbers = to_json(
-        _finite(numbers_of(seen, gradients) | {"left": unfinished}),
-        indent=1,
-        allow_nan=False,
-    )
+    numbers = to_json(numbers_of(seen, gradients) | {"left": unfinished}, indent=1)
     write_atomically(folder / "numbers.json", lambda part: part.write_text(numbers))
     write_atomically(folder / "report.html", lambda part: part.write_text(page, encoding="utf-8"))
     return folder / "report.html"
@@ -198,12 +193,3 @@ def _gradients(found: Probed) -> dict:
         for method, reach in found.reaches.items()
     }
     return {"model": found.model, "fake": found.fake, "methods": methods}
-
-
-def _finite(value):
-    """JSON has no NaN: non-finite numbers are null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
