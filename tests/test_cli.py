@@ -174,6 +174,17 @@ def test_train_resume_sample_and_evaluate(teacher_folder, tmp_path, capsys):
     assert (tmp_path / "both" / "table-1.csv").exists()
 
 
+def test_no_rounds_make_no_student_and_say_so(teacher_folder, tmp_path, capsys):
+    command = arguments(teacher_folder, tmp_path / "run")
+    command[command.index("--rounds") + 1] = "0"
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "0 rounds, 0 student updates" in told
+    assert "no student, which needs a round" in told
+    assert main(["export", str(tmp_path / "run"), "--to", str(tmp_path / "out")]) == 1
+    assert "holds no student; train it first" in capsys.readouterr().err
+
+
 def test_plan_says_what_a_recipe_needs_and_what_would_make_it_fit(teacher_folder, capsys):
     common = [
         "plan",
@@ -294,7 +305,7 @@ def test_measuring_again_refuses_what_only_making_images_reads(tmp_path, capsys)
         "1",
     ]
     assert main(command) == 1
-    assert "leave out --noise, --seeds, or --rescore" in capsys.readouterr().err
+    assert "leave out --noise, --image-seeds, --seeds, or --rescore" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

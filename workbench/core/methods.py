@@ -64,6 +64,10 @@ class Method:
     settings: tuple[str, ...] | None = None
     vanishes: Callable[[Recipe], str] = lambda recipe: ""
 
+    def reads(self, setting: str) -> bool:
+        """Whether the method may read one of the settings that plain DMD does not."""
+        return self.settings is None or setting in self.settings
+
 
 def _dmd(recipe: Recipe, tools: Tools) -> Objective:
     from workbench.core.objectives import dmd
@@ -182,9 +186,9 @@ def check_trains(recipe: Recipe) -> None:
 
 def unread_settings(recipe: Recipe, names: Iterable[str]) -> list[str]:
     """Those of `names` that another method reads, and the recipe's does not."""
-    own = METHODS[recipe.method].settings
     others = {name for other in METHODS.loaded for name in METHODS[other].settings or ()}
-    return [name for name in names if own is not None and name in others and name not in own]
+    method = METHODS[recipe.method]
+    return [name for name in names if name in others and not method.reads(name)]
 
 
 def method_title(name: str) -> str:

@@ -169,7 +169,7 @@ class Recipe:
         if isinstance(self.method, str):
             object.__setattr__(self, "method", METHODS.spelling(self.method))
         check_settings(self)
-        if self.k > self.teacher_steps:
+        if self.k > self.teacher_steps and METHODS[self.method].reads("k"):
             raise ValueError(
                 f"k = {self.k} is more than the teacher's teacher_steps = {self.teacher_steps}; "
                 "lower k"

@@ -16,6 +16,7 @@ from workbench.models.options import (
     common_recipe,
     model_names,
     openable,
+    refuse_ignored_options,
 )
 
 OF_IMAGES = (  # options that say which images to generate
@@ -83,7 +84,6 @@ def add_evaluation_commands(commands, command) -> None:
         help="measure the images in --out, and generate none",
     )
     add_model_options(evaluate, "teacher,dmd,dp-dmd")
-    evaluate.set_defaults(of_images={name: evaluate.get_default(name) for name in OF_IMAGES})
     report = command(
         commands, "report", "put several evaluations, one per prompt list, into one report", _report
     )
@@ -143,15 +143,28 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _check_rescore(options: argparse.Namespace) -> None:
     """Raises ValueError for options that say which images to generate."""
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name, default in options.of_images.items()
-        if getattr(options, name) != default
-    ]
+    given = [f"--{name.replace('_', '-')}" for name in OF_IMAGES if name in options.given]
     if given:
         raise ValueError(
             f"--rescore measures the existing images: leave out {', '.join(given)}, or --rescore"
         )
+
+
+def _refuse_unread(options: argparse.Namespace, request) -> None:
+    """Raises ValueError for options that none of the metrics reads."""
+    from workbench.evaluation.metrics import parse_metrics
+
+    def readers(feature: str) -> set[str]:
+        parsed = parse_metrics(request.metrics, (feature,), request.prompts.prompts)
+        return {metric.reader for metric in parsed}
+
+    named = ", ".join(request.metrics)
+    single = any(not metric.seeds for metric in request.parsed)
+    refuse_ignored_options(
+        options,
+        features="" if readers("lite0=64") != readers("lite0=96") else f"{named} reads no features",
+        image_seeds="" if single else f"{named} reads all seeds",
+    )
 
 
 def generated(options: argparse.Namespace, out: Path | None):
@@ -181,6 +194,7 @@ def generated(options: argparse.Namespace, out: Path | None):
         teacher=teacher,
         **settings,
     )
+    _refuse_unread(options, request)
     backend, _, open_model = openable(options)
     request = dataclasses.replace(
         request, prompts=prompt_list(prompts, options.limit, backend.rewrite)

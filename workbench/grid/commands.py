@@ -7,7 +7,12 @@ from pathlib import Path
 
 from workbench.io.files import FolderError, file_to_write, write_atomically
 from workbench.io.notation import format_seeds
-from workbench.models.options import add_model_options, check_counts, load_models
+from workbench.models.options import (
+    add_model_options,
+    check_counts,
+    load_models,
+    refuse_ignored_options,
+)
 
 
 def add_grid_commands(commands, command) -> None:
@@ -40,6 +45,7 @@ def _sample(options: argparse.Namespace) -> None:
     from workbench.io.prompt_text import clean_prompt
 
     check_counts(options)
+    refuse_ignored_options(options)
     options.prompt = [clean_prompt(prompt) for prompt in options.prompt]
     backend, models = load_models(options)
     content, rows = sample_picture(models, backend, options.prompt, list(range(options.seeds)))

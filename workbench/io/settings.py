@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import sys
 import typing
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 
@@ -32,15 +32,36 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """As in argparse, but unknown options are an error of the command they were given to."""
+        """As in argparse, but unknown options are an error of the command they were given to. The
+        result's `given` are the names of the options that were given, also as their default.
+        """
         words = self._switched(sys.argv[1:] if args is None else args)
-        options, unknown = super().parse_known_args(words, namespace)
+        options = argparse.Namespace() if namespace is None else namespace
+        actions = [  # argparse leaves alone what has a value
+            action
+            for action in self._actions
+            if action.option_strings and action.default is not argparse.SUPPRESS
+        ]
+        for action in actions:
+            listed = isinstance(action.default, list)  # of an action that appends
+            setattr(options, action.dest, [] if listed else _UNSET)
+        options, unknown = super().parse_known_args(words, options)
+        given = {
+            name for name in self._names() if getattr(options, name, _UNSET) not in (_UNSET, [])
+        }
+        for action in actions:
+            if getattr(options, action.dest) in (_UNSET, []):
+                setattr(options, action.dest, action.default)
+        options.given = getattr(options, "given", frozenset()) | given
         if unknown:
             flag = unknown[0].partition("=")[0]
             near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             self.error(f"unknown argument {flag}{hint}")
         return options, unknown
+
+    def _names(self) -> set[str]:
+        return {action.dest for action in self._actions if action.option_strings}
 
     def error(self, message: str) -> NoReturn:
         """Exits with status 2 after the usage in one line and the message."""
@@ -74,6 +95,19 @@ class Parser(argparse.ArgumentParser):
         return (
             isinstance(action, argparse.BooleanOptionalAction) and flag == action.option_strings[0]
         )
+
+
+_UNSET = object()  # the value of an option before it is given
+
+
+def refuse_ignored(options: argparse.Namespace, reasons: Mapping[str, str]) -> None:
+    """Raises ValueError for an option that was given and that nothing reads; `reasons` has why, by
+    the option's name, or "" where it is read.
+    """
+    for name in sorted(getattr(options, "given", ())):
+        if reasons.get(name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{flag} would do nothing: {reasons[name]}. Leave {flag} out")
 
 
 def _braces(choices: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from workbench.core.presets import SCENES
 from workbench.core.recipe import Recipe
+from workbench.io.settings import refuse_ignored
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +64,14 @@ def add_verify_option(parser: argparse.ArgumentParser) -> None:
         help="read all weights to tell whether they have changed; by default those that have kept "
         "size and time are trusted, which misses a change that keeps both",
     )
+
+
+def refuse_ignored_options(options: argparse.Namespace, **reasons: str) -> None:
+    """Raises ValueError for options of the teacher when no teacher is sampled, and for those that
+    `reasons` say are ignored (see `workbench.io.settings.refuse_ignored`).
+    """
+    absent = "" if "teacher" in model_names(options) else "the teacher is not among --models"
+    refuse_ignored(options, {"guidance": absent, "teacher_steps": absent} | reasons)
 
 
 def openable(options: argparse.Namespace):

@@ -366,7 +366,12 @@ def _train(
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             loss, shown = wrapped(*data(step, torch.Generator().manual_seed(seed)))
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
+        norm = accelerator.clip_grad_norm_(wrapped.parameters(), 1.0)
+        if not torch.isfinite(loss.detach() + norm):
+            raise RuntimeError(
+                f"step {step + 1} of {path.stem}: the loss or its gradient is not finite; {path} "
+                "keeps an earlier step. Lower the learning rate, in another folder"
+            )
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)

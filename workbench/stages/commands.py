@@ -15,6 +15,7 @@ from workbench.models.options import (
     common_recipe,
     load_models,
     model_names,
+    refuse_ignored_options,
 )
 
 
@@ -64,6 +65,7 @@ def _stages(options: argparse.Namespace) -> None:
     )
 
     check_counts(options)
+    refuse_ignored_options(options, parents="" if options.branches else "--branches is 0")
     options.prompt = clean_prompt(options.prompt)
     request = GridRequest(
         (options.prompt,), tuple(range(options.seeds)), tuple(model_names(options))

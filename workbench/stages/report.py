@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -139,7 +138,7 @@ def write_stage_report(
 
 def finite_numbers(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
     """The same as `numbers_of`, with None for a number that is not finite."""
-    return _finite(numbers_of(seen, gradients))
+    return json.loads(to_json(numbers_of(seen, gradients)))
 
 
 def numbers_of(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
@@ -210,12 +209,3 @@ def _gradients(found: Probed) -> dict:
         for method, reach in found.reaches.items()
     }
     return {"model": found.model, "fake": found.fake, "methods": methods}
-
-
-def _finite(value):
-    """JSON has no NaN: non-finite numbers are null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

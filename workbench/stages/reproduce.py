@@ -39,7 +39,7 @@ def remake_stages(path: Path, made: Mapping, device: str | None) -> Remade:
     own = json.loads(path.read_text("utf-8")) if path.suffix == ".json" else made["numbers"]
     before, after = (
         {key: value for key, value in numbers.items() if key not in NOT_AGAIN}
-        for numbers in (own, json.loads(json.dumps(finite_numbers(analysis))))
+        for numbers in (own, finite_numbers(analysis))
     )
     return compared_numbers(dict(_flat(before)), dict(_flat(after)), before == after, there.changes)
 

@@ -54,11 +54,11 @@ def changed_recipe(manifest: dict[str, Any]) -> Recipe:
 
 
 def changed_digest(manifest: dict[str, Any]) -> str:
-    """12 hexadecimal digits that name the recipe and every change; the run's first ones without a
-    change.
+    """12 hexadecimal digits that name what a run trains, and every change; those it began with
+    without one.
     """
     changes = manifest.get("changes")
-    return changes[-1]["digest"] if changes else manifest["digest"]
+    return changes[-1]["digest"] if changes else manifest.get("digest", "")
 
 
 def parsed(words: Iterable[str], recipe: Recipe) -> Recipe:

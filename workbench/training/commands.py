@@ -7,11 +7,11 @@ import dataclasses
 import json
 from pathlib import Path
 
-from workbench.core.methods import check_trains
+from workbench.core.methods import check_trains, unread_settings
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 from workbench.io.files import folder_to_write
-from workbench.io.settings import add_settings, given_settings
+from workbench.io.settings import add_settings, given_settings, refuse_ignored
 from workbench.io.strict_json import to_json
 from workbench.models.options import add_device_option, add_verify_option
 from workbench.scenes.teacher_recipe import TeacherRecipe
@@ -159,9 +159,25 @@ def _add_make_teacher(scenes, command) -> None:
     add_settings(make, TeacherRecipe)
 
 
-def _train(options: argparse.Namespace) -> None:
-    recipe = dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
+def _recipe(options: argparse.Namespace) -> Recipe:
+    """The preset with the settings that were given. Raises ValueError for a setting that the method
+    does not read, and for those by which a term of the loss vanishes.
+    """
+    given = given_settings(options, Recipe)
+    recipe = dataclasses.replace(PRESETS[options.preset], **given)
+    unread = {
+        name: f"the method {recipe.method} does not read it"
+        for name in unread_settings(recipe, given)
+    }
+    if not recipe.fake_updates_per_round:
+        unread["fake_rate"] = "fake_updates_per_round is 0"
+    refuse_ignored(options, unread)
     check_trains(recipe)
+    return recipe
+
+
+def _train(options: argparse.Namespace) -> None:
+    recipe = _recipe(options)
     if options.dry_run:
         print(recipe.to_json())
         return
@@ -183,12 +199,12 @@ def _plan(options: argparse.Namespace) -> None:
 
     if not 0 < options.utilisation <= 1:
         raise ValueError(f"utilisation = {options.utilisation} is not a share between 0 and 1")
-    recipe = dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
+    recipe = _recipe(options)
+    _refuse_unplanned(options)
     if options.mode:
         recipe = dataclasses.replace(
             recipe, lora=(recipe.lora or 64) if options.mode == "lora" else 0
         )
-    check_trains(recipe)
     if options.table:
         for line in as_markdown(recipe, ("sd3.5-medium", "sdxl"), (512, 1024)):
             print(line, flush=True)  # the whole table takes minutes
@@ -198,6 +214,19 @@ def _plan(options: argparse.Namespace) -> None:
         print(to_json(as_dict(planned, options.gpu, options.utilisation), indent=1))
     else:
         print(as_text(planned, options.gpu, options.utilisation))
+
+
+def _refuse_unplanned(options: argparse.Namespace) -> None:
+    """Raises ValueError for options of `plan` that others overrule."""
+    reasons, rank = {}, getattr(options, "lora", 0)
+    if options.mode == "full" and rank:
+        reasons["lora"] = "--mode full trains whole networks"
+    if options.mode == "lora" and not rank:
+        reasons["lora"] = "--mode lora trains adapters, which have a rank"
+    if options.table:
+        reasons |= dict.fromkeys(("teacher", "resolution", "mode"), "--table has its own rows")
+        reasons |= dict.fromkeys(("json", "gpu", "utilisation"), "--table has memory only")
+    refuse_ignored(options, reasons)
 
 
 def _resume(options: argparse.Namespace) -> None:

@@ -63,6 +63,10 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
         )
     backend = load_backend(recipe.teacher, device)
     model, as_it_is = load_student(source, backend), adapter and lora in (0, recipe.lora)
+    if not all(weight.isfinite().all() for weight in model.denoiser.network.parameters()):
+        raise FolderError(
+            f"the student in {source} has weights that are not finite: train it again"
+        )
     scheduler = few_step_scheduler(model, backend)
     card = model_card(
         model, backend, type(scheduler).__name__, adapter or lora > 0, _last_reading(run)

@@ -115,7 +115,7 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """The digest of that recipe, and of how the run came to it."""
+        """The manifest's digest, or that of the last change."""
         return changed_digest(self.manifest)
 
     def update(self, **entries) -> None:

@@ -171,11 +171,13 @@ class Sweep:
             "--prompts": scoring.prompts,
             "--seeds": str(scoring.seeds),
             "--metrics": ",".join(scoring.metrics),
-            "--features": ",".join(scoring.features),
-            "--guidance": str(settings.guidance),
-            "--teacher-steps": str(settings.teacher_steps),
             "--resolution": str(settings.resolution),
         }
+        if not recipe:
+            options["--guidance"] = str(settings.guidance)
+            options["--teacher-steps"] = str(settings.teacher_steps)
+        if scoring.features != Scoring.features:
+            options["--features"] = ",".join(scoring.features)
         if scoring.limit:
             options["--limit"] = str(scoring.limit)
         return ["evaluate", *(word for option in options.items() for word in option)]

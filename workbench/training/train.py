@@ -101,7 +101,8 @@ def _round(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
             yield reading
     if to_save:
         # first: a run that is resumed at its end would not save it again
-        save_student(distiller, run.path / "student", run.digest, run.manifest.get("changes"))
+        changes = run.manifest.get("changes")
+        save_student(distiller, run.path / "student", run.digest if changes else "", changes)
         state = distiller.state_dict()
         if main:
             run.save_checkpoint(state, done, recipe.keep)
