@@ -591,3 +591,15 @@ def test_long_names_that_end_alike_stay_apart():
         "rates"
     ].layout.yaxis.ticktext
     assert labels == (f"{names[1]} over {names[0]}",)
+
+
+def test_the_protocol_says_what_a_seed_is():
+    def told(**settings) -> str:
+        design = asked(gold=0, **settings)
+        return " ".join(protocol(design, analysis([], 1), []))
+
+    assert "4 seeds (0-3) of one method" in told()
+    assert "(0-3; noise policy official) of one" in told(noise="official")
+    policy = "(0-3; noise policy per-prompt: each prompt has its own noise, so a seed is another "
+    assert policy in told(noise="per-prompt")
+    assert asked().digest != asked(noise="per-prompt").digest

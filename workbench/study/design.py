@@ -29,7 +29,7 @@ from workbench.study.errors import StudyError
 
 SPOILED = "spoiled"  # the reserved name of the wrong answer of a gold trial
 # fields that the first studies did not have: with these values they do not change the digest
-LATER = {"min_seconds": None, "pictures": ""}
+LATER = {"min_seconds": None, "pictures": "", "noise": ""}
 REPEAT_GAP = 3  # a repeat comes at least this many trials after the one that it repeats
 
 CONSENT = (
@@ -107,6 +107,7 @@ class StudyDesign:
     instructions: str = INSTRUCTIONS
     seed: int = 0  # for every random choice of who sees what
     pictures: str = ""  # `server.pictures.digest_of_sheets`; "" in studies that did not keep it
+    noise: str = ""  # the policy of the evaluation that the images are of, if they are of one
 
     def __post_init__(self):
         self._take_as_tuples()
