@@ -653,7 +653,7 @@ def main() -> None:
         print(*row(found[-1]).values(), f"{found[-1]['seconds']:.1f} s", sep=" | ", file=sys.stderr)
     rows = rows_of(found)
     page = {"title": TITLE, "order": 205, "notes": notes_of(found)}
-    path = write_record(options.out, "interval_coverage", PROTOCOL, {}, rows, found, page)
+    path = write_record(options.out, "interval_coverage", PROTOCOL, {}, rows, found, **page)
     print(f"{as_markdown(rows)}\n\n{path}")
 
 

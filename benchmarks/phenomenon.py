@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -24,6 +23,7 @@ from record import as_markdown, write_record
 from workbench.cli import main as workbench
 from workbench.core.recipe import Recipe
 from workbench.io.progress import watched
+from workbench.io.strict_json import to_json
 from workbench.scenes.prompt_sets import chosen_on, reported_on
 from workbench.training.sweep import Scoring, Sweep
 
@@ -99,7 +99,7 @@ def main() -> None:
     if sweep.failures:
         raise SystemExit("\n".join(f"{run}: {why}" for run, why in sweep.failures.items()))
     scores = scores_of(sweep)
-    (options.out / f"scores-{options.on}.json").write_text(json.dumps(scores, indent=1))
+    (options.out / f"scores-{options.on}.json").write_text(to_json(scores, indent=1))
     rows = [row_of("teacher", scores[:1])]
     rows += [
         row_of(preset, [score for score in scores if score.get("preset") == preset])

@@ -12,7 +12,6 @@ that it summarises.
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from workbench.core.recipe import Recipe
 from workbench.io.files import PACKAGES, version
+from workbench.io.strict_json import to_json
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,10 +35,10 @@ def write_record(
     recipes: dict[str, Recipe],
     rows: list[dict],
     scores: list[dict],
-    page: dict | None = None,
+    **of_page: object,
 ) -> Path:
-    """Writes folder/NAME.json and returns its path. `page`: what docs/make_results.py reads besides
-    (title, order, notes).
+    """Writes folder/NAME.json and returns its path. `of_page` are optional keys that
+    docs/make_results.py reads, such as `title`.
     """
     script, *arguments = sys.argv
     record = {
@@ -54,11 +54,10 @@ def write_record(
         },
         "rows": rows,
         "scores": scores,
-        **(page or {}),
-    }
+    } | of_page
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(to_json(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
 
 

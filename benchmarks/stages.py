@@ -31,6 +31,7 @@ def analyse(options: argparse.Namespace) -> None:
     from workbench.grid.generate import model_loader
     from workbench.grid.request import GridRequest
     from workbench.io.files import write_atomically
+    from workbench.io.strict_json import to_json
     from workbench.models.loading import load_backend
     from workbench.models.model_cache import ModelCache
     from workbench.models.students import students_of
@@ -68,7 +69,7 @@ def analyse(options: argparse.Namespace) -> None:
                 seconds[event.model], begun = time.perf_counter() - begun, time.perf_counter()
         if analysis.unfinished:
             raise RuntimeError(f"{caption.text}: {'; '.join(analysis.unfinished)}")
-        text = json.dumps(numbers_with_distances(analysis, caption) | {"seconds": seconds})
+        text = to_json(numbers_with_distances(analysis, caption) | {"seconds": seconds})
         write_atomically(file, partial(Path.write_text, data=text))
         print(
             f"{number + 1} of {len(captions)}: {caption.text}, {sum(seconds.values()):.1f} s to "

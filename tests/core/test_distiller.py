@@ -431,3 +431,42 @@ GOLDEN = [
     0.0281,
     0.0256,
 ]
+
+
+def test_an_objective_that_stops_behind_the_last_step_is_refused(backend):
+    """Also one of a plug-in, and that of an old run."""
+    for objective in (dp_dmd(0.0, 2), Objective(dmd().terms, detach_after=1)):
+        d = distiller(backend, objective, student_steps=1)
+        with pytest.raises(ValueError, match=r"Eq. \(8\).*student_steps to 2 or more"):
+            list(d.rounds(1))
+        list(distiller(backend, objective, student_steps=2).rounds(1))
+    list(distiller(backend, dmd(), student_steps=1).rounds(1))
+
+
+@pytest.mark.parametrize("objective", [dp_dmd(0.05, 2), dmd_gan()])
+@pytest.mark.parametrize("network", ["student", "fake", "teacher"])
+def test_a_check_evaluates_all_three_networks_and_changes_nothing(backend, objective, network):
+    d, plain = distiller(backend, objective), distiller(backend, objective)
+    d.check()
+    next(d.round()), next(plain.round())
+    d.check()
+    assert [step.losses for step in d.rounds(1)] == [step.losses for step in plain.rounds(1)]
+    broken = {"teacher": backend.network} | {n: one.network for n, one in d.learners.items()}
+    bias = broken[network].proj_out.bias
+    before = bias.detach().clone()
+    try:
+        bias.data += math.nan
+        with pytest.raises(DivergedError, match=r"after round 1: .* is not finite"):
+            d.check()
+    finally:
+        bias.data.copy_(before)
+
+
+def test_a_divergence_blames_the_network_whose_weights_have_grown(backend):
+    for guilty, rate in (("student", "0.0001"), ("fake", "0.0001")):
+        d = distiller(backend)
+        for parameter in d.learners[guilty].parameters:
+            parameter.data *= 1e25
+        with pytest.raises(DivergedError, match=f"{guilty}_rate = 0.001 is prob") as diverged:
+            list(d.rounds(1))
+        assert diverged.value.remedy == f"{guilty}_rate={rate}"

@@ -3,6 +3,8 @@ import json
 
 import pytest
 
+from workbench.core.methods import check_trains, unread_settings
+from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 
 
@@ -83,3 +85,53 @@ def test_switches_are_read_in_both_spellings():
         tiling=True, compile=True
     )
     assert Recipe(checkpointing="on").checkpointing is True
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"student_steps": 1}, r"stops behind step 1, .*Eq. \(8\).*Set student_steps to 2 or more"),
+        ({"student_steps": 1, "lam": 0.0}, r"stops behind step 1"),
+        ({"student_rate": 0.0}, "student_rate = 0 leaves the student as it is"),
+        ({"method": "dmd_lpips", "lpips": 0.0}, "lpips = 0 leaves dmd_lpips plain DMD"),
+        ({"method": "dmd_gan", "gan": 0.0}, "gan = 0 leaves dmd_gan plain DMD"),
+        ({"method": "dmd_gan", "critic": 0.0}, "the head of dmd_gan is never trained"),
+        ({"method": "dmd_gan", "fake_updates_per_round": 0}, "the head of dmd_gan is never"),
+        ({"method": "dmd_gan", "fake_rate": 0.0}, "the head of dmd_gan is never trained"),
+        ({"method": "dmd", "guidance": 1.0, "fake_updates_per_round": 0}, r"is exactly 0"),
+        ({"method": "dmd", "guidance": 1.0, "fake_rate": 0.0}, r"\(5\), x0_fake - x0_real"),
+    ],
+)
+def test_settings_by_which_a_term_vanishes_are_read_but_not_trained(change, told):
+    recipe = Recipe(**change)
+    assert Recipe.from_json(recipe.to_json()) == recipe  # old runs are still read
+    with pytest.raises(ValueError, match=told):
+        check_trains(recipe)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lam": 0.0},  # DMD on the steps from the second on
+        {"lam": 0.0, "method": "dp_dmd_no_stop"},  # DMD
+        {"method": "dmd", "student_steps": 1},
+        {"method": "dp_dmd_no_stop", "student_steps": 1},
+        {"fake_updates_per_round": 0},  # guidance alone
+        {"guidance": 1.0},
+        {"rounds": 0, "clip": 0.0, "ema": 0.0},
+    ],
+)
+def test_settings_by_which_every_term_counts_are_trained(change):
+    check_trains(Recipe(**change))
+
+
+def test_every_preset_trains():
+    for preset in PRESETS.values():
+        check_trains(preset)
+
+
+def test_the_settings_that_only_other_methods_read_are_known():
+    given = ("lam", "k", "lpips", "gan", "critic", "rounds", "guidance")
+    assert unread_settings(Recipe(method="dmd"), given) == ["lam", "k", "lpips", "gan", "critic"]
+    assert unread_settings(Recipe(), given) == ["lpips", "gan", "critic"]
+    assert unread_settings(Recipe(method="dmd_gan"), given) == ["lam", "k", "lpips"]

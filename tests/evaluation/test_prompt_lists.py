@@ -114,9 +114,13 @@ def test_genevals_metadata_is_kept(tmp_path):
     assert prompt_list(str(file)).prompts == (Prompt("two dogs", entry), Prompt("a cat"))
     file.write_bytes(b'\xef\xbb\xbf{"prompt": "a cat\xe2\x80\xa8"}\n\n{"prompt": "a dog"}\r\n')
     assert prompt_list(str(file)).texts == ["a cat", "a dog"]
-    for broken in (b'{"prompt": ""}', b'{"prompt": "\xff"}', b"[1]"):
+    for broken, told in (
+        (b'{"prompt": ""}', "the prompt is empty"),
+        (b'{"prompt": "\xff"}', "not UTF-8"),
+        (b"[1]", "not a JSON object"),
+    ):
         file.write_bytes(b'{"prompt": "a cat"}\n' + broken)
-        with pytest.raises(PromptFileError, match=r"geneval.jsonl, line 2: not a JSON object"):
+        with pytest.raises(PromptFileError, match=rf"geneval.jsonl, line 2: {told}"):
             prompt_list(str(file))
     file.write_text('{"prompt": "a cat"}\n{"text": "a dog"}\n')
     with pytest.raises(
@@ -126,6 +130,22 @@ def test_genevals_metadata_is_kept(tmp_path):
     file.write_text(json.dumps(entry | {"include": [{"class": "dogg", "count": 2}]}))
     with pytest.raises(PromptFileError, match=r"geneval.jsonl, line 1: .*'dogg'"):
         prompt_list(str(file))
+    whole = tmp_path / "geneval.json"
+    whole.write_text(json.dumps([entry, {"prompt": "a cat"}]))
+    assert prompt_list(str(whole)).prompts == (Prompt("two dogs", entry), Prompt("a cat"))
+
+
+def test_spellings_that_the_model_reads_alike_are_one_prompt(tmp_path):
+    file = tmp_path / "variants.txt"
+    file.write_text(
+        "a red circle\nA red circle\na  red circle\na red\u00a0 circle\na red circle.\na star\n"
+    )
+    found = prompt_list(str(file), check=lambda text: parse(text).text)
+    assert found.texts == ["a red circle", "a star"]
+    assert found.dropped == {"repeated": 4}
+    assert len(prompt_list(str(file)).texts) == 6  # to a model that reads any text
+    file.write_text("\u00e9t\u00e9\ne\u0301te\u0301\n\ufeff\u00e9t\u00e9\u200b\n", encoding="utf-8")
+    assert prompt_list(str(file)).dropped == {"repeated": 2}
 
 
 def test_lists_and_files_that_are_not_there_are_told():
@@ -143,6 +163,9 @@ def test_a_limit_below_nothing_is_refused():
 
 def test_a_text_is_a_prompt_a_line():
     assert prompts_of_text(" a star \n\n a circle") == [Prompt("a star"), Prompt("a circle")]
+    assert prompts_of_text("a\u00a0star\ra circle") == [Prompt("a star"), Prompt("a circle")]
+    with pytest.raises(PromptFileError, match=r"your own prompts, line 2: character 2 is U\+0007"):
+        prompts_of_text("a\nb\x07")
 
 
 @pytest.fixture

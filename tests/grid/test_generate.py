@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from dataclasses import replace
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -56,7 +57,19 @@ SMALL = GridRequest(("a red circle", "two stars"), (0, 3, 7), ("teacher", "dmd")
 
 @pytest.mark.parametrize(
     ("text", "seeds"),
-    [("0-3", (0, 1, 2, 3)), ("0, 3,7", (0, 3, 7)), ("5 - 6 1", (5, 6, 1)), ("2,2,1-2", (2, 1))],
+    [
+        ("0-3", (0, 1, 2, 3)),
+        ("0, 3,7", (0, 3, 7)),
+        ("5 - 6 1", (5, 6, 1)),
+        ("2,2,1-2", (2, 1)),
+        ("0-3,", (0, 1, 2, 3)),
+        (",0", (0,)),
+        ("0,1, ,", (0, 1)),
+        ("0,,1", (0, 1)),
+        ("0\u20133;7", (0, 1, 2, 3, 7)),  # an en dash
+        ("0\u00a0\u2212 1\u200b\n5", (0, 1, 5)),
+        ("1\uff0c2\u30013", (1, 2, 3)),
+    ],
 )
 def test_seeds_are_read_as_people_write_them(text, seeds):
     assert parse_seeds(text) == seeds
@@ -65,7 +78,14 @@ def test_seeds_are_read_as_people_write_them(text, seeds):
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("", "no seeds"), ("a", '"a"'), ("8-0", "backwards"), ("0-99999", "at most"), ("-1", '"-1"')],
+    [
+        ("", "no seeds"),
+        (" , ", "no seeds"),
+        ("a", '"a"'),
+        ("8-0", "backwards"),
+        ("0-99999", "at most"),
+        ("-1", '"-1"'),
+    ],
 )
 def test_seeds_that_cannot_be_read_are_named(text, told):
     with pytest.raises(ValueError, match=told):
@@ -94,6 +114,51 @@ def test_a_request_outside_the_limits_says_which(wrong, told):
         GridRequest(**wrong)
 
 
+def test_a_prompt_is_cleaned_wherever_it_comes_from():
+    wanted = GridRequest(("a red circle", "\U0001f469\u200d\U0001f680", "\u00e9t\u00e9"))
+    pasted = ("a red\u00a0circle\u200b", "\U0001f469\u200d\U0001f680", "e\u0301te\u0301")
+    assert GridRequest(pasted) == wanted
+    form = "\u2028".join([*pasted, "a red circle", "\u00e9t\u00e9"])
+    assert GridRequest.from_form(form, "0-8,", ["teacher"]) == wanted
+    link = "?" + urlencode([("prompt", prompt) for prompt in [*pasted, "a red circle"]])
+    assert GridRequest.from_query(link) == wanted
+
+
+@pytest.mark.parametrize(
+    ("prompts", "told"),
+    [
+        ("a\nb \x07", r"The prompts, line 2: character 3 is U\+0007, a control character"),
+        ("half \ud83d", r"line 1: character 6 is U\+D83D, half a character"),
+        ("x" * 401, r"A prompt has 1 to 400 characters; prompt 1, 'x+', has 401"),
+    ],
+)
+def test_a_prompt_that_is_refused_says_where_and_why(prompts, told):
+    with pytest.raises(ValueError, match=told):
+        GridRequest.from_form(prompts, "0", ["teacher"])
+    with pytest.raises(
+        ValueError, match=r"The link's parameter 'prompt'.*U\+0007|has 401|not UTF-8"
+    ):
+        GridRequest.from_query("?" + urlencode({"prompt": prompts}, errors="surrogatepass"))
+
+
+@pytest.mark.parametrize(
+    "appended",
+    [
+        "utm_source=mail&utm_campaign=a",
+        "fbclid=abc",
+        "gclid=a&gbraid=b&_gl=1",
+        "mc_cid=a&mc_eid=b",
+        "ref=home",
+        "ref_src=twsrc%5Etfw",
+        "igshid=x&si=y&UTM_Medium=z",
+        "msclkid=1&ttclid=2&twclid=3",
+    ],
+)
+def test_what_others_append_to_a_link_is_ignored(appended):
+    assert GridRequest.from_query(f"?prompt=a+star&{appended}") == GridRequest(("a star",))
+    assert GridRequest.from_query(f"?{appended}") is None
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -117,6 +182,7 @@ def test_a_link_leaves_out_what_is_the_default_and_other_queries_are_not_ours():
     ("query", "told"),
     [
         ("?promt=a", "did you mean 'prompt'"),
+        ("?utm_source=a&cfg=7", "unknown parameter 'cfg'; leave it out, a grid has tab, prompt"),
         ("?seeds=x", "'seeds'"),
         ("?teacher_steps=many", "'teacher_steps'.*not a number"),
         ("?guidance=inf", "uidance"),

@@ -1,5 +1,6 @@
 """python -m workbench study ..."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from workbench.cli import main
+from workbench.cli import _parser, main
+from workbench.study.commands import ANY_IMAGES, OF_IMAGES
+from workbench.study.commands import SETTINGS as OPTIONS
 from workbench.study.folder import open_study
 from workbench.study.stimuli import create_study, samples_of_folders
 
@@ -18,8 +21,10 @@ SETTINGS = {"title": "A study", "trials": 3, "gold": 1, "repeats": 0}
 HEAVY = """
 import sys
 import uvicorn
-from workbench.cli import main
-uvicorn.run = lambda *_, **__: None
+from workbench.cli import _parser, main
+from workbench.study.commands import ANY_IMAGES, OF_IMAGES
+from workbench.study.commands import SETTINGS as OPTIONS
+uvicorn.Server.run = lambda *_, **__: None
 assert main(sys.argv[1:]) == 0
 loaded = {"torch", "diffusers", "transformers"} & sys.modules.keys()
 assert not loaded, loaded
@@ -263,3 +268,87 @@ def test_commands_on_a_study_load_no_model_library(command, folders, tmp_path):
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
+
+
+def options_of(command: str) -> list[argparse.Action]:
+    """The options of a study's command, from its parser."""
+    parsers = [_parser()]
+    for name in ("study", command):
+        (sub,) = (a for a in parsers[-1]._actions if isinstance(a, argparse._SubParsersAction))
+        parsers.append(sub.choices[name])
+    return [action for action in parsers[-1]._actions if action.option_strings]
+
+
+def words_of(action: argparse.Action) -> list[str]:
+    """An option as it is given, with its default where it has one."""
+    value = action.default if action.default not in (None, "") else "3"
+    return [action.option_strings[-1], *([] if action.nargs == 0 else [str(value)])]
+
+
+def idle_options():
+    """Each source of images with each option of `create` that does not apply to it: a new option
+    is among them until `ANY_IMAGES` or `OF_IMAGES` names it.
+    """
+    for source, (others, _) in OF_IMAGES.items():
+        applies = {
+            "help",
+            *OF_IMAGES,
+            *others,
+            *ANY_IMAGES,
+            *(name for name, *_ in OPTIONS.values()),
+        }
+        for action in options_of("create"):
+            if action.dest not in applies:
+                yield pytest.param(source, action, id=f"{source}-{action.dest}")
+
+
+@pytest.mark.parametrize(("source", "action"), idle_options())
+def test_create_refuses_each_option_that_cannot_apply(source, action, tmp_path, capsys):
+    command = ["study", "create", "--out", str(tmp_path / "study"), f"--{source}", "A=a,B=b"]
+    assert main([*command, *words_of(action)]) == 1
+    told = capsys.readouterr().err
+    assert f"as they are: leave out {action.option_strings[-1]}, or --{source}" in told
+    assert not (tmp_path / "study").exists()
+
+
+def test_create_names_all_options_that_cannot_apply_also_given_with_their_defaults(
+    tmp_path, capsys
+):
+    given = "--seeds 9 --prompts neutral --guidance 7.5 --teacher-steps 50 --resolution 512"
+    command = ["study", "create", "--out", str(tmp_path / "study"), "--evaluation", "e"]
+    assert main([*command, *given.split(), "--teacher", "scenes-eps", "--models", "a,b"]) == 1
+    told = capsys.readouterr().err
+    for option in [*given.split()[::2], "--teacher"]:
+        assert f"{option}, " in told, option
+    assert "--models" not in told
+    assert main([*command[:4], "--images", "A=a,B=b", "--evaluation", "e", "--models", "a,b"]) == 1
+    assert "leave out --evaluation, --models, or --images" in capsys.readouterr().err
+    assert main([*command[:4], "--images", "A=a,B=b", "--resol", "9"]) == 1  # shortened
+    assert "leave out --resolution, or --images" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["create", "--out", "s", "--gold", "0", "--max-gold-failures", "1"], "or --gold 0"),
+        (["status", "s", "--json", "--items"], "leave out --items, or --json"),
+    ],
+)
+def test_options_that_another_makes_idle_are_refused(words, told, capsys):
+    assert main(["study", *words]) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_a_table_of_power_without_rows_says_why(capsys):
+    assert main(["study", "power", "--votes", "50"]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "50 votes each need as many prompts, and there are 40: lower --votes" in err
+    assert main("study power --votes 5,50 --rates 0.7 --repetitions 20".split()) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 4
+    assert out.endswith("Left out: more votes each than prompts, since each is answered once.\n")
+    for words, told in (("--rates ,", "--rates names no number"), ("--votes x", "not 'x'")):
+        assert main(["study", "power", *words.split()]) == 1
+        assert told in capsys.readouterr().err

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from tests.support.small_study import DESIGN, small_design
-from workbench.study.design import CRITERIA, Criterion, Item, StudyDesign, read_text
+from workbench.study.design import CRITERIA, LATER, Criterion, Item, StudyDesign, read_text
 from workbench.study.errors import StudyError
 
 
@@ -125,21 +125,38 @@ def test_json_gives_the_design_back_and_the_digest_names_it():
             {"pairs": (("dmd", "teacher"),)},
             {"expires_minutes": 6},
             {"min_seconds": 2},
+            {"max_fast": 0.2},
+            {"min_side_p": 0.01},
+            {"late_gold": True},
             {"pictures": "0123456789ab"},
         )
     }
-    assert len(digests) == 8
+    assert len(digests) == 11
     frozen = dataclasses.replace(design, min_seconds=2, pictures="0123456789ab")
     assert StudyDesign.from_json(frozen.to_json()) == frozen
     assert frozen.min_seconds == 2.0
 
 
 def test_the_design_of_an_earlier_version_keeps_its_digest():
-    """Those of `DESIGN` before there were min_seconds and pictures: studies that were made then
-    must open.
+    """Those of `DESIGN` before there were the fields of `LATER`: studies that were made then must
+    open, with the rule that they were made with.
     """
     assert DESIGN.digest == "73e8475a26dc"
-    assert not {"min_seconds", "pictures"} & set(json.loads(DESIGN.to_json()))
+    saved = json.loads(DESIGN.to_json())
+    assert not LATER.keys() & saved.keys()
+    again = StudyDesign.from_json(json.dumps(saved))
+    assert again == DESIGN
+    assert again.rule == (1, None, None, None)
+    assert not again.late_gold
+    of_today = dataclasses.replace(DESIGN, **{name: getattr(StudyDesign, name) for name in LATER})
+    assert (
+        of_today.rule
+        == StudyDesign("t", ("a", "b"), tuple("pqrs"), (0,), trials=4, repeats=0).rule
+        == (1, 1.5, 0.15, 0.001)
+    )
+    assert StudyDesign.from_json(of_today.to_json()) == of_today
+    with_a_limit = StudyDesign.from_json(json.dumps(saved | {"min_seconds": 3.0}))
+    assert with_a_limit.rule == (1, 3.0, None, None)  # by the median, as it was
 
 
 def test_a_text_for_participants_is_read_or_refused(tmp_path):

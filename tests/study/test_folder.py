@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.support.small_study import PROMPTS
+from workbench.study.design import LATER
 from workbench.study.errors import StudyError
 from workbench.study.folder import open_study
 from workbench.study.server.app import study_app
@@ -63,7 +64,7 @@ def test_a_study_that_was_made_before_pictures_were_frozen_opens(folders, tmp_pa
         samples_of_folders(folders),
         SETTINGS,
     ) as store:
-        design = dataclasses.replace(store.design, pictures="")
+        design = dataclasses.replace(store.design, **LATER)
     (place / "study.db").unlink()
     Store.create(place / "study.db", design).close()
     (place / "study.json").write_text(

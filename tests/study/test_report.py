@@ -14,6 +14,7 @@ from workbench.io.notation import model_title
 from workbench.study.analysis.findings import analysis
 from workbench.study.analysis.simulation import SimulatedStudy, true_rate
 from workbench.study.ballots import Ballot, Choice, TrialKind
+from workbench.study.belief import belief_table
 from workbench.study.design import Criterion, StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.figures import reference_of, study_figures
@@ -154,12 +155,13 @@ def test_tables_have_the_numbers_of_the_analysis_with_and_without_the_excluded(t
         sum(int(sides["everyone", name]["left"]) for name in ("diversity", "quality"))
         == found.everyone.side_bias.left
     )
-    people = {row["participant"]: row for row in tables["participants"]}
+    people = {row["participant"]: row for row in read(belief_table(design, found, ballots))}
+    assert people.pop("together")["excluded"] == "2"
     assert len(people) == 14
     assert "gold trials, more than 1" in people["p013"]["excluded"]
     assert people["p000"]["excluded"] == "no"
     assert people["p013"]["gold trials: failed"] == str(found.golds["p013"].failed)
-    assert people["p000"]["median seconds"] == f"{found.seconds['p000']:.1f}"
+    assert people["p000"]["answers: median seconds"] == f"{found.seconds['p000']:.1f}"
 
 
 def test_the_truth_of_a_simulated_study_is_in_the_findings():
@@ -428,13 +430,20 @@ def test_votes_of_the_excluded_fill_no_item(two):
 def test_the_report_excludes_by_the_seconds_of_the_design(two, tmp_path):
     design, ballots, found = two
     fast = sorted(found.seconds.values())[2] + 0.01  # three are under it
-    write_study_report(tmp_path, dataclasses.replace(design, min_seconds=fast), ballots)
+    by_median = dataclasses.replace(design, min_seconds=fast, max_fast=None, min_side_p=None)
+    write_study_report(tmp_path, by_median, ballots)
     told = (tmp_path / "report.md").read_text()
     assert (
         f"or a median answer in less than {fast:g} s, and nobody else. It excludes 3 of 14 "
         "participants" in told
     )
     assert f"under {fast:g} s" in told
+    write_study_report(tmp_path, dataclasses.replace(design, min_seconds=3), ballots)
+    assert (
+        "participants with more than 1 failed gold trials, or more than 15 % of answers in less "
+        "than 3 s, or so many answers on one side that p is less than 0.001, and nobody else. It "
+        "excludes 2 of 14 participants" in (tmp_path / "report.md").read_text()
+    )
 
 
 def test_every_number_and_every_ballot_is_in_the_csv_files(two, tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from workbench.study.design import StudyDesign
+from workbench.study.design import LATER, StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.store.store import Store
 
@@ -21,6 +21,7 @@ DESIGN = StudyDesign(
     trials=6,
     gold=1,
     repeats=1,
+    **LATER,  # the rule of earlier versions: these tests answer at once, and anything
 )
 PROMPTS = ("a red fox", "two stars", "a hill")  # of the fixture `folders`
 CHOICES = ("left", "right", "tie")

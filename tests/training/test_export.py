@@ -8,12 +8,14 @@ import pytest
 import torch
 from diffusers import StableDiffusion3Pipeline, StableDiffusionXLPipeline
 from PIL import Image
+from safetensors.torch import load_file
 
 from tests.support.pipelines import tiny_pipeline, tiny_sdxl_pipeline
 from workbench.cli import main
 from workbench.core import seeds
 from workbench.core.recipe import Recipe
 from workbench.io.files import FolderError
+from workbench.models.backends.lora import LORA_FILE, merged_state
 from workbench.models.loading import load_backend
 from workbench.models.model import Model
 from workbench.models.students import load_student
@@ -115,6 +117,28 @@ def test_a_whole_student_becomes_an_adapter_that_comes_nearer_with_its_rank(new,
         assert (
             torch.tensor(list(image.getdata()), dtype=torch.float).view_as(pixels) - pixels
         ).abs().mean() < 2
+
+
+@pytest.mark.parametrize("new", [tiny_pipeline, tiny_sdxl_pipeline])
+def test_an_adapter_is_written_at_a_lower_rank_and_refused_at_a_higher(new, tmp_path):
+    run = a_run(tmp_path, new(), rounds=3, lora=4)
+    backend = load_backend(run.recipe.teacher)
+    whole = merged_state(load_student(run.path / "student", backend).network)
+    base, errors = merged_state(backend.network), {}
+    for rank in (1, 2, 4):
+        out = export_student(run.path, tmp_path / f"rank-{rank}", rank)
+        tensors = load_file(out / LORA_FILE)
+        assert {t.shape[0] for name, t in tensors.items() if "lora_A" in name} == {rank}
+        info = json.loads((out / "student.json").read_text())
+        assert info.get("extracted_rank") == (rank if rank < 4 else None)
+        state = merged_state(load_student(out, backend).network)
+        errors[rank] = sum(float((state[name] - whole[name]).norm()) for name in whole)
+    distance = sum(float((base[name] - whole[name]).norm()) for name in whole)
+    assert errors[4] == 0
+    assert 0 < errors[2] < errors[1] < distance
+    with pytest.raises(ValueError, match="an adapter of rank 4, which no higher rank adds to"):
+        export_student(run.path, tmp_path / "rank-5", 5)
+    assert not (tmp_path / "rank-5").exists()
 
 
 @pytest.mark.parametrize(

@@ -80,13 +80,13 @@ def test_an_accepted_change_is_noted_and_the_earlier_prompts_are_kept(files, cap
     assert "3 prompts became 1" in capsys.readouterr().err
     assert main(["resume", "run", "--device", "cpu", "--accept-changed-prompts"]) == 0
     run = Run.open("run")
-    (entry,) = run.manifest["continued"]
-    assert entry["round"] == 1
-    assert entry["changed"]["prompts"].startswith("3 prompts became 1")
+    (entry,) = run.manifest["changes"]
+    assert entry["from_round"] == 1
+    assert entry["inputs"]["changed"]["prompts"].startswith("3 prompts became 1")
     assert kept_prompts(run) == ["three stars"]
     assert json.loads((run.path / "prompts-until-round-000001.json").read_text()) == PROMPTS
     student = json.loads((run.path / "student" / "student.json").read_text())
-    assert student["digest"] == run.manifest["digest"]
+    assert student["digest"] == run.digest == entry["digest"] != run.manifest["digest"]
     list(train(run))  # and is not asked again
 
 
@@ -102,7 +102,7 @@ def test_a_changed_teacher_is_refused_by_its_part(files, part):
     with pytest.raises(FolderError, match=named):
         list(train(run))
     list(train(run, accepted=("teacher",)))
-    assert Run.open("run").manifest["continued"][0]["changed"] == {"teacher": part}
+    assert Run.open("run").manifest["changes"][0]["inputs"]["changed"] == {"teacher": part}
 
 
 def test_a_run_continues_to_the_same_losses_from_anywhere(files, tmp_path, monkeypatch):
@@ -143,8 +143,8 @@ def test_other_software_is_noted(files):
     run = begun(files)
     run.update(inputs=run.manifest["inputs"] | {"software": {"torch": "1.0"}})
     list(train(Run.open("run")))
-    (entry,) = Run.open("run").manifest["continued"]
-    assert "torch 1.0 -> " in entry["changed"]["software"]
+    (entry,) = Run.open("run").manifest["changes"]
+    assert "torch 1.0 -> " in entry["inputs"]["changed"]["software"]
 
 
 def test_a_run_of_an_earlier_version_continues_and_says_what_it_cannot_vouch_for(files):
@@ -153,8 +153,8 @@ def test_a_run_of_an_earlier_version_continues_and_says_what_it_cannot_vouch_for
     run.update()
     (run.path / "prompts.json").unlink()
     list(train(Run.open("run")))
-    (entry,) = Run.open("run").manifest["continued"]
-    assert entry["changed"] == {"inputs": "not known before this round"}
+    (entry,) = Run.open("run").manifest["changes"]
+    assert entry["inputs"]["changed"] == {"inputs": "not known before this round"}
     assert kept_prompts(run) == PROMPTS
 
 

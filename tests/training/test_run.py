@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.support.processes import command, forked
+from workbench.cli import main
 from workbench.core.recipe import Recipe
 from workbench.io.files import FolderError, exclusive_lock, write_atomically
 from workbench.models.recipes import content_digest
@@ -231,3 +232,65 @@ def test_a_student_of_another_architecture_is_refused(teacher_folder, tmp_path, 
     (folder / "student.json").unlink()
     with pytest.raises(FolderError, match="cannot load the student"):
         load_student(folder, backend)
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "{}",
+        "[]",
+        "null",
+        "3",
+        '{"recipe": null}',
+        '{"recipe": []}',
+        '{"recipe": {}}',
+        '{"recipe": 1}',
+    ]
+    + ['{"recipe": {"method": "dmd"}, "changes": [{}]}', "", "{", "\udcff"],
+)
+def test_a_manifest_that_is_none_is_named_in_one_line(tmp_path, manifest, capsys):
+    (tmp_path / "manifest.json").write_text(manifest, errors="surrogateescape")
+    with pytest.raises(FolderError, match=r"manifest.json (has no whole recipe|is not readable)"):
+        Run.open(tmp_path)
+    assert main(["resume", str(tmp_path), "--device", "cpu"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"workbench: {tmp_path}")
+
+
+def test_a_manifest_of_another_version_says_what_it_does_not_know(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"recipe": {"method": "dmd", "ronds": 3}}')
+    with pytest.raises(FolderError, match=r"manifest.json: unknown setting 'ronds'; did you mean"):
+        Run.open(tmp_path)
+
+
+def test_damaged_lines_of_the_log_are_left_out(teacher_folder, tmp_path):
+    run = Run.create(tmp_path / "run", recipe(teacher_folder), "cpu")
+    run.log(kind="student", round=1, update=1, losses={"dmd": 0.5}, grad_norm=float("inf"))
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"kind": "stu\xffdent", "round": 2}\n\0\0\0\n[1]\n"x"\n3\n')
+        file.write(b'{"kind": "change"}\n{"kind": [1], "round": 2}\n')
+        file.write(
+            b'{"kind": "fake", "round": 2, "update": 9, "grad_norm": Infinity}\n{"kind": "st'
+        )
+    run.log(kind="student", round=2, update=2)
+    rows = run.metrics()
+    assert [(row["kind"], row["round"]) for row in rows] == [
+        ("student", 1),
+        ("fake", 2),
+        ("student", 2),
+    ]
+    assert rows[0]["grad_norm"] is None  # JSON has no infinity
+    assert rows[1]["grad_norm"] == float("inf")  # as earlier versions wrote it
+
+
+def test_a_run_whose_term_vanishes_is_not_begun_but_opened(teacher_folder, tmp_path):
+    one_step = recipe(teacher_folder, student_steps=1)
+    with pytest.raises(ValueError, match=r"Eq. \(8\)"):
+        Run.create(tmp_path / "new", one_step, "cpu")
+    assert not (tmp_path / "new").exists()
+    old = Run.create(tmp_path / "old", recipe(teacher_folder), "cpu")
+    manifest = old.manifest | {"recipe": one_step.to_dict(), "digest": one_step.digest}
+    (old.path / "manifest.json").write_text(json.dumps(manifest))
+    assert Run.open(old.path).recipe == one_step
+    with pytest.raises(ValueError, match=r"Eq. \(8\)"):
+        list(train(Run.open(old.path)))

@@ -24,9 +24,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from workbench.core.denoiser import Backend, Condition, Guided
 from workbench.core.draws import MicroBatch, draw_batch
-from workbench.core.learner import Learner
+from workbench.core.learner import Learner, largest
 from workbench.core.learners.deepspeed_learner import DeepSpeedLearner
 from workbench.core.learners.torch_learner import TorchLearner
+from workbench.core.methods import no_step_left
 from workbench.core.objectives import FakePass, Objective, StudentPass
 from workbench.core.objectives.adversarial import Head
 from workbench.core.objectives.score_matching import denoising_loss
@@ -54,7 +55,19 @@ class Step:
 
 
 class DivergedError(RuntimeError):
-    """A loss or gradient is NaN or infinite; the message names round, network and term."""
+    """A loss, gradient or weight is NaN or infinite; the message names round, network, term, and
+    the learning rate that is probably too high. `remedy` is a lower one, as SETTING=VALUE.
+    """
+
+    def __init__(self, message: str, remedy: str = ""):
+        super().__init__(message)
+        self.remedy = remedy
+
+
+def lower_rate(recipe: Recipe, name: str) -> str:
+    """A learning rate of the network called `name` below the recipe's, as SETTING=VALUE."""
+    rate = getattr(recipe, f"{name}_rate")
+    return f"{name}_rate={rate / 10 if rate < 1e-2 else 1e-5:g}"
 
 
 class Distiller:
@@ -119,7 +132,11 @@ class Distiller:
             yield from self.round()
 
     def round(self) -> Iterator[Step]:
-        """One round of Algorithm 1."""
+        """One round of Algorithm 1. Raises ValueError for an objective that stops the gradient
+        behind the student's last step.
+        """
+        if self.objective.detach_after >= self.recipe.student_steps:
+            raise ValueError(no_step_left(self.objective.detach_after))
         yield from self.fake_phase(self.recipe.fake_updates_per_round)
         yield self._update("student", self._student_loss)
         self.rounds_done += 1
@@ -222,7 +239,7 @@ class Distiller:
         try:
             norm = learner.update()
         except FloatingPointError as error:
-            raise self._diverged(name, str(error)) from None
+            raise self.diverged(name, str(error)) from None
         if name == "fake":
             self.fake_updates += 1
         else:
@@ -267,15 +284,47 @@ class Distiller:
             processes=self.accelerator.num_processes,
         )
 
-    def _check(self, name: str, wrong: list[str]) -> None:
-        if wrong:
-            self.learners[name].forget()
-            raise self._diverged(name, " and ".join(wrong))
+    @torch.no_grad()
+    def check(self) -> None:
+        """Evaluates student, fake network and teacher as the next updates will, on their first
+        micro-batches; nothing changes. Must be called on every process.
 
-    def _diverged(self, name: str, what: str) -> DivergedError:
+        Raises:
+            DivergedError: A term is not finite.
+        """
+        for name, losses in (("fake", self._fake_loss), ("student", self._student_loss)):
+            update = self.fake_updates if name == "fake" else self.student_updates
+            terms = losses(self.draws(name, update)[0])
+            means: dict[str, Any] = {
+                term: self.accelerator.reduce(loss, "mean") for term, (_, loss) in terms.items()
+            }
+            wrong = [term for term, mean in means.items() if not mean.isfinite()]
+            self._check(name, wrong, f"after round {self.rounds_done}")
+
+    def _check(self, name: str, wrong: list[str], when: str = "") -> None:
+        if wrong:
+            raise self.diverged(name, " and ".join(wrong), when)
+
+    def diverged(self, name: str, what: str, when: str = "") -> DivergedError:
+        """The error that `what` of the network called `name` is not finite, in this round or `when`
+        else. It blames the network whose weights have grown most; of two that grew alike, `name`.
+        Must be called on every process.
+        """
+        reach = {}
+        for other, learner in self.learners.items():
+            learner.forget()
+            reach[other] = largest([parameter.detach() for parameter in learner.parameters])
+        grown = {other: math.inf if math.isnan(value) else value for other, value in reach.items()}
+        guilty = max(grown, key=lambda other: (grown[other], other == name))
+        if grown[guilty] < 2 * min(grown.values()):
+            guilty = name
+        rate = getattr(self.recipe, f"{guilty}_rate")
         return DivergedError(
-            f"round {self.rounds_done + 1}: the {name} network's {what} is not finite. Lower its "
-            "learning rate, or use precision fp32; resume from the last checkpoint."
+            f"{when or f'round {self.rounds_done + 1}'}: the {name} network's {what} is not "
+            f"finite; the largest weight is {reach['student']:.3g} in the student and "
+            f"{reach['fake']:.3g} in the fake network. {guilty}_rate = {rate:g} is probably too "
+            f"high (or precision {self.recipe.precision} too coarse).",
+            lower_rate(self.recipe, guilty),
         )
 
     @torch.no_grad()

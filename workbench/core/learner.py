@@ -14,12 +14,14 @@ processes, or with another learner.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from workbench.core.recipe import Recipe
 
@@ -69,8 +71,8 @@ class Learner(Protocol):
             update that fp16's loss scaling leaves out.
 
         Raises:
-            FloatingPointError: The norm is not finite. The gradients are dropped, and torch's
-                learner leaves the weights as they were.
+            FloatingPointError: The norm is not finite, or a weight after the step. The gradients
+                are dropped; of a wrong norm, torch's learner leaves the weights as they were.
         """
         ...
 
@@ -85,6 +87,31 @@ class Learner(Protocol):
     def load(self, state: dict) -> None:
         """Takes a `state`, also of another number of processes."""
         ...
+
+
+@torch.no_grad()
+def largest(tensors: list[Tensor]) -> float:
+    """The largest absolute value in some tensors. Of sharded ones it must be called on every
+    process.
+
+    Args:
+        tensors: Of any shapes.
+
+    Returns:
+        A float; NaN if there is one among them.
+    """
+    norm = torch.nn.utils.get_total_norm(tensors, math.inf)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)
+
+
+def check_weights(parameters: list[nn.Parameter]) -> None:
+    """Raises FloatingPointError when a weight is not finite.
+
+    Args:
+        parameters: Of any shapes.
+    """
+    if not math.isfinite(largest([parameter.detach() for parameter in parameters])):
+        raise FloatingPointError("largest weight")
 
 
 def _adamw_8bit(*args: Any, **kwargs: Any) -> torch.optim.Optimizer:

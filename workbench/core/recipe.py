@@ -55,7 +55,8 @@ class Recipe:
     )
     method: str = setting("dp_dmd", "the training objective", choices=METHODS)
     prompts: str = setting(
-        "", "prompt file, one prompt per line; empty: the embedded world's own captions"
+        "",
+        "prompt file (text, JSON, JSONL, CSV or TSV); empty: the embedded world's own captions",
     )
     embeddings: str = setting(
         "",
@@ -76,7 +77,9 @@ class Recipe:
     batch: int = setting(32, "samples per update, over all processes and micro-batches", low=1)
     accumulate: int = setting(1, "micro-batches per update", low=1)
 
-    lam: float = setting(0.05, "weight lambda of the diversity term (8)", low=0)
+    lam: float = setting(
+        0.05, "weight lambda of the diversity term (8); 0: DMD from step 2 on", low=0
+    )
     k: int = setting(5, "anchor step K: teacher steps before the anchor (6)", low=1)
     anchor: str = setting(
         "secant",
@@ -117,8 +120,8 @@ class Recipe:
         choices=("ode", "renoise"),
     )
 
-    student_rate: float = setting(1e-5, "AdamW learning rate of the student", low=0)
-    fake_rate: float = setting(1e-5, "AdamW learning rate of the fake network", low=0)
+    student_rate: float = setting(1e-5, "AdamW learning rate of the student", low=0, high=1e38)
+    fake_rate: float = setting(1e-5, "AdamW learning rate of the fake network", low=0, high=1e38)
     weight_decay: float = setting(0.0, "AdamW weight decay of both", low=0)
     clip: float = setting(1.0, "gradient norm limit of both; 0 is off", low=0)
     lora: int = setting(
@@ -189,7 +192,7 @@ class Recipe:
 
     def to_json(self) -> str:
         """A JSON object of `to_dict`."""
-        return json.dumps(self.to_dict(), indent=1)
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:

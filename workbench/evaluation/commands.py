@@ -38,9 +38,9 @@ def add_evaluation_commands(commands, command) -> None:
     evaluate.add_argument(
         "--prompts",
         default="",
-        help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: one prompt "
-        "per line, or .jsonl with GenEval's metadata (default: the 43 captions of scenes that no "
-        "setting was chosen on; for other teachers neutral)",
+        help="scenes, neutral, pick-a-pic, coco-10k, diffusiondb, geneval, or a file: text, JSON, "
+        "JSONL, CSV or TSV, also with GenEval's metadata (default: the 43 captions of scenes that "
+        "no setting was chosen on; for other teachers neutral)",
     )
     evaluate.add_argument(
         "--limit", type=int, default=0, help="use only the first LIMIT prompts (default: all)"

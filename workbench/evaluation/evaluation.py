@@ -32,6 +32,7 @@ from workbench.evaluation.results import ModelResult, model_results
 from workbench.io.digests import LENGTH, file_digest, short_digest
 from workbench.io.files import FolderError, exclusive_lock, keep_earlier, write_atomically
 from workbench.io.progress import Progress
+from workbench.io.strict_json import to_json
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.model import Model
 from workbench.models.sampling import ImageDraw
@@ -82,7 +83,7 @@ class Evaluation:
         self._keep_earlier(saved)
         write_atomically(
             self.folder / "evaluation.json",
-            lambda part: part.write_text(json.dumps(saved, indent=1)),
+            lambda part: part.write_text(to_json(saved, indent=1)),
         )
 
     def _keep_earlier(self, now: dict) -> None:

@@ -19,6 +19,7 @@ from workbench.io.hub import revision_of
 from workbench.io.notation import reason_of
 from workbench.io.png import NOT_FINITE
 from workbench.io.progress import Progress
+from workbench.io.strict_json import to_json
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.identity import model_settings
 from workbench.models.model import Model
@@ -128,7 +129,7 @@ class _Clock:
     def add(self, images: int, seconds: float) -> None:
         self.images, self.seconds = self.images + images, self.seconds + seconds
         write_atomically(
-            self.path, lambda part: part.write_text(json.dumps([self.images, self.seconds]))
+            self.path, lambda part: part.write_text(to_json([self.images, self.seconds]))
         )
 
     @property

@@ -33,6 +33,7 @@ from torch import Tensor
 from workbench.io.digests import LENGTH, reads_in_full
 from workbench.io.files import slug, write_atomically
 from workbench.io.png import picture_of, png_bytes, read_settings
+from workbench.io.strict_json import to_json
 from workbench.models.sampling import ImageDraw
 
 
@@ -56,7 +57,7 @@ class ImageFolder:
     @classmethod
     def of(cls, parent: Path, model: str, settings: dict) -> ImageFolder:
         """The folder of a model sampled with `settings` (JSON), created if necessary."""
-        text = json.dumps(settings, sort_keys=True)
+        text = to_json(settings, sort_keys=True)
         folder = (
             parent / f"{slug(Path(model).name)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         )
@@ -64,7 +65,7 @@ class ImageFolder:
         if not (folder / "model.json").is_file():
             write_atomically(
                 folder / "model.json",
-                lambda part: part.write_text(json.dumps({"model": model, **settings}, indent=1)),
+                lambda part: part.write_text(to_json({"model": model, **settings}, indent=1)),
             )
         return cls(folder)
 
@@ -87,7 +88,7 @@ class ImageFolder:
                 checksums[draw] = checksum
                 states[draw.path] = state.st_size, state.st_mtime_ns, checksum
         if states.items() - known.items():
-            content = json.dumps(known | states)
+            content = to_json(known | states)
             write_atomically(self.path / "checksums.json", lambda part: part.write_text(content))
         return checksums
 

@@ -10,14 +10,14 @@ is drawn.
     geneval       553 prompts with the metadata that they are judged by (Table 5)
 
 The last four are downloaded at their first use from where they were published, and never bundled.
-A file holds one prompt per line, or is a .jsonl with a "prompt" in each line, and for GenEval the
-rest of its metadata. `unsafe` prompts and repeated ones are dropped, and counted.
+A file holds one prompt per line, or is JSON, JSONL, CSV or TSV (`workbench.io.prompt_file`); JSON
+objects with an "include" have GenEval's metadata. `unsafe` prompts and repeated ones are dropped,
+and counted.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -30,7 +30,8 @@ from workbench.evaluation.safety import unsafe
 from workbench.io.digests import cache_folder
 from workbench.io.files import slug, write_atomically
 from workbench.io.hub import from_hub
-from workbench.io.prompt_file import PromptFileError, read_prompts
+from workbench.io.prompt_file import Entry, PromptFileError, read_entries
+from workbench.io.prompt_text import clean_prompt, prompt_lines
 from workbench.metrics.geneval import rules as geneval
 from workbench.scenes.prompt_sets import reported_on
 
@@ -101,7 +102,8 @@ class PromptList:
 def prompt_list(name: str, limit: int = 0, check: Callable[[str], object] = str) -> PromptList:
     """The first `limit` (0: all) prompts of a named list or a file that are not dropped.
 
-    `check(prompt)` may raise ValueError for a prompt that a model cannot draw (a caption outside
+    `check(prompt)` is the prompt as a model reads it: two spellings that it reads alike are one
+    prompt, repeated. It may raise ValueError for one that the model cannot draw (a caption outside
     the scenes world). Raises `PromptFileError` for a list that cannot be loaded, or that is empty
     after dropping, with the reasons.
     """
@@ -114,19 +116,19 @@ def kept(
     """`prompt_list` of given prompts."""
     if limit < 0:
         raise PromptFileError(f"a limit of {limit} prompts makes no sense; 0 takes all")
-    clean: dict[str, Prompt] = {}
+    clean: dict[object, Prompt] = {}  # by what a model reads
     dropped, first = Counter(), ""
     for prompt in prompts:
-        reason = unsafe(prompt.text) or ("repeated" if prompt.text in clean else "")
+        reason, read = unsafe(prompt.text), None
         try:
-            if not reason:
-                check(prompt.text)
+            read = None if reason else check(prompt.text)
         except ValueError as error:
             reason, first = "not understood", first or str(error)
+        reason = reason or ("repeated" if read in clean else "")
         if reason:
             dropped[reason] += 1
         else:
-            clean[prompt.text] = prompt
+            clean[read] = prompt
     limited = limit if limit < len(clean) else 0
     result = PromptList(name, tuple(clean.values())[: limited or None], dict(dropped), limited)
     if not result.prompts:
@@ -144,8 +146,13 @@ def folder_name(prompts: PromptList) -> str:
 
 
 def prompts_of_text(text: str) -> list[Prompt]:
-    """The prompts of a text, one per line."""
-    return [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
+    """The prompts of a text, one per line. Raises `PromptFileError` for a character that cannot be
+    read, with its place.
+    """
+    try:
+        return [Prompt(prompt) for prompt in prompt_lines(text)]
+    except ValueError as error:
+        raise PromptFileError(f"your own prompts, {error}") from error
 
 
 def _read(name: str) -> list[Prompt]:
@@ -164,34 +171,17 @@ def _read(name: str) -> list[Prompt]:
         raise PromptFileError(
             f"there is no prompt list and no file called {name}; the lists are {', '.join(NAMES)}"
         )
-    return (
-        _metadata(path)
-        if path.suffix == ".jsonl"
-        else [Prompt(text) for text in read_prompts(path)]
-    )
+    return [_checked(path, entry) for entry in read_entries(path)]
 
 
-def _metadata(path: Path) -> list[Prompt]:
-    prompts = []
-    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line.decode())
-            text, judged = entry["prompt"].strip(), "include" in entry
-            if not text:
-                raise ValueError("the prompt is empty")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise PromptFileError(
-                f'{path}, line {number}: not a JSON object with a "prompt": {error}'
-            ) from error
-        try:
-            if judged:
-                geneval.check(entry)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise PromptFileError(f"{path}, line {number}: {error}") from error
-        prompts.append(Prompt(text, entry if judged else None))
-    return prompts
+def _checked(path: Path, entry: Entry) -> Prompt:
+    if not entry.fields or "include" not in entry.fields:
+        return Prompt(entry.text)
+    try:
+        geneval.check(entry.fields)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise PromptFileError(f"{path}, {entry.place}: {error}") from error
+    return Prompt(entry.text, entry.fields)
 
 
 def _downloaded(published: PublishedFile) -> Path:
@@ -241,8 +231,6 @@ def chosen_of_diffusiondb(rows: Iterable[tuple[str, float]]) -> list[Prompt]:
     """The first `DIFFUSIONDB_SIZE` distinct prompts by their SHA-256, among those that
     DiffusionDB's own classifier gives less than `NSFW_SCORE`.
     """
-    texts = {
-        prompt.strip() for prompt, score in rows if prompt and prompt.strip() and score < NSFW_SCORE
-    }
-    ordered = sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())
+    texts = {clean_prompt(prompt) for prompt, score in rows if prompt and score < NSFW_SCORE}
+    ordered = sorted(texts - {""}, key=lambda text: hashlib.sha256(text.encode()).digest())
     return [Prompt(text) for text in ordered[:DIFFUSIONDB_SIZE]]

@@ -26,6 +26,7 @@ from workbench.evaluation.request import EvaluationStage, EvaluationTask
 from workbench.io.files import FolderError, slug, write_atomically
 from workbench.io.notation import reason_of
 from workbench.io.progress import Progress
+from workbench.io.strict_json import to_json
 from workbench.metrics.weights import fingerprint
 from workbench.models.sampling import ImageDraw
 
@@ -113,7 +114,7 @@ def image_checksums(evaluation: Evaluation, metric: Metric, name: str) -> dict[I
     if any(draw not in known for draw in draws):
         known |= dict.fromkeys(draws) | evaluation.image_folder(name).checksums(draws)
     metadata = {
-        prompt.text: zlib.crc32(json.dumps(prompt.geneval, sort_keys=True).encode())
+        prompt.text: zlib.crc32(to_json(prompt.geneval, sort_keys=True).encode())
         for prompt in evaluation.request.prompts.prompts
         if metric.name == "geneval" and prompt.geneval
     }
@@ -173,7 +174,7 @@ class FeatureCache:
         if not self.rows:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        about = {"protocol": self.protocol, "images": json.dumps(list(self.rows))}
+        about = {"protocol": self.protocol, "images": to_json(list(self.rows))}
         write_atomically(
             self.path,
             lambda part: save_file(

@@ -11,7 +11,6 @@ provenance.json                       what made the CSV and JSON files; the othe
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -37,6 +36,7 @@ from workbench.io.files import packages
 from workbench.io.notation import format_seeds, model_title
 from workbench.io.page import report_page
 from workbench.io.provenance import write_files
+from workbench.io.strict_json import to_json
 from workbench.io.tables import Bullets, Table, csv_text
 from workbench.models.sampling import OFFICIAL
 
@@ -170,7 +170,7 @@ def write_evaluation_report(folder: Path, evaluated: Evaluated) -> Path:
             texts[f"{name}.csv" if number == 1 else f"{name}-{number}.csv"] = table.csv
     texts["numbers.csv"] = _long(evaluated)
     texts["by_prompt.csv"] = _by_prompt(evaluated)
-    texts["numbers.json"] = json.dumps(_by_model(evaluated), indent=1)
+    texts["numbers.json"] = to_json(_by_model(evaluated), indent=1)
     write_files(folder, texts, report_made(evaluated))
     return folder / "report.html"
 

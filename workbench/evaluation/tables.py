@@ -8,7 +8,6 @@ otherwise the comparison would mean nothing.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from workbench.evaluation.figures import columns_of
 from workbench.evaluation.numbers import Column, Number
 from workbench.evaluation.results import ModelResult
 from workbench.io.notation import TEACHER, model_title
+from workbench.io.strict_json import to_json
 from workbench.io.tables import Table, interval_text, number_text
 from workbench.metrics.diversity import mean_interval
 from workbench.models.sampling import OFFICIAL
@@ -224,7 +224,7 @@ def _our_rows(
         for result in results:
             if evaluation.request.teacher == teacher and label(result):
                 settings = {k: v for k, v in result.images.settings.items() if k != "noise"}
-                key = result.model, json.dumps(settings, sort_keys=True)
+                key = result.model, to_json(settings, sort_keys=True)
                 models.setdefault(key, [None] * len(evaluated))[index] = result
     rows = []
     for (model, _), own in models.items():

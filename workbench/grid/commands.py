@@ -37,8 +37,10 @@ def _picture_to_write(text: str) -> Path:
 
 def _sample(options: argparse.Namespace) -> None:
     from workbench.grid.samples import sample_picture
+    from workbench.io.prompt_text import clean_prompt
 
     check_counts(options)
+    options.prompt = [clean_prompt(prompt) for prompt in options.prompt]
     backend, models = load_models(options)
     content, rows = sample_picture(models, backend, options.prompt, list(range(options.seeds)))
     options.out.parent.mkdir(parents=True, exist_ok=True)

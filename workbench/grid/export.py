@@ -10,7 +10,6 @@ Every PNG carries its settings (`workbench.io.png`), so it can be traced back wi
 from __future__ import annotations
 
 import io
-import json
 import math
 import time
 import zipfile
@@ -22,6 +21,7 @@ from workbench.grid.generate import Cell, Grid, Row
 from workbench.grid.lettering import Face, advice
 from workbench.io.files import packages, slug
 from workbench.io.png import png_bytes
+from workbench.io.strict_json import to_json
 from workbench.io.tables import interval_text
 from workbench.models.sampling import NOISE_OF_SEED
 
@@ -76,9 +76,7 @@ def export_zip(grid: Grid) -> bytes:
             cells.append(about | {"file": path, "error": cell.error or None})
             if path:
                 archive.writestr(path, cell.png)
-        archive.writestr(
-            "manifest.json", json.dumps(grid_settings(grid) | {"cells": cells}, indent=1)
-        )
+        archive.writestr("manifest.json", to_json(grid_settings(grid) | {"cells": cells}, indent=1))
     return file.getvalue()
 
 

@@ -10,12 +10,14 @@ be encoded and a model exists.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode
 
 from workbench.core.presets import SCENES
 from workbench.io.notation import MAX_SEEDS, TEACHER, _distinct, format_seeds, parse_seeds
+from workbench.io.prompt_text import clean_prompt, prompt_lines
 
 TAB = "compare"
 MAX_PROMPTS, MAX_LENGTH, MAX_CELLS = 8, 400, 512
@@ -37,14 +39,15 @@ class GridRequest:
     student_steps: int | None = None
 
     def __post_init__(self):
+        object.__setattr__(self, "prompts", _clean(self.prompts))
         _check_list("prompt", self.prompts, MAX_PROMPTS, "write one per line")
         _check_list("seed", self.seeds, MAX_SEEDS, 'for example "0-8" or "0, 3, 7"')
         _check_list("model", self.models, MAX_CELLS, "tick at least one")
-        for prompt in self.prompts:
-            if not prompt.strip() or len(prompt) > MAX_LENGTH or not prompt.isprintable():
+        for number, prompt in enumerate(self.prompts, 1):
+            if not 0 < len(prompt) <= MAX_LENGTH:
                 raise ValueError(
-                    f"A prompt is one line of text of at most {MAX_LENGTH} characters, not "
-                    f"{prompt[:40]!r}."
+                    f"A prompt has 1 to {MAX_LENGTH} characters; prompt {number}, {prompt[:40]!r}, "
+                    f"has {len(prompt)}."
                 )
         for seed in self.seeds:
             _check_number("a seed", seed, 0, MAX_SEED, whole=True)
@@ -62,9 +65,12 @@ class GridRequest:
     @classmethod
     def from_form(cls, prompts: str, seeds: str, models: Iterable[str], **numbers) -> GridRequest:
         """The request of a form: one prompt per line, seeds as text; repetitions count once."""
-        lines = (line.strip() for line in prompts.splitlines())
+        try:
+            lines = prompt_lines(prompts)
+        except ValueError as error:
+            raise ValueError(f"The prompts, {error}.") from error
         return cls(
-            _distinct(line for line in lines if line),
+            _distinct(lines),
             parse_seeds(seeds),
             _distinct(models),
             **numbers,
@@ -73,22 +79,25 @@ class GridRequest:
     @classmethod
     def from_query(cls, query: str) -> GridRequest | None:
         """The request of a link's query string, with defaults for missing parameters; None if the
-        query is not about a grid.
+        query is not about a grid. What mail, search engines and social networks append to a link
+        is ignored.
 
-        Raises ValueError, naming the parameter, for one that is unknown, empty or wrong.
+        Raises ValueError, naming the parameter, for one that is unknown, empty or wrong: to paint
+        without it would be another grid than was asked for.
         """
-        pairs = [
-            (name, value)
-            for name, value in parse_qsl(query.lstrip("?"), keep_blank_values=True)
-            if not name.startswith("__")
-        ]  # gradio's own, such as __theme
+        try:
+            pairs = parse_qsl(query.lstrip("?"), keep_blank_values=True, errors="strict")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"The link is not UTF-8 ({error.reason}): copy it again.") from error
+        pairs = [(name, value) for name, value in pairs if not _APPENDED.fullmatch(name)]
         if not pairs or dict(pairs).get("tab", TAB) != TAB:
             return None
         given: dict[str, list[str]] = {}
         for name, value in pairs:
             if name not in _READERS:
                 near = difflib.get_close_matches(name, _READERS, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
+                known = f"; leave it out, a grid has {', '.join(_READERS)}."
+                hint = f"; did you mean {near[0]!r}?" if near else known
                 raise ValueError(f"The link has an unknown parameter {name!r}{hint}")
             given.setdefault(name, []).append(value)
         values = {}
@@ -159,6 +168,16 @@ def _check_number(name: str, value: float, low: float, high: float, whole: bool 
         )
 
 
+def _clean(prompts: Iterable[str]) -> tuple[str, ...]:
+    cleaned = []
+    for number, prompt in enumerate(prompts, 1):
+        try:
+            cleaned.append(clean_prompt(prompt))
+        except ValueError as error:
+            raise ValueError(f"Prompt {number}: {error}.") from error
+    return tuple(cleaned)
+
+
 def _only(read: Callable[[str], object]) -> Callable[[list[str]], object]:
     def last(values: list[str]):
         try:
@@ -172,9 +191,16 @@ def _only(read: Callable[[str], object]) -> Callable[[list[str]], object]:
     return last
 
 
+# gradio's own (__theme), then campaigns, clicks and referrers
+_APPENDED = re.compile(
+    r"__.*|(utm|mc|pk|piwik|mtm|matomo|_hs|stm|at)_.*|_hs(enc|mi)|_(ga|gl|kx|openstat)"
+    "|.+clid|msclkid|gclsrc|[gw]braid|li_fat_id|igsh(id)?|mkt_tok|srsltid|cmpid|trk|epik|ref(_.*)?"
+    "|refer+er|source|spm|si|share|fb_.*|s_kwcid|ved|usg|gs_lcrp|_branch_.*",
+    re.IGNORECASE,
+)
 _READERS: dict[str, tuple[str, Callable[[list[str]], object]]] = {  # parameter: (field, reader)
     "tab": ("", str),
-    "prompt": ("prompts", _distinct),
+    "prompt": ("prompts", lambda prompts: _distinct(_clean(prompts))),
     "seeds": ("seeds", _only(parse_seeds)),
     "model": ("models", _distinct),
     "teacher_steps": ("teacher_steps", _only(int)),

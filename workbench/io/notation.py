@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from workbench.io.prompt_text import clean_prompt
+
 MAX_SEEDS = 32
 
 
@@ -17,17 +19,20 @@ TEACHER = "teacher"
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """The seeds of a text such as "0-8" or "0, 3, 7-9", in order, each once. Raises ValueError,
-    with the part that cannot be read.
+    """The seeds of a text such as "0-8" or "0, 3, 7-9", in order, each once; commas too many, and
+    semicolons and dashes as word processors write them, are read as meant. Raises ValueError, with
+    the part that cannot be read.
     """
+    text = re.sub(r"\s*[-\u2010-\u2015\u2212]\s*", "-", clean_prompt(text))
+    parts = [part for part in re.split(r"[,;\s\u3001\uff0c\uff1b]+", text) if part]
+    if not parts:
+        raise ValueError('There are no seeds. Write for example "0-8" or "0, 3, 7".')
     seeds: list[int] = []
-    for part in re.split(r"[,\s]+", re.sub(r"\s*-\s*", "-", text.strip())):
+    for part in parts:
         match = re.fullmatch(r"(\d{1,10})(?:-(\d{1,10}))?", part)
         if match is None:
             raise ValueError(
                 f'Cannot read "{part}" as seeds. Write for example "0-8" or "0, 3, 7".'
-                if part
-                else 'There are no seeds. Write for example "0-8" or "0, 3, 7".'
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:

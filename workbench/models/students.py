@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.core.denoiser import Guided
-from workbench.core.distiller import Distiller
+from workbench.core.distiller import Distiller, DivergedError, lower_rate
 from workbench.core.learners.torch_learner import full_state_dict
 from workbench.core.recipe import Recipe, same_teacher
 from workbench.io.files import FolderError, write_atomically
+from workbench.io.strict_json import to_json
 from workbench.models.backends.lora import LORA_FILE
 from workbench.models.backends.parts import changed_parts, files_digest, part_files
 from workbench.models.backends.pipeline import PipelineBackend
@@ -40,10 +41,15 @@ from workbench.models.recipes import content_digest, with_found_paths
 STUDENT_FILE = "student.json"
 
 
-def save_student(distiller: Distiller, folder: Path) -> None:
+def save_student(
+    distiller: Distiller, folder: Path, digest: str = "", changes: list[dict] | None = None
+) -> None:
     """Writes the student's network in half precision (diffusers format; an adapter as a LoRA file)
     and student.json, which says how to sample it. Must be called on every process; the first one
-    writes.
+    writes. `digest` is the recipe's unless given, `changes` are those of a recipe that changed.
+
+    Raises:
+        DivergedError: A weight is too large for half precision.
     """
     network, recipe = distiller.result(), distiller.recipe
     tensors = {} if recipe.lora else full_state_dict(network)
@@ -54,6 +60,12 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         write_atomically(folder / LORA_FILE, network.save)
     else:
         half = {name: tensor.detach().half().cpu().contiguous() for name, tensor in tensors.items()}
+        if not all(tensor.isfinite().all() for tensor in half.values()):
+            raise DivergedError(
+                f"a weight of the student is over {torch.finfo(torch.half).max:g}, the largest "
+                "number of half precision",
+                lower_rate(recipe, "student"),
+            )
         write_atomically(
             folder / "diffusion_pytorch_model.safetensors",
             lambda part: save_file(half, part, metadata={"format": "pt"}),
@@ -62,19 +74,18 @@ def save_student(distiller: Distiller, folder: Path) -> None:
         config = json.loads(distiller.backend.network.to_json_string())
         config.pop("_name_or_path", None)
         write_atomically(
-            folder / "config.json", lambda part: part.write_text(json.dumps(config, indent=1))
+            folder / "config.json", lambda part: part.write_text(to_json(config, indent=1))
         )
     info = {
         "method": recipe.method,
         "rounds": distiller.rounds_done,
         "times": distiller.student_times.tolist(),
-        "digest": content_digest(recipe, distiller.backend.parts, distiller.prompts),
+        "digest": digest or content_digest(recipe, distiller.backend.parts, distiller.prompts),
         "recipe": recipe.to_dict(),
         "teacher": distiller.backend.parts,
     }
-    write_atomically(
-        folder / STUDENT_FILE, lambda part: part.write_text(json.dumps(info, indent=1))
-    )
+    info |= {"changes": changes} if changes else {}
+    write_atomically(folder / STUDENT_FILE, lambda part: part.write_text(to_json(info, indent=1)))
 
 
 def load_student(

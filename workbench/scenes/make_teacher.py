@@ -16,7 +16,6 @@ the result). The eps teacher starts from the flow teacher's text encoders when F
 
 from __future__ import annotations
 
-import json
 import time
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from tqdm import tqdm
 
 from workbench.core.schedules import VPSchedule, perturb
 from workbench.io.files import write_atomically
+from workbench.io.strict_json import to_json
 from workbench.scenes.autoencoder import (
     FACTS,
     AutoencoderLoss,
@@ -194,7 +194,7 @@ def make_teacher(folder: Path, recipe: TeacherRecipe = DEFAULT, compiled: bool =
             text_encoder_2=model.text_encoder_2,
             **network,
         )
-        (out / "recipe.json").write_text(json.dumps(vars(recipe), indent=1))
+        (out / "recipe.json").write_text(to_json(vars(recipe), indent=1))
     accelerator.end_training()
     return out
 
@@ -376,7 +376,7 @@ def _train(
             values = {name: round(value.item(), 5) for name, value in shown.items()}
             progress.set_postfix(values)
             with log.open("a") as file:
-                file.write(json.dumps({"step": step + 1, **values}) + "\n")
+                file.write(to_json({"step": step + 1, **values}) + "\n")
         if main and (time.monotonic() - saved_at > 60 or step == steps - 1):
             state = {"step": step + 1} | {name: part.state_dict() for name, part in parts.items()}
             write_atomically(path, partial(torch.save, state))

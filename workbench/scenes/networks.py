@@ -33,6 +33,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
+from workbench.io.strict_json import to_json
 from workbench.scenes.autoencoder import LATENT_CHANNELS, LATENT_SIDE
 from workbench.scenes.grammar import WORDS
 from workbench.scenes.renderer import SIDE
@@ -182,4 +183,4 @@ def save_pipeline(folder: Path, **parts: torch.nn.Module) -> None:
         config.pop("_name_or_path", None)  # a path of this machine
         if "text_encoder" in path.parent.name:
             config["dtype"] = "float32"  # else transformers would load fp16 beside diffusers' fp32
-        path.write_text(json.dumps(config, indent=2))
+        path.write_text(to_json(config, indent=2))

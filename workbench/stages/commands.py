@@ -54,6 +54,7 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 def _stages(options: argparse.Namespace) -> None:
     from workbench.grid.request import GridRequest
     from workbench.io.notation import TEACHER
+    from workbench.io.prompt_text import clean_prompt
     from workbench.models.loading import check_prompt
     from workbench.stages.analysis import (
         StageAnalysis,
@@ -63,6 +64,7 @@ def _stages(options: argparse.Namespace) -> None:
     )
 
     check_counts(options)
+    options.prompt = clean_prompt(options.prompt)
     request = GridRequest(
         (options.prompt,), tuple(range(options.seeds)), tuple(model_names(options))
     )

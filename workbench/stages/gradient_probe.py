@@ -160,6 +160,6 @@ def _run(source: str | Path, digest: str | None) -> Run | None:
             run = Run.open(folder)
         except FolderError:
             continue
-        if run.manifest.get("digest") == digest and run.checkpoints():
+        if run.digest == digest and run.checkpoints():
             return run
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import plotly.graph_objects as go
 
 from workbench.io.page import report_page
 from workbench.io.provenance import write_files
+from workbench.io.strict_json import to_json
 from workbench.io.tables import Bullets
 from workbench.models.sampling import NOISE_OF_SEED
 from workbench.stages.analysis import StageAnalysis, branch_steps
@@ -132,10 +132,7 @@ def write_stage_report(
         "numbers": numbers,
         "origin": seen.origin,
     }
-    texts = {
-        "report.html": page,
-        "numbers.json": json.dumps(numbers, indent=1, allow_nan=False),
-    }
+    texts = {"report.html": page, "numbers.json": to_json(numbers, indent=1)}
     write_files(folder, texts, made)
     return folder / "report.html"
 

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from workbench.io.files import write_atomically
+from workbench.io.strict_json import to_json
 
 PICTURE_SIDE = 256  # pixels of a measured picture; larger ones are averaged down to it
 _TENSORS = ("times", "alpha_sigma", "x0", "x_t")
@@ -55,7 +56,7 @@ class Trajectory:
         tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
         write_atomically(
             Path(path),
-            lambda part: save_file(tensors, part, metadata={"trajectory": json.dumps(header)}),
+            lambda part: save_file(tensors, part, metadata={"trajectory": to_json(header)}),
         )
 
     @classmethod

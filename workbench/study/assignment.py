@@ -113,10 +113,11 @@ def next_trial(
 
 def _spread(design: StudyDesign, rng: random.Random) -> list[str]:
     """Each kind in even steps from 0 to 1, its trials anywhere within their steps; repeats begin at
-    a quarter.
+    a quarter, and two thirds of `late_gold` come in the second half.
     """
     positions = [((n + 0.5) / design.trials, REAL) for n in range(design.trials)]
-    positions += [((n + rng.random()) / design.gold, GOLD) for n in range(design.gold)]
+    golds = [(n + rng.random()) / design.gold for n in range(design.gold)]
+    positions += [(place**0.5 if design.late_gold else place, GOLD) for place in golds]
     positions += [
         (0.25 + 0.75 * (n + rng.random()) / design.repeats, REPEAT) for n in range(design.repeats)
     ]

@@ -6,8 +6,8 @@ The settings of `create` are fields of `StudyDesign`, which holds every default.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
-import json
 import secrets
 import shlex
 from collections import Counter
@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
 from workbench.io.files import file_to_write, folder_to_write
+from workbench.io.given_options import check_applies, remember_given
+from workbench.io.strict_json import to_json
 from workbench.models.options import add_model_options
+from workbench.study.analysis.exclusion import chance_of_passing
 from workbench.study.design import StudyDesign, read_criteria, read_text
 from workbench.study.errors import StudyError
 
@@ -24,9 +27,31 @@ if TYPE_CHECKING:
     from workbench.study.store.records import Status
 
 MODELS = "dmd,dp-dmd"  # compared unless models or images are named
+ANY_IMAGES = (  # destinations of `create`'s options that do not say where the images come from
+    "out",
+    "title",
+    "pairs",
+    "criteria",
+    "consent",
+    "instructions",
+    "trials",
+    "no_ties",
+    "database",
+)
+OF_IMAGES = {  # option: the others about images that go with it, and what it does
+    "images": (("limit",), "takes the images in these folders"),
+    "evaluation": (("limit", "models"), "takes the images of an evaluation"),
+}
+
+
+def _or_none(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+_or_none.__name__ = "number"  # for argparse's message
 SETTINGS = {  # option: (field of the design, type, help)
     "votes": ("votes_per_item", int, "votes to collect per pair and prompt"),
-    "gold": ("gold", int, "additional questions with a known answer"),
+    "gold": ("gold", int, "additional questions with a known answer, or as many as there are"),
     "repeats": ("repeats", int, "questions that are asked a second time"),
     "max-gold-failures": (
         "max_gold_failures",
@@ -35,8 +60,20 @@ SETTINGS = {  # option: (field of the design, type, help)
     ),
     "min-seconds": (
         "min_seconds",
-        float,
-        "exclude participants whose median answer takes less",
+        _or_none,
+        "an answer in less is too fast; none: no limit",
+    ),
+    "max-fast": (
+        "max_fast",
+        _or_none,
+        "exclude participants with a larger share of answers that are too fast; none: with a "
+        "median that is",
+    ),
+    "min-side-p": (
+        "min_side_p",
+        _or_none,
+        "exclude participants whose answers are so much on one side that chance does it with a "
+        "smaller probability; none: no limit",
     ),
     "expires": (
         "expires_minutes",
@@ -133,6 +170,7 @@ def add_study_commands(commands, command) -> None:
         help="address of a PostgreSQL database (default: a SQLite file in the folder)",
     )
     add_model_options(create, "", f"{MODELS}; with --evaluation: all its models")
+    remember_given(create)
     serve = command(study, "serve", "serve a study to participants", _serve)
     serve.add_argument(
         "--host",
@@ -145,13 +183,22 @@ def add_study_commands(commands, command) -> None:
     serve.add_argument(
         "--address",
         default="",
-        help="public address if a proxy is in front, such as https://study.example.org",
+        help="public address if a proxy is in front, such as https://study.example.org or "
+        "https://example.org/study/",
+    )
+    serve.add_argument(
+        "--behind-proxy",
+        default="",
+        metavar="ADDRESS",
+        help="the proxy's IP address as this server sees it, such as 127.0.0.1 (or several, or a "
+        "network): from it alone X-Forwarded-For is believed, by which requests are limited",
     )
     status = command(study, "status", "show the progress of a study", _status)
     status.add_argument(
         "--items", action="store_true", help="print every pair and prompt with its votes"
     )
-    status.add_argument("--json", action="store_true", help="print JSON")
+    status.add_argument("--json", action="store_true", help="print JSON, with all items")
+    remember_given(status)
     export = command(study, "export", "write all votes that count as CSV", _export)
     export.add_argument(
         "--to",
@@ -200,6 +247,7 @@ def add_study_commands(commands, command) -> None:
 def _create(options: argparse.Namespace) -> None:
     from workbench.study.stimuli import create_study, samples_of_folders
 
+    _check_options(options)
     pairs = tuple(
         tuple(part.strip().split(":")) for part in options.pairs.split(",") if part.strip()
     )
@@ -221,13 +269,48 @@ def _create(options: argparse.Namespace) -> None:
         len(pairs) or len(samples.methods) * (len(samples.methods) - 1) // 2
     )
     settings["trials"] = options.trials or max(1, min(20, items))
+    if "gold" not in options.given:
+        settings["gold"] = min(settings["gold"], len(samples.methods) * len(samples.prompts))
     with create_study(options.out, samples, settings, options.database) as store:
         design = store.design
     print(
         f"{options.out}: study {design.digest}, {len(design.pairs)} pairs x {len(design.prompts)} "
         f"prompts, {design.length} questions per participant"
     )
+    if (passing := chance_of_passing(design.gold, design.max_gold_failures)) > 0.05:
+        print(
+            f"{100 * passing:.0f} % of those who answer at random pass {design.gold} gold "
+            f"questions of which {design.max_gold_failures} may be failed; of the default "
+            f"{StudyDesign.gold} and {StudyDesign.max_gold_failures}, "
+            f"{100 * chance_of_passing(StudyDesign.gold, StudyDesign.max_gold_failures):.1f} %."
+        )
     print(f"serve it with: python -m workbench study serve {shlex.quote(str(options.out))}")
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    """Raises ValueError for options that cannot apply: a study is frozen, so this would be found
+    after the votes.
+    """
+    design = {*ANY_IMAGES, *(name for name, *_ in SETTINGS.values())}
+    for source, (others, does) in OF_IMAGES.items():
+        if getattr(options, source):
+            check_applies(
+                options, {source, *others, *design}, f"--{source} {does} as they are", f"--{source}"
+            )
+    if not options.gold:
+        check_applies(
+            options,
+            options.given.keys() - {"max_gold_failures"},
+            "without gold questions none can be failed",
+            "--gold 0",
+        )
+    if options.min_seconds is None:
+        check_applies(
+            options,
+            options.given.keys() - {"max_fast"},
+            "without a time that is too fast no share of answers is",
+            "--min-seconds none",
+        )
 
 
 def _folders(images: str) -> dict[str, Path]:
@@ -276,40 +359,43 @@ def _sampled(options: argparse.Namespace):
 
 
 def _serve(options: argparse.Namespace) -> None:
-    import uvicorn
-
     from workbench.study.folder import open_study
     from workbench.study.server.app import study_app
+    from workbench.study.server.connections import proxies_of, public_address, server_of
 
+    address, proxies = public_address(options.address), proxies_of(options.behind_proxy)
     with open_study(options.folder, options.database) as store:
         token = secrets.token_urlsafe(18)
-        app = study_app(store, options.folder, token, options.address)
-        address = options.address or f"http://{options.host}:{options.port}/"
+        app = study_app(store, options.folder, token, address)
         print(
-            f"Participants: {address}\nOwner's token, for /api/owner/status: {token}\nPress "
-            "Ctrl-C to stop; no vote is lost.",
+            f"Participants: {address or f'http://{options.host}:{options.port}/'}\nOwner's token, "
+            f"for /api/owner/status: {token}\nPress Ctrl-C to stop; no vote is lost.",
             flush=True,
         )
-        uvicorn.run(
-            app,
-            host=options.host,
-            port=options.port,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-        )
+        if address and not proxies:
+            print(
+                "All participants count as one address in the limits of requests, that of the "
+                "proxy: name it with --behind-proxy ADDRESS.",
+                flush=True,
+            )
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn has already ended in order
+            server_of(app, options.host, options.port, proxies).run()
 
 
 def _status(options: argparse.Namespace) -> None:
     from workbench.study.folder import open_study
 
+    if options.json:
+        check_applies(
+            options, options.given.keys() - {"items"}, "--json prints every item anyway", "--json"
+        )
     with open_study(options.folder, options.database) as store:
         status, design = store.status(), store.design
         missed = sum(event.kind == "missing picture" for event in store.events())
     broken = _broken(options.folder, design)
     if options.json:
         print(
-            json.dumps(
+            to_json(
                 dataclasses.asdict(status) | {"pictures": broken, "missing_pictures": missed},
                 indent=1,
             )
@@ -408,25 +494,45 @@ def _backup(options: argparse.Namespace) -> None:
 def _power(options: argparse.Namespace) -> None:
     from workbench.study.analysis.power import power_table
 
-    def numbers(text: str, kind: type) -> list:
-        return [kind(part) for part in text.split(",") if part.strip()]
-
+    participants, prompts, votes, rates = (
+        _numbers(options, name, kind)
+        for name, kind in (
+            ("participants", int),
+            ("prompts", int),
+            ("votes", int),
+            ("rates", float),
+        )
+    )
+    if min(votes) > max(prompts):
+        raise StudyError(
+            f"a participant answers each prompt once, so {min(votes)} votes each need as many "
+            f"prompts, and there are {max(prompts)}: lower --votes, or raise --prompts"
+        )
+    table = power_table(participants, prompts, votes, rates, repetitions=options.repetitions)
     print(
         "| participants | prompts | votes each | true win rate | power, 95 % interval |\n"
         "| --- | --- | --- | --- | --- |"
     )
-    for found in power_table(
-        numbers(options.participants, int),
-        numbers(options.prompts, int),
-        numbers(options.votes, int),
-        numbers(options.rates, float),
-        repetitions=options.repetitions,
-    ):
+    for found in table:
         print(
             f"| {found.participants} | {found.prompts} | {found.votes_per_participant} | "
             f"{found.rate:g} | {found.power:.3f} "
             f"[{found.low:.3f}, {found.high:.3f}] |"
         )
+    if min(prompts) < max(votes):
+        print("Left out: more votes each than prompts, since each is answered once.")
+
+
+def _numbers(options: argparse.Namespace, name: str, kind: type) -> list:
+    """The comma-separated numbers of an option. Raises `StudyError`, also for none."""
+    text = getattr(options, name)
+    try:
+        numbers = [kind(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise StudyError(f"--{name} takes comma-separated numbers, not {text!r}") from error
+    if not numbers:
+        raise StudyError(f"--{name} names no number")
+    return numbers
 
 
 def _remake(path: Path, made: dict, device: str | None):

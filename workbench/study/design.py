@@ -6,7 +6,8 @@ order of its pairs and prompts, and a participant sees each at most once as a re
 default criteria are worded as in the paper's Appendix D.
 
 A design is frozen when its study is created: its digest names it, so the exclusion rule
-(`max_gold_failures`, `min_seconds`) and the pictures are older than any vote. Not here: which
+(`rule`) and the pictures are older than any vote. Its defaults were chosen by simulation
+(`analysis.people`). Not here: which
 participant gets which trial (`assignment`), the effect of the rule (`analysis.exclusion`), the
 pictures (`server.pictures`).
 """
@@ -25,11 +26,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.io.strict_json import to_json
+from workbench.study.analysis.exclusion import Rule
 from workbench.study.errors import StudyError
 
 SPOILED = "spoiled"  # the reserved name of the wrong answer of a gold trial
-# fields that the first studies did not have: with these values they do not change the digest
-LATER = {"min_seconds": None, "pictures": "", "noise": ""}
+# fields that earlier studies did not have: their values there, which do not change the digest
+LATER = {
+    "min_seconds": None,
+    "pictures": "",
+    "noise": "",
+    "max_fast": None,
+    "min_side_p": None,
+    "late_gold": False,
+}
+DESIGN = "a study's design"
 REPEAT_GAP = 3  # a repeat comes at least this many trials after the one that it repeats
 
 CONSENT = (
@@ -97,11 +108,15 @@ class StudyDesign:
     # study
     votes_per_item: int = 3
     trials: int = 20  # real trials per participant
-    gold: int = 2  # trials with a right answer, per participant
+    gold: int = 8  # trials with a right answer, per participant
+    late_gold: bool = True  # whether gold trials get denser towards the end, where people tire
     repeats: int = 2  # earlier real trials again with exchanged sides, per participant
     ties: bool = True  # whether a tie is a possible answer
-    max_gold_failures: int = 1  # participants who fail more are excluded from the analysis
-    min_seconds: float | None = None  # and those whose median answer takes less; None: no limit
+    # excluded from the analysis is who breaks a part of `analysis.exclusion.Rule`
+    max_gold_failures: int = 1
+    min_seconds: float | None = 1.5
+    max_fast: float | None = 0.15
+    min_side_p: float | None = 0.001
     expires_minutes: float = 30.0  # an unanswered trial stays reserved for this long
     consent: str = CONSENT
     instructions: str = INSTRUCTIONS
@@ -168,6 +183,11 @@ class StudyDesign:
         return self.trials + self.gold + self.repeats
 
     @property
+    def rule(self) -> Rule:
+        """Who is excluded."""
+        return Rule(self.max_gold_failures, self.min_seconds, self.max_fast, self.min_side_p)
+
+    @property
     def digest(self) -> str:
         """12 hexadecimal digits that name this design."""
         return digest_of(self._values())
@@ -179,7 +199,7 @@ class StudyDesign:
 
     def to_json(self) -> str:
         """A JSON object, read by `from_json`."""
-        return json.dumps(self._values(), indent=1, ensure_ascii=False)
+        return to_json(self._values(), indent=1, ensure_ascii=False)
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -190,8 +210,8 @@ class StudyDesign:
 
     @classmethod
     def from_json(cls, text: str) -> StudyDesign:
-        """The design in a JSON object. Raises `StudyError` as the class does, and for an unknown
-        key, naming the nearest known one.
+        """The design in a JSON object; one of an earlier version keeps its rule (`LATER`). Raises
+        `StudyError` as the class does, and for an unknown key, naming the nearest known one.
         """
         try:
             values = json.loads(text)
@@ -200,13 +220,13 @@ class StudyDesign:
         criteria = values.get("criteria") if isinstance(values, dict) else None
         if isinstance(criteria, list):
             values["criteria"] = [_instance(Criterion, entry, "a criterion") for entry in criteria]
-        return _instance(cls, values, "a study's design")
+        return _instance(cls, LATER | values if isinstance(values, dict) else values, DESIGN)
 
 
 def read_criteria(path: Path) -> tuple[Criterion, ...]:
     """The criteria in a JSON file. Raises `StudyError` if it holds anything else."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as a JSON list of criteria: {error}") from error
     if not isinstance(entries, list):
@@ -219,7 +239,7 @@ def read_text(path: Path) -> str:
     is empty or not UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, ValueError) as error:
         raise StudyError(f"{path} cannot be read as a text in UTF-8: {error}") from error
     if not text:
@@ -229,7 +249,7 @@ def read_text(path: Path) -> str:
 
 def digest_of(values: dict[str, Any]) -> str:
     """12 hexadecimal digits of a JSON object, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(to_json(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _instance(kind: type, values: Any, what: str) -> Any:
@@ -307,6 +327,9 @@ def _check_once(kind: str, values: Sequence) -> None:
         raise StudyError(f"the {kind} {value!r} is given twice; leave one out")
 
 
+MOST = {"expires_minutes": math.inf, "min_seconds": math.inf, "max_fast": 1, "min_side_p": 1}
+
+
 def _check_numbers(design: StudyDesign) -> None:
     lowest = {
         "votes_per_item": 1,
@@ -322,19 +345,21 @@ def _check_numbers(design: StudyDesign) -> None:
             raise StudyError(f"{name} must be a whole number of {low} or more, not {value!r}")
     if any(type(seed) is not int or seed < 0 for seed in design.seeds):
         raise StudyError(f"seeds must be whole numbers of 0 or more, not {list(design.seeds)}")
-    if type(design.ties) is not bool:
-        raise StudyError(f"ties must be true or false, not {design.ties!r}")
-    for name in ("expires_minutes", "min_seconds"):
+    for name in ("ties", "late_gold"):
+        if type(getattr(design, name)) is not bool:
+            raise StudyError(f"{name} must be true or false, not {getattr(design, name)!r}")
+    for name, most in MOST.items():
         value = getattr(design, name)
-        if name == "min_seconds" and value is None:
+        if name in LATER and value is None:
             continue
         if (
             isinstance(value, bool)
             or not isinstance(value, (int, float))
             or not math.isfinite(value)
-            or value <= 0
+            or not 0 < value <= most
         ):
-            raise StudyError(f"{name} must be a number above 0, not {value!r}")
+            to = "" if most == math.inf else f" and at most {most:g}"
+            raise StudyError(f"{name} must be a number above 0{to}, not {value!r}")
         object.__setattr__(design, name, float(value))
 
 

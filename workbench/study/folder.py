@@ -31,7 +31,7 @@ def open_study(folder: Path, database: str = "") -> Store:
     without them.)
     """
     try:
-        saved = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8"))
+        saved = json.loads((folder / STUDY_FILE).read_text(encoding="utf-8-sig"))
         digest, database = saved["digest"], database or saved["database"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(
@@ -56,7 +56,7 @@ def _check_frozen(folder: Path, digest: str, design: StudyDesign) -> None:
     if not design.pictures or not file.exists():
         return
     try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
+        saved = json.loads(file.read_text(encoding="utf-8-sig"))
         digest_of_file = digest_of_sheets(saved["sheets"], saved["sha256"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(

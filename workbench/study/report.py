@@ -1,7 +1,8 @@
 """The report of a pairwise user study: which methods were preferred, how the participants answered,
 and the protocol.
 
-    report.html             findings, figures, tables, protocol, in one file that needs no network
+    report.html             whether the votes can be believed, findings, figures, tables, protocol,
+                            in one file that needs no network
     report.md  report.tex   the same without figures; the tables
     votes.csv               one line per ballot, every field
     results.csv             one line per number, with its interval
@@ -29,6 +30,7 @@ from workbench.io.tables import Bullets, Table, csv_text
 from workbench.study.analysis.findings import Analysis, analysis
 from workbench.study.analysis.statistics import real_trials
 from workbench.study.ballots import Ballot, Choice, TrialKind
+from workbench.study.belief import TITLE, belief_numbers, belief_sentences, belief_table
 from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.figures import method_titles, ordered_results, reference_of, study_figures
@@ -70,19 +72,26 @@ def write_study_report(
     unknown `reference` (see `study.figures.reference_of`), FolderError if the disk is full.
     """
     _check(design, ballots)
-    found = analysis(ballots, design.max_gold_failures, design.min_seconds)
+    found = analysis(ballots, *design.rule)
     tables, figures = (
         study_tables(design, found, ballots, reference),
         study_figures(design, found, ballots, reference),
     )
-    summary = [Bullets("Findings", tuple(finding_sentences(design, found, reference)))]
+    believed = belief_sentences(design, found, ballots, reference)
+    people = belief_table(design, found, ballots)
+    summary: list[Bullets | Table] = [Bullets(TITLE, tuple(believed)), people] if believed else []
+    summary.append(Bullets("Findings", tuple(finding_sentences(design, found, reference))))
     if lines := open_questions(design, found, ballots):
         summary.append(Bullets("Still open", tuple(lines)))
     rules = Bullets("Protocol", tuple(protocol(design, found, ballots, status)))
+    numbers = [
+        *study_numbers(design, found, ballots, reference),
+        *belief_numbers(design, found, ballots),
+    ]
     texts = {
         "votes.csv": votes_csv(ballots),
-        "results.csv": csv_text(study_numbers(design, found, ballots, reference)),
-        "report.tex": "\n\n".join(table.latex for table in tables) + "\n",
+        "results.csv": csv_text(numbers),
+        "report.tex": "\n\n".join(table.latex for table in (people, *tables) if table.rows) + "\n",
         "report.md": _markdown(design, [*summary, *tables, rules]),
         "report.html": report_page(design.title, *summary, *figures.values(), *tables, rules),
     }
@@ -194,11 +203,6 @@ def protocol(
             "skipped"
         )
     without = ", without the excluded" if found.excluded else ""
-    fast = (
-        f", or a median answer in less than {design.min_seconds:g} s"
-        if design.min_seconds is not None
-        else ""
-    )
     out = (
         f"It excludes {len(found.excluded)} of {len(found.golds)} participants"
         if found.excluded
@@ -225,11 +229,23 @@ def protocol(
         f"Votes per item and criterion: {design.votes_per_item} intended; {min(had)} to {max(had)} "
         f"collected, {sum(had) / len(had):.1f} on average over {len(had)} items{without}.",
         f"{people}.",
-        "Exclusion, fixed in the design before any vote: participants with more than "
-        f"{design.max_gold_failures} failed gold trials{fast}, and nobody else. {out}. Figures and "
-        "findings are without the excluded; tables are given both ways.",
+        f"Exclusion, fixed in the design before any vote: participants with {_rule(design)}, and "
+        f"nobody else. {out}. Figures and findings are without the excluded; tables are given both "
+        "ways.",
         *METHODS,
     ]
+
+
+def _rule(design: StudyDesign) -> str:
+    parts = [f"more than {design.max_gold_failures} failed gold trials"]
+    if design.min_seconds is not None and design.max_fast is None:
+        parts.append(f"a median answer in less than {design.min_seconds:g} s")
+    elif design.min_seconds is not None and design.max_fast is not None:
+        share = f"more than {100 * design.max_fast:g} % of answers"
+        parts.append(f"{share} in less than {design.min_seconds:g} s")
+    if design.min_side_p is not None:
+        parts.append(f"so many answers on one side that p is less than {design.min_side_p:g}")
+    return ", or ".join(parts)
 
 
 def _check(design: StudyDesign, ballots: list[Ballot]) -> None:

@@ -15,7 +15,6 @@ image.)
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import secrets
 from collections.abc import Callable
@@ -23,22 +22,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 
 from workbench.evaluation.evaluation import Evaluation
 from workbench.io.files import write_atomically
+from workbench.io.strict_json import to_json
 from workbench.metrics.inputs import pictures
 from workbench.models.sampling import seed_draws
 from workbench.study.design import SPOILED, StudyDesign
 from workbench.study.errors import StudyError
 from workbench.study.folder import STUDY_FILE
+from workbench.study.image_folders import PAPER, images_of_prompts, opened
 from workbench.study.server.pictures import digest_of_sheets, outgoing_length
 from workbench.study.store.database import without_password
 from workbench.study.store.store import Store
 
 SIDE, GAP = 900, 4  # pixels: about the width of a sheet; between its images
-PAPER = "#ffffff"
-IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
@@ -89,120 +88,16 @@ def samples_of_folders(folders: dict[str, Path], limit: int = 0) -> Samples:
 
     Every method needs every prompt, and for each the same names of images (without .png and the
     like), because an image is named after its seed; they are shown in the order of their names.
-    Transparent pixels become white. Raises `StudyError`.
+    `image_folders` says what is left out and how images are read. Raises `StudyError`.
     """
-    prompt_folders = {method: _prompts_in(method, folder) for method, folder in folders.items()}
-    first = next(iter(prompt_folders.values()), {})
-    prompts = list(first)[: limit or None]
-    for method, by_prompt in prompt_folders.items():
-        _check_prompts(folders[method], prompts, by_prompt)
-        if not limit:
-            _check_prompts(next(iter(folders.values())), list(by_prompt), first)
-    files = {
-        method: {prompt: _images_in(by_prompt[prompt]) for prompt in prompts}
-        for method, by_prompt in prompt_folders.items()
-    }
-    count = _check_names(
-        files,
-        {
-            prompt: [by_prompt[prompt] for by_prompt in prompt_folders.values()]
-            for prompt in prompts
-        },
-    )
+    files = images_of_prompts(folders, limit)
+    prompts = next(iter(files.values()), {})
+    count = max(map(len, prompts.values()), default=0)
 
     def images(method: str, prompt: str) -> list[Image.Image]:
-        return [_opened(path) for path in files[method][prompt].values()]
+        return [opened(path) for path in files[method][prompt]]
 
     return Samples(tuple(folders), tuple(prompts), tuple(range(count)), images)
-
-
-def _prompts_in(method: str, folder: Path) -> dict[str, Path]:
-    """The folder of every prompt."""
-    if not folder.is_dir():
-        raise StudyError(f"there is no folder {folder} with the images of {method}")
-    by_prompt: dict[str, Path] = {}
-    for subfolder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        text = subfolder / "prompt.txt"
-        try:
-            prompt = text.read_text(encoding="utf-8").strip() if text.is_file() else subfolder.name
-        except (OSError, ValueError) as error:
-            raise StudyError(
-                f"{text} cannot be read ({error}); write the prompt into it as UTF-8"
-            ) from error
-        if not prompt:
-            raise StudyError(
-                f"{text} is empty: write the prompt into it, or remove it to use the folder's name "
-                "as the prompt"
-            )
-        if prompt in by_prompt:
-            raise StudyError(
-                f"{by_prompt[prompt]} and {subfolder} both have the prompt “{prompt}”: put their "
-                "images into one folder, or correct one prompt"
-            )
-        by_prompt[prompt] = subfolder
-    return by_prompt
-
-
-def _check_prompts(folder: Path, prompts: list[str], existing: dict[str, Path]) -> None:
-    if missing := [prompt for prompt in prompts if prompt not in existing]:
-        raise StudyError(
-            f"{folder} has no images for “{missing[0]}”, which another method has; every method "
-            "needs every prompt"
-        )
-
-
-def _images_in(folder: Path) -> dict[str, Path]:
-    """The image files by their names without an ending, in the order of these names."""
-    files: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES):
-        if path.stem in files:
-            raise StudyError(
-                f"{files[path.stem].name} and {path.name} in {folder} have the same name, and so "
-                "the same seed: leave one out"
-            )
-        files[path.stem] = path
-    return dict(sorted(files.items()))
-
-
-def _check_names(
-    files: dict[str, dict[str, dict[str, Path]]], folders: dict[str, list[Path]]
-) -> int:
-    """The number of images per method and prompt. Raises `StudyError` unless all methods have
-    images of the same seeds.
-    """
-    first, *others = files.values()
-    for prompt, (folder, *other_folders) in folders.items():
-        for other, other_folder in zip(others, other_folders):
-            if odd := sorted(set(first[prompt]) ^ set(other[prompt])):
-                raise StudyError(
-                    f"for “{prompt}”, {folder} and {other_folder} hold images with different "
-                    f"names, and {odd[0]!r} is in only one of them: give every method an image of "
-                    "each seed, named after the seed"
-                )
-    counts = {len(first[prompt]): prompt for prompt in folders}
-    if len(counts) != 1 or 0 in counts:
-        existing = (
-            " and ".join(f"{count} of “{prompt}”" for count, prompt in sorted(counts.items()))
-            or "none"
-        )
-        raise StudyError(
-            f"every prompt needs the same number of images, at least one, but there are {existing}"
-        )
-    return next(iter(counts))
-
-
-def _opened(path: Path) -> Image.Image:
-    """The image, upright and on white."""
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if not upright.has_transparency_data:
-                return upright.convert("RGB")
-            return Image.alpha_composite(
-                Image.new("RGBA", upright.size, PAPER), upright.convert("RGBA")
-            ).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read as an image: {error}") from error
 
 
 def render_sheets(samples: Samples, folder: Path) -> str:
@@ -235,7 +130,7 @@ def render_sheets(samples: Samples, folder: Path) -> str:
                 sheets.setdefault(prompt, {})[name] = file
                 sha256[file] = hashlib.sha256((stimuli / file).read_bytes()).hexdigest()
                 length = max(length, outgoing_length(np.array(sheet)))
-    content = json.dumps({"sheets": sheets, "sha256": sha256, "length": length}, indent=1)
+    content = to_json({"sheets": sheets, "sha256": sha256, "length": length}, indent=1)
     write_atomically(
         folder / "stimuli.json", lambda part: part.write_text(content, encoding="utf-8")
     )
@@ -290,7 +185,7 @@ def create_study(folder: Path, samples: Samples, settings: dict, database: str =
     folder.mkdir(parents=True, exist_ok=True)
     design = replace(design, pictures=render_sheets(samples, folder))
     store = Store.create(database or folder / "study.db", design)
-    content = json.dumps(
+    content = to_json(
         {"title": design.title, "digest": design.digest, "database": without_password(database)},
         indent=1,
     )

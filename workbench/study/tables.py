@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from workbench.io.notation import model_title
@@ -17,7 +16,7 @@ from workbench.study.analysis.clustering import ClusteredInterval, Rate
 from workbench.study.analysis.conduct import SideBias, side_bias
 from workbench.study.analysis.findings import Analysis, Findings
 from workbench.study.analysis.statistics import PairResult
-from workbench.study.ballots import Ballot, Choice, TrialKind
+from workbench.study.ballots import Ballot
 from workbench.study.design import StudyDesign
 from workbench.study.figures import method_titles, ordered_results, reference_of
 
@@ -32,7 +31,7 @@ def study_tables(
     design: StudyDesign, found: Analysis, ballots: Iterable[Ballot], reference: str = ""
 ) -> list[Table]:
     """Results, scores and agreement, each without the excluded and of everyone; sides and repeats
-    of both; participants. Empty tables are left out.
+    of both. Empty tables are left out.
     """
     ballots, reference = list(ballots), reference_of(design, reference)
     tables = [
@@ -40,7 +39,7 @@ def study_tables(
         for table_of in (_results, _other_tests, _scores, _agreement)
         for of, findings in _sets(found)
     ]
-    tables += [_sides(design, found, ballots), _repeats(found), _participants(found, ballots)]
+    tables += [_sides(design, found, ballots), _repeats(found)]
     return [
         dataclasses.replace(
             table,
@@ -304,38 +303,6 @@ def _repeats(found: Analysis) -> Table:
     heads = ("participants", "same answer", "repeats", "left out", "same, %", "by chance, %")
     note = "Left out: skipped either time. Chance: sides by a coin, ties as often."
     return Table("repeats", "Repeats: answered as before", _plain(heads), tuple(rows), (note,))
-
-
-def _participants(found: Analysis, ballots: list[Ballot]) -> Table:
-    counts = Counter(
-        (ballot.participant, ballot.kind, ballot.choice == Choice.SKIP) for ballot in ballots
-    )
-    rows = []
-    for person, golds in found.golds.items():
-        answers = (
-            counts[person, TrialKind.REAL, False],
-            counts[person, TrialKind.REAL, True],
-            counts[person, TrialKind.REPEAT, False],
-        )
-        rows.append(
-            (
-                person,
-                *map(str, (*answers, golds.failed, golds.answered)),
-                f"{found.seconds[person]:.1f}" if person in found.seconds else "",
-                "; ".join(found.excluded.get(person, ("no",))),
-            )
-        )
-    heads = (
-        ("", "participant"),
-        ("real trials", "votes"),
-        ("real trials", "skips"),
-        ("repeats", "votes"),
-        ("gold trials", "failed"),
-        ("gold trials", "answered"),
-        ("", "median seconds"),
-        ("", "excluded"),
-    )
-    return Table("participants", "Participants", heads, tuple(rows))
 
 
 def _sets(found: Analysis) -> list[tuple[str, Findings]]:

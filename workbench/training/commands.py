@@ -7,12 +7,15 @@ import dataclasses
 import json
 from pathlib import Path
 
+from workbench.core.methods import check_trains
 from workbench.core.presets import PRESETS
 from workbench.core.recipe import Recipe
 from workbench.io.files import folder_to_write
 from workbench.io.settings import add_settings, given_settings
+from workbench.io.strict_json import to_json
 from workbench.models.options import add_device_option, add_verify_option
 from workbench.scenes.teacher_recipe import TeacherRecipe
+from workbench.training.changes import CHANGEABLE
 from workbench.training.plan.gpus import GPUS
 
 INPUTS = ("prompts", "teacher")  # what `resume` may find changed
@@ -22,18 +25,7 @@ def add_training_commands(commands, command) -> None:
     """Adds the parsers; `command` is the command line's way to add one."""
     _add_train(commands, command)
     _add_plan(commands, command)
-    resume = command(
-        commands, "resume", "continue an interrupted run, with bit-identical results", _resume
-    )
-    resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
-    for name in INPUTS:
-        resume.add_argument(
-            f"--accept-changed-{name}",
-            action="store_true",
-            help=f"continue although the {name} changed, and note it in the manifest",
-        )
-    add_verify_option(resume)
-    add_device_option(resume)
+    _add_resume(commands, command)
     export = command(
         commands,
         "export",
@@ -47,7 +39,8 @@ def add_training_commands(commands, command) -> None:
         type=int,
         default=0,
         metavar="RANK",
-        help="write a whole student as the nearest adapter of this rank (default: as a pipeline)",
+        help="write the nearest adapter of this rank (default: a whole student as a pipeline, an "
+        "adapter as it is)",
     )
     command(
         commands, "models", "list the students that --models takes by name, one per line", _models
@@ -72,6 +65,36 @@ def _add_train(commands, command) -> None:
     train.add_argument("--dry-run", action="store_true", help="print the resolved recipe and stop")
     add_device_option(train)
     add_settings(train, Recipe, default="from the preset")
+
+
+def _add_resume(commands, command) -> None:
+    resume = command(
+        commands, "resume", "continue an interrupted run, with bit-identical results", _resume
+    )
+    resume.add_argument("folder", type=Path, metavar="RUN", help="run folder")
+    resume.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="continue with another value of a setting, which the manifest records; repeatable. "
+        "Those that can change: " + ", ".join(CHANGEABLE),
+    )
+    resume.add_argument(
+        "--from-checkpoint",
+        default="",
+        metavar="ROUND",
+        help="continue from this checkpoint, such as round-000050 (round-000000: the start); what "
+        "lies behind it is moved to a folder set-aside-N of the run (default: the last one)",
+    )
+    for name in INPUTS:
+        resume.add_argument(
+            f"--accept-changed-{name}",
+            action="store_true",
+            help=f"continue although the {name} changed, and note it in the manifest",
+        )
+    add_verify_option(resume)
+    add_device_option(resume)
 
 
 def _add_plan(commands, command) -> None:
@@ -138,6 +161,7 @@ def _add_make_teacher(scenes, command) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     recipe = dataclasses.replace(PRESETS[options.preset], **given_settings(options, Recipe))
+    check_trains(recipe)
     if options.dry_run:
         print(recipe.to_json())
         return
@@ -164,22 +188,34 @@ def _plan(options: argparse.Namespace) -> None:
         recipe = dataclasses.replace(
             recipe, lora=(recipe.lora or 64) if options.mode == "lora" else 0
         )
+    check_trains(recipe)
     if options.table:
         for line in as_markdown(recipe, ("sd3.5-medium", "sdxl"), (512, 1024)):
             print(line, flush=True)  # the whole table takes minutes
         return
     planned = plan(recipe)
     if options.json:
-        print(json.dumps(as_dict(planned, options.gpu, options.utilisation), indent=1))
+        print(to_json(as_dict(planned, options.gpu, options.utilisation), indent=1))
     else:
         print(as_text(planned, options.gpu, options.utilisation))
 
 
 def _resume(options: argparse.Namespace) -> None:
+    from accelerate import PartialState
+
+    from workbench.io.files import exclusive_lock
+    from workbench.training.changes import change
     from workbench.training.run import Run
 
     accepted = tuple(name for name in INPUTS if getattr(options, f"accept_changed_{name}"))
-    _follow(Run.open(options.folder), _own_device(options), accepted)
+    device, run = _own_device(options), Run.open(options.folder)
+    if options.set or options.from_checkpoint:
+        if PartialState().is_main_process:
+            with exclusive_lock(run.path):
+                change(run, options.set, options.from_checkpoint)
+        PartialState().wait_for_everyone()
+        run = Run.open(options.folder)
+    _follow(run, device, accepted)
 
 
 def _own_device(options: argparse.Namespace) -> str:
@@ -212,9 +248,11 @@ def _follow(run, device: str, accepted: tuple[str, ...] = ()) -> None:
             bar.update(distiller.rounds_done - bar.n)
         bar.update(distiller.rounds_done - bar.n)
     if is_main:
+        student = run.path / "student"
+        made = f"student in {student}" if student.is_dir() else "no student, which needs a round"
         print(
             f"{run.path}: {distiller.rounds_done} rounds, {distiller.student_updates} student "
-            f"updates, {distiller.fake_updates} fake updates; student in {run.path / 'student'}"
+            f"updates, {distiller.fake_updates} fake updates; {made}"
         )
     # waits for the communication threads of several processes: Python aborts if it ends before them
     distiller.accelerator.end_training()
@@ -265,7 +303,7 @@ def _export(options: argparse.Namespace) -> None:
 def _make_teacher(options: argparse.Namespace) -> None:
     recipe = TeacherRecipe(**given_settings(options, TeacherRecipe))
     if options.dry_run:
-        print(json.dumps(dataclasses.asdict(recipe), indent=1))
+        print(to_json(dataclasses.asdict(recipe), indent=1))
         return
     from workbench.scenes.make_teacher import make_teacher
 

@@ -7,7 +7,7 @@ few-step times and a model card.
                                 an adapter: for `load_lora_weights` on the teacher
     folder/README.md            model card: how to sample, recipe, metrics, licence of the base
     folder/student.json         as in the run; with the rank if an adapter was extracted from a
-                                full student
+                                full student, or from one of a higher rank
 
 A flow student is sampled at explicit `sigmas`, because diffusers' own grid for few steps is
 different (see `workbench.core.schedules`). The times of an eps student are those of its scheduler
@@ -28,6 +28,7 @@ from safetensors.torch import save_file
 
 from workbench.core.methods import method_title
 from workbench.io.files import FolderError
+from workbench.io.strict_json import to_json
 from workbench.models.backends.lora import LORA_FILE, extracted
 from workbench.models.backends.pipeline import PipelineBackend
 from workbench.models.backends.sdxl import SDXLBackend
@@ -42,8 +43,9 @@ CARD = Path(__file__).with_name("model_card.md")
 
 def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") -> Path:
     """Writes the student of a run (or a student's folder) to `folder` and returns the folder; a
-    full student as a pipeline, or as the nearest adapter of rank `lora`. Raises `FolderError` if
-    `folder` is not empty, or if there is no student.
+    full student as a pipeline, or as the nearest adapter of rank `lora`; an adapter as it is, or as
+    the nearest one of a lower rank. Raises `FolderError` if `folder` is not empty, or if there is
+    no student, and ValueError for a rank above that of an adapter.
     """
     source = run / "student" if (run / "student").is_dir() else run
     if lora < 0:
@@ -53,15 +55,21 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
     recipe = recipe_of_student(source)
     if recipe is None:
         raise FolderError(f"{run} holds no student; train it first, or give a run folder")
+    adapter = (source / LORA_FILE).is_file()
+    if adapter and lora > recipe.lora:
+        raise ValueError(
+            f"the student is an adapter of rank {recipe.lora}, which no higher rank adds to: leave "
+            f"--lora {lora} out, or take a lower one"
+        )
     backend = load_backend(recipe.teacher, device)
-    model = load_student(source, backend)
-    scheduler, trained = few_step_scheduler(model, backend), (source / LORA_FILE).is_file()
+    model, as_it_is = load_student(source, backend), adapter and lora in (0, recipe.lora)
+    scheduler = few_step_scheduler(model, backend)
     card = model_card(
-        model, backend, type(scheduler).__name__, trained or lora > 0, _last_reading(run)
+        model, backend, type(scheduler).__name__, adapter or lora > 0, _last_reading(run)
     )
     folder.mkdir(parents=True, exist_ok=True)
-    if trained or lora:
-        if trained:
+    if adapter or lora:
+        if as_it_is:
             shutil.copy(source / LORA_FILE, folder / LORA_FILE)
         else:
             save_file(
@@ -76,8 +84,8 @@ def export_student(run: Path, folder: Path, lora: int = 0, device: str = "cpu") 
         pipeline.register_modules(**{part: model.denoiser.network, "scheduler": scheduler})
         pipeline.to(torch.float16).save_pretrained(folder)
     info = json.loads((source / STUDENT_FILE).read_text())
-    info |= {"extracted_rank": lora} if lora and not trained else {}
-    (folder / STUDENT_FILE).write_text(json.dumps(info, indent=1))
+    info |= {"extracted_rank": lora} if lora and not as_it_is else {}
+    (folder / STUDENT_FILE).write_text(to_json(info, indent=1))
     (folder / "README.md").write_text(card)
     return folder
 

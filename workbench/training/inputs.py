@@ -1,8 +1,8 @@
 """What a run is trained on, by content: its teacher's parts and its prompts, noted when it begins
 and compared when it continues.
 
-    manifest.json       "inputs": digests of the teacher's parts and of the prompts, the revision;
-                        "continued": where it continued with other software, or on changed inputs
+    manifest.json       "inputs": digests of the teacher's parts and of the prompts, the revision,
+                        and the software; what changed since is in "changes"
     prompts.json        the prompts themselves, so that a run that moves has them with it
 
 A change is never passed over: it is named, and refused unless it is accepted by name.
@@ -11,7 +11,6 @@ A change is never passed over: it is named, and refused unless it is accepted by
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from workbench.models.backends.parts import changed_parts
 from workbench.models.identity import software
 from workbench.models.recipes import content_digest
 from workbench.training.build import new_distiller
+from workbench.training.changes import changed_entry
 from workbench.training.run import Run
 
 PROMPTS = "prompts.json"
@@ -137,16 +137,16 @@ def _note(run: Run, distiller: Distiller, now: dict, changes: dict[str, str]) ->
             (run.path / PROMPTS).replace(run.path / f"prompts-until-round-{done:06d}.json")
         text = json.dumps(prompts, indent=0, ensure_ascii=False)
         write_atomically(run.path / PROMPTS, lambda part: part.write_text(text, "utf-8"))
-    noted: dict = {
-        "inputs": now,
-        "digest": content_digest(run.recipe, distiller.backend.parts, prompts),
-    }
-    if done:  # a run of an earlier version continues on inputs that nobody noted
-        entry = {
-            "round": done,
-            "when": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    noted: dict = {"inputs": now}
+    if not done:
+        noted["digest"] = content_digest(run.recipe, distiller.backend.parts, prompts)
+    else:  # a run of an earlier version continues on inputs that nobody noted
+        inputs = {
             "changed": changes or {"inputs": "not known before this round"},
             "before": run.manifest.get("inputs"),
         }
-        noted["continued"] = [*run.manifest.get("continued", ()), entry]
+        entry = changed_entry(run.manifest, done, inputs=inputs)
+        if not changes.keys() & {"teacher", "prompts"}:  # the same recipe of the same things
+            entry["digest"] = run.digest
+        noted["changes"] = [*run.manifest.get("changes", ()), entry]
     run.update(**noted)

@@ -26,9 +26,9 @@ def remake_panel(path: Path, made: Mapping, device: str | None) -> Remade:
     """
     beside = path.resolve().parent.parent  # a run moves as a whole
     run = Run.open(beside if (beside / "manifest.json").is_file() else made["run"])
-    if run.recipe.digest != made["digest"]:
+    if run.digest != made["digest"]:
         raise FolderError(
-            f"{run.path} is a run of another recipe ({run.recipe.digest}) than the one that made "
+            f"{run.path} is a run of another recipe ({run.digest}) than the one that made "
             f"{path} ({made['digest']})"
         )
     checkpoint = run.path / "checkpoints" / f"round-{made['round']:06d}.pt"

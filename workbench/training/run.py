@@ -25,9 +25,12 @@ from pathlib import Path
 
 import torch
 
+from workbench.core.methods import check_trains
 from workbench.core.recipe import Recipe
 from workbench.io.files import PACKAGES, FolderError, version, write_atomically
+from workbench.io.strict_json import to_json
 from workbench.models.recipes import with_absolute_paths, with_found_paths
+from workbench.training.changes import changed_digest, changed_recipe
 
 
 class Run:
@@ -40,12 +43,15 @@ class Run:
 
     @classmethod
     def create(cls, path: str | Path, recipe: Recipe, device: str) -> Run:
-        """A new run at `path`. Raises `FolderError` if the folder holds one."""
+        """A new run at `path`. Raises `FolderError` if the folder holds one, and ValueError for
+        settings by which a term of the loss vanishes.
+        """
+        check_trains(recipe)
         path, recipe = Path(path), with_absolute_paths(recipe)
         if (path / "manifest.json").exists():
             raise FolderError(f"{path} already holds a run; resume it, or choose another folder")
         manifest = {
-            "recipe": json.loads(recipe.to_json()),
+            "recipe": recipe.to_dict(),
             "digest": recipe.digest,
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv,
@@ -58,7 +64,7 @@ class Run:
         for folder in ("samples", "checkpoints"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         write_atomically(
-            path / "manifest.json", lambda part: part.write_text(json.dumps(manifest, indent=1))
+            path / "manifest.json", lambda part: part.write_text(to_json(manifest, indent=1))
         )
         return cls(path, manifest)
 
@@ -73,7 +79,7 @@ class Run:
         recipe = with_absolute_paths(recipe)
         if run.recipe != recipe:
             raise FolderError(
-                f"{path} holds a run of another recipe ({run.manifest['digest']}, not "
+                f"{path} holds a run of another recipe ({run.digest}, not "
                 f"{recipe.digest}); choose another folder"
             )
         return run
@@ -81,27 +87,43 @@ class Run:
     @classmethod
     def open(cls, path: str | Path) -> Run:
         """The run at `path`. Raises `FolderError` if there is none, or its manifest is damaged."""
-        path = Path(path)
+        file = Path(path) / "manifest.json"
         try:
-            return cls(path, json.loads((path / "manifest.json").read_text()))
+            run = cls(Path(path), json.loads(file.read_text(encoding="utf-8")))
+            if "method" not in run.manifest["recipe"]:
+                raise KeyError("method")
+            run.recipe  # noqa: B018  raises if it cannot be read
         except FileNotFoundError as error:
             raise FolderError(f"{path} holds no run (no manifest.json)") from error
-        except json.JSONDecodeError as error:
-            raise FolderError(f"{path / 'manifest.json'} is not readable JSON: {error}") from error
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise FolderError(f"{file} is not readable JSON: {error}") from error
+        except ValueError as error:  # a setting or a method that this version does not know
+            raise FolderError(f"{file}: {error}") from error
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FolderError(
+                f"{file} has no whole recipe ({type(error).__name__}: {error}), so it is damaged "
+                "or another program's: take it from a backup, or train again in a new folder"
+            ) from error
+        return run
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe of the manifest, its files where they are now (see
-        `workbench.models.recipes`).
+        """The recipe that the run came to (see `workbench.training.changes`), its files where they
+        are now (see `workbench.models.recipes`).
         """
-        return with_found_paths(Recipe.from_json(json.dumps(self.manifest["recipe"])), self.path)
+        return with_found_paths(changed_recipe(self.manifest), self.path)
+
+    @property
+    def digest(self) -> str:
+        """The digest of that recipe, and of how the run came to it."""
+        return changed_digest(self.manifest)
 
     def update(self, **entries) -> None:
         """Replaces entries of the manifest."""
         self.manifest |= entries
         write_atomically(
             self.path / "manifest.json",
-            lambda part: part.write_text(json.dumps(self.manifest, indent=1)),
+            lambda part: part.write_text(to_json(self.manifest, indent=1)),
         )
 
     def log(self, **row) -> None:
@@ -111,22 +133,28 @@ class Run:
             with path.open("ab+") as file:
                 if file.tell() and not _ends_with_newline(file):
                     file.write(b"\n")
-                file.write((json.dumps(row) + "\n").encode())
+                file.write((to_json(row) + "\n").encode())
         except OSError as error:
             raise FolderError(f"cannot append to {path}: {error.strerror}") from error
 
     def metrics(self) -> list[dict]:
-        """The rows of metrics.jsonl, the last one of each (kind, round, update), without unfinished
-        lines.
+        """The rows of metrics.jsonl, the last one of each (kind, round, update), without damaged
+        and unfinished lines, and without rounds that the run went back behind.
         """
         path = self.path / "metrics.jsonl"
         rows = {}
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            rows[row.get("kind"), row.get("round"), row.get("update")] = row
+                key = row.get("kind"), row.get("round"), row.get("update")
+                if row.get("kind") == "change":
+                    rows = {
+                        old: kept for old, kept in rows.items() if (old[1] or 0) <= row["round"]
+                    }
+                else:
+                    rows[key] = row
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue  # half a line, broken bytes, or no object
         return list(rows.values())
 
     def checkpoints(self) -> list[Path]:

@@ -29,12 +29,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from workbench.core.methods import check_trains
 from workbench.core.recipe import Recipe
 from workbench.io.digests import file_digest
 from workbench.io.files import write_atomically
 from workbench.io.notation import TEACHER
 from workbench.io.progress import Progress
 from workbench.io.prompt_file import read_prompts
+from workbench.io.strict_json import to_json
 from workbench.models.loading import teacher_parts
 from workbench.models.recipes import content_digest
 from workbench.training.run import Run
@@ -77,6 +79,11 @@ class Sweep:
             raise ValueError(
                 "a sweep needs a recipe and a training seed: give at least one of each"
             )
+        for label, recipe in self.recipes.items():
+            try:
+                check_trains(recipe)
+            except ValueError as error:
+                raise ValueError(f"{label}: {error}") from error
 
     def runs(self, label: str) -> list[Path]:
         """The run folder of each training seed. Raises ValueError for a prompt file or a teacher
@@ -304,7 +311,7 @@ class _Job:
         }
         saved = {"scoring": _measured_on(self.scoring, self.teacher), "numbers": numbers}
         write_atomically(
-            self.folder / "scores.json", lambda part: part.write_text(json.dumps(saved, indent=1))
+            self.folder / "scores.json", lambda part: part.write_text(to_json(saved, indent=1))
         )
 
 
@@ -333,7 +340,9 @@ def _scores_of(folder: Path, scoring: Scoring, teacher: str) -> dict[str, float]
         saved = json.loads((folder / "scores.json").read_text())
     except (OSError, ValueError):
         return None
-    return saved["numbers"] if saved["scoring"] == _measured_on(scoring, teacher) else None
+    if saved["scoring"] != _measured_on(scoring, teacher):
+        return None
+    return {name: math.nan if value is None else value for name, value in saved["numbers"].items()}
 
 
 def _last_round(file: Path) -> int:

@@ -4,6 +4,7 @@ fixed panel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from workbench.metrics.lite0 import SIZE, Lite0
 from workbench.models.model import Model
 from workbench.models.sampling import NOISE_OF_SEED, images_of
 from workbench.models.students import save_student
+from workbench.training.changes import way_back, way_out
 from workbench.training.inputs import check_inputs, run_distiller
 from workbench.training.run import Run
 
@@ -48,8 +50,11 @@ def train(
     to stop; resume by calling again. `accepted` may name "prompts" and "teacher", which may then
     have changed since the run began.
 
-    Raises `DivergedError` naming the last good checkpoint, and `FolderError` for a checkpoint that
-    cannot be read or written, for a run that another process trains, and for inputs that changed.
+    A checkpoint is good: all three networks were finite on the batches that come next.
+
+    Raises `DivergedError` naming the last good checkpoint and how to continue from it; ValueError
+    for settings by which a term of the loss vanishes; `FolderError` for a checkpoint that cannot be
+    read or written, for a run that another process trains, and for inputs that changed.
     """
     distiller = distiller or run_distiller(run, device)
     with exclusive_lock(run.path) if distiller.accelerator.is_main_process else nullcontext():
@@ -57,42 +62,56 @@ def train(
         state = run.load_checkpoint()
         if state is not None:
             distiller.load_state_dict(state)
+        if state is not None and distiller.rounds_done < run.recipe.rounds:
+            _check_loaded(run, distiller)
         yield from _rounds(run, distiller)
 
 
+def _check_loaded(run: Run, distiller: Distiller) -> None:
+    """Earlier versions saved checkpoints that nobody looked at."""
+    try:
+        distiller.check()
+    except DivergedError as error:
+        raise DivergedError(f"{error} {way_back(run, error.remedy)}") from None
+
+
 def _rounds(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
-    recipe, main = run.recipe, distiller.accelerator.is_main_process
-    while distiller.rounds_done < recipe.rounds:
+    while distiller.rounds_done < run.recipe.rounds:
         try:
-            for step in distiller.round():
-                if main:
-                    run.log(kind=step.network, **asdict(step))
-                yield step
+            yield from _round(run, distiller)
         except DivergedError as error:
-            last = run.checkpoints()
-            where = (
-                f"The last good checkpoint is {last[-1]}."
-                if last
-                else "There is no checkpoint yet."
-            )
-            raise DivergedError(f"{error} {where}") from None
-        # a sharded student is sampled and assembled by all processes; the first one saves it
-        done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
-        if recipe.sample_every and (done % recipe.sample_every == 0 or end):
-            reading = _read(run, distiller)
-            if main:
-                yield reading
-        if done % recipe.checkpoint_every == 0 or end:
-            # first: a run that is resumed at its end would not save it again
-            save_student(distiller, run.path / "student")
-            state = distiller.state_dict()
-            if main:
-                run.save_checkpoint(state, done, recipe.keep)
+            raise DivergedError(f"{error} {way_out(run, error.remedy)}") from None
+
+
+def _round(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
+    """One round, and what is due after it: a measurement, the student, a checkpoint."""
+    recipe, main = run.recipe, distiller.accelerator.is_main_process
+    for step in distiller.round():
+        if main:
+            run.log(kind=step.network, **asdict(step))
+        yield step
+    done, end = distiller.rounds_done, distiller.rounds_done == recipe.rounds
+    to_save = done % recipe.checkpoint_every == 0 or end
+    if to_save:
+        distiller.check()
+    # a sharded student is sampled and assembled by all processes; the first one saves it
+    if recipe.sample_every and (done % recipe.sample_every == 0 or end):
+        reading = _read(run, distiller)
+        if main:
+            yield reading
+    if to_save:
+        # first: a run that is resumed at its end would not save it again
+        save_student(distiller, run.path / "student", run.digest, run.manifest.get("changes"))
+        state = distiller.state_dict()
+        if main:
+            run.save_checkpoint(state, done, recipe.keep)
 
 
 def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
     model = panel_model(distiller)
     rows, value = read_panel(model, distiller.backend, distiller.prompts)
+    if not math.isfinite(value) or not all(row.isfinite().all() for row in rows):
+        raise distiller.diverged("student", "sample", f"after round {distiller.rounds_done}")
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
     reading = PanelMeasurement(distiller.rounds_done, value, picture)
     if distiller.accelerator.is_main_process:
@@ -121,7 +140,7 @@ def read_panel(model: Model, backend: Backend, prompts: list[str]) -> tuple[list
     """A row of images [S, 3, H, W] per prompt of a run's panel, and their Eq. (9) on lite0;
     `prompts` are the run's.
     """
-    rows = list(images_of(model, backend, _panel(prompts), list(range(PANEL_SEEDS))))
+    rows = list(images_of(model, backend, _panel(prompts, backend), list(range(PANEL_SEEDS))))
     features = torch.stack([Lite0.load().features(row) for row in rows])
     return rows, float(diversity(features).mean())
 
@@ -132,9 +151,10 @@ def _about(run: Run, distiller: Distiller, model: Model) -> dict:
         "kind": "training panel",
         "run": str(run.path.resolve()),
         "recipe": asdict(run.recipe),
-        "digest": run.recipe.digest,
+        "digest": run.digest,
+        "inputs": run.manifest.get("inputs"),
         "round": distiller.rounds_done,
-        "prompts": _panel(distiller.prompts),
+        "prompts": _panel(distiller.prompts, distiller.backend),
         "seeds": list(range(PANEL_SEEDS)),
         "noise": NOISE_OF_SEED,
         "times": model.times.tolist(),
@@ -143,7 +163,10 @@ def _about(run: Run, distiller: Distiller, model: Model) -> dict:
     }
 
 
-def _panel(prompts: list[str]) -> list[str]:
-    """A few distinct prompts, spread over the list."""
-    distinct = list(dict.fromkeys(prompts))
+def _panel(prompts: list[str], backend: Backend) -> list[str]:
+    """A few prompts that the backend reads as distinct ones, spread over the list."""
+    first: dict[str, str] = {}
+    for prompt in dict.fromkeys(prompts):
+        first.setdefault(backend.rewrite(prompt), prompt)
+    distinct = list(first.values())
     return [distinct[n * len(distinct) // PANEL_PROMPTS] for n in range(PANEL_PROMPTS)]

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,7 +100,9 @@ class ResultsTab:
         refresh.click(self._read, given, [self.note, self.tables, self.figures], **QUIET)
 
     def _read(self, token: str = "") -> dict:
+        from workbench.io.tables import Bullets
         from workbench.study.analysis.findings import analysis
+        from workbench.study.belief import TITLE, belief_sentences, belief_table
         from workbench.study.figures import study_figures
         from workbench.study.report import finding_sentences, open_questions
         from workbench.study.tables import study_tables
@@ -110,18 +111,23 @@ class ResultsTab:
             self.study.check_owner(token)
             store = self.study.store
             ballots, status, design = store.ballots(), store.status(), store.design
-            findings = analysis(ballots, design.max_gold_failures, design.min_seconds)
-            lines = [
-                *finding_sentences(design, findings),
-                *open_questions(design, findings, ballots),
-            ]
-            summary = "".join(f"<li>{escape(line)}</li>" for line in lines)
-            tables = "".join(table.html for table in study_tables(design, findings, ballots))
+            findings = analysis(ballots, *design.rule)
+            parts = [Bullets("Findings", tuple(finding_sentences(design, findings)))]
+            if believed := belief_sentences(design, findings, ballots):
+                parts = [
+                    Bullets(TITLE, tuple(believed)),
+                    belief_table(design, findings, ballots),
+                    *parts,
+                ]
+            if lines := open_questions(design, findings, ballots):
+                parts.append(Bullets("Still open", tuple(lines)))
+            parts += study_tables(design, findings, ballots)
+            tables = "".join(part.html for part in parts)
             return {
                 self.note: note(
                     f"{status.participants} participants, {status.finished} of them finished"
                 ),
-                self.tables: f'<div class="wb-tables"><ul>{summary}</ul>{tables}</div>',
+                self.tables: f'<div class="wb-tables">{tables}</div>',
                 self.figures: figures_json(study_figures(design, findings, ballots)),
             }
         except (ValueError, OSError) as error:

@@ -1,17 +1,29 @@
-"""Side bias, repeats, golds, times and exclusion, by hand and on simulated studies; the analysis
-with and without the excluded.
+"""Side bias, repeats, golds, times, exclusion and notices, by hand and on simulated studies; the
+analysis with and without the excluded.
 """
 
 import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from workbench.study.analysis.conduct import repeat_consistency, side_bias
-from workbench.study.analysis.exclusion import excluded, gold_results, median_seconds
+from workbench.study.analysis.exclusion import (
+    SIDES,
+    Rule,
+    breaches,
+    chance_of_passing,
+    excluded,
+    gold_results,
+    median_seconds,
+    one_sidedness,
+)
 from workbench.study.analysis.findings import analysis
+from workbench.study.analysis.notices import FAST, SIDE, notice
 from workbench.study.analysis.simulation import SimulatedStudy
 from workbench.study.ballots import Ballot, Choice, TrialKind
+from workbench.study.design import StudyDesign
 from workbench.study.errors import StudyError
 
 L, R, T, S = Choice.LEFT, Choice.RIGHT, Choice.TIE, Choice.SKIP
@@ -124,6 +136,87 @@ def test_golds_are_counted_by_trial_and_the_rule_names_its_reasons():
     quick = excluded([*votes, ballot(L, "bob", prompt="x", seconds=0.4)], 1, min_seconds=3)
     assert quick["dan"] == ("median answer in 2.0 s, under 3 s",)
     assert len(quick["bob"]) == 2
+
+
+def one_person(choices, criterion="quality", seconds=9.0):
+    return [
+        ballot(choice, prompt=f"{n}", criterion=criterion, seconds=seconds, position=n + 1)
+        for n, choice in enumerate(choices)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("choices", "p"),
+    [
+        ([], 1.0),
+        ([L], 1.0),
+        ([L] * 10, 2 / 2**10),
+        ([R] * 11, 2 / 2**11),
+        ([L] * 10 + [R] + [T] * 5 + [S] * 3, 2 * 12 / 2**11),
+        ([L, R] * 5, 1.0),
+    ],
+)
+def test_one_sidedness_is_the_exact_binomial_p(choices, p):
+    left, right, found = one_sidedness(one_person(choices))
+    assert (left, right) == (choices.count(L), choices.count(R))
+    assert found == pytest.approx(p)
+    if choices:
+        assert found == pytest.approx(float(binomtest(left, left + right).pvalue))
+    both = [*one_person(choices), *one_person([L, R] * 5, "diversity")]
+    assert one_sidedness(both)[2] == pytest.approx(min(1, 2 * p))  # the worse of two criteria
+
+
+def test_each_part_of_the_rule_excludes_with_its_reason():
+    quick, always = [1.0] * 4 + [9.0] * 16, one_person([L] * 25 + [R] * 3)
+    votes = [ballot(T, prompt=f"{n}", seconds=s) for n, s in enumerate(quick)]
+    assert excluded(votes, 1, 1.5, max_fast=0.2) == {}
+    assert excluded(votes, 1, 1.5, max_fast=0.19) == {
+        "ann": ("4 of 20 answers in under 1.5 s, more than 19 %",)
+    }
+    assert excluded(votes, 1, 1.5) == {}  # the median is not
+    assert excluded(always, 1, min_side_p=0.001) == {"ann": ("chose the left side 25 of 28 times",)}
+    assert excluded(always, 1, min_side_p=1e-6) == excluded(always, 1) == {}
+    assert breaches([*always, *one_person([L] * 28, "other", 0.1)], Rule(1, 1.5, 0.2, 0.001)) == {
+        "ann": {SIDES: "chose the left side 28 of 28 times"}
+    }  # a trial takes as long as its last answer
+
+
+def test_a_coin_passes_gold_questions_as_computed():
+    assert chance_of_passing(8, 1) == 9 / 256
+    assert chance_of_passing(2, 1) == 0.75
+    assert chance_of_passing(0, 1) == chance_of_passing(2, 5) == 1
+
+
+def test_ten_answers_in_two_seconds_on_one_side_are_excluded_and_told():
+    """The person of the report that led to this rule: 2.4 s for ten questions, the left side 25
+    times of 28, no repeat answered alike, one gold question of two failed.
+    """
+    votes = one_person([L] * 25 + [R] * 3, seconds=0.24)
+    design = StudyDesign("t", ("a", "b"), tuple("pqrstuvw"), (0,), trials=8, repeats=0)
+    assert excluded(votes, *design.rule)["ann"] == (
+        "28 of 28 answers in under 1.5 s, more than 15 %",
+        "chose the left side 25 of 28 times",
+    )
+    assert notice(votes, design.rule) == (3, FAST)
+
+
+def test_a_notice_comes_once_after_the_answer_that_gave_rise_to_it():
+    rule = Rule(1, 1.5, 0.2, 0.001)
+    assert notice([], rule) is None
+    fast = one_person([L, R, T, R], seconds=1.0)
+    assert notice(fast[:2], rule) is None
+    assert notice(fast[:3], rule) == notice(fast, rule) == (3, FAST)
+    assert notice(fast, Rule(1)) is None  # a study without this part of the rule
+    sided = one_person([L] * 9)
+    assert notice(sided[:7], rule) is None
+    assert notice(sided[:8], rule) == notice(sided, rule) == (8, SIDE)
+    assert notice(sided, Rule(1, 1.5)) is None
+    for between in (R, T):
+        assert notice(one_person([L] * 7 + [between] + [L] * 7), rule) is None
+    assert notice(one_person([L] * 4 + [S] + [L] * 4), rule) == (9, SIDE)
+    mixed = [*one_person([L] * 9), *one_person([R] * 9, "diversity")]
+    assert notice(mixed, rule) is None
+    assert notice([*one_person([L] * 9), *one_person([T] * 9, "diversity")], rule) is None
 
 
 def test_seconds_are_medians_of_trials():

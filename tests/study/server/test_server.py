@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -389,16 +390,53 @@ def test_other_sites_and_long_requests_are_refused(client):
     )  # of a length that it does not tell
 
 
-def test_behind_a_proxy_the_address_that_is_told_counts(store, folder):
-    client = TestClient(
-        study_app(store, folder, address="https://study.example.org/"),
-        base_url="http://127.0.0.1:7870",
-    )
-    for origin, status in (("https://study.example.org", 200), ("https://other.example.org", 403)):
-        assert (
-            client.post("/api/join", json=joining(), headers={"Origin": origin}).status_code
-            == status
-        )
+@pytest.mark.parametrize(
+    "address",
+    ["https://uni.example.edu", "https://UNI.example.edu:443/", "https://uni.example.edu/s/"],
+)
+def test_behind_a_proxy_the_origin_of_the_address_counts_whatever_its_path(store, folder, address):
+    client = TestClient(study_app(store, folder, address=address), base_url="http://127.0.0.1:7991")
+    for origin, status in (
+        ("https://uni.example.edu", 200),
+        ("http://127.0.0.1:7991", 200),  # the page opened here, without the proxy
+        ("https://other.example.edu", 403),
+        ("http://uni.example.edu", 403),
+        ("https://uni.example.edu:444", 403),
+        ("https://uni.example.edu.evil.org", 403),
+        ("https://uni.example.edu:x", 403),
+        ("null", 403),
+    ):
+        headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}
+        assert client.post("/api/join", json=joining(), headers=headers).status_code == status
+
+
+def test_a_proxy_may_pass_the_host_with_the_port_of_the_scheme(client):
+    headers = {"Origin": "https://uni.example.edu", "Host": "uni.example.edu:443"}
+    assert client.post("/api/join", json=joining(), headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/study", "/a/b", "/api", "/mein stück"])
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "passed on"])
+def test_the_page_works_under_a_path_that_the_proxy_removes_or_not(store, folder, path, removed):
+    address = f"https://uni.example.edu{quote(path)}"
+    client = TestClient(study_app(store, folder, address=address), base_url="http://127.0.0.1:7991")
+    before = "" if removed else path
+    for asked in ("/", "/study.css", "/sending.js", "/person.js", "/study.js", "/api/study"):
+        assert client.get(f"{before}{asked}").status_code == 200, asked
+    told = client.post(f"{before}/api/join", json=joining()).json()
+    who = {"Authorization": f"Bearer {told['token']}"}
+    trial = client.get(f"{before}/api/trial", headers=who).json()["trial"]
+    picture = client.get(f"{before}/api/picture/{trial['left']}", headers=who)
+    assert picture.headers["content-type"] == "image/png"
+    assert client.get(f"{before}/nothing").status_code == 404
+    if not removed:
+        found = client.get(path, follow_redirects=False)
+        assert found.headers["location"] == f"{quote(path)}/"
+
+
+def test_an_address_that_cannot_be_one_is_refused_at_the_start(store, folder):
+    with pytest.raises(StudyError, match="--address is the page's public address, such as"):
+        study_app(store, folder, address="uni.example.edu/study")
 
 
 def test_every_answer_forbids_scripts_from_elsewhere_and_keeping(client):

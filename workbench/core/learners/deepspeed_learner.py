@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from workbench.core.learner import OPTIMIZERS, check_sharable
+from workbench.core.learner import OPTIMIZERS, check_sharable, check_weights
 from workbench.core.recipe import Recipe
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -89,19 +89,21 @@ class DeepSpeedLearner:
 
     def update(self) -> float:
         """One clipped step of the engine, after which there are no gradients. The engine computes
-        the norm during its step, so weights have changed when the norm turns out not to be finite.
+        the norm during its step, so the weights have changed when it turns out not to be finite:
+        training ends there, and what was saved is of before.
 
         Returns:
             The norm of all gradients over all processes, before clipping.
 
         Raises:
-            FloatingPointError: The norm is not finite.
+            FloatingPointError: The norm is not finite, or a weight after the step.
         """
         self.network.step()
         norm = self.network.get_global_grad_norm()
         if norm is None or not math.isfinite(norm):
             self.forget()
             raise FloatingPointError("gradient norm")
+        check_weights(self.parameters)
         return float(norm)
 
     def forget(self) -> None:

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
 
-from workbench.core.learner import OPTIMIZERS, check_sharable
+from workbench.core.learner import OPTIMIZERS, check_sharable, check_weights
 from workbench.core.recipe import Recipe
 
 
@@ -116,7 +116,8 @@ class TorchLearner:
             scale.
 
         Raises:
-            FloatingPointError: The norm is not finite. The weights stay as they were.
+            FloatingPointError: The norm is not finite, and the weights are as they were; or a
+                weight is not finite after the step.
         """
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.clip or math.inf)
@@ -132,6 +133,7 @@ class TorchLearner:
         self.forget()
         if self.offload:
             move_states(self.optimizer, torch.device("cpu"))
+        check_weights(self.parameters)
         return norm
 
     def state(self) -> dict:
@@ -156,8 +158,15 @@ class TorchLearner:
             for n, parameter in enumerate(self.parameters)
             if n in saved["state"]
         }
+        own = [
+            {name: group[name] for name in ("lr", "weight_decay")}
+            for group in self.optimizer.param_groups
+        ]
         self.optimizer.load_state_dict(saved | {"state": rows})
-        self.scaler.load_state_dict(state["scaler"])
+        for group, rates in zip(self.optimizer.param_groups, own):
+            group |= rates  # the recipe's, which may have changed since
+        if state["scaler"]:  # empty of a run that was not in fp16 then
+            self.scaler.load_state_dict(state["scaler"])
         if self.offload:
             move_states(self.optimizer, torch.device("cpu"))
 

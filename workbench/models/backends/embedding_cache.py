@@ -11,7 +11,6 @@ pipeline's kind: another encoder, another folder.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from torch import Tensor
 from workbench.core.denoiser import Condition
 from workbench.io.digests import short_digest
 from workbench.io.files import write_atomically
+from workbench.io.strict_json import to_json
 from workbench.models.backends.parts import PIPELINE
 from workbench.models.backends.pipeline import PipelineBackend, text_encoders
 
@@ -139,4 +139,4 @@ def _bytes(tensor: Tensor) -> bytes:
 
 
 def _digest(prompts: list[str]) -> str:
-    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()[:24]
+    return hashlib.sha256(to_json(prompts).encode()).hexdigest()[:24]

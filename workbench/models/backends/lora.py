@@ -14,7 +14,7 @@ the backward pass, when the first gradient arrives.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 import torch
@@ -241,11 +241,7 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
     """
     if not isinstance(network, Adapter):
         return base_state(network)
-    changes = {
-        path: layer.get_delta_weight(network.name)
-        for path, layer in network.base.named_modules()
-        if isinstance(layer, BaseTunerLayer) and network.name in layer.lora_A
-    }
+    changes = _changes(network)
     return {
         name: tensor + changes[path]
         if (path := name.removesuffix(".weight")) in changes
@@ -254,28 +250,46 @@ def merged_state(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def _changes(adapter: Adapter) -> dict[str, Tensor]:
+    """What an adapter adds to the weight of each of its layers."""
+    return {
+        path: layer.get_delta_weight(adapter.name)
+        for path, layer in adapter.base.named_modules()
+        if isinstance(layer, BaseTunerLayer) and adapter.name in layer.lora_A
+    }
+
+
 @torch.no_grad()
 def extracted(student: nn.Module, teacher: nn.Module, rank: int) -> dict[str, Tensor]:
-    """The LoRA of `rank` that comes closest to a whole student: of each linear and convolution
-    layer's difference from the teacher the largest singular values, in half precision under
-    diffusers' names. Biases and norms stay the teacher's. DMD2's published LoRA was made in this
-    way.
+    """The LoRA of `rank` that comes closest to a whole student, or to an adapter of a higher rank:
+    of each linear and convolution layer's difference from the teacher the largest singular values,
+    in half precision under diffusers' names. Biases and norms stay the teacher's. DMD2's published
+    LoRA was made in this way.
     """
-    theirs, prefix, result = base_state(teacher), _prefix(teacher), {}
+    prefix, result = _prefix(teacher), {}
+    for name, difference in _differences(student, teacher):
+        u, s, v = torch.linalg.svd(difference.flatten(1), full_matrices=False)
+        root = s[:rank].sqrt()
+        halves = {
+            "A": (root[:, None] * v[:rank]).unflatten(1, difference.shape[1:]),
+            "B": (u[:, :rank] * root)[(..., *[None] * (difference.ndim - 2))],
+        }  # a convolution's B has a kernel of 1
+        result |= {
+            f"{prefix}.{name}.lora_{part}.weight": half.half().contiguous()
+            for part, half in halves.items()
+        }
+    return result
+
+
+def _differences(student: nn.Module, teacher: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Each layer's weight minus the teacher's."""
+    if isinstance(student, Adapter):
+        yield from ((name, change.float()) for name, change in _changes(student).items())
+        return
+    theirs = base_state(teacher)
     for name, module in student.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
-            difference = module.weight.float() - theirs[f"{name}.weight"].float()
-            u, s, v = torch.linalg.svd(difference.flatten(1), full_matrices=False)
-            root = s[:rank].sqrt()
-            halves = {
-                "A": (root[:, None] * v[:rank]).unflatten(1, difference.shape[1:]),
-                "B": (u[:, :rank] * root)[(..., *[None] * (difference.ndim - 2))],
-            }  # a convolution's B has a kernel of 1
-            result |= {
-                f"{prefix}.{name}.lora_{part}.weight": half.half().contiguous()
-                for part, half in halves.items()
-            }
-    return result
+            yield name, module.weight.float() - theirs[f"{name}.weight"].float()
 
 
 def _prefix(network: nn.Module) -> str:

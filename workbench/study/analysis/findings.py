@@ -50,16 +50,18 @@ def analysis(
     ballots: Iterable[Ballot],
     max_gold_failures: int,
     min_seconds: float | None = None,
+    max_fast: float | None = None,
+    min_side_p: float | None = None,
     level: float = 0.95,
 ) -> Analysis:
-    """All results of a study's ballots, equal for equal arguments; `exclusion.excluded` explains
-    the rule.
+    """All results of a study's ballots, equal for equal arguments; `exclusion.Rule` explains the
+    rule (`*design.rule`).
 
     Works at any time of a study: results that are not determined yet are nan or absent. Raises
     StudyError for ballots that cannot come from one study.
     """
     ballots = list(ballots)
-    out = excluded(ballots, max_gold_failures, min_seconds)
+    out = excluded(ballots, max_gold_failures, min_seconds, max_fast, min_side_p)
     kept = [ballot for ballot in ballots if ballot.participant not in out]
     everyone = findings(ballots, level)
     return Analysis(

@@ -16,12 +16,15 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from workbench.study.errors import NotKnown, StudyError
+from workbench.study.server.connections import public_address
 from workbench.study.server.guards import Gatekeeper, Participant, client_address, guard, owner
 from workbench.study.server.pictures import Pictures
 from workbench.study.store.records import Stimulus
@@ -70,22 +73,44 @@ class Undo(BaseModel):
 def study_app(store: Store, folder: Path, owner_token: str = "", address: str = "") -> FastAPI:
     """The application of the study whose pictures are in `folder`, to be served or mounted.
     `owner_token` "" closes the owner's interface; `address` is the public address, if a proxy is in
-    front.
+    front. Its path, such as /study/, may reach this server or be removed by the proxy.
 
-    Raises `StudyError` if a picture is missing.
+    Raises `StudyError` if a picture is missing, and for an impossible address.
     """
+    address = public_address(address)
     pictures = Pictures(folder)
     pictures.check(store.design.methods, store.design.prompts)
     # the interface is for the page only, so it is not published
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.gatekeeper = Gatekeeper(store, owner_token)
     guard(app, address)
+    app.add_middleware(UnderPath, path=unquote(urlsplit(address).path).rstrip("/"))
     app.include_router(StudyRoutes(store, pictures).router())
     for name, media_type in PAGE_FILES.items():
         app.get(f"/{name}")(_file(name, media_type))
     app.get("/")(_file("study.html", "text/html"))
     app.get("/favicon.ico")(lambda: Response(status_code=204))
     return app
+
+
+class UnderPath:
+    """Removes the path of the public address from the requests' if the proxy has not; the path
+    itself without "/" leads to the page.
+    """
+
+    def __init__(self, app: ASGIApp, path: str):
+        self.app, self.path = app, path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on."""
+        if scope["type"] == "http" and self.path:
+            rest = scope["path"].removeprefix(self.path)
+            if not rest:
+                return await RedirectResponse(f"{self.path}/")(scope, receive, send)
+            known = rest in ("/", "/favicon.ico") or rest[1:] in PAGE_FILES
+            if rest != scope["path"] and (known or rest.startswith("/api/")):
+                scope = dict(scope, path=rest)
+        await self.app(scope, receive, send)
 
 
 class StudyRoutes:
@@ -128,11 +153,14 @@ class StudyRoutes:
         return {"token": self.store.join(joining.consent, joining.client_id).token}
 
     def trial(self, participant: Participant) -> dict:
-        """The next trial, null after the last, and how far the participant is."""
+        """The next trial, null after the last, how far the participant is, and what to tell about
+        the answers so far.
+        """
         trial, progress = self.store.next_trial(participant), self.store.progress(participant)
         return {
             "trial": trial and dataclasses.asdict(trial),
             "progress": {"done": progress.done, "total": progress.total, "undo": progress.last},
+            "notice": self.store.notice(participant) if trial else "",
         }
 
     def shown(self, trial: str, participant: Participant) -> dict:

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
 from workbench.study.errors import Busy, Conflict, NotKnown, StudyError
+from workbench.study.server.connections import neighbourhood, origin_of
 from workbench.study.store.store import Store
 
 LONGEST_BODY = 16_384  # bytes
@@ -94,8 +95,8 @@ class Gatekeeper:
 
 
 def client_address(request: Request) -> str:
-    """The caller's address, "" if unknown."""
-    return request.client.host if request.client else ""
+    """What counts as the caller's address (`connections.neighbourhood`), "" if unknown."""
+    return neighbourhood(request.client.host) if request.client else ""
 
 
 def _bearer(authorization: Annotated[str, Header(max_length=300)] = "") -> str:
@@ -153,12 +154,7 @@ def _refusal(request: Request, address: str) -> str:
         or "chunked" in request.headers.get("transfer-encoding", "")
     ):
         return "The request is too long."
-    origin = request.headers.get("origin")
-    if (
-        origin
-        and origin != address.rstrip("/")
-        and origin.partition("://")[2] != request.headers.get("host")
-    ):
+    if not _is_ours(request.headers.get("origin"), request.headers.get("host", ""), address):
         return "Requests from other sites are refused."
     following_a_link = (
         request.headers.get("sec-fetch-mode") == "navigate" and request.method == "GET"
@@ -169,3 +165,17 @@ def _refusal(request: Request, address: str) -> str:
     ):
         return "Requests from other sites are refused."
     return ""
+
+
+def _is_ours(origin: str | None, host: str, address: str) -> bool:
+    """Whether a page of this server sent the request: its origin is that of the public address, or
+    of the host that was asked. A proxy may pass neither scheme nor host on.
+    """
+    if origin is None:
+        return True
+    scheme = origin.partition("://")[0]
+    try:
+        own = {origin_of(address), origin_of(f"{scheme}://{host}")} - {""}
+        return origin_of(origin) in own
+    except ValueError:
+        return False

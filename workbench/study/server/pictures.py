@@ -50,7 +50,7 @@ class Pictures:
     def __init__(self, folder: Path):
         self.folder = folder / "stimuli"
         try:
-            saved = json.loads((folder / "stimuli.json").read_text(encoding="utf-8"))
+            saved = json.loads((folder / "stimuli.json").read_text(encoding="utf-8-sig"))
             self.sheets: dict[str, dict[str, str]] = saved["sheets"]
             # absent in studies of earlier versions
             self.sha256: dict[str, str] = saved.get("sha256", {})

@@ -17,6 +17,7 @@ from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from workbench.study.analysis.exclusion import excluded
+from workbench.study.analysis.notices import notice
 from workbench.study.assignment import GOLD, PRACTICE, REAL, Given, NextTrial
 from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import SPOILED, Item, StudyDesign
@@ -252,10 +253,19 @@ def taken_by_item(session: Session, now: float, without: Collection[str] = ()) -
     return Counter({item: count for item, count in rows.tuples() if item is not None})
 
 
+def notice_now(session: Session, design: StudyDesign, participant: str) -> str:
+    """What the participant is told beside the next trial: `notices.FAST` or SIDE after the answer
+    that gave rise to it, else "".
+    """
+    found = notice(ballots_of(session, design, participant), design.rule)
+    last = session.get(TrialRow, last_answered(session, participant))
+    return found[1] if found and last and last.position == found[0] else ""
+
+
 def failed_out(session: Session, design: StudyDesign) -> list[str]:
     """The participants with more failed golds than the design allows, as in `exclusion.excluded`.
     One query, made at every draw, so that their items are open to others immediately. Participants
-    excluded for being fast are not among them, because a median rises and falls until the last
+    excluded for other reasons are not among them, because shares rise and fall until the last
     answer; `Status` excludes them.
     """
     decisive = [criterion.name for criterion in design.criteria if criterion.gold]
@@ -273,7 +283,7 @@ def failed_out(session: Session, design: StudyDesign) -> list[str]:
 
 def status_of(session: Session, design: StudyDesign, now: float) -> Status:
     """The study at the time `now`."""
-    out = excluded(ballots_of(session, design), design.max_gold_failures, design.min_seconds)
+    out = excluded(ballots_of(session, design), *design.rule)
     participants, finished = (
         session.execute(
             select(func.count(), func.count(ParticipantRow.finished)).select_from(ParticipantRow)
@@ -319,18 +329,19 @@ def _live():
     return ~superseded, VoteRow.choice != UNDONE
 
 
-def ballots_of(session: Session, design: StudyDesign) -> list[Ballot]:
+def ballots_of(session: Session, design: StudyDesign, participant: str = "") -> list[Ballot]:
     """The live votes of all trials except practice, by participant in the order of joining, then by
-    position and criterion.
+    position and criterion; or those of one `participant`.
     """
     rank = {criterion.name: n for n, criterion in enumerate(design.criteria)}
     decisive = {criterion.name for criterion in design.criteria if criterion.gold}
+    own = [TrialRow.participant == participant] if participant else []
     rows = (
         session.execute(
             select(VoteRow, TrialRow)
             .join(TrialRow, TrialRow.id == VoteRow.trial)
             .join(ParticipantRow, ParticipantRow.id == TrialRow.participant)
-            .where(TrialRow.kind != PRACTICE, *_live())
+            .where(TrialRow.kind != PRACTICE, *_live(), *own)
             .order_by(ParticipantRow.consented, ParticipantRow.id, TrialRow.position)
         )
         .tuples()

@@ -31,6 +31,7 @@ from pathlib import Path
 from sqlalchemy import Engine, func, select, update
 from sqlalchemy.orm import Session
 
+from workbench.io.strict_json import to_json
 from workbench.study.assignment import next_trial
 from workbench.study.ballots import Ballot
 from workbench.study.design import StudyDesign, digest_of
@@ -353,6 +354,13 @@ class Store:
             done >= self.design.length,
         )
 
+    def notice(self, participant: str) -> str:
+        """What the participant is told beside the next trial (`analysis.notices`), "" if
+        nothing.
+        """
+        with self._reading() as session:
+            return records.notice_now(session, self.design, participant)
+
     def image_of(self, token: str) -> Stimulus:
         """The meaning of a picture's token, only for the server: the picture may be sent to the
         participant named in it and no one else. Raises `NotKnown`.
@@ -382,7 +390,7 @@ class Store:
         `NotKnown` for an unknown participant.
         """
         try:
-            content = json.dumps(data)
+            content = to_json(data)
         except (TypeError, ValueError) as error:
             raise StudyError(f"an event's data must be JSON-serialisable: {error}") from error
         if (

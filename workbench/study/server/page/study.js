@@ -1,5 +1,9 @@
 // The participant's page, one trial after another. It knows no method: pictures come under tokens drawn for each trial.
 "use strict";
+const NOTICES = {
+  fast: "Your last answers came very quickly. There is no hurry: please look at all pictures of both sides before you answer.",
+  side: "You have chosen the same side many times in a row. That can well be right; please just make sure to look at both sides each time.",
+};
 const TRIES = 5, FIRST_PAUSE = 500;  // for each picture; in milliseconds, doubled after each try
 // trial: can be answered; loading: {trial, control, failed, unreached}, can only be skipped; doing: the running action of `exclusively`
 const state = {
@@ -42,7 +46,7 @@ async function begin() {
 }
 
 function element(name, text, properties = {}) {
-  return Object.assign(document.createElement(name), text ? { textContent: text } : {}, properties);
+  return Object.assign(document.createElement(name), text ? { textContent: text, dir: "auto" } : {}, properties);
 }
 
 function buildCriteria() {
@@ -69,6 +73,7 @@ async function next(again = false, said = "") {
   const found = await insist(() => json("api/trial"));
   settle();
   tellProgress(found.progress);
+  $("notice").textContent = NOTICES[found.notice] || "";
   if (!found.trial) { stopLoading(); state.trial = null; show("end"); say("All questions are answered."); return; }
   if (!again && found.trial.practice && !found.progress.done && !$("instructions").dataset.read) return show("instructions");
   present(found.trial, said).catch((error) => warn(error.message));
