@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -121,7 +120,7 @@ def write_stage_report(
     unfinished = [*seen.unfinished, *left]
     notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
     page = report_page("Stages", *shown, *notes)
-    numbers = finite_numbers(seen, gradients) | {"left": unfinished}
+    numbers = numbers_of(seen, gradients) | {"left": unfinished}
     made = {
         "kind": "stages",
         "request": asdict(seen.request),
@@ -135,11 +134,6 @@ def write_stage_report(
     texts = {"report.html": page, "numbers.json": to_json(numbers, indent=1)}
     write_files(folder, texts, made)
     return folder / "report.html"
-
-
-def finite_numbers(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
-    """The same as `numbers_of`, with None for a number that is not finite."""
-    return _finite(numbers_of(seen, gradients))
 
 
 def numbers_of(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
@@ -210,12 +204,3 @@ def _gradients(found: Probed) -> dict:
         for method, reach in found.reaches.items()
     }
     return {"model": found.model, "fake": found.fake, "methods": methods}
-
-
-def _finite(value):
-    """JSON has no NaN: non-finite numbers are null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
