@@ -7,7 +7,6 @@ from the dataclasses that hold their defaults.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -74,17 +73,26 @@ def _add_provenance(commands) -> None:
         commands, "reproduce", "make a file again and say whether it is equal", _reproduce
     )
     again.add_argument("file", type=Path, metavar="FILE", help=file)
+    again.add_argument(
+        "--at",
+        action="append",
+        default=[],
+        metavar="NAME=PLACE",
+        help="where the teacher or a model is now, if it has moved, such as teacher=FOLDER; it has "
+        "to be the same one",
+    )
     add_device_option(again)
 
 
 def _show(options: argparse.Namespace) -> None:
     from workbench.io.provenance import read_made
+    from workbench.io.strict_json import to_json
 
-    print(json.dumps(read_made(options.file), indent=1, ensure_ascii=False))
+    print(to_json(read_made(options.file), indent=1, ensure_ascii=False))
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from workbench.io.provenance import ProvenanceError, read_made
+    from workbench.io.provenance import ProvenanceError, moved, read_made, report_in
 
     made = read_made(options.file)
     kind = made.get("kind", "unknown")
@@ -93,7 +101,11 @@ def _reproduce(options: argparse.Namespace) -> int:
             f"{options.file} cannot be made again: it is of the kind “{kind}”, and those that can "
             f"are {', '.join(REMAKERS)}"
         )
-    equal, words = REMAKERS[kind](options.file, made, options.device)
+    places = dict(one.partition("=")[::2] for one in options.at)
+    if not all(places.values()):
+        raise ProvenanceError("--at takes NAME=PLACE, such as --at teacher=models/sd35")
+    with report_in(options.file, kind) as file:
+        equal, words = REMAKERS[kind](file, moved(made, places), options.device)
     print(f"{options.file}: {words}")
     return 0 if equal else 1
 

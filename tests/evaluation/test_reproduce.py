@@ -37,6 +37,16 @@ def test_a_table_is_made_again_letter_for_letter(name, folder, capsys):
     assert "equal, letter for letter" in capsys.readouterr().out
 
 
+def test_an_exported_report_is_unpacked(folder, tmp_path, capsys):
+    (tmp_path / "report").mkdir()
+    for name in FILES:
+        shutil.copy(folder / name, tmp_path / "report")
+    archive = shutil.make_archive(str(tmp_path / "evaluation"), "zip", tmp_path / "report")
+    assert main(["show", archive]) == 0
+    assert main(["reproduce", archive]) == 0
+    assert "equal, letter for letter" in capsys.readouterr().out
+
+
 def test_an_edited_report_is_told(folder, tmp_path, capsys):
     text = (folder / "report.md").read_text()
     (tmp_path / "report.md").write_text(text.replace("# Evaluation", "# My evaluation"))

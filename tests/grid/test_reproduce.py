@@ -87,6 +87,11 @@ def test_what_cannot_be_made_again_is_told(sample, teacher_folder, tmp_path, cap
     error = capsys.readouterr().err
     assert str(teacher) in error
     assert "cannot be opened" in error
+    shutil.copytree(teacher_folder, tmp_path / "moved")
+    assert main(["reproduce", str(out), "--at", f"teacher={tmp_path / 'moved'}"]) == 0
+    for at, message in (("dmd=x", "nothing called 'dmd' made this file"), ("x", "NAME=PLACE")):
+        assert main(["reproduce", str(out), "--at", at]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_files_that_say_nothing_or_too_little_are_told(tmp_path, capsys):

@@ -636,3 +636,15 @@ def test_a_method_that_won_every_vote_has_one_sided_bounds_and_no_interval(tmp_p
     assert len(one_sided) == 6
     for figure in study_figures(design, analysis(ballots, 1), ballots).values():
         assert "NaN" not in figure.to_json()
+
+
+def test_the_protocol_says_what_a_seed_is():
+    def told(**settings) -> str:
+        design = asked(gold=0, **settings)
+        return " ".join(protocol(design, analysis([], 1), []))
+
+    assert "4 seeds (0-3) of one method" in told()
+    assert "(0-3; noise policy official) of one" in told(noise="official")
+    policy = "(0-3; noise policy per-prompt: each prompt has its own noise, so a seed is another "
+    assert policy in told(noise="per-prompt")
+    assert asked().digest != asked(noise="per-prompt").digest

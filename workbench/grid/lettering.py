@@ -1,7 +1,7 @@
 """Text of any script on a picture: measured, wrapped, and each character in a font that has it.
 
     face = Face(22)
-    for number, line in enumerate(face.wrapped("Ein schönes Mädchen, 一只猫, قطة", room=600)):
+    for number, line in enumerate(face.wrapped("café λ, 一只猫, قطة", room=600)):
         face.draw(draw, (0, number * face.height), line, "black")
 
 The fonts are those of the packages that this project depends on, then others of their kind that are

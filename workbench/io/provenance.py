@@ -16,12 +16,15 @@ import hashlib
 import json
 import math
 import re
+import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from workbench.io.files import write_atomically
+from workbench.io.notation import TEACHER
 from workbench.io.strict_json import to_json
 
 BESIDE = "provenance.json"
@@ -58,9 +61,10 @@ def compared_numbers(
     note = f" ({changes})" if changes else ""
     if same_text:
         return Remade(True, f"equal, letter for letter{note}")
+    names = list({**before, **after})
     apart = {
-        name: _distance(before.get(name), after.get(name))
-        for name in {**before, **after}
+        name: _apart(before.get(name), after.get(name))
+        for name in names
         if before.get(name) != after.get(name)
     }
     if not apart:
@@ -68,7 +72,7 @@ def compared_numbers(
         return Remade(False, f"the numbers are equal, the text is not: {why}{note}")
     worst = max(apart, key=apart.__getitem__)
     how = (
-        f"{len(apart)} of {len({**before, **after})} numbers differ, most of all {worst}: "
+        f"{len(apart)} of {len(names)} numbers differ, most of all {worst}: "
         f"{_number(after.get(worst))}, was {_number(before.get(worst))}{note}"
     )
     if apart[worst] <= ROUNDING:
@@ -76,7 +80,7 @@ def compared_numbers(
     return Remade(False, f"not equal: {how}")
 
 
-def _distance(one: float | None, other: float | None) -> float:
+def _apart(one: float | None, other: float | None) -> float:
     return math.inf if one is None or other is None else abs(one - other)
 
 
@@ -152,6 +156,41 @@ def read_made(path: Path) -> dict:
             "before 0.3, or it was changed since"
         )
     return found
+
+
+@contextmanager
+def report_in(path: Path, kind: str) -> Iterator[Path]:
+    """The file itself, or the report.html of an exported report, unpacked while it is used."""
+    if kind == "seed grid" or not zipfile.is_zipfile(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+        archive.extractall(folder)
+        yield next(Path(folder).rglob("report.html"))
+
+
+def moved(made: dict, places: Mapping[str, str]) -> dict:
+    """The same with teacher and models at other places, by their names. Raises `ProvenanceError`
+    for a name that is not in it.
+    """
+    found: set[str] = set()
+
+    def walked(value: Any, name: str = "") -> Any:
+        if isinstance(value, list):
+            return [walked(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        value = {key: walked(item, key) for key, item in value.items()}
+        key = "source" if name == TEACHER else "place"
+        if name in places and key in value:
+            found.add(name)
+            value[key] = places[name]
+        return value
+
+    there = walked(made)
+    if unknown := sorted(set(places) - found):
+        raise ProvenanceError(f"nothing called {unknown[0]!r} made this file; show prints what did")
+    return there
 
 
 def _in_text(path: Path, content: bytes) -> dict | None:

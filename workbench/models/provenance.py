@@ -80,7 +80,8 @@ def reopened(made: Mapping, device: str | None = None) -> Reopened:
         backend = load_backend(teacher["source"], device, resolution=teacher["resolution"])
     except (ValueError, OSError, RuntimeError) as error:
         raise FolderError(
-            f"the teacher that made this was {teacher['source']}, which cannot be opened: {error}"
+            f"the teacher that made this was {teacher['source']}, which cannot be opened "
+            f"(if it has moved, give --at teacher=PLACE): {error}"
         ) from error
     if changed := changed_parts(teacher["parts"], backend.parts):
         raise FolderError(
@@ -103,7 +104,8 @@ def _opened(name: str, how: Mapping, backend: PipelineBackend, teacher: str) -> 
             model = open_model(place, backend, name, teacher, bool(how.get("trained_on_other")))
     except (ValueError, OSError, RuntimeError) as error:
         raise FolderError(
-            f"{name} was opened from {place}, which cannot be opened now: {error}"
+            f"{name} was opened from {place}, which cannot be opened now (if it has moved, give "
+            f"--at with its name): {error}"
         ) from error
     if how["times"] != model.times.tolist():  # other steps than as trained
         model = replace(model, times=torch.tensor(how["times"]))

@@ -120,7 +120,7 @@ def write_stage_report(
     unfinished = [*seen.unfinished, *left]
     notes = [Bullets("Not done", tuple(unfinished))] if unfinished else []
     page = report_page("Stages", *shown, *notes)
-    numbers = finite_numbers(seen, gradients) | {"left": unfinished}
+    numbers = numbers_of(seen, gradients) | {"left": unfinished}
     made = {
         "kind": "stages",
         "request": asdict(seen.request),
@@ -134,11 +134,6 @@ def write_stage_report(
     texts = {"report.html": page, "numbers.json": to_json(numbers, indent=1)}
     write_files(folder, texts, made)
     return folder / "report.html"
-
-
-def finite_numbers(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:
-    """The same as `numbers_of`, with None for a number that is not finite."""
-    return json.loads(to_json(numbers_of(seen, gradients)))
 
 
 def numbers_of(seen: StageAnalysis, gradients: list[Probed] = ()) -> dict:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from workbench.grid.request import GridRequest
 from workbench.io.provenance import Remade, compared_numbers
+from workbench.io.strict_json import to_json
 from workbench.metrics.lite0 import Lite0
 from workbench.models.provenance import reopened
 from workbench.stages.analysis import StageAnalysis
-from workbench.stages.report import finite_numbers
+from workbench.stages.report import numbers_of
 
 NOT_AGAIN = ("gradients", "left")  # of a report's numbers
 
@@ -39,7 +40,7 @@ def remake_stages(path: Path, made: Mapping, device: str | None) -> Remade:
     own = json.loads(path.read_text("utf-8")) if path.suffix == ".json" else made["numbers"]
     before, after = (
         {key: value for key, value in numbers.items() if key not in NOT_AGAIN}
-        for numbers in (own, finite_numbers(analysis))
+        for numbers in (own, json.loads(to_json(numbers_of(analysis))))
     )
     return compared_numbers(dict(_flat(before)), dict(_flat(after)), before == after, there.changes)
 

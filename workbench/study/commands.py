@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
 from workbench.io.files import file_to_write, folder_to_write
-from workbench.io.given_options import check_applies, remember_given
+from workbench.io.settings import check_applies, remember_given
 from workbench.io.strict_json import to_json
 from workbench.models.options import add_model_options
 from workbench.study.analysis.exclusion import chance_of_passing

@@ -35,6 +35,7 @@ SPOILED = "spoiled"  # the reserved name of the wrong answer of a gold trial
 LATER = {
     "min_seconds": None,
     "pictures": "",
+    "noise": "",
     "max_fast": None,
     "min_side_p": None,
     "late_gold": False,
@@ -121,6 +122,7 @@ class StudyDesign:
     instructions: str = INSTRUCTIONS
     seed: int = 0  # for every random choice of who sees what
     pictures: str = ""  # `server.pictures.digest_of_sheets`; "" in studies that did not keep it
+    noise: str = ""  # the policy of the evaluation that the images are of, if they are of one
 
     def __post_init__(self):
         self._take_as_tuples()

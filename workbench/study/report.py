@@ -141,6 +141,13 @@ def finding_sentences(design: StudyDesign, found: Analysis, reference: str = "")
     return lines or ["No votes yet."]
 
 
+def _policy(design: StudyDesign) -> str:
+    """What a seed is, where that is known."""
+    own = ": each prompt has its own noise, so a seed is another picture than in the app"
+    policy = f"; noise policy {design.noise}" if design.noise else ""
+    return policy + (own if design.noise == "per-prompt" else "")
+
+
 def open_questions(design: StudyDesign, found: Analysis, ballots: Iterable[Ballot]) -> list[str]:
     """The questions that these votes leave open; none if the study is complete."""
     ballots, titles = list(ballots), method_titles(design.methods, model_title)
@@ -207,7 +214,7 @@ def protocol(
         f"Study: {design.title}; design {design.digest}, frozen before the first vote.",
         f"Methods: {', '.join(design.methods)}.{pairs}",
         f"{len(design.prompts)} prompts; a sheet shows {len(design.seeds)} seeds "
-        f"({format_seeds(design.seeds)}) of one method for one "
+        f"({format_seeds(design.seeds)}{_policy(design)}) of one method for one "
         "prompt. Two sheets of the same prompt and seeds stand side by side, sides balanced, "
         "without names.",
         *(

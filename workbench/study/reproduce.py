@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from workbench.io.files import packages
 from workbench.io.provenance import Remade, compared_numbers, text_digest
+from workbench.io.strict_json import to_json
 from workbench.io.tables import guarded
 from workbench.study.ballots import Ballot, Choice, TrialKind
 from workbench.study.design import StudyDesign
@@ -29,7 +29,7 @@ def remake_study_report(path: Path, made: Mapping, device: str | None) -> Remade
         StudyError: The votes are not beside it, or not as they were.
     """
     votes = _as_written(path if made[VOTES] == _digest(path) else path.parent / VOTES, made[VOTES])
-    design = StudyDesign.from_json(json.dumps(made["design"]))
+    design = StudyDesign.from_json(to_json(made["design"]))
     with tempfile.TemporaryDirectory() as folder:
         write_study_report(Path(folder), design, ballots_in(votes), reference=made["reference"])
         after = (Path(folder) / RESULTS).read_bytes().decode()

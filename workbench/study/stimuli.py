@@ -50,6 +50,7 @@ class Samples:
     prompts: tuple[str, ...]
     seeds: tuple[int, ...]
     images: Callable[[str, str], list[Image.Image]]
+    noise: str = ""  # the policy of an evaluation's images
 
 
 def samples_of_evaluation(folder: Path, methods: tuple[str, ...] = (), limit: int = 0) -> Samples:
@@ -78,7 +79,7 @@ def samples_of_evaluation(folder: Path, methods: tuple[str, ...] = (), limit: in
             )
         return pictures((store.read(draws) * 255).round().byte())
 
-    return Samples(methods, prompts, request.seeds, images)
+    return Samples(methods, prompts, request.seeds, images, request.noise)
 
 
 def samples_of_folders(folders: dict[str, Path], limit: int = 0) -> Samples:
@@ -175,7 +176,11 @@ def create_study(folder: Path, samples: Samples, settings: dict, database: str =
             f"{folder} already holds a study, which stays unchanged; choose another folder"
         )
     design = StudyDesign(
-        methods=samples.methods, prompts=samples.prompts, seeds=samples.seeds, **settings
+        methods=samples.methods,
+        prompts=samples.prompts,
+        seeds=samples.seeds,
+        noise=samples.noise,
+        **settings,
     )  # raises before hours of rendering
     folder.mkdir(parents=True, exist_ok=True)
     design = replace(design, pictures=render_sheets(samples, folder))

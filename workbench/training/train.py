@@ -4,7 +4,6 @@ fixed panel.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from workbench.io.png import png_bytes, tile
 from workbench.metrics.diversity import diversity
 from workbench.metrics.lite0 import SIZE, Lite0
 from workbench.models.model import Model
-from workbench.models.sampling import NOISE_OF_SEED, images_of
+from workbench.models.sampling import NOISE_OF_SEED, NotFiniteError, images_of
 from workbench.models.students import save_student
 from workbench.training.changes import way_back, way_out
 from workbench.training.inputs import check_inputs, run_distiller
@@ -110,9 +109,11 @@ def _round(run: Run, distiller: Distiller) -> Iterator[Step | PanelMeasurement]:
 
 def _read(run: Run, distiller: Distiller) -> PanelMeasurement:
     model = panel_model(distiller)
-    rows, value = read_panel(model, distiller.backend, distiller.prompts)
-    if not math.isfinite(value) or not all(row.isfinite().all() for row in rows):
-        raise distiller.diverged("student", "sample", f"after round {distiller.rounds_done}")
+    try:
+        rows, value = read_panel(model, distiller.backend, distiller.prompts)
+    except NotFiniteError:
+        where = f"after round {distiller.rounds_done}"
+        raise distiller.diverged("student", "sample", where) from None
     picture = run.path / "samples" / f"round-{distiller.rounds_done:06d}.png"
     reading = PanelMeasurement(distiller.rounds_done, value, picture)
     if distiller.accelerator.is_main_process:
