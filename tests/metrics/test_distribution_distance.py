@@ -141,6 +141,16 @@ def test_kid_by_prompt_reads_pairs_of_different_prompts_and_leaves_prompts_out(m
         kid_by_prompt(x, y)
 
 
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+def test_kid_of_equal_images_has_no_interval(scale):
+    x = scale * normal(6, 4, 8)
+    for one, other in ((x, x), (x[:1, :1].expand(6, 4, 8), x[:1, :1].expand(6, 4, 8))):
+        found = kid_by_prompt(one, other)
+        assert found.mean == pytest.approx(0, abs=1e-9 * (scale**2 + 1) ** 3)
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+
+
 def test_kid_by_prompt_is_unbiased_where_images_of_a_prompt_are_alike():
     """Prompts far apart, images of one prompt near each other, equal distributions: 0 within 4
     standard errors; all pairs are not.

@@ -113,6 +113,8 @@ def test_an_interval_stays_in_its_range_and_leans_to_the_side_with_room():
     assert 0 < share.low < mean < share.high < 1
     at_the_end = t_interval(0.0, 0.1, 3, 0.95, (0.0, 1.0))
     assert at_the_end == (0.0, 0.0, pytest.approx(0.1 * t))
+    two = mean_interval([0.1, 0.9], within=(0.0, math.inf))
+    assert two == (0.5, 0.0, pytest.approx(0.5 + 0.4 * stats.t.ppf(0.975, 1)))
     outside = t_interval(1 - 1e-12, 1e-3, 3, 0.95, (1.0, 9.0))  # by rounding
     assert outside.low == outside.mean < outside.high
 

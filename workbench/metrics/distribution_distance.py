@@ -47,7 +47,7 @@ def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
     different prompts are read: the U-statistic of prompts, unbiased at every P, S and R. (All pairs
     read alike would be biased downwards: y meets its own prompt more often than x does.) The ends
     are the jackknife's, leaving out one prompt at a time, with Student's t at P - 1 degrees of
-    freedom; nan for 2 prompts.
+    freedom; nan for 2 prompts and for equal sets.
 
     Raises ValueError for other shapes, fewer than 2 prompts, and features that are not finite. No
     scaling; others print it times 100 or 1000.
@@ -79,9 +79,10 @@ def kid_by_prompt(x: Tensor, y: Tensor, level: float = 0.95) -> Interval:
     value = float(sums.sum() / (prompts * (prompts - 1)))
     if prompts == 2:
         return Interval(value, math.nan, math.nan)
-    return jackknife_interval(
-        value, (sums.sum() - 2 * sums) / ((prompts - 1) * (prompts - 2)), level
-    )
+    without = (sums.sum() - 2 * sums) / ((prompts - 1) * (prompts - 2))
+    kernel = float((x.square().sum(-1).mean() / x.shape[-1] + 1) ** 3)  # what is rounded
+    interval = jackknife_interval(value / kernel, without / kernel, level)
+    return Interval(*(kernel * part for part in interval))
 
 
 def _prompt_means(x: Tensor, y: Tensor) -> Tensor:

@@ -146,12 +146,13 @@ def t_interval(
     Values in a range `within` are taken on its logit scale, with a lower end only on its log
     scale, so that the interval stays in the range and leans to the side where there is room: of
     skewed values it covers more often. A value at an end of the range is taken as it is, and its
-    interval cut there.
+    interval cut there; so is one of two samples on a log scale, whose upper end would be thousands
+    of times the value.
     """
     if not NONE * max(1.0, abs(value)) < error < math.inf:
         return Interval(value, math.nan, math.nan)
     half, (low, high) = float(stats.t.ppf((1 + level) / 2, freedom)) * error, within
-    if not low < value < high or math.isinf(low):
+    if not low < value < high or math.isinf(low) or (math.isinf(high) and freedom < 2):
         return Interval(
             value, min(value, max(value - half, low)), max(value, min(value + half, high))
         )
