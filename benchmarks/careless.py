@@ -128,6 +128,7 @@ def main() -> None:
         [],
         title="Which participants does the default rule exclude?",
         order=210,
+        decimals=dict.fromkeys(rows[0], 1),
     )
     print(as_markdown([{name: str(cell) for name, cell in row.items()} for row in rows]))
     few = options.people // 10
@@ -141,6 +142,7 @@ def main() -> None:
         [],
         title="Which rules was the default chosen among?",
         order=211,
+        decimals=dict.fromkeys(rows[0], 1),
     )
     print(as_markdown([{name: str(cell) for name, cell in row.items()} for row in rows]))
 
