@@ -20,7 +20,7 @@ from workbench.study.analysis.people import (
     HARDEST,
     HONEST,
     Person,
-    ballots_of,
+    simulated_ballots,
     caught,
     trials_of_people,
 )
@@ -91,7 +91,7 @@ def _shares(design: StudyDesign, rule: Rule, repeats: bool, people: int) -> dict
     trials = trials_of_people(design, people)
 
     def share(person: Person) -> float:
-        ballots = ballots_of(design, person, trials)
+        ballots = simulated_ballots(design, person, trials)
         out = set(breaches(ballots, rule)) | (_inconsistent(ballots) if repeats else set())
         return round(100 * len(out) / people, 1)
 
