@@ -20,8 +20,8 @@ from workbench.study.analysis.people import (
     HARDEST,
     HONEST,
     Person,
-    simulated_ballots,
     caught,
+    simulated_ballots,
     trials_of_people,
 )
 from workbench.study.design import StudyDesign

@@ -9,8 +9,8 @@ from workbench.study.analysis.exclusion import GOLD, SIDES, TIME, Rule
 from workbench.study.analysis.people import (
     CARELESS,
     HONEST,
-    simulated_ballots,
     caught,
+    simulated_ballots,
     trials_of_people,
 )
 from workbench.study.ballots import Choice, TrialKind
