@@ -20,8 +20,8 @@ from workbench.study.analysis.people import (
     HARDEST,
     HONEST,
     Person,
-    ballots_of,
     caught,
+    simulated_ballots,
     trials_of_people,
 )
 from workbench.study.design import StudyDesign
@@ -91,7 +91,7 @@ def _shares(design: StudyDesign, rule: Rule, repeats: bool, people: int) -> dict
     trials = trials_of_people(design, people)
 
     def share(person: Person) -> float:
-        ballots = ballots_of(design, person, trials)
+        ballots = simulated_ballots(design, person, trials)
         out = set(breaches(ballots, rule)) | (_inconsistent(ballots) if repeats else set())
         return round(100 * len(out) / people, 1)
 
@@ -128,6 +128,7 @@ def main() -> None:
         [],
         title="Which participants does the default rule exclude?",
         order=210,
+        decimals=dict.fromkeys(rows[0], 1),
     )
     print(as_markdown([{name: str(cell) for name, cell in row.items()} for row in rows]))
     few = options.people // 10
@@ -141,6 +142,7 @@ def main() -> None:
         [],
         title="Which rules was the default chosen among?",
         order=211,
+        decimals=dict.fromkeys(rows[0], 1),
     )
     print(as_markdown([{name: str(cell) for name, cell in row.items()} for row in rows]))
 

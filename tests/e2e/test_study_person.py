@@ -251,11 +251,11 @@ def test_who_answers_very_fast_is_told_kindly_until_the_next_answer(device):
 
 
 def test_a_prompt_is_laid_out_in_the_direction_of_its_script(device):
-    page, prompts = device(), iter(("قطة حمراء, 4k!", "a red cat, 4k!"))
+    page, shown = device(), {"prompt": "قطة حمراء, 4k!"}
 
     def named(route):
         found = route.fetch().json()
-        found["trial"]["prompt"] = next(prompts)
+        found["trial"] |= shown
         route.fulfill(json=found)
 
     consented(page)
@@ -263,6 +263,7 @@ def test_a_prompt_is_laid_out_in_the_direction_of_its_script(device):
     page.get_by_role("button", name="Start with a practice question").click()
     expect_trial(page)
     expect(page.locator("#prompt")).to_have_css("direction", "rtl")
+    shown["prompt"] = "a red cat, 4k!"
     answer(page)
     expect(page.locator("#prompt")).to_have_text("a red cat, 4k!")
     expect(page.locator("#prompt")).to_have_css("direction", "ltr")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from workbench.study.analysis.findings import analysis
-from workbench.study.analysis.people import CARELESS, HONEST, ballots_of, trials_of_people
+from workbench.study.analysis.people import CARELESS, HONEST, simulated_ballots, trials_of_people
 from workbench.study.belief import belief_sentences, belief_table, conducts
 from workbench.study.design import StudyDesign
 from workbench.study.report import write_study_report
@@ -22,7 +22,7 @@ def ballots_by(names, seed=4):
     """One person of each kind after another, all with their own trials."""
     trials, found = trials_of_people(DESIGN, len(names)), []
     for n, name in enumerate(names):
-        own = ballots_of(DESIGN, KINDS[name], trials, seed)
+        own = simulated_ballots(DESIGN, KINDS[name], trials, seed)
         found += [ballot for ballot in own if ballot.participant == f"person {n}"]
     return found
 

@@ -9,8 +9,8 @@ from workbench.study.analysis.exclusion import GOLD, SIDES, TIME, Rule
 from workbench.study.analysis.people import (
     CARELESS,
     HONEST,
-    ballots_of,
     caught,
+    simulated_ballots,
     trials_of_people,
 )
 from workbench.study.ballots import Choice, TrialKind
@@ -60,8 +60,8 @@ def test_people_answer_the_trials_that_a_study_gives_them():
         assert all(set(sides[n : n + 2]) == {Choice.LEFT, Choice.RIGHT} for n in range(0, 8, 2))
     late = [trial.position > 15 for own in trials for trial in own if trial.kind == "gold"]
     assert 0.7 < sum(late) / len(late) < 0.85  # three quarters in the second half
-    ballots = ballots_of(DESIGN, CARELESS[0], trials)
-    assert ballots == ballots_of(DESIGN, CARELESS[0], trials)
+    ballots = simulated_ballots(DESIGN, CARELESS[0], trials)
+    assert ballots == simulated_ballots(DESIGN, CARELESS[0], trials)
     assert {ballot.choice for ballot in ballots} == {Choice.LEFT}
     assert len(ballots) == 30 * 30 * 2
     golds = [ballot for ballot in ballots if ballot.kind == TrialKind.GOLD]
@@ -70,7 +70,7 @@ def test_people_answer_the_trials_that_a_study_gives_them():
 
 def test_a_tired_person_is_honest_until_then():
     tired = next(one for one in CARELESS if one.until == 0.5 and one.seconds < 5)
-    ballots = ballots_of(DESIGN, tired, trials_of_people(DESIGN, 200))
+    ballots = simulated_ballots(DESIGN, tired, trials_of_people(DESIGN, 200))
     right = {True: [], False: []}
     for ballot in ballots:
         if ballot.expected:

@@ -124,7 +124,7 @@ def trials_of_people(design: StudyDesign, count: int) -> list[list[NextTrial]]:
     return [_trials(design, f"person {n}") for n in range(count)]
 
 
-def ballots_of(
+def simulated_ballots(
     design: StudyDesign, person: Person, trials: Sequence[Sequence[NextTrial]], seed: int = 0
 ) -> list[Ballot]:
     """The ballots of people of one kind, one for each list of trials; equal for equal arguments."""
@@ -174,7 +174,7 @@ def caught(
     """How many of `count` people of each kind the design's rule (or another) excludes."""
     trials, found = trials_of_people(design, count), []
     for n, person in enumerate(people):
-        broken = breaches(ballots_of(design, person, trials, seed + n), rule or design.rule)
+        broken = breaches(simulated_ballots(design, person, trials, seed + n), rule or design.rule)
         share, low, high = wilson_interval(len(broken), count)
         parts = {
             part: sum(part in reasons for reasons in broken.values()) / count
