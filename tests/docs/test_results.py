@@ -71,3 +71,11 @@ def test_the_default_rule_finds_the_careless_and_leaves_the_honest():
     rules = json.loads((ROOT / "results" / "careless-rules.json").read_text())["rows"]
     assert "default" in rules[0]["rule"]
     assert rules[0]["always left, %"] < 5  # one key passed by construction
+
+
+def test_the_pictures_of_a_study_tell_what_the_page_says_they_tell():
+    """The length of an answer nothing, the pixels much: docs/study.md says so."""
+    path = ROOT / "results" / "picture-leaks.json"
+    length, *others, _ = json.loads(path.read_text())["rows"]
+    assert length["right, %"] == length["by chance, %"] == 33.3
+    assert all(row["right, %"] > 50 for row in others)

@@ -8,7 +8,8 @@ disguised, so that no two responses are alike.
 The file itself is never sent: for every response a new random choice of its values is changed by
 one (`perturbed`), and all responses have the same length. So neither the length, nor a checksum of
 the file, nor one of the pixels links a response to a method, or a picture to another trial's. A
-person who looks at the pictures can of course recognise them.
+person who looks at the pictures can of course recognise them, and a program can measure them
+(`analysis.guessing`).
 """
 
 from __future__ import annotations
