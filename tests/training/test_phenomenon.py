@@ -9,7 +9,7 @@ from pathlib import Path
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "phenomenon.py"
 TINY = (
     "--presets=scenes-dmd --seeds=2 --limit=2 --eval-seeds=2 --processes=3 "
-    "--rounds=1 --batch=2 --teacher-steps=2 --k=1 --student-steps=1 --precision=fp32 "
+    "--rounds=1 --batch=2 --teacher-steps=2 --student-steps=1 --precision=fp32 "
     "--sample-every=0"
 ).split()
 

@@ -80,7 +80,7 @@ def test_equal_recipes_are_one_run(swept):
     assert steps[-1].total == DMD.rounds + WILD.rounds
     (numbers,) = sweep.scored["DMD"]
     assert numbers["diversity lite0"] >= 0
-    assert numbers["evaluations"] == 1
+    assert numbers["evaluations"] == 2
     assert numbers["seconds"] > 0
 
 
@@ -97,7 +97,8 @@ def test_a_run_that_diverges_is_listed_and_the_others_are_scored(swept):
     assert [Path(folder)] == sweep.runs("wild")
     assert sweep.scored["wild"] == []
     assert reason.startswith("workbench: round")
-    assert "is not finite. Lower its learning rate" in reason
+    assert "is not finite" in reason
+    assert "_rate = 1e+30 is probably too high" in reason
 
 
 def test_the_teacher_is_scored_once_for_all(swept):
@@ -136,7 +137,8 @@ def test_a_sweep_in_this_process_has_the_same_results(swept, tmp_path):
     assert all(mine[name] > 0 for name in TIMES)
     ((folder, reason),) = sweep.failures.items()
     assert [Path(folder)] == sweep.runs("wild")
-    assert reason == other.failures[str(other.runs("wild")[0])]
+    theirs = other.runs("wild")[0]
+    assert reason.replace(folder, "") == other.failures[str(theirs)].replace(str(theirs), "")
 
 
 def test_a_sweep_in_this_process_starts_no_process_and_prints_nothing(tmp_path, capfd):
