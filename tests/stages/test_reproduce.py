@@ -44,7 +44,8 @@ def test_an_edited_number_is_told(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "prompt", ["/somewhere/abs cat", "../../up cat", "a cat / a dog", "猫", "..", " ".join("x" * 150), "CON"]
+    "prompt",
+    ["/somewhere/abs cat", "../../up cat", "a cat / a dog", "猫", "..", " ".join("x" * 150), "CON"],
 )
 def test_the_default_folder_is_one_below_stages_whatever_the_prompt(
     prompt, monkeypatch, tmp_path, capsys
