@@ -91,7 +91,7 @@ class Evaluation:
         file = self.folder / "evaluation.json"
         try:
             before = json.loads(file.read_text())
-            if _same(before, json.loads(json.dumps(now))):
+            if _same(before, json.loads(to_json(now))):
                 return
             digest = short_digest([before["request"], before["made"]])
         except FileNotFoundError:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.io.files import FolderError, write_atomically
+from workbench.io.strict_json import to_json
 
 # A file that changed less than this before it was read could change again within one tick of the
 # file system's clock, so its digest is not kept.
@@ -53,7 +54,7 @@ def reads_in_full() -> bool:
 
 def short_digest(value: Any) -> str:
     """12 hexadecimal digits of a JSON value; the order of an object's keys does not matter."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    text = to_json(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:LENGTH]
 
 
@@ -88,7 +89,7 @@ def _file_digest(path: Path, read_all: bool) -> str:
     if time.time() - state.st_mtime > SETTLED:
         try:
             record.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(record, lambda part: part.write_text(json.dumps([*known, digest])))
+            write_atomically(record, lambda part: part.write_text(to_json([*known, digest])))
         except (OSError, FolderError):  # a cache that cannot be written to costs time only
             pass
     return digest

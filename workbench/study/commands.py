@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from workbench.evaluation.commands import generated
 from workbench.io.files import file_to_write, folder_to_write
-from workbench.io.settings import check_applies, remember_given
+from workbench.io.settings import check_applies
 from workbench.io.strict_json import to_json
 from workbench.models.options import add_model_options
 from workbench.study.analysis.exclusion import chance_of_passing
@@ -170,7 +170,6 @@ def add_study_commands(commands, command) -> None:
         help="address of a PostgreSQL database (default: a SQLite file in the folder)",
     )
     add_model_options(create, "", f"{MODELS}; with --evaluation: all its models")
-    remember_given(create)
     serve = command(study, "serve", "serve a study to participants", _serve)
     serve.add_argument(
         "--host",
@@ -198,7 +197,6 @@ def add_study_commands(commands, command) -> None:
         "--items", action="store_true", help="print every pair and prompt with its votes"
     )
     status.add_argument("--json", action="store_true", help="print JSON, with all items")
-    remember_given(status)
     export = command(study, "export", "write all votes that count as CSV", _export)
     export.add_argument(
         "--to",
@@ -300,14 +298,14 @@ def _check_options(options: argparse.Namespace) -> None:
     if not options.gold:
         check_applies(
             options,
-            options.given.keys() - {"max_gold_failures"},
+            options.given - {"max_gold_failures"},
             "without gold questions none can be failed",
             "--gold 0",
         )
     if options.min_seconds is None:
         check_applies(
             options,
-            options.given.keys() - {"max_fast"},
+            options.given - {"max_fast"},
             "without a time that is too fast no share of answers is",
             "--min-seconds none",
         )
@@ -387,7 +385,7 @@ def _status(options: argparse.Namespace) -> None:
 
     if options.json:
         check_applies(
-            options, options.given.keys() - {"items"}, "--json prints every item anyway", "--json"
+            options, options.given - {"items"}, "--json prints every item anyway", "--json"
         )
     with open_study(options.folder, options.database) as store:
         status, design = store.status(), store.design

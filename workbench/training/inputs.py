@@ -18,6 +18,7 @@ from workbench.core.distiller import Distiller
 from workbench.io.digests import short_digest
 from workbench.io.files import FolderError, write_atomically
 from workbench.io.hub import revision_of
+from workbench.io.strict_json import to_json
 from workbench.models.backends.parts import changed_parts
 from workbench.models.identity import software
 from workbench.models.recipes import content_digest
@@ -135,7 +136,7 @@ def _note(run: Run, distiller: Distiller, now: dict, changes: dict[str, str]) ->
     if kept != prompts:
         if kept is not None:
             (run.path / PROMPTS).replace(run.path / f"prompts-until-round-{done:06d}.json")
-        text = json.dumps(prompts, indent=0, ensure_ascii=False)
+        text = to_json(prompts, indent=0, ensure_ascii=False)
         write_atomically(run.path / PROMPTS, lambda part: part.write_text(text, "utf-8"))
     noted: dict = {"inputs": now}
     if not done:

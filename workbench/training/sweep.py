@@ -328,7 +328,7 @@ def _measured_on(scoring: Scoring, teacher: str) -> dict:
     which teacher.
     """
     prompts = Path(scoring.prompts)
-    return json.loads(json.dumps(asdict(scoring))) | {
+    return json.loads(to_json(asdict(scoring))) | {
         "prompt_file": file_digest(prompts) if prompts.is_file() else "",
         "teacher": teacher_parts(teacher),
     }
