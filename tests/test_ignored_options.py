@@ -16,22 +16,25 @@ from workbench.scenes.teacher_recipe import TeacherRecipe
 
 RECIPE = {item.name for item in dataclasses.fields(Recipe)}
 OF_A_METHOD = {"lam", "k", "anchor", "lpips", "distance", "gan", "critic"}
-MODELS = {"models", "teacher", "resolution", "seeds", "device"}
+MODELS = {"models", "teacher", "resolution", "seeds", "device", "verify"}
+NO_STUDENT = "there is no student among --models"
 # command: options that are read in every command line that is not refused as wrong
 ALWAYS = {
     "app": {"host", "port", "runs", "teacher", "student", "resolution", "device", "study"},
     "train": {"preset", "out", "dry_run", "device"} | RECIPE - OF_A_METHOD - {"fake_rate"},
     "plan": {"preset", "table"}
     | RECIPE - OF_A_METHOD - {"fake_rate", "lora", "teacher", "resolution"},
-    "resume": {"set", "from_checkpoint", "device"},
+    "resume": {"set", "from_checkpoint", "device", "verify"}
+    | {"accept_changed_prompts", "accept_changed_teacher"},
     "export": {"to"},
     "models": set(),
     "scenes make-teacher": {"out", "compile", "dry_run"}
     | {item.name for item in dataclasses.fields(TeacherRecipe)},
     "sample": {"out"} | MODELS,
+    "reproduce": {"at", "device"},
     "show": set(),
     "stages": {"out", "branches", "no_swap", "no_gradients"} | MODELS,
-    "evaluate": {"metrics", "out", "rescore", "device"},
+    "evaluate": {"metrics", "out", "rescore", "device", "verify"},
     "report": {"to"},
 }
 OF_IMAGES = "prompts=neutral limit=1 noise=official models=dmd teacher=scenes resolution=0 seeds=9"
@@ -56,10 +59,12 @@ NOTHING = {
     "sample": {
         "guidance": ("star --models dmd --guidance 2", "the teacher is not among --models"),
         "teacher_steps": ("star --models dp-dmd --teacher-steps 30", "the teacher is not among"),
+        "accept_other_teacher": ("star --models teacher --accept-other-teacher", NO_STUDENT),
     },
     "stages": {
         "guidance": ("star --models dmd --guidance 2", "the teacher is not among --models"),
         "teacher_steps": ("star --models dmd --teacher-steps 30", "the teacher is not among"),
+        "accept_other_teacher": ("star --models teacher --accept-other-teacher", NO_STUDENT),
         "parents": ("star --branches 0 --parents 6", "--branches is 0"),
     },
     "evaluate": {
@@ -72,6 +77,7 @@ NOTHING = {
         },
         "guidance": ("--models dmd --guidance 2", "the teacher is not among --models"),
         "teacher_steps": ("--models dmd --teacher-steps 30", "the teacher is not among --models"),
+        "accept_other_teacher": ("--models teacher --accept-other-teacher", NO_STUDENT),
         "features": ("--metrics geneval,spread --features lite0", "geneval, spread reads no feat"),
         "image_seeds": ("--metrics diversity --image-seeds 1", "diversity reads all seeds"),
     },
@@ -98,6 +104,7 @@ MORE = [  # the same options in other ways
         "--guidance, --teacher-steps",
     ),
     ("evaluate", "--rescore --out x --image-seeds 1", "leave out --image-seeds"),
+    ("evaluate", "--rescore --out x --accept-other-teacher", "leave out --accept-other-teacher"),
 ]
 
 

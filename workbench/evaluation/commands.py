@@ -30,6 +30,7 @@ OF_IMAGES = (  # options that say which images to generate
     "guidance",
     "teacher_steps",
     "seeds",
+    "accept_other_teacher",
 )
 
 

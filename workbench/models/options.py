@@ -70,8 +70,11 @@ def refuse_ignored_options(options: argparse.Namespace, **reasons: str) -> None:
     """Raises ValueError for options of the teacher when no teacher is sampled, and for those that
     `reasons` say are ignored (see `workbench.io.settings.refuse_ignored`).
     """
-    absent = "" if "teacher" in model_names(options) else "the teacher is not among --models"
-    refuse_ignored(options, {"guidance": absent, "teacher_steps": absent} | reasons)
+    names = model_names(options)
+    absent = "" if "teacher" in names else "the teacher is not among --models"
+    alone = "there is no student among --models" if names == ["teacher"] else ""
+    given = {"guidance": absent, "teacher_steps": absent, "accept_other_teacher": alone}
+    refuse_ignored(options, given | reasons)
 
 
 def openable(options: argparse.Namespace):
