@@ -1,6 +1,5 @@
 """A student's origin in its student.json: of today, of an earlier version, and unreadable."""
 
-import argparse
 import json
 
 import pytest
@@ -8,9 +7,9 @@ import pytest
 from workbench.core.recipe import Recipe
 from workbench.io.files import FolderError
 from workbench.models.model import StudentInfo
-from workbench.models.options import common_recipe
 from workbench.models.students import (
     _read,
+    common_recipe,
     load_student,
     recipe_of_student,
     shipped_students,
@@ -56,8 +55,7 @@ def test_a_setting_of_another_version_is_ignored(run):
 def test_a_folder_without_a_student_has_no_recipe(tmp_path):
     assert recipe_of_student(tmp_path) is None
     assert recipe_of_student(tmp_path / "nowhere") is None
-    options = argparse.Namespace(teacher=None)
-    assert common_recipe(options, [str(tmp_path), "dmd"]) == (None, "scenes")
+    assert common_recipe([str(tmp_path), "dmd"]) == (None, "scenes")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +72,7 @@ def test_an_unreadable_student_is_an_error_and_never_another_teacher(run, text, 
     with pytest.raises(FolderError, match=reason):
         recipe_of_student(folder)
     with pytest.raises(FolderError, match=reason):
-        common_recipe(argparse.Namespace(teacher=None), [str(folder)])
+        common_recipe([str(folder)])
     with pytest.raises(FolderError, match=reason):
         load_student(folder / "student", backend)
     assert "run run" not in students_of("scenes", folder.parent)  # listing the others still works

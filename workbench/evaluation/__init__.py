@@ -17,7 +17,7 @@ def evaluate(
     seeds: Sequence[int] = range(9),
     metrics: Sequence[str] = (),
     *,
-    teacher: str = "scenes",
+    teacher: str = "",
     teacher_steps: int = 30,
     guidance: float | None = None,
     folder: str | Path = "",
@@ -32,9 +32,11 @@ def evaluate(
         prompts: the name of a prompt list, a file, or a `PromptList`.
         seeds: two or more per prompt.
         metrics: names in `METRICS`; empty takes those that need no download.
-        teacher: as in a recipe; also the reference of metrics that need one.
+        teacher: as in a recipe; also the reference of metrics that need one. Empty takes that of
+            the first run named, else scenes.
         teacher_steps: sampling steps of the teacher.
-        guidance: classifier-free guidance of the teacher; None takes its preset's.
+        guidance: classifier-free guidance of the teacher; None takes that of the first student's
+            recipe, else of the teacher's preset.
         folder: keeps images, features and numbers; empty is evaluations/PROMPTS, for other teachers
             than scenes evaluations/PROMPTS-TEACHER. An evaluation in it is continued: existing
             images are not sampled again.
@@ -43,23 +45,18 @@ def evaluate(
 
     Raises ValueError for models, prompts and metrics that are unknown or do not go together.
     """
-    from workbench.core.presets import recipe_of
     from workbench.evaluation.evaluation import Evaluation
     from workbench.evaluation.metrics import usual_metrics
     from workbench.evaluation.prompt_lists import PromptList, prompt_list
     from workbench.evaluation.request import EvaluationRequest
-    from workbench.io.notation import TEACHER
     from workbench.io.progress import watched
-    from workbench.models.loading import best_device, load_backend
-    from workbench.models.model import teacher_model
-    from workbench.models.model_cache import ModelCache
-    from workbench.models.students import check_model, shipped_students
+    from workbench.models.model_cache import model_opener
+    from workbench.models.students import common_recipe
 
-    for name in models:
-        if name != TEACHER:
-            check_model(name, teacher)
-    device, students = device or best_device(), shipped_students(teacher)
-    backend = load_backend(teacher, device)
+    _, teacher = common_recipe(models, teacher)
+    backend, open_model = model_opener(
+        models, teacher, teacher_steps=teacher_steps, guidance=guidance, device=device
+    )
     if not isinstance(prompts, PromptList):
         prompts = prompt_list(prompts, check=backend.rewrite)
     request = EvaluationRequest(
@@ -70,18 +67,10 @@ def evaluate(
         teacher=teacher,
         **settings,
     )
-    cache = ModelCache(backend)
-    scale = recipe_of(teacher).guidance if guidance is None else guidance
-
-    def open_model(name: str):
-        if name == TEACHER:
-            return teacher_model(backend, teacher_steps, scale)
-        return cache.open(students.get(name, name), name)
-
     folder = folder or Path("evaluations") / request.default_folder(backend.parts)
     evaluation = Evaluation(Path(folder), request)
     watched(evaluation.generate(backend, open_model))
-    watched(evaluation.read(device))
+    watched(evaluation.read(str(backend.device)))
     results = evaluation.results()
     evaluation.save()
     return evaluation, results

@@ -13,7 +13,6 @@ from workbench.io.provenance import compared_numbers, unsigned
 from workbench.models.options import (
     add_model_options,
     check_counts,
-    common_recipe,
     model_names,
     openable,
     refuse_ignored_options,
@@ -178,10 +177,11 @@ def generated(options: argparse.Namespace, out: Path | None):
     from workbench.evaluation.request import EvaluationRequest
     from workbench.io.progress import watched
     from workbench.models.embedded import EMBEDDED
+    from workbench.models.students import common_recipe
 
     check_counts(options)
     names = model_names(options)
-    _, teacher = common_recipe(options, names)
+    _, teacher = common_recipe(names, options.teacher)
     prompts = options.prompts or ("scenes" if teacher in EMBEDDED else "neutral")
     settings = {
         name: getattr(options, name) for name in ("noise", "image_seeds") if hasattr(options, name)

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from workbench.core.presets import PRESETS, SCENES
+from workbench.core.recipe import same_teacher
 from workbench.io.digests import file_digest
+from workbench.io.notation import TEACHER
 from workbench.models.backends.lora import Adapter
 from workbench.models.backends.pipeline import PipelineBackend
-from workbench.models.model import Model
-from workbench.models.students import STUDENT_FILE, open_model, student_weights
+from workbench.models.loading import best_device, load_backend
+from workbench.models.model import Model, teacher_model
+from workbench.models.students import (
+    STUDENT_FILE,
+    check_model,
+    common_recipe,
+    open_model,
+    recipe_of_student,
+    shipped_students,
+    student_weights,
+)
 
 
 class ModelCache:
@@ -70,3 +82,50 @@ def has_memory(backend: PipelineBackend) -> bool:
     torch.cuda.empty_cache()  # memory that torch keeps in reserve would count as taken
     network = sum(parameter.nbytes for parameter in backend.network.parameters())
     return torch.cuda.mem_get_info(backend.device)[0] > 2 * network
+
+
+def model_opener(
+    names: Sequence[str],
+    teacher: str | None = "",
+    *,
+    teacher_steps: int = SCENES.teacher_steps,
+    guidance: float | None = None,
+    resolution: int | None = None,
+    device: str | None = "",
+    other_teacher: bool = False,
+) -> tuple[PipelineBackend, Callable[[str], Model]]:
+    """The backend of the models' teacher, and a function that opens one of them by its name.
+
+    Args:
+        names: "teacher", run folders, and names of shipped or published students.
+        teacher: As in a recipe; empty takes that of the first run named, else scenes.
+        teacher_steps: Sampling steps of the teacher.
+        guidance: The teacher's; None takes that of the first student's recipe, else of the
+            teacher's preset.
+        resolution: Side of the images in pixels, 0 the size that the teacher was trained at; None
+            takes that of the first run named.
+        device: "cuda", "mps" or "cpu"; empty takes the first available.
+        other_teacher: Opens also students that were trained on another teacher.
+
+    Raises ValueError for a name that is unknown, and for a teacher that cannot be loaded.
+    """
+    run, teacher = common_recipe(names, teacher)
+    shipped = shipped_students(teacher)
+    for name in names:
+        if name != TEACHER:
+            check_model(name, teacher)
+    if resolution is None:
+        resolution = run.resolution if run else 0
+    backend = load_backend(teacher, device or best_device(), resolution=resolution)
+    if guidance is None:
+        own = (recipe_of_student(Path(shipped.get(name, name))) for name in names)
+        presets = (one for one in PRESETS.values() if same_teacher(one.teacher, teacher))
+        guidance = next(filter(None, [*own, *presets]), SCENES).guidance
+    cache = ModelCache(backend, other_teacher=other_teacher)
+
+    def open_model(name: str) -> Model:
+        if name == TEACHER:
+            return teacher_model(backend, teacher_steps, guidance)
+        return cache.open(shipped.get(name, name), name)
+
+    return backend, open_model

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from workbench.core.presets import SCENES
-from workbench.core.recipe import Recipe
 from workbench.io.settings import refuse_ignored
 
 
@@ -35,7 +33,8 @@ def add_model_options(parser: argparse.ArgumentParser, default: str, summary: st
     parser.add_argument(
         "--guidance",
         type=float,
-        help="guidance of the teacher (default: that of the first student's recipe)",
+        help="guidance of the teacher (default: that of the first student's recipe, else of the "
+        "teacher's preset)",
     )
     parser.add_argument(
         "--teacher-steps",
@@ -79,32 +78,18 @@ def refuse_ignored_options(options: argparse.Namespace, **reasons: str) -> None:
 
 def openable(options: argparse.Namespace):
     """The backend, the names in `--models`, and a function that opens one of them."""
-    from workbench.models.loading import best_device, load_backend
-    from workbench.models.model import teacher_model
-    from workbench.models.model_cache import ModelCache
-    from workbench.models.students import check_model, recipe_of_student, shipped_students
+    from workbench.models.model_cache import model_opener
 
     names = model_names(options)
-    run, teacher = common_recipe(options, names)
-    shipped = shipped_students(teacher)
-    for name in names:
-        if name != "teacher":
-            check_model(name, teacher)
-    resolution = (
-        (run.resolution if run else 0) if options.resolution is None else options.resolution
+    backend, open_model = model_opener(
+        names,
+        options.teacher,
+        teacher_steps=options.teacher_steps,
+        guidance=options.guidance,
+        resolution=options.resolution,
+        device=options.device,
+        other_teacher=options.accept_other_teacher,
     )
-    backend = load_backend(teacher, options.device or best_device(), resolution=resolution)
-    recipes = filter(None, (recipe_of_student(Path(shipped.get(name, name))) for name in names))
-    guidance = next(recipes, SCENES).guidance if options.guidance is None else options.guidance
-    cache = ModelCache(backend, other_teacher=options.accept_other_teacher)
-
-    def open_model(name: str):
-        return (
-            teacher_model(backend, options.teacher_steps, guidance)
-            if name == "teacher"
-            else cache.open(shipped.get(name, name), name)
-        )
-
     return backend, names, open_model
 
 
@@ -142,15 +127,3 @@ def check_counts(options: argparse.Namespace) -> None:
     for prompt in [prompts] if isinstance(prompts, str) else prompts or ():
         if not prompt.strip():
             raise ValueError("A prompt is empty: write what the picture should show.")
-
-
-def common_recipe(options: argparse.Namespace, names: list[str]) -> tuple[Recipe | None, str]:
-    """The recipe of the first run named, if there is one, and the teacher.
-
-    Raises:
-        FolderError: A run's student is unreadable.
-    """
-    from workbench.models.students import recipe_of_student
-
-    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), None)
-    return run, options.teacher or (run.teacher if run else "scenes")

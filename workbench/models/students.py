@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -258,6 +259,14 @@ def recipe_of_student(folder: Path) -> Recipe | None:
     except ValueError as error:
         raise FolderError(f"cannot read the student in {source}: {error}") from error
     return saved[0].recipe if saved else None
+
+
+def common_recipe(names: Sequence[str], teacher: str | None = "") -> tuple[Recipe | None, str]:
+    """The recipe of the first run among `names`, if there is one, and the teacher to open: the
+    given one, else that recipe's, else scenes. Raises `FolderError` for an unreadable run.
+    """
+    run = next(filter(None, (recipe_of_student(Path(name)) for name in names)), None)
+    return run, teacher or (run.teacher if run else "scenes")
 
 
 def list_runs(folder: str | Path) -> list[Path]:

@@ -12,7 +12,6 @@ from workbench.io.files import folder_to_write, slug_of
 from workbench.models.options import (
     add_model_options,
     check_counts,
-    common_recipe,
     load_models,
     model_names,
     refuse_ignored_options,
@@ -57,6 +56,7 @@ def _stages(options: argparse.Namespace) -> None:
     from workbench.io.notation import TEACHER
     from workbench.io.prompt_text import clean_prompt
     from workbench.models.loading import check_prompt
+    from workbench.models.students import common_recipe
     from workbench.stages.analysis import (
         StageAnalysis,
         check_folder,
@@ -87,7 +87,7 @@ def _stages(options: argparse.Namespace) -> None:
     )
     students = [] if options.no_gradients else [name for name in by_name if name != TEACHER]
     gradients, failures = [], {name: "not measured" for name in students}
-    _, teacher = common_recipe(options, list(by_name))
+    _, teacher = common_recipe(list(by_name), options.teacher)
     try:
         _follow("stages", analysis.run())
         for name in students:
