@@ -333,7 +333,7 @@ def test_an_opened_trajectory_is_shown_as_it_was_recorded(backend, open_model, t
     assert Branch("teacher", 1) in opened.results
     assert opened.unfinished == [
         "branching and swaps of dmd: dmd is another model, or sampled differently, than when "
-        "this was recorded"
+        "this was recorded (weights)"
     ]
     assert not any(isinstance(task, Swap) for task in opened.results)
 

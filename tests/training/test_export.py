@@ -178,7 +178,7 @@ def test_the_model_card_describes_the_student(tmp_path):
     assert card.startswith("---\n")
     assert "DP-DMD student" in card
     assert f"digest {Run.open(run.path).manifest['digest']}" in card
-    assert "Diversity (Eq. 9) on lite0@96" in card
+    assert "Diversity (Eq. 9) on lite0@224" in card
     assert "| lam | 0.05 |" in card
 
 

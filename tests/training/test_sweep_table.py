@@ -1,13 +1,13 @@
 """The table of a sweep, on scores written by hand."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 
 from workbench.core.paper_tables import TABLE_4
 from workbench.core.presets import SCENES, SD35
-from workbench.training.sweep import Sweep
+from workbench.training.sweep import Sweep, measured_on
 from workbench.training.sweep_table import sweep_table
 
 DP_DMD = replace(SCENES, rounds=1)
@@ -27,7 +27,7 @@ def keep(sweep, folder, diversity, correct, seconds=60.0):
         "seconds": seconds,
     }
     (folder / "scores.json").write_text(
-        json.dumps({"scoring": asdict(sweep.scoring), "numbers": numbers})
+        json.dumps({"scoring": measured_on(sweep.scoring, "scenes"), "numbers": numbers})
     )
 
 

@@ -311,7 +311,7 @@ class _Job:
             "milliseconds": result["milliseconds"],
             "seconds": _training_seconds(self.folder) if self.recipe else 0.0,
         }
-        saved = {"scoring": _measured_on(self.scoring, self.teacher), "numbers": numbers}
+        saved = {"scoring": measured_on(self.scoring, self.teacher), "numbers": numbers}
         write_atomically(
             self.folder / "scores.json", lambda part: part.write_text(to_json(saved, indent=1))
         )
@@ -323,7 +323,7 @@ def _digest(recipe: Recipe) -> str:
     return content_digest(recipe, teacher_parts(recipe.teacher), prompts)
 
 
-def _measured_on(scoring: Scoring, teacher: str) -> dict:
+def measured_on(scoring: Scoring, teacher: str) -> dict:
     """What numbers are of, besides the run: how they were measured, on which prompts, and with
     which teacher.
     """
@@ -342,7 +342,7 @@ def _scores_of(folder: Path, scoring: Scoring, teacher: str) -> dict[str, float]
         saved = json.loads((folder / "scores.json").read_text())
     except (OSError, ValueError):
         return None
-    if saved["scoring"] != _measured_on(scoring, teacher):
+    if saved["scoring"] != measured_on(scoring, teacher):
         return None
     return {name: math.nan if value is None else value for name, value in saved["numbers"].items()}
 
