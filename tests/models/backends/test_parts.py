@@ -141,5 +141,12 @@ def test_a_part_without_a_folder_is_named_with_the_way_out(tmp_path):
         open_teacher(folder)
 
 
+def test_a_tokenizer_is_the_same_after_its_use():
+    pipeline = tiny_pipeline()
+    before = memory_parts(pipeline)
+    SD3Backend(pipeline).encode(["a star", ""])
+    assert memory_parts(pipeline) == before
+
+
 def test_backends_of_equal_weights_are_equal():
     assert SD3Backend(tiny_pipeline()).parts == SD3Backend(tiny_pipeline()).parts

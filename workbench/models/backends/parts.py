@@ -32,6 +32,7 @@ PIPELINE = "pipeline"  # the part that model_index.json is
 WEIGHTS = re.compile(r"(?P<stem>[^.]+?)(\.(?P<variant>[A-Za-z0-9_]+))?(-\d+-of-\d+)?\.safetensors")
 INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 TEXT = {".json", ".txt", ".model", ".jinja"}
+BY_VALUE = ("config.json", "tokenizer.json")  # how names of such files end
 # indexes of sharded weights, which the weights themselves make superfluous; notes on a student
 NO_PART = re.compile(r".*\.index\.json|student\.json")
 
@@ -150,14 +151,22 @@ def part_files(folder: Path) -> list[Path]:
 
 
 def files_digest(files: list[Path]) -> str:
-    """Of configurations by value, of a tokenizer's files by name too, of weights by content."""
-    plain = [path for path in files if not path.name.endswith("config.json")]
-    entries: list[Any] = [
-        _public(json.loads(path.read_text("utf-8"))) for path in files if path not in plain
-    ]
+    """Of configurations and tokenizers by value, of weights by content, of other files by name
+    too.
+    """
+    values = {path: _value(path) for path in files if path.name.endswith(BY_VALUE)}
+    plain = [path for path in files if path not in values]
+    entries: list[Any] = list(values.values())
     for path, digest in zip(plain, file_digests(plain), strict=True):
         entries.append(["" if path.suffix == ".safetensors" else path.name, digest])
     return short_digest(entries)
+
+
+def _value(path: Path) -> dict[str, Any]:
+    value = _public(json.loads(path.read_text("utf-8")))
+    if path.name == "tokenizer.json":  # what its last call left there, and every call sets anew
+        value = {key: one for key, one in value.items() if key not in ("padding", "truncation")}
+    return value
 
 
 def _pipeline_digest(kind: str, index: Mapping[str, Any], names: list[str]) -> str:
